@@ -1,0 +1,63 @@
+"""om2p-bench's harness: configuration, grid, runner, launchers, meters, results store.
+
+    import bench
+    bench.run(bench.RunConfig(algorithms=("om2p",), seeds=(0,), preset="smoke"))
+
+The four packages of the distribution (bench, algorithms, datasets, reports) have general names, so
+importing this one first makes sure that its siblings are ours: another distribution that owns, say,
+a top-level `datasets` would otherwise be used in silence.
+"""
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+OM2P_BENCH = "om2p-bench"
+SIBLINGS = ("algorithms", "datasets", "reports")
+
+_LAZY = {
+    "BenchError": "bench.errors",
+    "RunConfig": "bench.config",
+    "load_policy": "bench.policy",
+    "run": "bench.study",
+}
+
+
+def sibling_problem(home: Path, siblings: tuple[str, ...] = SIBLINGS) -> str | None:
+    """Return a sentence on the first sibling package that is not ours, without importing any."""
+    for name in siblings:
+        spec = importlib.util.find_spec(name)
+        cure = f"run om2p-bench in an environment without another '{name}' package"
+        if spec is None or spec.origin is None:
+            continue
+        origin = Path(spec.origin).resolve()
+        if origin.parent.parent != home:
+            return f"the package '{name}' is another one, from {origin.parent}: {cure}"
+        if f'OM2P_BENCH = "{OM2P_BENCH}"' not in origin.read_text(encoding="utf-8"):
+            return (
+                f"the package '{name}' in {origin.parent} has been overwritten by another: {cure}"
+            )
+    return None
+
+
+def _guard() -> None:
+    """Stop with one sentence if a sibling package is foreign."""
+    problem = sibling_problem(Path(__file__).resolve().parent.parent)
+    if problem is None:
+        return
+    if sys.argv[:1] == ["-m"]:  # `python -m bench`: the command line shows sentences, no traceback
+        print(f"error: {problem}", file=sys.stderr)
+        raise SystemExit(2)
+    raise ImportError(problem)
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public functions on first use, so that `import bench` stays light."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'bench' has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)
+
+
+_guard()

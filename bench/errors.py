@@ -1,0 +1,21 @@
+"""The harness's own error type and the nearest-name helper that its messages use."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class BenchError(Exception):
+    """Something the user can put right, said in one sentence: what is wrong, where, the cure."""
+
+
+def closest(name: str, options: Iterable[str]) -> str:
+    """Return a clause that helps after an unknown `name`: its near names, otherwise all options.
+
+    >>> closest("om2q", ["om2p", "dom2"])
+    'did you mean om2p?'
+    """
+    known = [str(option) for option in options]
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return f"known: {', '.join(known) or 'none'}"

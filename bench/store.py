@@ -1,0 +1,335 @@
+"""The results store: one folder per cell, atomic writes, one flat table for readers.
+
+Torch-free; pandas and pyarrow are imported by the functions that need them. Layout (`root` is the
+results folder):
+
+    root/<cell>/run.json           the record: nested sections, see `COLUMNS` for where each value lies
+                progress.jsonl     one row per evaluation, appended and flushed
+                episodes.parquet   every final evaluation return, per episode and agent
+    root/results.parquet, .csv     one row per cell, derived from the folders
+
+A record is valid JSON: a number that is not finite is written as null.
+"""
+
+import contextlib
+import json
+import math
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+SCHEMA = 1
+STATUSES = (
+    "queued", "running", "done", "failed", "skipped", "timeout", "out_of_memory", "diverged",
+)  # fmt: skip
+RECORD_LIMIT = 16 * 2**20  # bytes; a larger run.json is not one of ours
+
+# Column of the flat table -> (where the value lies in run.json, "text" or "number").
+COLUMNS: dict[str, tuple[str, str]] = {
+    "cell": ("cell", "text"),
+    "schema": ("schema", "number"),
+    "status": ("status", "text"),
+    "error": ("error", "text"),
+    "algorithm": ("algorithm.name", "text"),
+    "algorithm_version": ("algorithm.version", "number"),
+    "dataset": ("dataset.id", "text"),
+    "task": ("dataset.task", "text"),
+    "quality": ("dataset.quality", "text"),
+    "rules": ("dataset.rules", "text"),
+    "prey": ("dataset.prey", "text"),
+    "data_seed": ("dataset.data_seed", "number"),
+    "size": ("dataset.size", "number"),
+    "fraction": ("dataset.fraction", "number"),
+    "seed": ("seed", "number"),
+    "preset": ("config.preset", "text"),
+    "config": ("config.canonical", "text"),
+    "config_hash": ("config.hash", "text"),
+    "updates": ("config.run.updates", "number"),
+    "batch_size": ("config.run.batch_size", "number"),
+    "return_mean": ("results.last.return_mean", "number"),
+    "return_std": ("results.last.return_std", "number"),
+    "return_episodes": ("results.last.episodes", "number"),
+    "score": ("results.last.score", "number"),
+    "best_return": ("results.best.return_mean", "number"),
+    "best_score": ("results.best.score", "number"),
+    "best_update": ("results.best.update", "number"),
+    "random_return": ("references.random.mean", "number"),
+    "expert_return": ("references.expert.mean", "number"),
+    "dataset_return": ("dataset.return_mean", "number"),
+    "dataset_score": ("dataset.score", "number"),
+    "dataset_checksum": ("dataset.checksum", "text"),
+    "machine_class": ("machine.machine_class", "text"),
+    "shared": ("execution.shared", "flag"),
+    "replicas": ("execution.replicas", "number"),
+    "threads": ("machine.threads", "number"),
+    "device": ("execution.device", "text"),
+    "seconds_setup": ("time.setup.wall", "number"),
+    "seconds_data": ("time.data.wall", "number"),
+    "seconds_compile": ("time.compile.wall", "number"),
+    "seconds_train": ("time.train.wall", "number"),
+    "seconds_evaluate": ("time.evaluate.wall", "number"),
+    "seconds_write": ("time.write.wall", "number"),
+    "seconds_total": ("time.total.wall", "number"),
+    "cpu_seconds_train": ("time.train.cpu", "number"),
+    "ms_per_update": ("time.ms_per_update", "number"),
+    "peak_rss_bytes": ("memory.peak_rss_bytes", "number"),
+    "torch_peak_allocated_bytes": ("memory.torch_peak_allocated_bytes", "number"),
+    "torch_peak_reserved_bytes": ("memory.torch_peak_reserved_bytes", "number"),
+    "nvml_bytes": ("memory.nvml_bytes", "number"),
+    "nvml_attribution": ("memory.nvml_attribution", "text"),
+    "peak_tensor_bytes": ("cost.peak_tensor_bytes", "number"),
+    "parameters": ("cost.parameters", "number"),
+    "parameters_act": ("cost.parameters_act", "number"),
+    "flops_update": ("cost.flops_update", "number"),
+    "flops_act": ("cost.flops_act", "number"),
+    "sampling_steps": ("algorithm.sampling_steps", "number"),
+    "observes": ("algorithm.observes", "text"),
+    "interruptions": ("interruptions", "number"),
+    "commit": ("versions.commit", "text"),
+    "created": ("created", "text"),
+}
+
+
+# --- writing -------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """Open a temporary neighbour of `path` that takes its name, on disk, only when all went well.
+
+    After a crash, a full disk or a kill, `path` holds either its old content or its new one.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's own entries (names, renames) to disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_run(folder: Path, record: dict[str, Any]) -> None:
+    """Write a cell's record to `folder`/run.json atomically, creating the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(_finite(record), indent=1, allow_nan=False)
+    with atomic_file(folder / "run.json") as file:
+        file.write(text.encode())
+
+
+def append_progress(folder: Path, row: dict[str, Any]) -> None:
+    """Append one evaluation to `folder`/progress.jsonl and bring it to disk."""
+    with open(folder / "progress.jsonl", "ab") as file:
+        file.write(_line(row))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_progress(folder: Path, rows: list[dict[str, Any]]) -> None:
+    """Replace `folder`/progress.jsonl atomically (a resumed cell drops what it will redo)."""
+    with atomic_file(folder / "progress.jsonl") as file:
+        file.write(b"".join(_line(row) for row in rows))
+
+
+def write_episodes(folder: Path, returns: "np.ndarray") -> None:
+    """Write final evaluation returns, (episodes, agents), to `folder`/episodes.parquet."""
+    import numpy as np
+    import pyarrow
+    import pyarrow.parquet
+
+    episodes, agents = returns.shape
+    table = pyarrow.table(
+        {
+            "episode": np.repeat(np.arange(episodes, dtype=np.int32), agents),
+            "agent": np.tile(np.arange(agents, dtype=np.int16), episodes),
+            "return": np.ascontiguousarray(returns, dtype=np.float32).reshape(-1),
+        }
+    )
+    with atomic_file(folder / "episodes.parquet") as file:
+        pyarrow.parquet.write_table(table, file)
+
+
+def _line(row: dict[str, Any]) -> bytes:
+    """Encode one row as a line of strict JSON."""
+    return json.dumps(_finite(row), allow_nan=False).encode() + b"\n"
+
+
+def _finite(value: Any) -> Any:
+    """Replace numbers that JSON cannot hold (NaN, infinities) by None, at any depth."""
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """Return a cell's record.
+
+    Raises BenchError where run.json is missing, unreadable or of another schema version.
+    """
+    path = Path(folder) / "run.json"
+    record = _parse(path)
+    if record.get("schema") != SCHEMA:
+        raise SchemaError(
+            f"{path} is of schema version {record.get('schema')!r}, but this om2p-bench reads "
+            f"version {SCHEMA}: choose another --out folder, or use the version that wrote it"
+        )
+    if record.get("status") not in STATUSES:
+        raise BenchError(f"{path} has no valid status: delete its folder and run the cell again")
+    if record.get("cell") != path.parent.name:
+        raise BenchError(
+            f"{path} belongs to cell {record.get('cell')!r}, not to the folder it lies in: "
+            "give the folder its cell's name or remove the copy"
+        )
+    return record
+
+
+class SchemaError(BenchError):
+    """A results folder was written by another schema version."""
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    """Parse a JSON object from `path`, saying what is wrong with the file otherwise."""
+    try:
+        if path.stat().st_size > RECORD_LIMIT:
+            raise BenchError(f"{path} is larger than {RECORD_LIMIT} bytes: it is not a run record")
+        record = json.loads(path.read_bytes())
+    except OSError as error:
+        raise BenchError(f"{path} cannot be read ({error.strerror}): run the cell again") from error
+    except (ValueError, RecursionError) as error:
+        raise BenchError(f"{path} is not valid JSON: run the cell again") from error
+    if not isinstance(record, dict):
+        raise BenchError(f"{path} holds no JSON object: run the cell again")
+    return record
+
+
+def read_progress(folder: Path) -> list[dict[str, Any]]:
+    """Return a cell's evaluation rows, without a last line that a crash cut off."""
+    path = Path(folder) / "progress.jsonl"
+    if not path.exists():
+        return []
+    rows = []
+    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+        try:
+            row = json.loads(line) if line.strip() else None
+        except (ValueError, RecursionError):
+            row = None
+        if isinstance(row, dict):
+            rows.append(row)
+        elif line.strip():
+            warnings.warn(f"{path}: line {number} is not a row of progress, skipped", stacklevel=2)
+    return rows
+
+
+def read_episodes(folder: Path) -> "pd.DataFrame":
+    """Return the final evaluation's returns as rows (episode, agent, return)."""
+    import pandas as pd
+    import pyarrow
+
+    path = Path(folder) / "episodes.parquet"
+    try:
+        return pd.read_parquet(path)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise BenchError(f"{path} cannot be read ({error}): run the cell again") from error
+
+
+def cell_folders(root: Path) -> list[Path]:
+    """Return the folders of `root` that may be cells, in the order of their names."""
+    root = Path(root)
+    if not root.is_dir():
+        return []
+    with os.scandir(root) as entries:
+        return sorted(
+            root / entry.name
+            for entry in entries
+            if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
+        )
+
+
+def read_records(
+    root: Path, on_broken: Callable[[str], None] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Return every readable record of a results folder by cell id.
+
+    A folder without a readable record is passed to `on_broken` as a sentence (default: a warning);
+    a record of another schema version raises SchemaError, since mixing versions is never right.
+    """
+    records = {}
+    for folder in cell_folders(root):
+        try:
+            records[folder.name] = read_run(folder)
+        except SchemaError:
+            raise
+        except BenchError as error:
+            message = f"skipped {folder.name}: {error}"
+            if on_broken is None:
+                warnings.warn(message, stacklevel=2)
+            else:
+                on_broken(message)
+    return records
+
+
+# --- the flat table ------------------------------------------------------------------------------
+
+
+def flatten(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record's row of the flat table: exactly `COLUMNS`, None where unknown."""
+    row = {}
+    for column, (path, _) in COLUMNS.items():
+        value: Any = record
+        for part in path.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        row[column] = None if isinstance(value, dict | list) else value
+    return row
+
+
+def read_results(root: Path) -> "pd.DataFrame":
+    """Return one row per cell of a results folder, columns as in `COLUMNS`.
+
+    Half-written or foreign folders are skipped with a warning.
+    """
+    import pandas as pd
+
+    rows = [flatten(record) for record in read_records(root).values()]
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    for column, (_, kind) in COLUMNS.items():
+        if kind == "number":
+            frame[column] = pd.to_numeric(frame[column], errors="coerce")
+    return frame
+
+
+def rebuild_table(root: Path) -> "pd.DataFrame":
+    """Write `root`/results.parquet and results.csv from the cells' folders and return the table."""
+    root = Path(root)
+    frame = read_results(root)
+    with atomic_file(root / "results.parquet") as file:
+        frame.to_parquet(file, index=False)
+    with atomic_file(root / "results.csv") as file:
+        frame.to_csv(file, index=False)
+    return frame

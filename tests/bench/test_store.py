@@ -1,0 +1,170 @@
+"""The store: what is on disk is whole, and the flat table says exactly what the records say."""
+
+import errno
+import json
+import math
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench import store
+from bench.errors import BenchError
+
+
+def record(cell: str = "0123456789ab", **changes: object) -> dict:
+    """Return a small valid record."""
+    return {
+        "schema": store.SCHEMA, "cell": cell, "status": "done", "error": None, "seed": 3,
+        "algorithm": {"name": "om2p", "version": 1},
+        "results": {"last": {"return_mean": 480.5, "score": 89.0, "episodes": 1000}},
+        **changes,
+    }  # fmt: skip
+
+
+def test_a_record_comes_back_and_floats_that_json_lacks_become_null(tmp_path: Path) -> None:
+    folder = tmp_path / "0123456789ab"
+    store.write_run(folder, record(time={"train": {"wall": math.nan}}, extra=[math.inf, 1.5]))
+    back = store.read_run(folder)
+    assert back["time"] == {"train": {"wall": None}}
+    assert back["extra"] == [None, 1.5]
+    assert back["results"]["last"]["return_mean"] == 480.5
+
+
+def test_a_failed_write_leaves_the_old_record_and_no_partial_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "0123456789ab"
+    store.write_run(folder, record(seed=1))
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(store.os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        store.write_run(folder, record(seed=2))
+    assert store.read_run(folder)["seed"] == 1
+    assert [path.name for path in folder.iterdir()] == ["run.json"]
+
+
+def test_the_record_never_has_its_name_before_it_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "0123456789ab"
+    seen = []
+    fsync = os.fsync
+
+    def look(handle: int) -> None:
+        seen.append((folder / "run.json").exists())
+        fsync(handle)
+
+    monkeypatch.setattr(store.os, "fsync", look)
+    store.write_run(folder, record())
+    assert seen == [False, True]  # the file's bytes first, then the folder with the new name
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "not valid JSON"),
+        ("[]", "no JSON object"),
+        ("[" * 100_000, "not valid JSON"),
+        ('{"schema": 999}', "schema version 999"),
+        ("{}", "schema version None"),
+        ('{"schema": 1, "status": "fine", "cell": "0123456789ab"}', "no valid status"),
+        ('{"schema": 1, "status": "done", "cell": "other"}', "belongs to cell 'other'"),
+    ],
+)
+def test_a_broken_record_is_one_sentence_with_its_place(
+    tmp_path: Path, text: str, says: str
+) -> None:
+    folder = tmp_path / "0123456789ab"
+    folder.mkdir()
+    (folder / "run.json").write_text(text)
+    with pytest.raises(BenchError, match=says) as caught:
+        store.read_run(folder)
+    assert str(folder) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_record_is_said(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="cannot be read"):
+        store.read_run(tmp_path / "nothing")
+
+
+def test_progress_survives_a_line_that_a_crash_cut_off(tmp_path: Path) -> None:
+    for update in (100, 200):
+        store.append_progress(tmp_path, {"update": update, "metrics": {"critic/loss": math.nan}})
+    with open(tmp_path / "progress.jsonl", "ab") as file:
+        file.write(b'{"update": 300, "sco')
+    with pytest.warns(UserWarning, match="line 3"):
+        rows = store.read_progress(tmp_path)
+    assert [row["update"] for row in rows] == [100, 200]
+    assert rows[0]["metrics"] == {"critic/loss": None}
+    store.write_progress(tmp_path, rows[:1])
+    assert [row["update"] for row in store.read_progress(tmp_path)] == [100]
+
+
+def test_no_progress_yet_is_an_empty_list(tmp_path: Path) -> None:
+    assert store.read_progress(tmp_path) == []
+
+
+def test_episodes_come_back_by_episode_and_agent(tmp_path: Path) -> None:
+    returns = np.arange(12, dtype=np.float64).reshape(4, 3)
+    store.write_episodes(tmp_path, returns)
+    frame = store.read_episodes(tmp_path)
+    assert list(frame.columns) == ["episode", "agent", "return"]
+    back = frame.pivot(index="episode", columns="agent", values="return").to_numpy()
+    np.testing.assert_array_equal(back, returns)
+    (tmp_path / "episodes.parquet").write_bytes(b"PAR1")
+    with pytest.raises(BenchError, match="cannot be read"):
+        store.read_episodes(tmp_path)
+
+
+def test_the_table_has_one_row_per_cell_and_skips_what_is_not_a_cell(tmp_path: Path) -> None:
+    store.write_run(tmp_path / "aaaaaaaaaaaa", record("aaaaaaaaaaaa"))
+    store.write_run(
+        tmp_path / "bbbbbbbbbbbb", record("bbbbbbbbbbbb", status="failed", results=None)
+    )
+    (tmp_path / "cccccccccccc").mkdir()
+    (tmp_path / ".hidden").mkdir()
+    with pytest.warns(UserWarning, match="skipped cccccccccccc"):
+        frame = store.read_results(tmp_path)
+    assert list(frame.columns) == list(store.COLUMNS)
+    assert list(frame["cell"]) == ["aaaaaaaaaaaa", "bbbbbbbbbbbb"]
+    assert frame["score"][0] == 89.0
+    assert np.isnan(frame["score"][1])
+    assert frame["nvml_bytes"].isna().all()  # unknown is null, never zero
+
+
+def test_a_cell_of_another_schema_stops_the_reader(tmp_path: Path) -> None:
+    store.write_run(tmp_path / "aaaaaaaaaaaa", record("aaaaaaaaaaaa", schema=0))
+    with pytest.raises(BenchError, match="schema version 0"):
+        store.read_results(tmp_path)
+
+
+def test_rebuilding_writes_parquet_and_csv_that_agree(tmp_path: Path) -> None:
+    store.write_run(tmp_path / "aaaaaaaaaaaa", record("aaaaaaaaaaaa"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        store.rebuild_table(tmp_path)
+    parquet = pd.read_parquet(tmp_path / "results.parquet")
+    csv = pd.read_csv(tmp_path / "results.csv")
+    assert list(parquet.columns) == list(csv.columns) == list(store.COLUMNS)
+    assert parquet["return_mean"][0] == csv["return_mean"][0] == 480.5
+
+
+def test_an_empty_folder_has_an_empty_table(tmp_path: Path) -> None:
+    assert len(store.read_results(tmp_path / "nothing")) == 0
+
+
+def test_hostile_values_do_not_reach_number_columns(tmp_path: Path) -> None:
+    hostile = record(seed="<script>", algorithm={"name": ["x"], "version": {"y": 1}})
+    store.write_run(tmp_path / "0123456789ab", hostile)
+    frame = store.read_results(tmp_path)
+    assert np.isnan(frame["seed"][0])
+    assert frame["algorithm"][0] is None or pd.isna(frame["algorithm"][0])
+    assert json.dumps(store.flatten(hostile))
