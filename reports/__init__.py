@@ -1,0 +1,19 @@
+"""Reports: figures, LaTeX tables and one HTML page from a results folder, without torch.
+
+reports.write(Path("results"), Path("reports/out"))
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reports.build import Written
+
+OM2P_BENCH = "om2p-bench"
+
+
+def write(out: Path, to: Path, **options: Any) -> "Written":
+    """Write the report of the results folder `out` into the folder `to` (see `reports.build`)."""
+    from reports import build
+
+    return build.write(Path(out), Path(to), **options)
