@@ -3,7 +3,7 @@
 Torch-free; pandas and pyarrow are imported by the functions that need them. Layout (`root` is the
 results folder):
 
-    root/<cell>/run.json           the record: nested sections, see `COLUMNS` for where each value lies
+    root/<cell>/run.json           the record: nested sections, `COLUMNS` says where a value lies
                 progress.jsonl     one row per evaluation, appended and flushed
                 episodes.parquet   every final evaluation return, per episode and agent
     root/results.parquet, .csv     one row per cell, derived from the folders

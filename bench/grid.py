@@ -1,0 +1,126 @@
+"""From a configuration to cells: algorithms x datasets x seeds with stable ids. Torch-free."""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+import algorithms
+import datasets
+from bench import config as configuration
+from bench import store
+from bench.config import RunConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One training run. Its id is a hash of everything that can change its numbers."""
+
+    id: str
+    algorithm: str
+    algorithm_version: int
+    dataset: str
+    recipe: dict[str, Any]  # the dataset's identity, known before any data are built
+    seed: int
+    run: dict[str, Any]  # RunSettings as plain values
+    settings: dict[str, Any]  # the algorithm's settings as plain values
+    canonical: str  # the one JSON text of run and settings
+    config_hash: str
+    preset: str
+    data: dict[str, Any]  # the keyword arguments of datasets.load besides the id
+
+    def identity(self) -> dict[str, Any]:
+        """Return what the id is a hash of."""
+        return {
+            "schema": store.SCHEMA,
+            "algorithm": self.algorithm,
+            "algorithm_version": self.algorithm_version,
+            "dataset": self.recipe,
+            "seed": self.seed,
+            "config": self.config_hash,
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the cell as plain values, to be sent to a worker."""
+        return dataclasses.asdict(self)
+
+
+def cells(config: RunConfig) -> list[Cell]:
+    """Return the cells of a study, dataset by dataset, all algorithms of a seed side by side.
+
+    Raises BenchError, AlgorithmError or DatasetError for an unknown name or setting.
+    """
+    preset = configuration.load_preset(config.preset)
+    for name in config.algorithms:
+        algorithms.row(name)
+    configuration.check_overrides(config.overrides, config.algorithms)
+    run = configuration.resolve_run(preset, config.overrides)
+    methods = [_method(name, preset, run, config.overrides) for name in config.algorithms]
+    data = {
+        "data_seed": config.data_seed,
+        "fraction": config.fraction,
+        "rules": config.rules,
+        "prey": config.prey,
+    }
+    recipes = [(name, datasets.recipe(name, **data)) for name in config.datasets]
+    data["data_dir"] = None if config.data_dir is None else str(config.data_dir)
+    return [
+        _cell(method, name, recipe, seed, run, data, preset.name)
+        for name, recipe in recipes
+        for seed in config.seeds
+        for method in methods
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Method:
+    """An algorithm with its settings: what cells of different seeds and datasets share."""
+
+    name: str
+    version: int
+    settings: dict[str, Any]
+    canonical: str
+    hash: str
+
+
+def _method(
+    name: str,
+    preset: configuration.Preset,
+    run: configuration.RunSettings,
+    overrides: dict[str, Any],
+) -> _Method:
+    """Resolve one algorithm's settings and their canonical form."""
+    settings = configuration.resolve_settings(name, preset, overrides, run.updates)
+    text = configuration.canonical({"algorithm": settings, "run": run.identity()})
+    version = algorithms.row(name).version
+    return _Method(name, version, settings, text, configuration.digest(text))
+
+
+def _cell(
+    method: _Method,
+    dataset: str,
+    recipe: dict[str, Any],
+    seed: int,
+    run: configuration.RunSettings,
+    data: dict[str, Any],
+    preset: str,
+) -> Cell:
+    """Put one cell together and give it its id."""
+    cell = Cell(
+        "", method.name, method.version, dataset, recipe, seed, run.model_dump(), method.settings,
+        method.canonical, method.hash, preset, data,
+    )  # fmt: skip
+    text = configuration.canonical(cell.identity())
+    return dataclasses.replace(cell, id=configuration.digest(text)[:12])
+
+
+def from_dict(values: dict[str, Any]) -> Cell:
+    """Rebuild a cell from `Cell.as_dict`."""
+    return Cell(**values)
+
+
+def distinct_datasets(found: Iterable[Cell]) -> list[Cell]:
+    """Return one cell of each dataset, in order: what has to be there before cells start."""
+    first: dict[str, Cell] = {}
+    for cell in found:
+        first.setdefault(configuration.canonical([cell.dataset, cell.data]), cell)
+    return list(first.values())

@@ -1,0 +1,99 @@
+"""The machine and the software a cell ran on, without the host's name."""
+
+import functools
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+LIBRARIES = ("torch", "numpy", "scipy", "mujoco", "pettingzoo", "safetensors", "pyarrow", "pandas")
+HOME = Path(__file__).resolve().parents[2]
+
+
+def describe(device: str) -> dict[str, Any]:
+    """Return the machine as this process sees it, with its class for comparing timings.
+
+    `device` is a torch device; its GPU's name is part of the class, None on a CPU.
+    """
+    import torch
+
+    gpu = torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else None
+    machine: dict[str, Any] = {
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "memory_bytes": memory_bytes(),
+        "gpu": gpu,
+        "threads": torch.get_num_threads(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+    return {**machine, "machine_class": machine_class(machine, torch.__version__)}
+
+
+def machine_class(machine: dict[str, Any], torch_version: str) -> str:
+    """Return the class within which timings may be compared."""
+    return ", ".join(
+        [
+            machine["processor"],
+            f"{machine['cores']} cores",
+            f"{machine['threads']} threads",
+            machine["gpu"] or "no GPU",
+            f"torch {torch_version}",
+            f"python {platform.python_version()}",
+        ]
+    )
+
+
+def versions() -> dict[str, Any]:
+    """Return the versions that made a result: commit, dirty flag, Python and the libraries."""
+    found: dict[str, Any] = {"python": platform.python_version(), **revision()}
+    for name in ("om2p-bench", *LIBRARIES):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+@functools.cache
+def revision(home: Path = HOME) -> dict[str, Any]:
+    """Return the commit of the checkout in `home` and whether it has changes; null in a wheel."""
+    if not (home / ".git").exists():
+        return {"commit": None, "dirty": None}
+    commit = _git(home, "rev-parse", "HEAD")
+    changes = _git(home, "status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit, "dirty": None if changes is None else bool(changes)}
+
+
+def processor() -> str:
+    """Return the processor's model name."""
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.lower().startswith("model name"):
+                return line.partition(":")[2].strip()
+    if sys.platform == "darwin":
+        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return platform.processor() or platform.machine()
+
+
+def memory_bytes() -> int:
+    """Return the size of the machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _git(home: Path, *arguments: str) -> str | None:
+    """Return git's answer about `home`, None where git is missing or does not know."""
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(home), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None

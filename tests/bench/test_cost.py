@@ -1,0 +1,134 @@
+"""Cost numbers against arithmetic: FLOPs, parameters, and the bytes of living tensors."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from bench.meters import cost
+
+MEMBERS, BATCH, WIDE, HIDDEN, OUT = 3, 8, 18, 32, 2
+
+
+class Toy(nn.Module):
+    """A stacked two-layer policy with a target copy, trained by a squared loss."""
+
+    num_replicas = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.first = nn.Parameter(torch.randn(MEMBERS, WIDE, HIDDEN, generator=generator))
+        self.second = nn.Parameter(torch.randn(MEMBERS, HIDDEN, OUT, generator=generator))
+        self.target = nn.Parameter(self.first.detach().clone(), requires_grad=False)
+        self.optimiser = torch.optim.Adam([self.first, self.second])
+
+    def acting_parameters(self) -> list[nn.Parameter]:
+        return [self.first, self.second]
+
+    def forward(self, observation: torch.Tensor) -> torch.Tensor:
+        return torch.bmm(torch.relu(torch.bmm(observation, self.first)), self.second)
+
+    def update(self, batch: tuple[torch.Tensor, torch.Tensor]) -> dict[str, torch.Tensor]:
+        loss = (self(batch[0]) - batch[1]).square().sum()
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+        return {"loss": loss.detach()[None]}
+
+    def act(self, observation: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return self(observation), None
+
+
+def batch() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return (
+        torch.randn(MEMBERS, BATCH, WIDE, generator=generator),
+        torch.randn(MEMBERS, BATCH, OUT, generator=generator),
+    )
+
+
+def test_flops_and_parameters_are_those_of_the_matrix_products() -> None:
+    found = cost.measure(Toy, batch(), batch()[0])
+    layers = WIDE * HIDDEN + HIDDEN * OUT
+    assert found["parameters"] == MEMBERS * layers
+    assert found["parameters_act"] == MEMBERS * layers
+    assert found["flops_act"] == 2 * MEMBERS * layers
+    # forward, weight gradients, and the gradient of the hidden layer only
+    assert found["flops_update"] == 2 * MEMBERS * BATCH * (2 * layers + HIDDEN * OUT)
+
+
+def test_peak_bytes_repeat_exactly_and_training_is_untouched() -> None:
+    algorithm, state = Toy(), torch.random.get_rng_state()
+    before = [parameter.clone() for parameter in algorithm.parameters()]
+    peaks = {cost.measure(Toy, batch(), batch()[0])["peak_tensor_bytes"] for _ in range(3)}
+    assert len(peaks) == 1
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert all(torch.equal(a, b) for a, b in zip(before, algorithm.parameters(), strict=True))
+    inputs = 4 * (MEMBERS * BATCH * (WIDE + OUT))
+    weights = 4 * MEMBERS * (WIDE * HIDDEN + HIDDEN * OUT)
+    # at least weights, gradients, both Adam moments, the target, and the inputs
+    assert peaks.pop() > 4 * weights + 4 * MEMBERS * WIDE * HIDDEN + inputs
+
+
+def follow(work: Callable[[], object], resident: object = ()) -> cost.PeakTensorBytes:
+    with cost.PeakTensorBytes(resident) as memory:
+        work()
+    return memory
+
+
+def test_what_lives_at_once_is_added_and_what_is_freed_is_not() -> None:
+    def one_after_another() -> None:
+        for _ in range(5):
+            torch.empty(100)
+
+    def side_by_side() -> None:
+        kept = [torch.empty(100) for _ in range(5)]
+        assert len(kept) == 5
+
+    assert follow(one_after_another).peak == 400
+    memory = follow(side_by_side)
+    assert memory.peak == 2000
+    assert memory.living == 0
+
+
+def test_views_and_residents_count_once() -> None:
+    weight = torch.zeros(10, 10)
+
+    def work() -> None:
+        views = [weight.t(), weight[:5], weight.view(100)]
+        product = views[0] @ views[0]
+        assert product.shape == (10, 10)
+
+    assert follow(work, resident=[weight, {"same": weight}]).peak == 400 + 400
+
+
+def test_a_resident_that_is_freed_makes_room() -> None:
+    holder = {"gradient": torch.zeros(1000)}
+
+    def work() -> None:
+        holder.clear()
+        torch.empty(500)
+
+    assert follow(work, resident=holder).peak == 4000
+
+
+def test_tensors_are_found_in_modules_optimisers_containers_and_gradients() -> None:
+    toy = Toy()
+    toy.update(batch())
+    found = {tensor.untyped_storage()._cdata for tensor in cost.tensors_in((toy, [batch()]))}
+    moments = [state["exp_avg"] for state in toy.optimiser.state.values()]
+    gradients = [p.grad for p in (toy.first, toy.second)]
+    assert all(g is not None for g in gradients)
+    for tensor in [toy.first, toy.target, *moments, *gradients]:
+        assert tensor is not None
+        assert tensor.untyped_storage()._cdata in found
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+def test_the_peak_grows_with_the_batch(size: int) -> None:
+    def work() -> None:
+        (torch.zeros(size, 4) @ torch.zeros(4, 4)).sum()
+
+    assert follow(work).peak == 4 * (size * 4 + 16 + size * 4)

@@ -1,0 +1,56 @@
+"""The machine's description: what timings depend on, and no host name."""
+
+import json
+import platform
+import subprocess
+from pathlib import Path
+
+import torch
+
+from bench.meters import machine
+
+
+def test_the_class_names_what_timings_depend_on_and_never_the_host() -> None:
+    found = machine.describe("cpu")
+    for part in (found["processor"], f"{found['cores']} cores", "no GPU", torch.__version__):
+        assert part in found["machine_class"]
+    assert f"python {platform.python_version()}" in found["machine_class"]
+    assert f"{torch.get_num_threads()} threads" in found["machine_class"]
+    node = platform.node()
+    assert len(node) < 3 or node not in json.dumps(found)
+    assert found["memory_bytes"] > 2**28
+
+
+def test_the_class_changes_with_gpu_and_threads() -> None:
+    found = machine.describe("cpu")
+    other = {**found, "gpu": "H100"}
+    assert "H100" in machine.machine_class(other, "2.13")
+    assert machine.machine_class({**found, "threads": 77}, "2.13") != machine.machine_class(
+        found, "2.13"
+    )
+
+
+def test_versions_name_the_libraries_and_null_what_is_missing() -> None:
+    found = machine.versions()
+    assert found["torch"] == torch.__version__
+    assert found["python"] == platform.python_version()
+    assert set(machine.LIBRARIES) <= set(found)
+
+
+def test_the_commit_and_its_changes_are_seen(tmp_path: Path) -> None:
+    def git(*arguments: str) -> None:
+        identity = ["-c", "user.name=x", "-c", "user.email=x@x"]
+        subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True)
+
+    assert machine.revision(tmp_path) == {"commit": None, "dirty": None}
+    machine.revision.cache_clear()
+    git("init", "-q")
+    (tmp_path / "file").write_text("one")
+    git("add", "file")
+    git("commit", "-q", "-m", "one")
+    clean = machine.revision(tmp_path)
+    assert len(clean["commit"]) == 40
+    assert clean["dirty"] is False
+    machine.revision.cache_clear()
+    (tmp_path / "file").write_text("two")
+    assert machine.revision(tmp_path)["dirty"] is True
