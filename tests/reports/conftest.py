@@ -1,0 +1,180 @@
+"""A factory of results folders with plausible invented numbers, written by the store itself."""
+
+import hashlib
+import json
+import math
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench import store
+
+REFERENCES = {"mpe/spread": (160.2, 520.0), "mpe/tag": (-4.2, 190.0), "mpe/world": (-6.8, 80.0)}
+DATA_SCORE = {
+    "expert": 100.0, "medium": 35.0, "medium-replay": 14.0, "random": 0.0, "medium-expert": 67.0,
+}  # fmt: skip
+MODERN = ["om2p", "dom2", "flow-bc"]
+FOURTEEN = [
+    "om2p", "om2p-release", "dom2", "diffusion-ql", "diffusion-bc", "flow-bc", "fql", "mac-flow",
+    "madiff-d", "bc", "td3bc", "cql", "omar", "iql",
+]  # fmt: skip
+
+
+def record(
+    algorithm: str,
+    dataset: str,
+    seed: int,
+    status: str = "done",
+    preset: str = "quick",
+    settings: dict[str, Any] | None = None,
+    version: int = 1,
+    checksum: str | None = "",
+    machine: str = "cpu-a",
+    shared: bool = False,
+    score: float | None = None,
+    fraction: float = 1.0,
+    rules: str = "omar",
+) -> dict[str, Any]:
+    """Return one cell's record; equal arguments give equal records."""
+    settings = {"hidden": [128, 128], "learning_rate": 0.003, **(settings or {})}
+    canonical = {"algorithm": settings, "run": {"updates": 2000, "batch_size": 256}}
+    text = json.dumps(canonical, sort_keys=True)
+    task, quality = dataset.rsplit("/", 1)
+    recipe = (algorithm, version, dataset, seed, text, preset, checksum, machine, fraction, rules)
+    cell = hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]
+    random, expert = REFERENCES.get(task, (-280.0, 3400.0))
+    slow = 1.0 + 5.0 * zlib.crc32(algorithm.encode()) / 2**32
+    if score is None:
+        skill = 0.7 + 0.35 * zlib.crc32(f"{algorithm}{quality}".encode()) / 2**32
+        noise = np.random.default_rng(zlib.crc32(cell.encode())).normal(0, 4)
+        score = skill * DATA_SCORE.get(quality, 50.0) + noise
+    done = status == "done"
+    value = random + score / 100 * (expert - random)
+    if checksum == "":
+        checksum = hashlib.sha256(f"{dataset}{fraction}".encode()).hexdigest()
+    data_return = random + DATA_SCORE.get(quality, 50.0) / 100 * (expert - random)
+    last = {"return_mean": value, "return_std": 70.0, "episodes": 1000, "score": score}
+    return {
+        "cell": cell,
+        "schema": store.SCHEMA,
+        "status": status,
+        "error": None if done else f"{status}: the invented reason",
+        "seed": seed,
+        "algorithm": {
+            "name": algorithm, "version": version, "sampling_steps": 1 + 9 * ("dom" in algorithm),
+            "observes": "own",
+        },
+        "config": {
+            "preset": preset, "canonical": text, "hash": hashlib.sha256(text.encode()).hexdigest(),
+            "run": canonical["run"],
+        },
+        "dataset": {
+            "id": dataset, "task": task, "quality": quality, "rules": rules, "prey": None,
+            "data_seed": 0, "size": None, "fraction": fraction, "checksum": checksum,
+            "return_mean": data_return, "score": DATA_SCORE.get(quality, 50.0),
+            "card": {
+                "id": dataset, "n_transitions": 100000, "n_episodes": 4000, "licence": "MIT",
+                "returns": {
+                    "mean": data_return, "std": 70.0, "standard_error": 1.1,
+                    "min": data_return - 200, "max": data_return + 200,
+                    "quantiles": {
+                        f"{q:.2f}": data_return + 70 * math.log(q / (1 - q)) / 1.7
+                        for q in (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
+                    },
+                },
+            },
+        },
+        "results": {"last": last, "best": {**last, "score": score + 2, "update": 1800}}
+        if done
+        else {},
+        "references": {"random": {"mean": random}, "expert": {"mean": expert}},
+        "machine": {"machine_class": machine, "threads": 1, "processor": "Invented CPU"},
+        "execution": {"shared": shared, "replicas": 1, "device": "cpu", "jobs": 2},
+        "time": {
+            "setup": {"wall": 0.5, "cpu": 0.4}, "data": {"wall": 0.8, "cpu": 0.7},
+            "train": {"wall": 8.0 * slow + seed * 0.3, "cpu": 8.0 * slow},
+            "evaluate": {"wall": 1.5, "cpu": 1.5}, "total": {"wall": 11.0 * slow, "cpu": 10.0},
+            "ms_per_update": 4.0 * slow + seed * 0.15,
+        },
+        "memory": {"peak_rss_bytes": int((380 + 40 * slow + seed) * 2**20)},
+        "cost": {
+            "peak_tensor_bytes": int(9e6 * slow), "parameters": 120_000 + int(1e4 * slow),
+            "parameters_act": 60_000, "flops_update": int(3e9 * slow), "flops_act": int(2e5 * slow),
+        },
+        "versions": {"commit": "0123456789ab", "torch": "2.13.0", "python": "3.11.7"},
+        "interruptions": 0,
+        "created": f"2026-01-02T03:04:{seed % 60:02d}Z",
+    }  # fmt: skip
+
+
+def progress(run: dict[str, Any], points: int = 10) -> list[dict[str, Any]]:
+    """Return a rising learning curve that ends at the run's result."""
+    last = run["results"].get("last", {"return_mean": 200.0, "score": 10.0})
+    random = run["references"]["random"]["mean"]
+    seconds = run["time"]["train"]["wall"]
+    rows = []
+    for point in range(1, points + 1):
+        share = point / points
+        risen = 1 / (1 + math.exp(-9 * (share - 0.4)))
+        rows.append(
+            {
+                "update": int(2000 * share), "train_seconds": seconds * share,
+                "cpu_seconds": seconds * share, "episodes": 100,
+                "return_mean": random + (last["return_mean"] - random) * risen,
+                "score": last["score"] * risen, "metrics": {"critic/loss": 1.0 - share},
+            }
+        )  # fmt: skip
+    return rows
+
+
+def write_cell(root: Path, run: dict[str, Any], points: int = 10) -> Path:
+    """Write one cell's folder: record, progress, episodes and log."""
+    folder = root / run["cell"]
+    store.write_run(folder, run)
+    store.write_progress(folder, progress(run, points))
+    if run["status"] == "done":
+        rng = np.random.default_rng(run["seed"])
+        mean = run["results"]["last"]["return_mean"]
+        store.write_episodes(folder, rng.normal(mean, 70, (20, 3)))
+    else:
+        (folder / "log.txt").write_text(f"Traceback: {run['error']} & <b>more</b>\n")
+    return folder
+
+
+def write_study(
+    root: Path,
+    algorithms: Sequence[str] = ("om2p", "dom2"),
+    datasets: Sequence[str] = ("mpe/spread/expert",),
+    seeds: Sequence[int] = range(5),
+    **options: Any,
+) -> Path:
+    """Write a results folder of every algorithm on every dataset with every seed."""
+    for algorithm in algorithms:
+        for dataset in datasets:
+            for seed in seeds:
+                write_cell(root, record(algorithm, dataset, seed, **options))
+    return root
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that adds an invented study to this test's results folder."""
+
+    def add(*arguments: Any, **options: Any) -> Path:
+        return write_study(tmp_path / "results", *arguments, **options)
+
+    return add
+
+
+@pytest.fixture
+def cell(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that adds one invented cell to this test's results folder."""
+
+    def add(*arguments: Any, points: int = 10, **options: Any) -> Path:
+        return write_cell(tmp_path / "results", record(*arguments, **options), points)
+
+    return add
