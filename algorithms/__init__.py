@@ -1,0 +1,164 @@
+"""The learning algorithms: tensors in, tensors out.
+
+This module is the literal table of algorithms and loads no torch; ``make`` does.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from algorithms import settings as _settings
+from algorithms.errors import AlgorithmError
+
+if TYPE_CHECKING:
+    from algorithms.base import Algorithm, TeamSpec
+
+OM2P_BENCH = "om2p-bench"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One algorithm: where it lives, what it fixes, and what users should know about it."""
+
+    target: str  # "module:Class"
+    settings: str  # name of its dataclass in algorithms.settings
+    version: int  # raised when the mathematics changes
+    summary: str
+    source: str
+    deviations: str
+    observes: str = "own"  # what a policy sees when acting: "own" or "joint" observations
+    centralised_training: bool = False
+    switches: Mapping[str, Any] = field(default_factory=dict)  # fixed settings of a variant
+
+
+_OM2P = "algorithms.om2p:Om2p"
+_OM2P_SOURCE = "OM2P, arXiv 2508.06269 (AAMAS 2026)"
+
+TABLE: dict[str, Row] = {
+    "om2p": Row(
+        target=_OM2P,
+        settings="Om2pSettings",
+        version=1,
+        summary="one-step mean-flow policy with a twin critic, the identity with the right signs",
+        source=_OM2P_SOURCE,
+        deviations="step, sorted times, equal share, Q normalisation: ours, the paper's are unknown",
+    ),
+    "om2p-release": Row(
+        target=_OM2P,
+        settings="Om2pSettings",
+        version=1,
+        summary="OM2P as its official release behaves: zero difference, noise left out when acting",
+        source="lizr16/OM2P f3cfd05",
+        deviations="PyTorch instead of JAX, so random streams differ",
+        switches={
+            "derivative": "finite_difference",
+            "fd_step": 1e-12,
+            "order_times": False,
+            "equal_share": 0.0,
+            "anchor": "end",
+            "sign": "release",
+            "output": "u_only",
+            "q_normalise": "none",
+        },
+    ),
+    "om2p-jvp": Row(
+        target=_OM2P,
+        settings="Om2pSettings",
+        version=1,
+        summary="om2p with the exact derivative by forward-mode differentiation",
+        source=_OM2P_SOURCE,
+        deviations="as om2p; for comparing the cost of the derivative",
+        switches={"derivative": "jvp"},
+    ),
+    "om2p-batch-jacobian": Row(
+        target=_OM2P,
+        settings="Om2pSettings",
+        version=1,
+        summary="om2p with the release's whole-batch Jacobian, for its cost only (batch <= 256)",
+        source="lizr16/OM2P f3cfd05, is_autograd=1",
+        deviations="as om2p; quadratic in the batch in time and memory",
+        switches={"derivative": "batch_jacobian"},
+    ),
+    "dom2": Row(
+        target="algorithms.dom2:Dom2",
+        settings="Dom2Settings",
+        version=1,
+        summary="diffusion policy per agent, first-order DPM-Solver, conservative twin critic",
+        source="DOM2, arXiv 2307.01472; no official code",
+        deviations="trunk, schedule, steps and weights are our choice; no trajectory re-weighting",
+    ),
+    "flow-bc": Row(
+        target="algorithms.flow_bc:FlowBc",
+        settings="FlowBcSettings",
+        version=1,
+        summary="cloning by flow matching, Euler steps when acting",
+        source="flow matching; the behaviour policy of FQL, arXiv 2502.02538",
+        deviations="one network per agent",
+    ),
+    "diffusion-bc": Row(
+        target="algorithms.diffusion_bc:DiffusionBc",
+        settings="DiffusionBcSettings",
+        version=1,
+        summary="cloning by denoising diffusion (DDPM), ancestral steps when acting",
+        source="Diffusion-QL, arXiv 2208.06193, without its Q term",
+        deviations="one network per agent, scalar time input",
+    ),
+    "bc": Row(
+        target="algorithms.bc:Bc",
+        settings="BcSettings",
+        version=1,
+        summary="deterministic cloning by mean squared error",
+        source="behaviour cloning",
+        deviations="none",
+    ),
+}
+
+
+def names() -> list[str]:
+    """Return the names of all algorithms, in the table's order."""
+    return list(TABLE)
+
+
+def row(name: str) -> Row:
+    """Return the table's row; an unknown name raises with the nearest known ones."""
+    if name not in TABLE:
+        import difflib
+
+        near = difflib.get_close_matches(name, TABLE, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(TABLE)}."
+        raise AlgorithmError(f"unknown algorithm '{name}'; {hint}")
+    return TABLE[name]
+
+
+def settings_class(name: str) -> type[_settings.Settings]:
+    """Return the dataclass of an algorithm's hyper-parameters."""
+    found: type[_settings.Settings] = getattr(_settings, row(name).settings)
+    return found
+
+
+def default_settings(name: str) -> _settings.Settings:
+    """Return the official hyper-parameters with the row's fixed switches applied."""
+    return settings_class(name)(**row(name).switches)
+
+
+def make(
+    name: str,
+    spec: "TeamSpec",
+    config: "_settings.Settings | None" = None,
+    seeds: Sequence[int] = (0,),
+    device: str = "cpu",
+) -> "Algorithm":
+    """Return a fresh learner for the team ``spec``, one replica per seed, on ``device``."""
+    import importlib
+
+    chosen = row(name)
+    config = config if config is not None else default_settings(name)
+    for key, value in chosen.switches.items():
+        if getattr(config, key) != value:
+            raise AlgorithmError(
+                f"{name} fixes {key}={value}; to change it use the algorithm it is a variant of."
+            )
+    module, _, cls = chosen.target.partition(":")
+    learner: Algorithm = getattr(importlib.import_module(module), cls)(spec, config, tuple(seeds))
+    learner.name, learner.version, learner.observes = name, chosen.version, chosen.observes
+    return learner.to_device(device)

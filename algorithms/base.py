@@ -1,0 +1,199 @@
+"""The contract of a learning algorithm."""
+
+import hashlib
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Self, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from algorithms.settings import Settings
+from datasets.batch import Batch
+
+STD_FLOOR = 1e-3  # constant observation dimensions must not be blown up
+
+Metrics = dict[str, Tensor]
+Generators = Sequence[torch.Generator]
+Config = TypeVar("Config", bound=Settings)
+
+
+@dataclass(frozen=True)
+class TeamSpec:
+    """What an algorithm knows of its team: true sizes per agent and data statistics (N, O)."""
+
+    observation_sizes: tuple[int, ...]
+    action_sizes: tuple[int, ...]
+    observation_mean: Tensor
+    observation_std: Tensor
+    horizon: int
+
+    @property
+    def agents(self) -> int:
+        """Number of agents N."""
+        return len(self.observation_sizes)
+
+    @classmethod
+    def from_dataset(cls, dataset: Any) -> Self:
+        """Read the team from a dataset's card."""
+        card = dataset.card
+        return cls(
+            observation_sizes=tuple(card["observation_sizes"]),
+            action_sizes=tuple(card["action_sizes"]),
+            observation_mean=torch.tensor(card["observation_mean"], dtype=torch.float32),
+            observation_std=torch.tensor(card["observation_std"], dtype=torch.float32),
+            horizon=int(card["horizon"]),
+        )
+
+
+def seeded(seed: int, purpose: str, device: str = "cpu") -> torch.Generator:
+    """Return a generator that depends on the seed and what it is for."""
+    text = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
+    return torch.Generator(device=device).manual_seed(int.from_bytes(text[:8], "big") >> 1)
+
+
+class Algorithm(nn.Module, ABC, Generic[Config]):
+    """A learner for R replicas of a team of N agents: M = R * N members, replica-major.
+
+    Subclasses build networks in ``__init__``, then state ``losses``, ``after_update`` where
+    targets move, and ``act``. A member's numbers never depend on another replica.
+    """
+
+    name: str
+    version: int
+    observes: str
+    sampling_steps: int = 1  # network evaluations behind one action
+    observation_mean: Tensor  # (M, 1, O)
+    observation_std: Tensor  # (M, 1, O)
+    action_mask: Tensor  # (M, 1, A)
+
+    def __init__(self, spec: TeamSpec, settings: Config, seeds: tuple[int, ...]) -> None:
+        super().__init__()
+        self.spec, self.settings, self.seeds = spec, settings, seeds
+        self.num_agents, self.num_replicas = spec.agents, len(seeds)
+        self.num_members = self.num_agents * self.num_replicas
+        self.observation_dim = max(spec.observation_sizes)
+        self.action_dim = max(spec.action_sizes)
+        self.updates = 0
+        repeat = (self.num_replicas, 1, 1)
+        mean, std = spec.observation_mean[:, None], spec.observation_std[:, None]
+        self.register_buffer("observation_mean", mean.repeat(repeat))
+        self.register_buffer("observation_std", std.clamp_min(STD_FLOOR).repeat(repeat))
+        width = torch.arange(self.action_dim)
+        true = width < torch.tensor(spec.action_sizes)[:, None]  # (N, A)
+        self.ragged = bool((~true).any())
+        self.register_buffer("action_mask", true.float()[:, None].repeat(repeat))
+        self.init_generators = [seeded(seed, "initialisation") for seed in seeds]
+        self._make_generators("cpu")
+
+    def _make_generators(self, device: str) -> None:
+        self.training_generators = [seeded(seed, "training", device) for seed in self.seeds]
+        self.acting_generators = [seeded(seed, "acting", device) for seed in self.seeds]
+
+    def to_device(self, device: str) -> Self:
+        """Move everything to ``device`` and create the optimiser there."""
+        self.to(device)
+        self.device = torch.device(device)
+        if self.device.type != "cpu":
+            self._make_generators(device)
+        self.optimiser = torch.optim.Adam(
+            self.trained_parameters(), lr=self.settings.learning_rate, fused=True
+        )
+        return self
+
+    # What a subclass states ------------------------------------------------------------------
+
+    @abstractmethod
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters that the optimiser moves."""
+
+    @abstractmethod
+    def acting_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters needed to act."""
+
+    @abstractmethod
+    def losses(self, batch: Batch) -> tuple[Tensor, Metrics]:
+        """Return the loss of every member (M,) and metrics, each (M,)."""
+
+    def after_update(self) -> None:
+        """Move target networks; called after every optimiser step."""
+
+    @abstractmethod
+    def act(
+        self,
+        observation: Tensor,
+        memory: Any = None,
+        generators: Generators | None = None,
+    ) -> tuple[Tensor, Any]:
+        """Return actions (M, B, A) in [-1, 1] for observations (M, B, O), and the memory."""
+
+    # What all share --------------------------------------------------------------------------
+
+    def update(self, batch: Batch) -> Metrics:
+        """Take one gradient step of everything; return metrics per replica (R,), detached."""
+        self.optimiser.param_groups[0]["lr"] = self.learning_rate()
+        self.optimiser.zero_grad(set_to_none=True)
+        loss, metrics = self.losses(batch)
+        loss.sum().backward()
+        self.optimiser.step()
+        self.updates += 1
+        with torch.no_grad():
+            self.after_update()
+        shape = (self.num_replicas, self.num_agents)
+        return {key: value.detach().view(shape).mean(dim=1) for key, value in metrics.items()}
+
+    def learning_rate(self) -> float:
+        """Return the rate of the next update: constant, or a cosine down to zero."""
+        settings = self.settings
+        if settings.lr_schedule == "constant" or settings.total_updates == 0:
+            return settings.learning_rate
+        share = min(self.updates / settings.total_updates, 1.0)
+        return settings.learning_rate * 0.5 * (1.0 + math.cos(math.pi * share))
+
+    def observed(self, observation: Tensor) -> Tensor:
+        """Standardise observations (M, B, O) with the dataset's statistics."""
+        if not self.settings.standardise:
+            return observation
+        return (observation - self.observation_mean) / self.observation_std
+
+    def noise(self, rows: int, generators: Generators | None = None) -> Tensor:
+        """Draw Gaussian noise (M, rows, A), each replica from its own generator."""
+        chosen = self.training_generators if generators is None else generators
+        shape = (self.num_agents, rows, self.action_dim)
+        draws = [torch.randn(shape, generator=g, device=g.device) for g in chosen]
+        drawn = torch.cat(draws).to(self.device)
+        return drawn * self.action_mask if self.ragged else drawn
+
+    def uniform(self, rows: int, width: int = 1) -> Tensor:
+        """Draw U[0, 1) training numbers (M, rows, width), each replica from its own generator."""
+        shape = (self.num_agents, rows, width)
+        chosen = self.training_generators
+        return torch.cat([torch.rand(shape, generator=g, device=g.device) for g in chosen])
+
+    def mean_over_action(self, value: Tensor) -> Tensor:
+        """Average (M, B, A) over each agent's true action dimensions: (M, B)."""
+        if not self.ragged:
+            return value.mean(dim=-1)
+        mask = self.action_mask
+        return (value * mask).sum(dim=-1) / mask.sum(dim=-1)
+
+    # Checkpoints: nn.Module.state_dict() picks these up as "_extra_state" ----------------------
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return optimiser, update count and generator states (tensors and plain numbers)."""
+        return {
+            "updates": self.updates,
+            "optimiser": self.optimiser.state_dict(),
+            "training_generators": [g.get_state() for g in self.training_generators],
+            "acting_generators": [g.get_state() for g in self.acting_generators],
+        }
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`get_extra_state` returned."""
+        self.updates = state["updates"]
+        self.optimiser.load_state_dict(state["optimiser"])
+        for name in ("training_generators", "acting_generators"):
+            for generator, value in zip(getattr(self, name), state[name], strict=True):
+                generator.set_state(value.cpu())

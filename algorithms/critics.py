@@ -1,0 +1,88 @@
+"""Twin Q-functions of all members, their targets, and the conservative (CQL) term."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from algorithms.networks import MemberMLP
+
+HEADS = 2
+NORMALISER_FLOOR = 1e-6
+
+
+class TwinCritic(nn.Module):
+    """Two Q(o, a) per member, evaluated as 2M members: (M, B, O), (M, B, A) -> (M, 2, B)."""
+
+    def __init__(
+        self,
+        generators: Sequence[torch.Generator],
+        agents: int,
+        observation_dim: int,
+        action_dim: int,
+        hidden: Sequence[int],
+        activation: str,
+        layer_norm: bool,
+    ) -> None:
+        super().__init__()
+        sizes = (observation_dim + action_dim, *hidden, 1)
+        self.network = MemberMLP(generators, HEADS * agents, sizes, activation, layer_norm)
+
+    def _rows(self, observation: Tensor, action: Tensor) -> Tensor:
+        return torch.cat([observation, action], dim=-1).repeat_interleave(HEADS, dim=0)
+
+    def forward(self, observation: Tensor, action: Tensor) -> Tensor:
+        """Return both heads' values, (M, 2, B)."""
+        value = self.network(self._rows(observation, action))
+        return value.view(-1, HEADS, action.shape[1])
+
+    def frozen(self, observation: Tensor, action: Tensor) -> Tensor:
+        """As forward, but gradients reach the action only."""
+        value = self.network.frozen(self._rows(observation, action))
+        return value.view(-1, HEADS, action.shape[1])
+
+
+def td_target(
+    reward: Tensor, terminated: Tensor, next_value: Tensor, discount: float, aggregate: str
+) -> Tensor:
+    """Return y = r + discount (1 - terminated) agg_heads Q'(o', a'), (M, B).
+
+    ``next_value`` is (M, 2, B). A time limit is not terminal: values bootstrap through it.
+    """
+    agreed = next_value.mean(dim=1) if aggregate == "mean" else next_value.amin(dim=1)
+    return reward + discount * (1.0 - terminated) * agreed
+
+
+def q_term(value: Tensor, normalise: str) -> Tensor:
+    """Return -mean Q per member (M,), divided by the batch mean of |Q| if asked.
+
+    ``value`` is the mean over heads, (M, B).
+    """
+    loss = -value.mean(dim=-1)
+    if normalise == "none":
+        return loss
+    return loss / value.detach().abs().mean(dim=-1).clamp_min(NORMALISER_FLOOR)
+
+
+def conservative_term(sampled: Tensor, recorded: Tensor) -> Tensor:
+    """Return the CQL term, summed over heads: mean_b [log sum_k exp Q(o, a_k) - Q(o, a)], (M,).
+
+    ``sampled`` is (M, 2, B, K) for K uniform actions, ``recorded`` (M, 2, B). The constant density
+    of the uniform law is left out: it has no gradient (Kumar et al. 2020, eq. 4).
+    """
+    return (sampled.logsumexp(dim=-1) - recorded).mean(dim=-1).sum(dim=-1)
+
+
+def move(target: nn.Module, online: nn.Module, rate: float) -> None:
+    """Step the target's parameters towards the online ones: target += rate (online - target)."""
+    torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), rate)
+
+
+def copy_of(online: nn.Module) -> nn.Module:
+    """Return a target network: the same weights, never trained."""
+    import copy
+
+    target = copy.deepcopy(online)
+    for parameter in target.parameters():
+        parameter.requires_grad_(False)
+    return target

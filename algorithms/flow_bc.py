@@ -1,0 +1,65 @@
+"""Cloning by flow matching.
+
+Source: conditional flow matching (Lipman et al. 2023) as the behaviour policy of FQL,
+arXiv 2502.02538: v(o, x, t) regresses action - noise on straight lines; Euler steps act.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from algorithms.base import Algorithm, Generators, Metrics, TeamSpec
+from algorithms.samplers import euler
+from algorithms.settings import FlowBcSettings
+from algorithms.trunk import TimedPolicy
+from datasets.batch import Batch
+
+
+class FlowBc(Algorithm[FlowBcSettings]):
+    """A velocity network v(o, x, t) per member."""
+
+    def __init__(self, spec: TeamSpec, settings: FlowBcSettings, seeds: tuple[int, ...]) -> None:
+        super().__init__(spec, settings, seeds)
+        self.policy = TimedPolicy(
+            self.init_generators,
+            self.num_agents,
+            self.observation_dim,
+            self.action_dim,
+            1,
+            settings.hidden,
+            settings.activation,
+        )
+        self.sampling_steps = settings.flow_steps
+
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """Only the policy is trained."""
+        return list(self.policy.parameters())
+
+    def acting_parameters(self) -> list[nn.Parameter]:
+        """All of it acts."""
+        return list(self.policy.parameters())
+
+    def losses(self, batch: Batch) -> tuple[Tensor, Metrics]:
+        """Mean over batch and dimensions of (v(o, x_t, t) - (a - noise))^2, t uniform."""
+        rows = batch.action.shape[1]
+        noise, t = self.noise(rows), self.uniform(rows)
+        x = (1.0 - t) * noise + t * batch.action
+        velocity = self.policy(self.observed(batch.observation), x, t)
+        error = self.mean_over_action((velocity - (batch.action - noise)).square())
+        loss = error.mean(dim=-1)
+        return loss, {"actor/flow_loss": loss}
+
+    @torch.no_grad()
+    def act(
+        self,
+        observation: Tensor,
+        memory: Any = None,
+        generators: Generators | None = None,
+    ) -> tuple[Tensor, Any]:
+        """Integrate the velocity from fresh noise."""
+        chosen = self.acting_generators if generators is None else generators
+        seen = self.observed(observation)
+        noise = self.noise(observation.shape[1], chosen)
+        steps = self.settings.flow_steps
+        return euler(lambda x, t: self.policy(seen, x, t), noise, steps), memory

@@ -1,0 +1,215 @@
+"""OM2P: offline multi-agent mean-flow policy.
+
+Source: "OM2P: Offline Multi-Agent Mean-Flow Policy", arXiv 2508.06269 (AAMAS 2026), and its
+release lizr16/OM2P f3cfd05. Every agent has its own network u(o, x, s, e) and twin critic; an
+action is noise + u(o, noise, 0, 1), one evaluation. ``om2p`` follows the mean-flow identity;
+``om2p-release`` reproduces what the released code does (see the switches in ``Om2pSettings``).
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from algorithms import mean_flow
+from algorithms.base import Algorithm, Generators, Metrics, TeamSpec
+from algorithms.critics import TwinCritic, copy_of, move, q_term, td_target
+from algorithms.mean_flow import Times
+from algorithms.settings import Om2pSettings
+from algorithms.trunk import TimedPolicy
+from datasets.batch import Batch
+
+
+class Om2p(Algorithm[Om2pSettings]):
+    """Mean-flow policy and twin critic of every member, trained by one Adam."""
+
+    def __init__(self, spec: TeamSpec, settings: Om2pSettings, seeds: tuple[int, ...]) -> None:
+        super().__init__(spec, settings, seeds)
+        size, act, draws = self.observation_dim, self.action_dim, self.init_generators
+        hidden, activation = settings.hidden, settings.activation
+        self.policy = TimedPolicy(draws, self.num_agents, size, act, 2, hidden, activation)
+        self.critic = TwinCritic(
+            draws, self.num_agents, size, act, hidden, activation, settings.critic_layer_norm
+        )
+        self.target_critic = copy_of(self.critic)
+
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """Policy and critic share one optimiser."""
+        return [*self.policy.parameters(), *self.critic.parameters()]
+
+    def acting_parameters(self) -> list[nn.Parameter]:
+        """The critic is not needed to act."""
+        return list(self.policy.parameters())
+
+    def losses(self, batch: Batch) -> tuple[Tensor, Metrics]:
+        """L = L_MF + q_weight L_Q + L_critic of every member.
+
+        Evaluations that share weights run as one: the next action with the difference's second
+        point (no gradient), the regression with the action of the Q term (gradient).
+        """
+        settings, rows = self.settings, batch.action.shape[1]
+        seen, following = self.observed(batch.observation), self.observed(batch.next_observation)
+        noise = self.noise(rows)
+        velocity = batch.action - noise  # v = a - noise
+        times = mean_flow.sample_times(settings, lambda: self.uniform(rows))
+        at = times.start if settings.anchor == "start" else times.end
+        x = (1.0 - at) * noise + at * batch.action
+        next_noise, q_noise = self.noise(rows), self.noise(rows)
+
+        with torch.no_grad():
+            tangent = self._tangent(seen, x, at, velocity)
+            next_action, there = self._next_action(following, next_noise, seen, x, times, tangent)
+        average, one_step = self._with_gradient(seen, x, times, q_noise)
+        with torch.no_grad():
+            goal = self._goal(seen, x, times, velocity, tangent, average.detach(), there)
+
+        flow_loss = mean_flow.weighted(settings, average - goal, self._over_dimensions)
+        if settings.alpha_flow > 0:
+            flow_loss = flow_loss / settings.alpha_flow
+        actor_loss, metrics = self._actor(flow_loss, seen, q_noise, one_step)
+        if settings.boundary_weight > 0:
+            error = self._over_dimensions((self.policy(seen, x, at, at) - velocity).square())
+            actor_loss = actor_loss + settings.boundary_weight * error.mean(dim=-1)
+        critic_loss, critic_metrics = self._critic(batch, seen, following, next_action)
+        return actor_loss + critic_loss, metrics | critic_metrics
+
+    # Mean flow ---------------------------------------------------------------------------------
+
+    def _over_dimensions(self, value: Tensor) -> Tensor:
+        """Reduce (M, B, A) over the true action dimensions."""
+        mean = self.mean_over_action(value)
+        if self.settings.delta_reduction == "mean":
+            return mean
+        return mean * self.action_mask.sum(dim=-1)
+
+    def _tangent(self, seen: Tensor, x: Tensor, at: Tensor, velocity: Tensor) -> Tensor:
+        """The velocity along which the derivative is taken: conditional, predicted or mixed."""
+        share = self.settings.predicted_tangent
+        if share == 0:
+            return velocity
+        return (1.0 - share) * velocity + share * self.policy(seen, x, at, at)
+
+    def _next_action(
+        self,
+        following: Tensor,
+        noise: Tensor,
+        seen: Tensor,
+        x: Tensor,
+        times: Times,
+        tangent: Tensor,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the TD target's action and, for a one-sided difference, u at its second point."""
+        settings, policy = self.settings, self.policy
+        uses = settings.derivative == "finite_difference" and settings.alpha_flow == 0
+        if not uses or settings.fd_step < mean_flow.TINY_STEP:
+            return self._read(noise, policy(following, noise, 0.0, 1.0)), None
+        point = mean_flow.neighbour(settings, x, times, tangent)
+        both = torch.cat(
+            [
+                policy.rows(following, noise, 0.0, 1.0),
+                policy.rows(seen, point.x, point.start, point.end),
+            ],
+            dim=1,
+        )
+        move_out, there = policy.network(both).chunk(2, dim=1)
+        return self._read(noise, move_out), there
+
+    def _with_gradient(
+        self, seen: Tensor, x: Tensor, times: Times, noise: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return u at the regression's points and, if the Q term is on, u(o, noise, 0, 1)."""
+        here = self.policy.rows(seen, x, times.start, times.end)
+        if self.settings.q_weight == 0:
+            return self.policy.network(here), None
+        both = torch.cat([here, self.policy.rows(seen, noise, 0.0, 1.0)], dim=1)
+        average, one_step = self.policy.network(both).chunk(2, dim=1)
+        return average, one_step
+
+    def _goal(
+        self,
+        seen: Tensor,
+        x: Tensor,
+        times: Times,
+        velocity: Tensor,
+        tangent: Tensor,
+        here: Tensor,
+        there: Tensor | None,
+    ) -> Tensor:
+        """Return the regression target, (M, B, A), without gradient."""
+        settings = self.settings
+
+        def average(state: Tensor, start: Tensor, end: Tensor) -> Tensor:
+            return self.policy(seen, state, start, end)
+
+        if settings.alpha_flow > 0:
+            alpha = settings.alpha_flow
+            middle = times.start + alpha * (times.end - times.start)
+            state = x + (middle - times.start) * tangent
+            return alpha * velocity + (1.0 - alpha) * average(state, middle, times.end)
+        if settings.derivative == "zero":
+            return velocity
+        if settings.derivative == "finite_difference":
+            point = mean_flow.neighbour(settings, x, times, tangent)
+            if there is None:  # a step too small to join other rows: same shapes, same rounding
+                here = average(x, times.start, times.end)
+                there = average(point.x, point.start, point.end)
+            derivative = mean_flow.one_sided(there, here, point.width, settings)
+        else:
+            estimates = {
+                "central_difference": mean_flow.central,
+                "jvp": mean_flow.exact,
+                "batch_jacobian": mean_flow.batch_jacobian,
+            }
+            estimate = estimates[settings.derivative]
+            derivative = estimate(average, settings, x, times, tangent)
+        return mean_flow.target(settings, velocity, derivative, times)
+
+    # Value -------------------------------------------------------------------------------------
+
+    def _read(self, noise: Tensor, average: Tensor) -> Tensor:
+        """Return the action that the network's one-step output stands for."""
+        raw = noise + average if self.settings.output == "noise_plus_u" else average
+        return raw.clamp(-1.0, 1.0)
+
+    def _actor(
+        self, flow_loss: Tensor, seen: Tensor, noise: Tensor, one_step: Tensor | None
+    ) -> tuple[Tensor, Metrics]:
+        """L_actor = L_MF + q_weight L_Q; the critic's parameters are held fixed in L_Q."""
+        metrics = {"actor/mean_flow_loss": flow_loss}
+        if one_step is None:
+            return flow_loss, metrics
+        value = self.critic.frozen(seen, self._read(noise, one_step)).mean(dim=1)  # (M, B)
+        q_loss = q_term(value, self.settings.q_normalise)
+        metrics |= {"actor/q_loss": q_loss, "actor/q": value.mean(dim=-1)}
+        return flow_loss + self.settings.q_weight * q_loss, metrics
+
+    def _critic(
+        self, batch: Batch, seen: Tensor, following: Tensor, next_action: Tensor
+    ) -> tuple[Tensor, Metrics]:
+        """Mean over batch and heads of (Q - y)^2, y = r + discount (1 - done) agg Qbar(o', a')."""
+        settings = self.settings
+        with torch.no_grad():
+            next_value = self.target_critic(following, next_action)
+            goal = td_target(
+                batch.reward, batch.terminated, next_value, settings.discount, settings.q_aggregate
+            )
+        value = self.critic(seen, batch.action)  # (M, 2, B)
+        loss = (value - goal[:, None]).square().mean(dim=(1, 2))
+        return loss, {"critic/loss": loss, "critic/q": value.mean(dim=(1, 2))}
+
+    def after_update(self) -> None:
+        """Move the target critic towards the updated critic."""
+        move(self.target_critic, self.critic, self.settings.target_rate)
+
+    @torch.no_grad()
+    def act(
+        self,
+        observation: Tensor,
+        memory: Any = None,
+        generators: Generators | None = None,
+    ) -> tuple[Tensor, Any]:
+        """One evaluation from fresh noise to action."""
+        chosen = self.acting_generators if generators is None else generators
+        noise = self.noise(observation.shape[1], chosen)
+        average = self.policy(self.observed(observation), noise, 0.0, 1.0)
+        return self._read(noise, average), memory

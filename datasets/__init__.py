@@ -1,0 +1,48 @@
+"""Tasks, environments, behaviour policies and recorded data.
+
+Importing this package loads neither torch nor numpy; the functions below load what they need.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+OM2P_BENCH = "om2p-bench"
+
+_EXPORTS = {
+    "DatasetError": "datasets.errors",
+    "Task": "datasets.tasks",
+    "task_ids": "datasets.tasks",
+    "load_task": "datasets.tasks",
+    "dataset_ids": "datasets.recipes",
+    "recipe": "datasets.recipes",
+    "Dataset": "datasets.store",
+    "data_dir": "datasets.paths",
+    "load": "datasets.recording",
+}
+
+__all__ = [
+    "Dataset",
+    "DatasetError",
+    "Task",
+    "data_dir",
+    "dataset_ids",
+    "load",
+    "load_task",
+    "recipe",
+    "task_ids",
+]
+
+if TYPE_CHECKING:
+    from datasets.errors import DatasetError
+    from datasets.paths import data_dir
+    from datasets.recipes import dataset_ids, recipe
+    from datasets.recording import load
+    from datasets.store import Dataset
+    from datasets.tasks import Task, load_task, task_ids
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'datasets' has no attribute '{name}'")
+    import importlib
+
+    return getattr(importlib.import_module(_EXPORTS[name]), name)

@@ -1,0 +1,1 @@
+"""Behaviour policies: the online trainer and the policies it produced."""

@@ -1,0 +1,189 @@
+"""MATD3 on the batched environments: trains the behaviour policies that record our datasets.
+
+Multi-agent TD3 (Ackermann et al. 2019) with one shared actor and one shared twin critic per team.
+The critic of agent i sees its observation, all actions (own first) and the velocities of its
+team mates. The time limit is not terminal: targets bootstrap through it.
+"""
+
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from algorithms.networks import MemberMLP
+from datasets.behaviour.policy import Actor
+from datasets.environments.base import BatchedEnv
+
+
+@dataclass(frozen=True)
+class Matd3Config:
+    """Hyper-parameters of one training; ``vector_steps`` counts steps of all copies together."""
+
+    vector_steps: int = 60_000
+    copies: int = 50
+    random_steps: int = 100
+    batch_size: int = 256
+    hidden: int = 64
+    learning_rate: float = 1e-3
+    final_learning_rate: float = 5e-5
+    decay_from: float = 0.6
+    discount: float = 0.95
+    target_rate: float = 0.01
+    policy_delay: int = 2
+    smoothing: float = 0.2
+    smoothing_clip: float = 0.5
+    action_penalty: float = 1e-3
+    reward_scale: float = 0.1
+    noise: tuple[float, float, float] = (0.3, 0.18, 0.09)
+    noise_until: tuple[float, float] = (0.4, 0.7)
+    buffer_size: int = 1_000_000
+    seed: int = 0
+
+    def noise_at(self, progress: float) -> float:
+        """Return the exploration noise at ``progress`` in [0, 1]."""
+        first, second = self.noise_until
+        index = 0 if progress < first else 1 if progress < second else 2
+        return self.noise[index]
+
+    def learning_rate_at(self, progress: float) -> float:
+        """Return the learning rate: constant, then linear down to its final value."""
+        if progress <= self.decay_from:
+            return self.learning_rate
+        share = (progress - self.decay_from) / (1.0 - self.decay_from)
+        return self.learning_rate + share * (self.final_learning_rate - self.learning_rate)
+
+
+class ReplayBuffer:
+    """A ring of joint transitions (observation, action, reward, next observation)."""
+
+    def __init__(self, capacity: int, agents: int, observation: int, action: int) -> None:
+        self.capacity = capacity
+        self.size = 0
+        self.cursor = 0
+        shapes = {"o": (agents, observation), "a": (agents, action), "r": (agents,)}
+        shapes["n"] = shapes["o"]
+        self.data = {key: torch.zeros(capacity, *shape) for key, shape in shapes.items()}
+
+    def add(self, **rows: Tensor) -> None:
+        """Append the rows (E, ...) of all fields, overwriting the oldest."""
+        count = rows["r"].shape[0]
+        index = (torch.arange(count) + self.cursor) % self.capacity
+        for key, values in rows.items():
+            self.data[key][index] = values
+        self.cursor = (self.cursor + count) % self.capacity
+        self.size = min(self.size + count, self.capacity)
+
+    def sample(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Draw ``count`` joint transitions uniformly with replacement."""
+        index = torch.randint(self.size, (count,), generator=generator)
+        return {key: values[index] for key, values in self.data.items()}
+
+
+class Matd3:
+    """The learner: networks, targets and one update."""
+
+    def __init__(self, config: Matd3Config, agents: int, observation: int, action: int) -> None:
+        self.config = config
+        self.agents = agents
+        self.generator = torch.Generator().manual_seed(config.seed)
+        hidden = config.hidden
+        seen = observation + agents * action + 2 * (agents - 1)
+        generators = [self.generator]
+        self.actor = MemberMLP(generators, 1, (observation, hidden, hidden, action), "relu")
+        self.critic = MemberMLP(generators, 2, (seen, hidden, hidden, 1), "relu")
+        for network in (self.actor, self.critic):
+            with torch.no_grad():  # small last layers: first actions near zero
+                last = network.weights[-1]
+                last.copy_((torch.rand(last.shape, generator=self.generator) * 2 - 1) * 3e-3)
+                network.biases[-1].zero_()
+        self.target_actor = MemberMLP(generators, 1, self.actor.sizes, "relu")
+        self.target_critic = MemberMLP(generators, 2, self.critic.sizes, "relu")
+        self.target_actor.load_state_dict(self.actor.state_dict())
+        self.target_critic.load_state_dict(self.critic.state_dict())
+        self.actor_optimiser = torch.optim.Adam(self.actor.parameters(), fused=True)
+        self.critic_optimiser = torch.optim.Adam(self.critic.parameters(), fused=True)
+        order = [[i] + [j for j in range(agents) if j != i] for i in range(agents)]
+        self.order = torch.tensor(order)
+        self.updates = 0
+
+    def act(self, observation: Tensor, noise: float) -> Tensor:
+        """Return exploring actions (E, N, A) for observations (E, N, O)."""
+        with torch.no_grad():
+            action = torch.tanh(self._flat(self.actor, observation))
+        draw = torch.randn(action.shape, generator=self.generator)
+        return (action + noise * draw).clamp(-1.0, 1.0)
+
+    @staticmethod
+    def _flat(network: MemberMLP, observation: Tensor) -> Tensor:
+        """Apply the one shared actor to all agents' rows, (B, N, O) -> (B, N, A)."""
+        batch, agents, size = observation.shape
+        rows = observation.reshape(1, batch * agents, size).contiguous()
+        return network(rows).view(batch, agents, -1)
+
+    def critic_input(self, observation: Tensor, action: Tensor) -> Tensor:
+        """Each agent's view for the critic, (2, B * N, .): the same rows for both heads."""
+        batch = observation.shape[0]
+        actions = action[:, self.order].flatten(2)  # (B, N, N * A), own first
+        mates = observation[:, self.order[:, 1:], :2].flatten(2)  # velocities of the others
+        rows = torch.cat([observation, actions, mates], dim=-1)
+        return rows.view(1, batch * self.agents, -1).expand(2, -1, -1)
+
+    def update(self, learning_rate: float, batch: dict[str, Tensor]) -> None:
+        """One gradient step of the critics, and every ``policy_delay``-th of the actor."""
+        config = self.config
+        for optimiser in (self.actor_optimiser, self.critic_optimiser):
+            optimiser.param_groups[0]["lr"] = learning_rate
+        with torch.no_grad():
+            following = torch.tanh(self._flat(self.target_actor, batch["n"]))
+            draw = torch.randn(following.shape, generator=self.generator) * config.smoothing
+            following = following + draw.clamp(-config.smoothing_clip, config.smoothing_clip)
+            value = self.target_critic(self.critic_input(batch["n"], following.clamp(-1, 1)))
+            reward = config.reward_scale * batch["r"].reshape(1, -1, 1)
+            target = reward + config.discount * value.amin(dim=0, keepdim=True)
+        value = self.critic(self.critic_input(batch["o"], batch["a"]))
+        loss = 2.0 * F.mse_loss(value, target.expand_as(value))  # sum of the two heads' means
+        self.critic_optimiser.zero_grad()
+        loss.backward()
+        self.critic_optimiser.step()
+        self.updates += 1
+        if self.updates % config.policy_delay == 0:
+            self._update_actor(batch)
+
+    def _update_actor(self, batch: dict[str, Tensor]) -> None:
+        """Follow the first critic's gradient through all agents' actions, then move the targets."""
+        action = torch.tanh(self._flat(self.actor, batch["o"]))
+        value = self.critic.frozen(self.critic_input(batch["o"], action))[0]
+        loss = -value.mean() + self.config.action_penalty * action.square().mean()
+        self.actor_optimiser.zero_grad()
+        loss.backward()
+        self.actor_optimiser.step()
+        pairs = ((self.actor, self.target_actor), (self.critic, self.target_critic))
+        with torch.no_grad():
+            for online, target in pairs:
+                torch._foreach_lerp_(
+                    list(target.parameters()), list(online.parameters()), self.config.target_rate
+                )
+
+    def snapshot(self) -> Actor:
+        """Return the present actor as a behaviour policy."""
+        weights = zip(self.actor.weights, self.actor.biases, strict=True)
+        return Actor([(w[0].detach().clone(), b[0, 0].detach().clone()) for w, b in weights])
+
+
+def evaluate(actor: Actor, env: BatchedEnv, noise: float, generator: torch.Generator) -> Tensor:
+    """Return each episode's return (E,): mean over agents of the summed rewards."""
+    observation = env.reset()
+    total = torch.zeros(env.num_envs, env.num_agents)
+    for _ in range(env.horizon):
+        action = actor(observation)
+        if noise:
+            action = action + noise * torch.randn(action.shape, generator=generator)
+        observation, reward, _, _ = env.step(action.clamp(-1.0, 1.0))
+        total += reward
+    return total.mean(dim=1)
+
+
+def describe(config: Matd3Config) -> dict[str, object]:
+    """Return the configuration as plain data for recipes and metadata."""
+    return asdict(config)

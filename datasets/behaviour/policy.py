@@ -1,0 +1,70 @@
+"""Behaviour policies as stored: a shared actor in a safetensors file."""
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from datasets.errors import DatasetError
+
+
+class Actor:
+    """A team policy whose agents share one network: (..., O) -> (..., 2) in [-1, 1].
+
+    Three dense layers with ReLU, squashed by tanh. Stored weights are (in, out), biases (out,).
+    """
+
+    def __init__(self, layers: list[tuple[Tensor, Tensor]]) -> None:
+        self.layers = layers
+
+    def __call__(self, observation: Tensor) -> Tensor:
+        """Return the noise-free action for every observation."""
+        x = observation
+        for index, (weight, bias) in enumerate(self.layers):
+            x = torch.matmul(x, weight) + bias
+            if index < len(self.layers) - 1:
+                x = F.relu(x)
+        return torch.tanh(x)
+
+    def to(self, device: str | torch.device, dtype: torch.dtype) -> "Actor":
+        """Return a copy on ``device`` in ``dtype``."""
+        return Actor([(w.to(device, dtype), b.to(device, dtype)) for w, b in self.layers])
+
+
+def save_snapshots(path: Path, snapshots: dict[str, Actor], metadata: dict[str, str]) -> None:
+    """Write named actors into one safetensors file; metadata values are strings."""
+    tensors = {
+        f"{name}.{kind}{index}": tensor.contiguous().clone()
+        for name, actor in snapshots.items()
+        for index, layer in enumerate(actor.layers)
+        for kind, tensor in zip(("weight", "bias"), layer, strict=True)
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path, metadata=metadata)
+
+
+def load_snapshots(path: Path) -> tuple[dict[str, Actor], dict[str, str]]:
+    """Read the actors and metadata that :func:`save_snapshots` wrote."""
+    if not path.is_file():
+        raise DatasetError(
+            f"behaviour policies are missing at {path}; "
+            "train them with `python -m bench data train`."
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise DatasetError(
+            f"the policy file {path} cannot be read ({error}); reinstall om2p-bench or retrain it."
+        ) from error
+    names = sorted({key.split(".")[0] for key in tensors})
+    actors = {}
+    for name in names:
+        depth = sum(key.startswith(f"{name}.weight") for key in tensors)
+        layers = [(tensors[f"{name}.weight{i}"], tensors[f"{name}.bias{i}"]) for i in range(depth)]
+        actors[name] = Actor(layers)
+    return actors, metadata

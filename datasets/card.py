@@ -1,0 +1,91 @@
+"""The statistics on a dataset's card."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from datasets.store import Dataset
+
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+SATURATED = 0.99
+BLOCK = 200_000
+HISTOGRAM_BINS = 40
+
+
+def describe(dataset: "Dataset") -> dict[str, Any]:
+    """Return statistics of the kept transitions; sums run in float64, block by block."""
+    per_agent = dataset.episode_returns()  # (episodes, N)
+    returns = per_agent.mean(axis=1)
+    kept = dataset.transitions
+    reward = dataset.reward if kept is None else dataset.reward[kept]
+    lengths = dataset.episode_length[dataset.episodes]
+    mean, std = _observation_statistics(dataset)
+    terminated = dataset.terminated if kept is None else dataset.terminated[kept]
+    return {
+        "n_transitions": len(dataset),
+        "n_episodes": len(returns),
+        "episode_length": {
+            "min": int(lengths.min()),
+            "mean": float(lengths.mean()),
+            "max": int(lengths.max()),
+        },
+        "terminated_count": int(terminated.sum()),
+        "return_definition": "mean over agents of the undiscounted sum of rewards of an episode",
+        "returns": summarise(returns),
+        "returns_per_agent": [float(value) for value in per_agent.mean(axis=0)],
+        "differing_reward_share": float((reward != reward[:, :1]).any(axis=1).mean()),
+        "saturated_action_share": _saturated(dataset),
+        "observation_mean": mean.tolist(),
+        "observation_std": std.tolist(),
+    }
+
+
+def summarise(returns: np.ndarray) -> dict[str, Any]:
+    """Return mean, spread, quantiles and histogram of episode returns."""
+    count = len(returns)
+    spread = float(returns.std(ddof=1)) if count > 1 else 0.0
+    heights, edges = np.histogram(returns, bins=HISTOGRAM_BINS)
+    return {
+        "mean": float(returns.mean()),
+        "std": spread,
+        "standard_error": spread / count**0.5,
+        "min": float(returns.min()),
+        "max": float(returns.max()),
+        "quantiles": {f"{q:g}": float(np.quantile(returns, q)) for q in QUANTILES},
+        "histogram": {"counts": heights.tolist(), "edges": edges.tolist()},
+    }
+
+
+def _observation_rows(dataset: "Dataset") -> np.ndarray | None:
+    """Return the observation rows of the kept transitions, None for all rows."""
+    kept = dataset.transitions
+    return None if kept is None else kept + dataset.episode_of[kept]
+
+
+def _observation_statistics(dataset: "Dataset") -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of every observation dimension, (N, O) each."""
+    rows = _observation_rows(dataset)
+    count = len(dataset.observation) if rows is None else len(rows)
+    total = np.zeros(dataset.observation.shape[1:])
+    squares = np.zeros_like(total)
+    shift = dataset.observation[0].astype(np.float64)  # keeps the squares small
+    for start in range(0, count, BLOCK):
+        index = slice(start, start + BLOCK) if rows is None else rows[start : start + BLOCK]
+        block = dataset.observation[index].astype(np.float64) - shift
+        total += block.sum(axis=0)
+        squares += np.square(block).sum(axis=0)
+    mean = total / count
+    variance = np.maximum(squares / count - np.square(mean), 0.0)
+    return mean + shift, np.sqrt(variance)
+
+
+def _saturated(dataset: "Dataset") -> float:
+    kept = dataset.transitions
+    count = len(dataset)
+    total = 0
+    for start in range(0, count, BLOCK):
+        stop = start + BLOCK
+        block = dataset.action[start:stop] if kept is None else dataset.action[kept[start:stop]]
+        total += int((np.abs(block) > SATURATED).sum())
+    return total / (count * int(np.prod(dataset.action.shape[1:])))

@@ -1,0 +1,1 @@
+"""Batched environments: every copy advances in lockstep, no automatic reset."""

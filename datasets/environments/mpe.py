@@ -1,0 +1,163 @@
+"""The Multi-Agent Particle Environments under OMAR's rules, batched in PyTorch.
+
+The rules are those of the environment fork with which the published offline data were recorded
+(Pan et al. 2022, OMAR), not those of `mpe2`. They are proven against trajectories of the reference
+code in ``golden/``. One step, in this order:
+
+    force from actions -> contact forces at the old positions -> velocity -> speed limit
+    -> position with the NEW velocity -> observations and rewards of the new state
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from datasets.environments.base import BatchedEnv
+from datasets.environments.mpe_scenarios import Scenario
+
+TIME_STEP = 0.1
+DAMPING = 0.25
+CONTACT_FORCE = 100.0
+CONTACT_MARGIN = 1e-3
+
+PreyPolicy = Callable[[Tensor], Tensor]
+
+
+class ParticleEnv(BatchedEnv):
+    """A batch of particle worlds; state: position (E, entities, 2) and velocity (E, agents, 2).
+
+    Entities are ordered agents first, then landmarks. With a ``prey_policy`` (observation
+    (E, O_prey) -> action (E, 2)) the last agent moves inside the environment and callers see the
+    others only; without one every agent of the scenario is controlled from outside. Actions are
+    used as they are: clipping to [-1, 1] is the caller's business.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        num_envs: int,
+        seed: int,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        horizon: int = 25,
+        prey_policy: PreyPolicy | None = None,
+    ) -> None:
+        super().__init__(num_envs, seed, device, dtype)
+        self.scenario = scenario.to(self.device, dtype)
+        self.horizon = horizon
+        self.prey_policy = prey_policy
+        inside = 0 if prey_policy is None else 1
+        self.num_agents = scenario.num_agents - inside
+        self.observation_sizes = scenario.observation_sizes[: self.num_agents]
+        self.action_sizes = (2,) * self.num_agents
+        entities = scenario.entities
+        self._start = torch.tensor([e.start for e in entities], dtype=dtype, device=self.device)
+        self._gain = self._per_agent([e.force for e in entities])
+        self._max_speed = self._per_agent([e.max_speed or float("inf") for e in entities])
+        self._limited = any(e.max_speed is not None for e in entities)
+        self._prepare_contacts()
+        self._position = torch.zeros(num_envs, len(entities), 2, dtype=dtype, device=self.device)
+        self._velocity = torch.zeros(
+            num_envs, scenario.num_agents, 2, dtype=dtype, device=self.device
+        )
+        self._prey_observation = torch.zeros(0, dtype=dtype, device=self.device)
+
+    def _per_agent(self, values: list[float]) -> Tensor:
+        used = values[: self.scenario.num_agents]
+        return torch.tensor(used, dtype=self.dtype, device=self.device)[:, None]  # (agents, 1)
+
+    def _prepare_contacts(self) -> None:
+        """List the colliding pairs and the matrix that adds their forces to the agents."""
+        entities, agents = self.scenario.entities, self.scenario.num_agents
+        pairs = [
+            (a, b)
+            for a in range(agents)
+            for b in range(a + 1, len(entities))
+            if entities[a].collides and entities[b].collides
+        ]
+        incidence = torch.zeros(agents, len(pairs), dtype=self.dtype)
+        for column, (a, b) in enumerate(pairs):
+            incidence[a, column] = 1.0
+            if b < agents:
+                incidence[b, column] = -1.0
+        reach = [entities[a].size + entities[b].size for a, b in pairs]
+        self._first = torch.tensor([a for a, _ in pairs], dtype=torch.long, device=self.device)
+        self._second = torch.tensor([b for _, b in pairs], dtype=torch.long, device=self.device)
+        self._reach = torch.tensor(reach, dtype=self.dtype, device=self.device)
+        self._incidence = incidence.to(self.device)
+
+    def reset(self, mask: Tensor | None = None) -> Tensor:
+        """Draw positions uniformly in each entity's start region; velocities are zero."""
+        shape = self._position.shape
+        position = (2.0 * self.uniform(*shape) - 1.0) * self._start[:, None]
+        if mask is None:
+            self._position = position
+            self._velocity = torch.zeros_like(self._velocity)
+            self.time.zero_()
+        else:
+            chosen = mask.to(self.device).bool()
+            self._position = torch.where(chosen[:, None, None], position, self._position)
+            self._velocity = self._velocity.masked_fill(chosen[:, None, None], 0.0)
+            self.time.masked_fill_(chosen, 0)
+        return self._observe()
+
+    def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Advance the worlds; rewards are those of the state after the move."""
+        if self.prey_policy is not None:
+            prey = self.prey_policy(self._prey_observation)
+            action = torch.cat([action, prey[:, None].to(action.dtype)], dim=1)
+        agents = self.scenario.num_agents
+        force = self._gain * action + self._contact_force()  # (E, agents, 2)
+        velocity = (1.0 - DAMPING) * self._velocity + TIME_STEP * force
+        if self._limited:
+            speed = velocity.norm(dim=-1, keepdim=True)
+            scaled = velocity / speed.clamp_min(1e-12) * self._max_speed
+            velocity = torch.where(speed > self._max_speed, scaled, velocity)
+        self._velocity = velocity
+        moved = self._position[:, :agents] + TIME_STEP * velocity
+        self._position = torch.cat([moved, self._position[:, agents:]], dim=1)
+        self.time += 1
+        reward = self.scenario.reward(self._position)[:, : self.num_agents]
+        terminated = torch.zeros_like(self.time, dtype=torch.bool)
+        return self._observe(), reward, terminated, self.time >= self.horizon
+
+    def _contact_force(self) -> Tensor:
+        """Sum the soft contact forces on each agent, (E, agents, 2).
+
+        A pair at distance r pushes apart with 100 k log(1 + exp(-(r - r_min) / k)).
+        """
+        delta = self._position[:, self._first] - self._position[:, self._second]  # (E, P, 2)
+        # Exact overlap has no direction; the reference divides by zero there, we push nowhere.
+        distance = delta.norm(dim=-1).clamp_min(1e-12)
+        overlap = (self._reach - distance) / CONTACT_MARGIN
+        # Threshold 40, not torch's 20: the tail it cuts must lie below float64 rounding.
+        penetration = CONTACT_MARGIN * F.softplus(overlap, threshold=40.0)
+        push = (CONTACT_FORCE * penetration / distance)[..., None] * delta
+        return self._incidence @ push
+
+    def _observe(self) -> Tensor:
+        observations = self.scenario.observe(self._position, self._velocity)
+        if self.prey_policy is None:
+            return observations
+        prey_size = self.scenario.observation_sizes[-1]
+        self._prey_observation = observations[:, -1, :prey_size]
+        return observations[:, :-1, : max(self.observation_sizes)]
+
+    def get_state(self) -> dict[str, Tensor]:
+        """Return position (E, entities, 2) and velocity (E, agents, 2)."""
+        return {"position": self._position.clone(), "velocity": self._velocity.clone()}
+
+    def set_state(self, state: dict[str, Tensor]) -> None:
+        """Continue from ``state``; the clock restarts at zero."""
+        for name in ("position", "velocity"):
+            expected = getattr(self, f"_{name}").shape
+            if state[name].shape != expected:
+                raise ValueError(
+                    f"{name} has shape {tuple(state[name].shape)}, not {tuple(expected)}"
+                )
+        self._position = state["position"].to(self.device, self.dtype).clone()
+        self._velocity = state["velocity"].to(self.device, self.dtype).clone()
+        self.time.zero_()
+        self._observe()

@@ -1,0 +1,128 @@
+"""The identity of our datasets, known before any data are built.
+
+A recipe is plain data: the task with its rules, the quality, the hash of the policies that act,
+noise, size and seed. Reading it needs neither torch nor numpy.
+"""
+
+import hashlib
+import json
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from datasets.errors import DatasetError, unknown
+from datasets.tasks import load_task, task_ids
+
+BEHAVIOUR = Path(__file__).parent / "behaviour"
+POLICIES = BEHAVIOUR / "policies"
+FORMAT_VERSION = 1
+
+
+@cache
+def table() -> dict[str, Any]:
+    """Return the recipe table that ships with the package."""
+    return tomllib.loads((BEHAVIOUR / "recipes.toml").read_text())
+
+
+def qualities(task_id: str) -> list[str]:
+    """Return the qualities that can be built for a task, mixtures last."""
+    return [*table()["tasks"][task_id]["qualities"], *table()["mixtures"]]
+
+
+def dataset_ids() -> list[str]:
+    """Return ``<task>/<quality>`` for everything we can build."""
+    return [f"{task}/{quality}" for task in task_ids() for quality in qualities(task)]
+
+
+def split(dataset_id: str) -> tuple[str, str]:
+    """Split ``mpe/spread/expert`` into task and quality; unknown names raise with near ones."""
+    task, _, quality = dataset_id.rpartition("/")
+    if task not in task_ids() or quality not in qualities(task):
+        raise unknown("dataset", dataset_id, dataset_ids())
+    return task, quality
+
+
+def policies_path(task_id: str) -> Path:
+    """Return where the shipped behaviour policies of a task lie."""
+    return POLICIES / str(table()["tasks"][task_id]["policies"])
+
+
+@cache
+def _sha256(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise DatasetError(
+            f"behaviour policies are missing at {path}; reinstall om2p-bench or train them with "
+            "`python -m bench data train`."
+        ) from error
+
+
+def recipe(
+    dataset_id: str,
+    data_seed: int = 0,
+    size: int | None = None,
+    fraction: float = 1.0,
+    rules: str | None = None,
+    prey: str | None = None,
+) -> dict[str, Any]:
+    """Return the identity of a dataset as plain data.
+
+    ``size`` is in transitions (default: the recipe's); ``fraction`` keeps that share of the
+    recorded episodes, evenly spaced over the recording.
+    """
+    task_id, quality = split(dataset_id)
+    task = load_task(task_id, rules, prey)
+    if not 0.0 < fraction <= 1.0:
+        raise DatasetError(
+            f"fraction {fraction} is outside (0, 1]; give the share of episodes to keep."
+        )
+    parts = _parts(task_id, quality, size)
+    total = sum(part["size"] for part in parts)
+    if any(part["size"] < task.horizon for part in parts):
+        raise DatasetError(
+            f"size {total} leaves a part of {dataset_id} without one episode of {task.horizon} "
+            "steps; ask for more transitions."
+        )
+    uses_policy = any(part["quality"] != "random" for part in parts)
+    return {
+        "format": FORMAT_VERSION,
+        "recipe_version": table()["version"],
+        "task": task.id,
+        "rules": task.rules,
+        "prey": task.prey,
+        "quality": quality,
+        "parts": parts,
+        "policies": _sha256(policies_path(task_id)) if uses_policy else None,
+        "horizon": task.horizon,
+        "data_seed": data_seed,
+        "fraction": fraction,
+    }
+
+
+def _parts(task_id: str, quality: str, size: int | None) -> list[dict[str, Any]]:
+    """Return what is recorded one after another: quality, size in transitions, noise."""
+    known = table()["tasks"][task_id]["qualities"]
+    mixture = table()["mixtures"].get(quality, [[quality, 1.0]])
+    total = size if size is not None else max(known[name]["size"] for name, _ in mixture)
+    horizon = load_task(task_id).horizon
+    return [
+        {
+            "quality": name,
+            "size": round(total * share / horizon) * horizon,
+            "noise": known[name].get("noise"),
+        }
+        for name, share in mixture
+    ]
+
+
+def recorded(identity: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of an identity that decides the files: everything but the fraction kept."""
+    return {key: value for key, value in identity.items() if key != "fraction"}
+
+
+def digest(identity: dict[str, Any]) -> str:
+    """Return 12 hex digits that name an identity."""
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,268 @@
+"""Record datasets with behaviour policies, and load them (building what is missing)."""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datasets import recipes
+from datasets.behaviour.policy import Actor, load_snapshots
+from datasets.card import describe
+from datasets.errors import DatasetError
+from datasets.paths import data_dir as default_dir
+from datasets.store import ARRAYS, CARD, Dataset, checksum, sha256
+from datasets.tasks import Task, load_task
+
+EPISODES_AT_ONCE = 1000
+# Names of tasks in the licence note of every card we build.
+LICENCE = "MIT: recorded by om2p-bench with its own behaviour policies"
+
+Progress = Callable[[int, int, str], None]
+
+
+def load(
+    dataset_id: str,
+    data_seed: int = 0,
+    size: int | None = None,
+    fraction: float = 1.0,
+    data_dir: str | Path | None = None,
+    rules: str | None = None,
+    prey: str | None = None,
+    progress: Progress | None = None,
+) -> Dataset:
+    """Return a dataset, recorded first if it is missing; files are checked against the card."""
+    identity = recipes.recipe(dataset_id, data_seed, size, fraction, rules, prey)
+    folder = build(identity, default_dir(data_dir), progress)
+    return Dataset(folder, fraction)
+
+
+def folder_of(identity: dict[str, Any], root: Path) -> Path:
+    """Return where the recording of a recipe lies."""
+    name = f"{identity['quality']}-{recipes.digest(recipes.recorded(identity))}"
+    return root / identity["task"] / name
+
+
+def build(identity: dict[str, Any], root: Path, progress: Progress | None = None) -> Path:
+    """Record the dataset of a recipe unless it is there; return its folder.
+
+    Written under a temporary name and renamed when complete; a lock makes concurrent callers wait
+    for the first instead of recording twice.
+    """
+    folder = folder_of(identity, root)
+    if (folder / CARD).is_file():
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(folder.with_suffix(".lock")):
+            if not (folder / CARD).is_file():
+                _record_into(identity, folder, progress)
+    except OSError as error:
+        raise DatasetError(
+            f"the data folder {root} cannot be written ({error.strerror or error}); choose another "
+            "with --data-dir or OM2P_BENCH_DATA."
+        ) from error
+    return folder
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _record_into(identity: dict[str, Any], folder: Path, progress: Progress | None) -> None:
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        record(identity, partial, progress)
+        if folder.exists():  # remains of an interrupted deletion: no card, so no dataset
+            shutil.rmtree(folder)
+        os.replace(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def record(identity: dict[str, Any], folder: Path, progress: Progress | None = None) -> None:
+    """Record all parts of a recipe into ``folder``: arrays, then the card."""
+    task = load_task(identity["task"], identity["rules"], identity["prey"])
+    total = sum(part["size"] for part in identity["parts"])
+    writer = _Writer(folder, task, total)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # sums in one order, whatever the machine is doing
+    try:
+        for part in identity["parts"]:
+            for stage in _stages(task, part, identity["data_seed"]):
+                stage.roll(writer, lambda done: progress and progress(done, total, "recording"))
+    finally:
+        torch.set_num_threads(threads)
+    writer.close()
+    _write_card(identity, task, folder)
+
+
+class _Stage:
+    """One policy acting for a number of episodes; without an actor, uniformly at random."""
+
+    def __init__(self, task: Task, actor: Actor | None, noise: float, episodes: int, seed: int):
+        self.task, self.actor, self.noise, self.episodes = task, actor, noise, episodes
+        self.env_seed, action_seed = _seeds(seed, 2)
+        self.generator = torch.Generator().manual_seed(action_seed)
+
+    def roll(self, writer: "_Writer", progress: Callable[[int], None]) -> None:
+        """Record all episodes, a thousand side by side."""
+        env = self.task.make_env(min(EPISODES_AT_ONCE, self.episodes), self.env_seed)
+        done = 0
+        while done < self.episodes:
+            keep = min(env.num_envs, self.episodes - done)
+            observation = env.reset()
+            steps: list[tuple[Tensor, Tensor, Tensor]] = []
+            for _ in range(env.horizon):
+                action = self._act(observation)
+                following, reward, _, _ = env.step(action)
+                steps.append((observation, action, reward))
+                observation = following
+            writer.add(steps, observation, keep)
+            done += keep
+            progress(writer.transitions)
+
+    def _act(self, observation: Tensor) -> Tensor:
+        shape = (*observation.shape[:2], max(self.task.action_sizes))
+        if self.actor is None:
+            return torch.rand(shape, generator=self.generator) * 2.0 - 1.0
+        noise = self.noise * torch.randn(shape, generator=self.generator)
+        return (self.actor(observation) + noise).clamp(-1.0, 1.0)
+
+
+def _seeds(seed: int, count: int) -> list[int]:
+    return [int(v) for v in np.random.SeedSequence(seed).generate_state(count, np.uint64) >> 1]
+
+
+def _stage_seed(task_id: str, quality: str, data_seed: int, stage: str) -> int:
+    """A seed of its own for every task, quality, data seed and stage."""
+    text = f"{task_id}/{quality}/{data_seed}/{stage}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def _stages(task: Task, part: dict[str, Any], data_seed: int) -> list[_Stage]:
+    """Return who acts in a part: one policy, nobody (random), or the replay snapshots in order."""
+    quality, episodes = part["quality"], part["size"] // task.horizon
+
+    def stage(actor: Actor | None, noise: float, count: int, name: str) -> _Stage:
+        return _Stage(task, actor, noise, count, _stage_seed(task.id, quality, data_seed, name))
+
+    if quality == "random":
+        return [stage(None, 0.0, episodes, "uniform")]
+    actors, metadata = load_snapshots(recipes.policies_path(task.id))
+    if quality != "medium-replay":
+        return [stage(actors[quality], part["noise"], episodes, quality)]
+    selection = json.loads(metadata["selection"])
+    names = sorted(name for name in actors if name.startswith("replay-"))
+    edges = [round(i * episodes / len(names)) for i in range(len(names) + 1)]
+    counts = [b - a for a, b in pairwise(edges)]
+    return [
+        stage(actors[name], selection[name]["noise"], count, name)
+        for name, count in zip(names, counts, strict=True)
+        if count
+    ]
+
+
+class _Writer:
+    """Fills the memory-mapped arrays of a recording in time order."""
+
+    def __init__(self, folder: Path, task: Task, transitions: int) -> None:
+        self.horizon = task.horizon
+        episodes = transitions // task.horizon
+        team, size, act = task.agents, max(task.observation_sizes), max(task.action_sizes)
+        shapes: dict[str, tuple[Any, tuple[int, ...]]] = {
+            "observation": (np.float32, (transitions + episodes, team, size)),
+            "action": (np.float32, (transitions, team, act)),
+            "reward": (np.float32, (transitions, team)),
+            "terminated": (bool, (transitions,)),
+            "episode_length": (np.int32, (episodes,)),
+        }
+        self.arrays = {
+            name: np.lib.format.open_memmap(
+                folder / f"{name}.npy", mode="w+", dtype=dtype, shape=shape
+            )
+            for name, (dtype, shape) in shapes.items()
+        }
+        self.arrays["episode_length"][:] = task.horizon
+        self.episodes = 0
+
+    @property
+    def transitions(self) -> int:
+        """Transitions written so far."""
+        return self.episodes * self.horizon
+
+    def add(self, steps: list[tuple[Tensor, Tensor, Tensor]], last: Tensor, keep: int) -> None:
+        """Append the first ``keep`` of the episodes rolled side by side."""
+        observation, action, reward = (
+            torch.stack([step[i][:keep] for step in steps], dim=1).flatten(0, 1).numpy()
+            for i in (1, 1, 2)
+        )
+        rows = torch.stack([*(step[0][:keep] for step in steps), last[:keep]], dim=1)
+        observation = rows.flatten(0, 1).numpy()
+        start, first = self.transitions, self.transitions + self.episodes
+        self.arrays["observation"][first : first + len(observation)] = observation
+        self.arrays["action"][start : start + len(action)] = action
+        self.arrays["reward"][start : start + len(reward)] = reward
+        self.episodes += keep
+
+    def close(self) -> None:
+        """Flush everything to disk."""
+        for array in self.arrays.values():
+            array.flush()
+
+
+def _write_card(identity: dict[str, Any], task: Task, folder: Path) -> None:
+    files = {f"{name}.npy": sha256(folder / f"{name}.npy") for name in ARRAYS}
+    card: dict[str, Any] = {
+        "id": f"{task.id}/{identity['quality']}",
+        "task": task.id,
+        "rules": task.rules,
+        "prey": task.prey,
+        "quality": identity["quality"],
+        "data_seed": identity["data_seed"],
+        "fraction": 1.0,
+        "horizon": task.horizon,
+        "agents": task.agents,
+        "observation_sizes": list(task.observation_sizes),
+        "action_sizes": list(task.action_sizes),
+        "dtype": "float32",
+        "cut_rule": "episodes end at the horizon; the time limit is not terminal",
+        "replay_kind": _replay(identity),
+        "recipe": recipes.recorded(identity),
+        "source": "recorded by om2p-bench",
+        "licence": LICENCE,
+        "libraries": {"torch": torch.__version__, "numpy": np.__version__},
+        "files": files,
+        "checksum": checksum(files),
+        "observation_mean": [],
+        "observation_std": [],
+    }
+    partial = folder / f"{CARD}.partial"
+    partial.write_text(json.dumps(card))
+    partial.replace(folder / CARD)
+    card |= describe(Dataset(folder, verify=False))
+    partial.write_text(json.dumps(card, indent=1))
+    partial.replace(folder / CARD)
+
+
+def _replay(identity: dict[str, Any]) -> dict[str, Any] | None:
+    """Say how a medium-replay set was made: snapshots, their steps, noise and returns."""
+    if all(part["quality"] != "medium-replay" for part in identity["parts"]):
+        return None
+    _, metadata = load_snapshots(recipes.policies_path(identity["task"]))
+    selection = json.loads(metadata["selection"])
+    chosen = [selection[name] for name in sorted(selection) if name.startswith("replay-")]
+    return {"kind": "snapshots", "snapshots": chosen}
