@@ -20,13 +20,15 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 import algorithms
 from bench.errors import BenchError, closest
+from bench.presets import Preset
 
-PRESETS = Path(__file__).parent / "presets"
 Resume = Literal["only-missing", "failed", "never", "always"]
 Device = Literal["auto", "cpu", "cuda"]
-Count = Annotated[int, Field(ge=1, le=10**9)]
 MAX_SEEDS = 100_000
 MAX_SEED = 2**31 - 1
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 class RunSettings(BaseModel):
@@ -54,12 +56,12 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
-    algorithms: tuple[str, ...] = ("om2p", "dom2")
-    datasets: tuple[str, ...] = ("mpe/spread/expert",)
-    seeds: tuple[Annotated[int, Field(ge=0, le=MAX_SEED)], ...] = (0, 1, 2, 3, 4)
+    algorithms: Names = ("om2p", "dom2")
+    datasets: Names = ("mpe/spread/expert",)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0, 1, 2, 3, 4)
     preset: str = "quick"
     overrides: dict[str, Any] = Field(default_factory=dict)
-    data_seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 0
+    data_seed: Seed = 0
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     data_dir: Path | None = None
     rules: str | None = None
@@ -79,48 +81,6 @@ def make_config(**options: Any) -> RunConfig:
         return RunConfig(**options)
     except pydantic.ValidationError as error:
         raise BenchError(_sentence(error, "")) from error
-
-
-# --- presets -------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class Preset:
-    """A named budget and the settings that go with it."""
-
-    name: str
-    description: str
-    run: dict[str, Any]
-    shared: dict[str, Any]
-    algorithms: dict[str, dict[str, Any]]
-
-
-def preset_names() -> list[str]:
-    """Return the presets, the smallest budget first."""
-    found = {path.stem for path in PRESETS.glob("*.toml")}
-    order = [name for name in ("smoke", "quick", "cpu", "paper") if name in found]
-    return order + sorted(found - set(order))
-
-
-def load_preset(name: str) -> Preset:
-    """Read a preset; BenchError with near names if there is none of that name."""
-    if name not in preset_names():
-        raise BenchError(f"unknown preset '{name}': {closest(name, preset_names())}")
-    path = PRESETS / f"{name}.toml"
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise BenchError(f"the preset {path} cannot be read: {error}") from error
-    extra = set(table) - {"description", "run", "algorithm", "algorithms"}
-    if extra:
-        raise BenchError(f"the preset {path} has an unknown key '{min(extra)}'")
-    return Preset(
-        name,
-        table.get("description", ""),
-        table.get("run", {}),
-        table.get("algorithm", {}),
-        table.get("algorithms", {}),
-    )
 
 
 # --- what users type -----------------------------------------------------------------------------
@@ -276,6 +236,8 @@ def _json(values: dict[str, Any], place: str) -> str:
 def _sentence(error: pydantic.ValidationError, prefix: str) -> str:
     """Return the first complaint of pydantic as one sentence with the key and the value."""
     first = error.errors(include_url=False)[0]
+    if not first["loc"]:  # a rule between settings, stated by the settings themselves
+        return f"{prefix.rstrip('.')}: {first['msg'].removeprefix('Value error, ')}"
     place = prefix + ".".join(str(part) for part in first["loc"])
     if first["type"] == "missing":
         return f"{place} is missing: give it a value in the preset or with --set"

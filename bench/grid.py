@@ -7,7 +7,7 @@ from typing import Any
 import algorithms
 import datasets
 from bench import config as configuration
-from bench import store
+from bench import presets, store
 from bench.config import RunConfig
 
 
@@ -49,7 +49,7 @@ def cells(config: RunConfig) -> list[Cell]:
 
     Raises BenchError, AlgorithmError or DatasetError for an unknown name or setting.
     """
-    preset = configuration.load_preset(config.preset)
+    preset = presets.load(config.preset)
     for name in config.algorithms:
         algorithms.row(name)
     configuration.check_overrides(config.overrides, config.algorithms)
@@ -84,7 +84,7 @@ class _Method:
 
 def _method(
     name: str,
-    preset: configuration.Preset,
+    preset: presets.Preset,
     run: configuration.RunSettings,
     overrides: dict[str, Any],
 ) -> _Method:

@@ -102,10 +102,11 @@ COLUMNS: dict[str, tuple[str, str]] = {
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+def atomic_file(path: Path, keep: Path | None = None) -> Iterator[IO[bytes]]:
     """Open a temporary neighbour of `path` that takes its name, on disk, only when all went well.
 
-    After a crash, a full disk or a kill, `path` holds either its old content or its new one.
+    After a crash, a full disk or a kill, `path` holds either its old content or its new one; the
+    old content lives on as `keep`, where that is given.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -113,6 +114,8 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        if keep is not None and path.exists():
+            os.replace(path, keep)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)

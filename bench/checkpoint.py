@@ -1,0 +1,44 @@
+"""Resumable checkpoints of a cell: the newest, and the one before in case the newest is damaged."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench import store
+from bench.errors import BenchError
+
+NAME, PREVIOUS = "checkpoint.pt", "checkpoint.prev.pt"
+
+
+def save(folder: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint durably, keeping the one before."""
+    with store.atomic_file(folder / NAME, keep=folder / PREVIOUS) as file:
+        torch.save(state, file)
+
+
+def load(folder: Path, cell: str) -> tuple[dict[str, Any] | None, list[str]]:
+    """Return the newest whole checkpoint of `cell`, or None, and a sentence per damaged one."""
+    complaints = []
+    for name in (NAME, PREVIOUS):
+        path = folder / name
+        if not path.exists():
+            continue
+        try:
+            return read(path, cell), complaints
+        except BenchError as error:
+            complaints.append(str(error))
+    return None, complaints
+
+
+def read(path: Path, cell: str) -> dict[str, Any]:
+    """Read one checkpoint file; BenchError where it is damaged or another cell's."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many types for a damaged or hostile archive
+        raise BenchError(f"{path} is damaged ({type(error).__name__}): it is left aside") from error
+    if not isinstance(state, dict) or state.get("schema") != store.SCHEMA:
+        raise BenchError(f"{path} is no checkpoint of schema version {store.SCHEMA}")
+    if state.get("cell") != cell:
+        raise BenchError(f"{path} belongs to cell {state.get('cell')!r}, not to {cell}")
+    return state

@@ -1,0 +1,266 @@
+"""The command line: flags and help. What a command does lies in `bench.commands`.
+
+Importing this module loads neither torch, pandas, matplotlib nor pydantic: `--help` stays quick.
+"""
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bench.errors import BenchError
+
+app = typer.Typer(
+    help="om2p-bench: offline multi-agent reinforcement learning with one-step generative policies.",
+    epilog="Start with: python -m bench run --preset smoke   (under a minute)",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="Train behaviour policies; build, describe and check datasets.")
+app.add_typer(data_app, name="data", no_args_is_help=True)
+
+Algos = Annotated[
+    str, typer.Option(help="Algorithms, a comma list (see `list algorithms`): --algos om2p,bc")
+]
+Datasets = Annotated[
+    str, typer.Option(help="Datasets, a comma list (see `list datasets`); built if missing.")
+]
+Seeds = Annotated[
+    str, typer.Option(help="A count (5 means 0,1,2,3,4), or a list: --seeds 3,7 (one seed: 3,)")
+]
+PresetName = Annotated[
+    str, typer.Option("--preset", help="Budget and network sizes: smoke, quick, cpu or paper.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME.KEY=VALUE",
+        help="Change one setting; may be repeated: --set om2p.q_weight=0.1 "
+        "--set run.updates=500 --set algorithm.hidden=64x2 (all algorithms)",
+    ),
+]
+Out = Annotated[Path, typer.Option(help="The results folder: --out results/my-study")]
+DataSeed = Annotated[int, typer.Option(help="Seed of the recorded data: --data-seed 1")]
+Fraction = Annotated[
+    float, typer.Option(help="Share of the recorded episodes to train on: --fraction 0.1")
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="Where datasets lie: --data-dir /data  [default: OM2P_BENCH_DATA or the user's cache]",
+        show_default=False,
+    ),
+]
+Rules = Annotated[
+    str | None,
+    typer.Option(
+        help="Rules of the environment: --rules omar  [default: the task's]", show_default=False
+    ),
+]
+Device = Annotated[
+    str, typer.Option(help="auto (a GPU if there is one), cpu or cuda: --device cpu")
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        help="Cells that run side by side: --jobs 2  [default: one per core, or per GPU]",
+        show_default=False,
+    ),
+]
+JobsPerGpu = Annotated[
+    int, typer.Option(help="Cells that share a GPU; above 1 their timings are marked as shared.")
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        help="Seconds a cell may take before it is ended: --timeout 3600  [default: no limit]",
+        show_default=False,
+    ),
+]
+MemoryLimit = Annotated[
+    float | None,
+    typer.Option(
+        help="GiB of memory a cell may use before it is ended: --memory-limit 4  "
+        "[default: no limit]",
+        show_default=False,
+    ),
+]
+Resume = Annotated[
+    str,
+    typer.Option(
+        help="only-missing: skip finished and failed cells, continue interrupted ones; failed: "
+        "run failed cells again too; never: begin interrupted cells anew; always: run every "
+        "cell again, finished ones included."
+    ),
+]
+Format = Annotated[str, typer.Option("--format", help="table or json: --format json")]
+CellName = Annotated[str, typer.Option("--run", help="A cell's id (or folder): --run 0123456789ab")]
+
+
+@app.command()
+def run(
+    algos: Algos = "om2p,dom2",
+    datasets: Datasets = "mpe/spread/expert",
+    seeds: Seeds = "5",
+    preset: PresetName = "quick",
+    set_: Settings = None,
+    out: Out = Path("results"),
+    data_seed: DataSeed = 0,
+    fraction: Fraction = 1.0,
+    data_dir: DataDir = None,
+    rules: Rules = None,
+    device: Device = "auto",
+    jobs: Jobs = None,
+    jobs_per_gpu: JobsPerGpu = 1,
+    timeout: Timeout = None,
+    memory_limit: MemoryLimit = None,
+    resume: Resume = "only-missing",
+) -> None:
+    """Train and evaluate every algorithm on every dataset with every seed.
+
+    Finished cells are kept, so the same command continues an interrupted study.
+
+    Example: python -m bench run --algos om2p,dom2 --seeds 5
+    """
+    from bench import commands
+
+    raise typer.Exit(commands.run(_config(locals())))
+
+
+@app.command()
+def plan(
+    algos: Algos = "om2p,dom2",
+    datasets: Datasets = "mpe/spread/expert",
+    seeds: Seeds = "5",
+    preset: PresetName = "quick",
+    set_: Settings = None,
+    out: Out = Path("results"),
+    data_seed: DataSeed = 0,
+    fraction: Fraction = 1.0,
+    data_dir: DataDir = None,
+    rules: Rules = None,
+    resume: Resume = "only-missing",
+    format_: Format = "table",
+) -> None:
+    """Show what `run` with the same flags would do: cells, ids, what is done already.
+
+    Example: python -m bench plan --algos om2p,dom2 --seeds 5 --format json
+    """
+    from bench import commands
+
+    values = locals()
+    raise typer.Exit(commands.plan(_config(values), values["format_"]))
+
+
+@app.command("list")
+def list_(
+    what: Annotated[str, typer.Argument(help="algorithms, datasets, tasks or presets")],
+) -> None:
+    """List what there is, one line each.
+
+    Example: python -m bench list algorithms
+    """
+    from bench import listing
+
+    print(listing.lines(what))
+
+
+@app.command()
+def status(
+    out: Out = Path("results"),
+    format_: Format = "table",
+) -> None:
+    """Show how the cells of a results folder stand, failed ones with their error.
+
+    Example: python -m bench status --out results
+    """
+    from bench import commands
+
+    raise typer.Exit(commands.status(out, format_))
+
+
+@app.command()
+def evaluate(
+    cell: CellName,
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes to play: --episodes 1000")] = 1000,
+    out: Out = Path("results"),
+    device: Annotated[str, typer.Option(help="cpu or cuda: --device cpu")] = "cpu",
+) -> None:
+    """Evaluate the last checkpoint of a cell again; the results folder stays as it is.
+
+    Example: python -m bench evaluate --run 0123456789ab --episodes 5000
+    """
+    from bench import commands
+
+    raise typer.Exit(commands.evaluate(cell, out, episodes, device))
+
+
+@app.command()
+def report(
+    out: Out = Path("results"),
+    to: Annotated[Path, typer.Option(help="Where the report goes: --to reports/out")] = Path(
+        "reports/out"
+    ),
+) -> None:
+    """Write figures and LaTeX tables from a results folder.
+
+    Example: python -m bench report --out results --to reports/out
+    """
+    from bench import commands
+
+    raise typer.Exit(commands.report(out, to))
+
+
+def _config(values: dict[str, Any]) -> Any:
+    """Return the RunConfig of a command's flags."""
+    from bench import config
+
+    flags = {
+        name: values[name]
+        for name in (
+            "preset", "out", "data_seed", "fraction", "data_dir", "rules", "device", "jobs",
+            "jobs_per_gpu", "timeout", "memory_limit", "resume",
+        )
+        if name in values
+    }  # fmt: skip
+    return config.make_config(
+        algorithms=config.parse_names(values["algos"], "--algos"),
+        datasets=config.parse_names(values["datasets"], "--datasets"),
+        seeds=config.parse_seeds(values["seeds"]),
+        overrides=config.parse_overrides(values["set_"] or []),
+        **flags,
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code; what users can put right is one sentence."""
+    warnings.showwarning = _show_warning
+    try:
+        app(args=arguments)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    except Exception as error:
+        if not isinstance(error, _user_errors()):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _user_errors() -> tuple[type[Exception], ...]:
+    """Return the error types that speak to the user."""
+    from algorithms.errors import AlgorithmError
+    from datasets.errors import DatasetError
+
+    return BenchError, AlgorithmError, DatasetError
+
+
+def _show_warning(message: Any, *_: Any, **__: Any) -> None:
+    """Print a warning as one line."""
+    print(f"warning: {message}", file=sys.stderr)

@@ -1,0 +1,140 @@
+"""What the commands of the command line do; each returns its exit code."""
+
+import collections
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+from bench import store
+from bench.config import RunConfig
+from bench.errors import BenchError, closest
+
+INTERRUPTED = 130  # as shells report a program that Ctrl-C ended
+
+
+def run(config: RunConfig) -> int:
+    """Run a study, print its table, and say what to do next."""
+    from bench import study, summary
+    from bench.progress import make_display
+
+    outcome = study.run_study(config, make_display())
+    print(summary.table(outcome.cells, outcome.records))
+    out = shlex.quote(str(config.out))
+    print(f"\nresults: {config.out}   next: python -m bench report --out {out}")
+    if outcome.interrupted:
+        left = len(outcome.cells) - len(outcome.of_status("done"))
+        print(f"interrupted with {left} cells left: the same command continues")
+        return INTERRUPTED
+    failed = outcome.of_status(*study.FAILED)
+    for cell in failed:
+        record = outcome.records[cell.id]
+        print(f"{record['status']}: {cell.algorithm}, seed {cell.seed}: {record['error']}")
+    if failed:
+        print(f"{len(failed)} cells failed: logs in {config.out}/CELL/log.txt; --resume failed")
+    return 0 if outcome.complete else 1
+
+
+def plan(config: RunConfig, form: str) -> int:
+    """Print the cells of a study and which of them still have to run."""
+    from bench import study
+
+    _check_form(form)
+    planned = study.plan(config)
+    todo = {cell.id for cell in planned.todo}
+    rows = [
+        {
+            "cell": cell.id,
+            "algorithm": cell.algorithm,
+            "dataset": cell.dataset,
+            "seed": cell.seed,
+            "updates": cell.run["updates"],
+            "status": planned.records.get(cell.id, {}).get("status"),
+            "run": cell.id in todo,
+        }
+        for cell in planned.cells
+    ]
+    if form == "json":
+        print(json.dumps(rows, indent=1))
+        return 0
+    _print_rows([{**row, "run": "yes" if row["run"] else "no"} for row in rows])
+    print(f"{len(rows)} cells, {len(todo)} to run, results in {config.out}")
+    return 0
+
+
+def status(out: Path, form: str) -> int:
+    """Print how the cells of a results folder stand."""
+    from bench import locks
+
+    _check_form(form)
+    if not out.is_dir():
+        raise BenchError(f"there is no results folder {out}: name one with --out")
+    rows = [_status_row(record) for record in store.read_records(out).values()]
+    if form == "json":
+        print(json.dumps(rows, indent=1))
+        return 0
+    _print_rows(rows)
+    counts = collections.Counter(row["status"] for row in rows)
+    listed = ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "no cells"
+    held = "a run is at work here" if locks.held(out) else "no run is at work here"
+    print(f"{out}: {listed}; {held}")
+    return 0
+
+
+def _status_row(record: dict[str, Any]) -> dict[str, Any]:
+    """Return one line of `status`."""
+    flat = store.flatten(record)
+    keys = ("cell", "algorithm", "dataset", "seed", "status", "score", "error")
+    row = {key: flat[key] for key in keys}
+    return {**row, "updates": f"{record.get('updates_done') or 0}/{flat['updates']}"}
+
+
+def evaluate(cell: str, out: Path, episodes: int, device: str) -> int:
+    """Evaluate a cell's checkpoint again and print the return."""
+    from bench import policy
+
+    folder = policy.find_cell(cell, out)
+    result = policy.evaluate_again(folder, episodes, device)
+    error = result.return_std / result.episodes**0.5
+    print(
+        f"{folder.name}: return {result.return_mean:.3f} (standard error {error:.3f}), "
+        f"score {result.score:.2f}, {result.episodes} episodes"
+    )
+    return 0
+
+
+def report(out: Path, to: Path) -> int:
+    """Write the report of a results folder."""
+    import reports
+
+    if not out.is_dir():
+        raise BenchError(f"there is no results folder {out}: name one with --out")
+    reports.write(out, to)
+    print(f"report: {to}")
+    return 0
+
+
+def _check_form(form: str) -> None:
+    """Refuse an unknown --format."""
+    forms = ("table", "json")
+    if form not in forms:
+        raise BenchError(f"unknown --format '{form}': {closest(form, forms)}")
+
+
+def _print_rows(rows: list[dict[str, Any]]) -> None:
+    """Print rows as aligned columns; empty where a value is unknown."""
+    if not rows:
+        return
+    texts = [{key: _text(value) for key, value in row.items()} for row in rows]
+    widths = {key: max(len(key), *(len(row[key]) for row in texts)) for key in rows[0]}
+    for row in [{key: key for key in rows[0]}, *texts]:
+        print("  ".join(row[key].ljust(width) for key, width in widths.items()).rstrip())
+
+
+def _text(value: Any) -> str:
+    """Return a value as table text on one line."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.1f}"
+    return " ".join(str(value).split())

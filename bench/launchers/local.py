@@ -1,0 +1,280 @@
+"""The local launcher: every cell in a fresh worker process, several side by side."""
+
+import contextlib
+import dataclasses
+import os
+import selectors
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+from bench import records, store
+from bench.errors import BenchError
+from bench.grid import Cell
+from bench.launchers.process import WorkerProcess, out_of_memory_kills
+
+TICK = 0.2  # seconds between two looks at limits and ended workers
+GIB = 2**30
+
+
+class Display(Protocol):
+    """What a launcher tells while it works."""
+
+    def note(self, text: str) -> None:
+        """Say something about the study as a whole."""
+
+    def started(self, cell: Cell) -> None:
+        """Say that a cell has started."""
+
+    def progress(self, cell: Cell, message: dict[str, Any]) -> None:
+        """Pass on how far a cell is."""
+
+    def ended(self, cell: Cell, record: dict[str, Any]) -> None:
+        """Say what became of a cell."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Slot:
+    """A place where one worker can run: a device, and the environment that selects it."""
+
+    device: str
+    environment: dict[str, str]
+    shared: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What a cell may use: seconds of wall-clock time and GiB of resident memory."""
+
+    seconds: float | None = None
+    gib: float | None = None
+
+
+class Interrupts:
+    """Ctrl-C (or SIGTERM) counted: once asks to finish, twice ends everything at once."""
+
+    def __init__(self) -> None:
+        """Start without any."""
+        self.count = 0
+
+    @contextlib.contextmanager
+    def caught(self) -> Iterator["Interrupts"]:
+        """Count signals inside the block instead of raising KeyboardInterrupt."""
+        kinds = (signal.SIGINT, signal.SIGTERM)
+        before = {kind: signal.signal(kind, self._count) for kind in kinds}
+        try:
+            yield self
+        finally:
+            for kind, handler in before.items():
+                signal.signal(kind, handler)
+
+    def _count(self, number: int, frame: FrameType | None) -> None:
+        self.count += 1
+
+
+def slots(device: str, jobs: int | None, uuids: list[str], jobs_per_gpu: int) -> list[Slot]:
+    """Return where workers run: one slot per core on CPUs, `jobs_per_gpu` per GPU on GPUs."""
+    if device == "cuda" and not uuids:
+        raise BenchError("--device cuda: no usable CUDA device was found; use --device cpu")
+    if device == "cpu" or not uuids:
+        return [Slot("cpu", {"CUDA_VISIBLE_DEVICES": ""})] * (jobs or os.cpu_count() or 1)
+    shared = jobs_per_gpu > 1
+    found = [
+        Slot("cuda", {"CUDA_VISIBLE_DEVICES": uuid}, shared)
+        for _ in range(jobs_per_gpu)
+        for uuid in uuids
+    ]
+    return found[:jobs]
+
+
+def prepare(cells: list[Cell], interrupts: Interrupts, display: Display) -> None:
+    """Build the datasets that are missing and check the others, in one process of its own.
+
+    Raises BenchError with the sentence of the first dataset that cannot be used.
+    """
+    datasets = [{"id": cell.dataset, "data": cell.data} for cell in cells]
+    job = {"kind": "prepare", "datasets": datasets, "threads": 1}
+    worker = WorkerProcess(job, {"CUDA_VISIBLE_DEVICES": ""}, log=None)
+    told: set[str] = set()
+    try:
+        while worker.exit_code() is None:
+            if interrupts.count:
+                worker.kill("stop")
+            for message in worker.read():
+                if message["kind"] == "building" and message["dataset"] not in told:
+                    told.add(message["dataset"])
+                    display.note(f"building {message['dataset']} (once)")
+            time.sleep(0.05)
+    finally:
+        worker.kill(worker.ended_by or "stop")
+        worker.close()
+    if worker.ended_by == "stop" and interrupts.count:
+        return
+    if worker.last is None:
+        raise BenchError(f"preparing the data failed with exit code {worker.exit_code()}")
+    if worker.last["error"]:
+        raise BenchError(worker.last["error"])
+
+
+class Pool:
+    """Runs cells on slots until none is left or the user has had enough."""
+
+    def __init__(
+        self, root: Path, places: list[Slot], limits: Limits, interrupts: Interrupts, show: Display
+    ) -> None:
+        """Prepare to run cells in `root`."""
+        self.root, self.limits, self.interrupts, self.show = root, limits, interrupts, show
+        self._free = list(reversed(places))
+        self._running: dict[str, tuple[Cell, Slot, WorkerProcess]] = {}
+        self._selector = selectors.DefaultSelector()
+        self._oom_kills = out_of_memory_kills()
+        self._looked = time.monotonic()
+
+    def run(
+        self, cells: list[Cell], anew: Callable[[Cell], bool] = lambda cell: False
+    ) -> dict[str, dict[str, Any]]:
+        """Run `cells` and return their records by id; cells never started are not among them.
+
+        anew: whether a cell begins from nothing instead of continuing from its checkpoint.
+        """
+        waiting, ended = deque(cells), {}
+        asked = False
+        try:
+            while self._running or (waiting and not self.interrupts.count):
+                while waiting and self._free and not self.interrupts.count:
+                    cell = waiting.popleft()
+                    self._start(cell, anew(cell))
+                if self.interrupts.count and not asked:
+                    asked = True
+                    self._ask_to_stop()
+                if self.interrupts.count > 1:
+                    break
+                self._wait()
+                self._watch_limits()
+                ended.update(self._reap())
+        finally:
+            ended.update(self._kill_all())
+            self._selector.close()
+        return ended
+
+    def _start(self, cell: Cell, anew: bool) -> None:
+        """Start a cell's worker on a free slot."""
+        slot = self._free.pop()
+        folder = self.root / cell.id
+        folder.mkdir(parents=True, exist_ok=True)
+        job = {
+            "kind": "cell",
+            "cell": cell.as_dict(),
+            "folder": str(folder),
+            "threads": 1,
+            "execution": {"device": slot.device, "shared": slot.shared, "resume": not anew},
+        }
+        worker = WorkerProcess(job, slot.environment, folder / "log.txt")
+        for pipe in worker.pipes:
+            self._selector.register(pipe, selectors.EVENT_READ, cell.id)
+        self._running[cell.id] = (cell, slot, worker)
+        self.show.started(cell)
+
+    def _ask_to_stop(self) -> None:
+        """Let the running cells save a checkpoint and leave."""
+        self.show.note("stopping: cells save a checkpoint and end (Ctrl-C again: at once)")
+        for _, _, worker in self._running.values():
+            worker.ask_to_stop()
+
+    def _wait(self) -> None:
+        """Wait for news of the workers, and pass them on."""
+        # A pipe at its end is readable for ever: leave it to `_reap`, which closes it.
+        for cell_id in {key.data for key, _ in self._selector.select(TICK)}:
+            cell, _, worker = self._running[cell_id]
+            messages = worker.read()
+            for message in messages:
+                if message["kind"] == "progress":
+                    self.show.progress(cell, message)
+            if not messages and worker.exit_code() is None:
+                time.sleep(0.01)
+
+    def _watch_limits(self) -> None:
+        """End workers that exceed the time or memory that a cell may use."""
+        now = time.monotonic()
+        if now - self._looked < TICK:
+            return
+        self._looked = now
+        for _, _, worker in self._running.values():
+            if worker.ended_by in ("timeout", "memory"):
+                continue
+            if self.limits.seconds is not None and now - worker.started > self.limits.seconds:
+                worker.kill("timeout")
+            elif self.limits.gib is not None and worker.memory() > self.limits.gib * GIB:
+                worker.kill("memory")
+
+    def _reap(self) -> dict[str, dict[str, Any]]:
+        """Collect the workers that have ended: their records, by cell id."""
+        done = [key for key, (_, _, worker) in self._running.items() if worker.exit_code() is not None]
+        return {cell_id: self._collect(cell_id) for cell_id in done}
+
+    def _collect(self, cell_id: str) -> dict[str, Any]:
+        """Close one ended worker and make sure that its record says what became of it."""
+        cell, slot, worker = self._running.pop(cell_id)
+        for pipe in worker.pipes:
+            self._selector.unregister(pipe)
+        worker.close()
+        self._free.append(slot)
+        record = self._record_of(cell, worker)
+        self.show.ended(cell, record)
+        return record
+
+    def _record_of(self, cell: Cell, worker: WorkerProcess) -> dict[str, Any]:
+        """Return the record the worker wrote, completed where it could not write its end."""
+        folder = self.root / cell.id
+        try:
+            record = store.read_run(folder)
+        except BenchError:
+            record = records.new_record(cell)
+        if worker.last is not None and record["status"] == worker.last["status"]:
+            return record
+        record |= self._verdict(cell, worker)
+        try:
+            store.write_run(folder, record)
+        except OSError as error:
+            self.show.note(f"{folder}/run.json cannot be written ({error.strerror}): make room")
+        return record
+
+    def _verdict(self, cell: Cell, worker: WorkerProcess) -> dict[str, Any]:
+        """Say what became of a worker that ended without a last word."""
+        log = self.root / cell.id / "log.txt"
+        if worker.ended_by == "stop":
+            return {"status": "queued", "error": None}
+        if worker.ended_by == "timeout":
+            return _failure("timeout", f"exceeded --timeout {self.limits.seconds:g} s and was ended")
+        if worker.ended_by == "memory":
+            limit = self.limits.gib
+            return _failure("out_of_memory", f"exceeded --memory-limit {limit:g} GiB and was ended")
+        if worker.last is not None:
+            sentence = worker.last["error"] or "its record could not be written"
+            return _failure("failed", sentence, lost=True)
+        code = worker.exit_code() or 0
+        if code == -signal.SIGKILL and out_of_memory_kills() > self._oom_kills:
+            self._oom_kills = out_of_memory_kills()
+            return _failure("out_of_memory", "the system ended the worker for lack of memory")
+        if code < 0:
+            name = signal.Signals(-code).name
+            lost = -code in (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
+            return _failure("failed", f"the worker was ended by {name}; see {log}", lost)
+        return _failure("failed", f"the worker ended with exit code {code}; see {log}")
+
+    def _kill_all(self) -> dict[str, dict[str, Any]]:
+        """End what still runs; nothing does unless the user or an error cut the study short."""
+        for _, _, worker in self._running.values():
+            worker.kill("stop")
+        while any(worker.exit_code() is None for _, _, worker in self._running.values()):
+            time.sleep(0.01)
+        return self._reap()
+
+
+def _failure(status: str, sentence: str, lost: bool = False) -> dict[str, Any]:
+    """Return what a failed cell's record says; a `lost` one is taken up again by the next run."""
+    return {"status": status, "error": sentence, "lost": lost}

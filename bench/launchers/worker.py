@@ -1,0 +1,94 @@
+"""The process that runs one job: a cell, or the preparation of datasets.
+
+    python -m bench.launchers.worker MESSAGES_FD PARENT_PID     (the job: one JSON line on stdin)
+
+Messages go to the launcher as JSON lines on the given descriptor. Stdin stays open: when it ends,
+the launcher is gone, and the worker ends its whole process group. SIGTERM asks for a checkpoint.
+"""
+
+import time
+
+_STARTED = (time.perf_counter(), time.process_time())
+
+import ctypes  # noqa: E402  (the first lines start the clock of the account "setup")
+import json  # noqa: E402
+import os  # noqa: E402
+import signal  # noqa: E402
+import sys  # noqa: E402
+import threading  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+PR_SET_PDEATHSIG = 1
+
+
+def main() -> int:
+    """Run the job that the launcher sends; return the exit code."""
+    messages, parent = os.fdopen(int(sys.argv[1]), "wb", buffering=0), int(sys.argv[2])
+    _die_with(parent)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher decides what Ctrl-C means
+    job = json.loads(sys.stdin.buffer.readline())
+    threading.Thread(target=_watch_stdin, daemon=True).start()
+
+    def send(message: dict[str, Any]) -> None:
+        messages.write(json.dumps(message).encode() + b"\n")
+
+    import torch
+
+    torch.set_num_threads(job["threads"])
+    send(_prepare(job, send) if job["kind"] == "prepare" else _cell(job, send, stop))
+    return 0
+
+
+def _cell(job: dict[str, Any], send: Any, stop: threading.Event) -> dict[str, Any]:
+    """Run one cell and return the last message."""
+    from bench import grid
+    from bench.runner import Execution, run_cell
+
+    wall, cpu = time.perf_counter() - _STARTED[0], time.process_time()
+    execution = Execution(**job["execution"], started=(wall, cpu))
+    record = run_cell(
+        grid.from_dict(job["cell"]),
+        Path(job["folder"]),
+        execution,
+        lambda message: send({"kind": "progress", **message}),
+        stop.is_set,
+    )
+    return {"kind": "end", "status": record["status"], "error": record["error"]}
+
+
+def _prepare(job: dict[str, Any], send: Any) -> dict[str, Any]:
+    """Load every dataset once, which builds what is missing and checks what is there."""
+    import datasets
+
+    for entry in job["datasets"]:
+
+        def progress(done: int, total: int, what: str, name: str = entry["id"]) -> None:
+            send({"kind": "building", "dataset": name, "done": done, "total": total, "what": what})
+
+        try:
+            datasets.load(entry["id"], **entry["data"], progress=progress)
+        except datasets.DatasetError as error:
+            return {"kind": "end", "status": "failed", "error": str(error)}
+    return {"kind": "end", "status": "done", "error": None}
+
+
+def _die_with(parent: int) -> None:
+    """Arrange that this process ends with the launcher, even inside a call that never returns."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _watch_stdin() -> None:
+    """End the whole process group, forks of an algorithm included, when the launcher is gone."""
+    while os.read(0, 4096):
+        pass
+    os.killpg(0, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

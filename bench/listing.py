@@ -1,0 +1,38 @@
+"""`python -m bench list`: what there is, one line each. Imports nothing heavy."""
+
+import algorithms
+import datasets
+from bench import presets
+from bench.errors import BenchError, closest
+
+
+def lines(what: str) -> str:
+    """Return the lines of `list WHAT`."""
+    kinds = {
+        "algorithms": _algorithms,
+        "datasets": _datasets,
+        "tasks": _tasks,
+        "presets": _presets,
+    }
+    if what not in kinds:
+        raise BenchError(f"unknown list '{what}': {closest(what, kinds)}")
+    rows = kinds[what]()
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name.ljust(width)}  {text}".rstrip() for name, text in rows)
+
+
+def _algorithms() -> list[tuple[str, str]]:
+    return [(name, algorithms.row(name).summary) for name in algorithms.names()]
+
+
+def _datasets() -> list[tuple[str, str]]:
+    return [(name, "") for name in datasets.dataset_ids()]
+
+
+def _tasks() -> list[tuple[str, str]]:
+    tasks = [datasets.load_task(name) for name in datasets.task_ids()]
+    return [(task.id, f"{task.agents} agents: {task.summary}") for task in tasks]
+
+
+def _presets() -> list[tuple[str, str]]:
+    return [(name, presets.load(name).description) for name in presets.names()]

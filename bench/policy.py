@@ -1,0 +1,126 @@
+"""A finished cell as a policy: evaluated again, or used in an environment of your own."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import algorithms
+import datasets
+from algorithms.base import TeamSpec
+from bench import checkpoint, config, store
+from bench.errors import BenchError
+from bench.evaluation import Evaluation, evaluate
+
+
+class Policy:
+    """The learnt team of a cell: one observation per agent in, one action per agent out.
+
+    >>> policy = bench.load_policy("0123456789ab", out="results")
+    >>> actions = policy(observations)      # (N, O) array -> (N, A) array in [-1, 1]
+    >>> actions = policy({"agent_0": ...})  # or dictionaries, as a ParallelEnv has them
+    """
+
+    def __init__(self, algorithm: Any, record: dict[str, Any], seed: int = 0) -> None:
+        """Wrap an algorithm of one replica; `seed` decides the noise of sampled actions."""
+        self.algorithm, self.record = algorithm, record
+        self._seed = seed
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin a new episode: forget the history, where the policy has one."""
+        device = self.algorithm.device
+        self._memory: Any = None
+        self._generators = [torch.Generator(device).manual_seed(self._seed)]
+
+    def __call__(self, observations: Any) -> Any:
+        """Return the team's actions for one joint observation, in the form it came in.
+
+        observations: (N, O) array, or a mapping from agent to observation in the team's order;
+        agents with fewer dimensions may give fewer. Raises BenchError for another team size.
+        """
+        if not isinstance(observations, Mapping):
+            return self._act([np.asarray(row) for row in observations])
+        actions = self._act([np.asarray(row) for row in observations.values()])
+        sizes = self.algorithm.spec.action_sizes
+        return {
+            agent: action[:size]
+            for agent, action, size in zip(observations, actions, sizes, strict=True)
+        }
+
+    @torch.no_grad()
+    def _act(self, rows: list[np.ndarray]) -> np.ndarray:
+        """Return actions (N, A) for one observation per agent."""
+        spec = self.algorithm.spec
+        if [len(row) for row in rows] != list(spec.observation_sizes):
+            raise BenchError(
+                f"the policy of cell {self.record['cell']} needs observations of sizes "
+                f"{list(spec.observation_sizes)}, one per agent, not {[len(row) for row in rows]}"
+            )
+        joint = torch.zeros(len(rows), 1, max(spec.observation_sizes))
+        for index, row in enumerate(rows):
+            joint[index, 0, : len(row)] = torch.as_tensor(row, dtype=torch.float32)
+        action, self._memory = self.algorithm.act(
+            joint.to(self.algorithm.device), self._memory, self._generators
+        )
+        actions: np.ndarray = action[:, 0].cpu().numpy()
+        return actions
+
+
+def load_policy(
+    cell: str | Path, out: str | Path = "results", device: str = "cpu", seed: int = 0
+) -> Policy:
+    """Return the learnt team of a cell: its id in the results folder `out`, or its own folder.
+
+    Raises BenchError where the cell, or a whole checkpoint of it, does not exist.
+    """
+    folder = find_cell(cell, out)
+    record, state = _load(folder)
+    return Policy(_restore(record, state, device), record, seed)
+
+
+def find_cell(cell: str | Path, out: str | Path) -> Path:
+    """Return the folder of a cell given by id or as a folder; BenchError if there is none."""
+    for folder in (Path(out) / str(cell), Path(cell)):
+        if (folder / "run.json").is_file():
+            return folder.resolve()
+    raise BenchError(
+        f"there is no cell '{cell}' in {out}: `python -m bench status --out {out}` lists them"
+    )
+
+
+def evaluate_again(folder: Path, episodes: int, device: str = "cpu") -> Evaluation:
+    """Evaluate the last checkpoint of a cell; nothing is written."""
+    record, state = _load(folder)
+    data = record["dataset"]
+    task = datasets.load_task(data["task"], rules=data["rules"], prey=data["prey"])
+    (result,) = evaluate(_restore(record, state, device), task, episodes, device)
+    return result
+
+
+def _load(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a cell's record and its newest whole checkpoint."""
+    record = store.read_run(folder)
+    state, complaints = checkpoint.load(folder, record["cell"])
+    if state is None:
+        reason = f": {complaints[0]}" if complaints else ", so it has not trained yet"
+        raise BenchError(f"cell {record['cell']} has no usable checkpoint{reason}")
+    return record, state
+
+
+def _restore(record: dict[str, Any], state: dict[str, Any], device: str) -> Any:
+    """Rebuild the algorithm of a checkpoint; neither dataset nor training is needed."""
+    name, version = record["algorithm"]["name"], record["algorithm"]["version"]
+    if algorithms.row(name).version != version:
+        raise BenchError(
+            f"cell {record['cell']} was trained with version {version} of {name}, but this is "
+            f"version {algorithms.row(name).version}: use the om2p-bench that trained it"
+        )
+    settings = config.build_settings(name, record["config"]["algorithm"])
+    algorithm = algorithms.make(
+        name, TeamSpec(**state["spec"]), settings, (record["seed"],), device
+    )
+    algorithm.load_state_dict(state["algorithm"])
+    return algorithm

@@ -1,0 +1,69 @@
+"""The sections of run.json, built from what each part of a cell knows. Torch-free."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from bench import store
+from bench.grid import Cell
+from bench.meters.clock import Clock
+
+
+def new_record(cell: Cell, status: str = "queued") -> dict[str, Any]:
+    """Return the record of a cell of which only the plan is known."""
+    return {
+        "schema": store.SCHEMA,
+        "cell": cell.id,
+        "status": status,
+        "error": None,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "interruptions": 0,
+        "seed": cell.seed,
+        "identity": cell.identity(),
+        "algorithm": {"name": cell.algorithm, "version": cell.algorithm_version},
+        "config": {
+            "preset": cell.preset,
+            "hash": cell.config_hash,
+            "canonical": cell.canonical,
+            "run": cell.run,
+            "algorithm": cell.settings,
+        },
+        "dataset": {
+            "id": cell.dataset,
+            "task": cell.recipe.get("task"),
+            "quality": cell.recipe.get("quality"),
+            "rules": cell.recipe.get("rules"),
+            "prey": cell.recipe.get("prey"),
+            "data_seed": cell.data["data_seed"],
+            "size": cell.recipe.get("size"),
+            "fraction": cell.data["fraction"],
+        },
+    }
+
+
+def dataset_section(card: dict[str, Any], score: float) -> dict[str, Any]:
+    """Return what the recorded data add to the dataset section."""
+    return {
+        "checksum": card["checksum"],
+        "size": card["n_transitions"],
+        "return_mean": card["returns"]["mean"],
+        "score": score,
+    }
+
+
+def references_section(task: Any) -> dict[str, Any]:
+    """Return the reference returns that the score is made of."""
+    return {
+        name: {
+            "mean": reference.mean,
+            "standard_error": reference.standard_error,
+            "episodes": reference.episodes,
+            "source": reference.source,
+        }
+        for name, reference in (("random", task.random_return), ("expert", task.expert_return))
+    }
+
+
+def time_section(clock: Clock, updates: int) -> dict[str, Any]:
+    """Return the time accounts and the training time per update."""
+    wall, _ = clock.seconds("train")
+    return {**clock.table(), "ms_per_update": 1000.0 * wall / updates if updates else None}

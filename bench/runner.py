@@ -1,0 +1,363 @@
+"""One cell from beginning to end: data, training, evaluation, checkpoints, results.
+
+A cell that was interrupted continues from its last checkpoint and ends in the same numbers, bit for
+bit on a CPU: everything random lives in the algorithm's and the sampler's own state, and the borders
+at which something happens are multiples of the update count.
+"""
+
+import dataclasses
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import algorithms
+import datasets
+from algorithms.base import TeamSpec
+from bench import checkpoint, config, records, store
+from bench.errors import BenchError
+from bench.evaluation import Evaluation, evaluate, probe_decentralised
+from bench.grid import Cell
+from bench.meters import cost, machine, memory
+from bench.meters.clock import Clock
+
+CHECK_EVERY = 100  # updates between two looks at the losses, each a synchronisation on a GPU
+REPORT_SECONDS = 1.0
+
+Report = Callable[[dict[str, Any]], None]
+
+
+class Stopped(Exception):
+    """The cell was asked to stop; its checkpoint holds everything done so far."""
+
+
+class Diverged(Exception):
+    """A loss or a parameter is not finite any more."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Execution:
+    """How a cell is run, as opposed to what it is: none of this is part of its identity."""
+
+    device: str = "cpu"
+    shared: bool = False  # other cells share the GPU: timing tables leave the row out
+    resume: bool = True  # continue from a checkpoint, where there is one
+    started: tuple[float, float] = (0.0, 0.0)  # (wall, CPU) seconds the process spent before
+
+
+def run_cell(
+    cell: Cell,
+    folder: Path,
+    execution: Execution,
+    report: Report = lambda message: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> dict[str, Any]:
+    """Run one cell in `folder` and return its record, whatever became of it.
+
+    report: called about once a second with {"update", "updates", "rate", "score"}; stop: asked
+    after every update whether to save a checkpoint and leave.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    run = _Run(cell, folder, execution, report, stop)
+    with warnings.catch_warnings():
+        warnings.showwarning = run.log_warning
+        try:
+            run.begin()
+            run.train()
+            run.finish()
+        except Stopped:
+            run.record["status"] = "queued"
+        except Diverged as error:
+            run.fail("diverged", str(error))
+        except (BenchError, algorithms.AlgorithmError, datasets.DatasetError) as error:
+            run.fail("failed", str(error))
+        except Exception as error:  # any fault of an algorithm ends its cell, never the study
+            run.fail("out_of_memory" if _is_memory(error) else "failed", _sentence(error))
+    run.write()
+    return run.record
+
+
+class _Run:
+    """The state of a running cell."""
+
+    def __init__(
+        self,
+        cell: Cell,
+        folder: Path,
+        execution: Execution,
+        report: Report,
+        stop: Callable[[], bool],
+    ) -> None:
+        self.cell, self.folder, self.execution = cell, folder, execution
+        self.settings = config.RunSettings(**cell.run)
+        self.device = execution.device
+        on_gpu = torch.device(self.device).type == "cuda"
+        self.clock = Clock(synchronise=torch.cuda.synchronize if on_gpu else None)
+        self.clock.add("setup", *execution.started)
+        self.record = records.new_record(cell, "running")
+        self.update = 0
+        self.rows: list[dict[str, Any]] = []  # the evaluations so far, as in progress.jsonl
+        self.metrics: dict[str, torch.Tensor] = {}
+        self._report, self._stop = report, stop
+        self._reported = (time.perf_counter(), 0)
+
+    # --- before ----------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Make everything ready to train, from a checkpoint where there is one."""
+        with self.clock("setup"):
+            self._announce()
+            self.nvml = memory.Nvml(_uuid(self.device))
+        with self.clock("data"):
+            self.dataset = datasets.load(self.cell.dataset, **self.cell.data)
+        with self.clock("setup"):
+            self._make()
+            self._describe()
+            self._measure_cost()
+        with self.clock("evaluate"):
+            self._probe()
+        with self.clock("setup"):
+            self._restore()
+            memory.reset_torch_peaks(self.device)
+        self.write()
+        self._reported = (time.perf_counter(), self.update)
+
+    def _announce(self) -> None:
+        """Take over the count of interruptions and say on disk that the cell is running."""
+        if self.execution.resume and (self.folder / "run.json").exists():
+            try:
+                before = store.read_run(self.folder)
+            except BenchError as error:
+                self.log(str(error))
+            else:
+                self.record["created"] = before["created"]
+                self.record["interruptions"] = before["interruptions"] + 1
+        self.record["execution"] = {
+            "device": self.device,
+            "shared": self.execution.shared,
+            "replicas": 1,
+        }
+        store.write_run(self.folder, self.record)
+
+    def _make(self) -> None:
+        """Build task, algorithm and sampler."""
+        cell, card = self.cell, self.dataset.card
+        self.task = datasets.load_task(card["task"], rules=cell.data["rules"], prey=cell.data["prey"])
+        self.spec = TeamSpec.from_dataset(self.dataset)
+        self.algorithm = self._algorithm(cell.seed)
+        self.sampler = self._sampler(cell.seed)
+
+    def _algorithm(self, seed: int) -> Any:
+        settings = config.build_settings(self.cell.algorithm, self.cell.settings)
+        return algorithms.make(self.cell.algorithm, self.spec, settings, (seed,), self.device)
+
+    def _sampler(self, seed: int) -> Any:
+        return self.dataset.sampler(self.settings.batch_size, 1, (seed,), self.device)
+
+    def _describe(self) -> None:
+        """Fill the sections that do not change while the cell runs."""
+        card, algorithm = self.dataset.card, self.algorithm
+        self.record["algorithm"] |= {
+            "observes": algorithm.observes,
+            "sampling_steps": algorithm.sampling_steps,
+        }
+        score = self.task.score(card["returns"]["mean"])
+        self.record["dataset"] |= records.dataset_section(card, score)
+        self.record["references"] = records.references_section(self.task)
+        self.record["machine"] = machine.describe(self.device)
+        self.record["versions"] = machine.versions()
+
+    def _measure_cost(self) -> None:
+        """Measure the repeatable costs on an algorithm and a batch that training never sees."""
+        batch = self._sampler(0).next()
+        self.record["cost"] = cost.measure(lambda: self._algorithm(0), batch, batch.observation)
+
+    def _probe(self) -> None:
+        """Hold the policy to what it says it observes."""
+        probe_decentralised(self.algorithm, self._sampler(0).next().observation)
+
+    def _restore(self) -> None:
+        """Continue from the last whole checkpoint, or begin anew."""
+        state = None
+        if self.execution.resume:
+            state, complaints = checkpoint.load(self.folder, self.cell.id)
+            for complaint in complaints:
+                self.log(complaint)
+        if state is not None and state["device"] != torch.device(self.device).type:
+            self.log(f"the checkpoint was made on {state['device']}: the cell begins anew")
+            state = None
+        if state is None:
+            for name in (checkpoint.NAME, checkpoint.PREVIOUS, "episodes.parquet"):
+                (self.folder / name).unlink(missing_ok=True)
+            store.write_progress(self.folder, [])
+            return
+        if state["dataset_checksum"] != self.dataset.card["checksum"]:
+            raise BenchError(
+                f"the data of {self.cell.dataset} are not those that the checkpoint in "
+                f"{self.folder} was trained on: restore them, or begin anew with --resume never"
+            )
+        self.algorithm.load_state_dict(state["algorithm"])
+        self.sampler.load_state_dict(state["sampler"])
+        self.clock.resume(state["clock"])
+        self.update = state["update"]
+        self.rows = store.read_progress(self.folder)[: state["rows"]]
+        store.write_progress(self.folder, self.rows)
+
+    # --- training --------------------------------------------------------------------------------
+
+    def train(self) -> None:
+        """Train to the last update, evaluating and saving at the borders between."""
+        run = self.settings
+        while self.update < run.updates:
+            self._train_until(self._next_border())
+            if self.update % run.evaluate_every == 0 and self.update < run.updates:
+                self._evaluate(run.evaluation_episodes)
+            if self.update % run.checkpoint_every == 0 or self.update == run.updates:
+                self._save()
+
+    def _next_border(self) -> int:
+        """Return the next update after which something else than training happens."""
+        run = self.settings
+        every = (run.evaluate_every, run.checkpoint_every)
+        return min(run.updates, *(self.update - self.update % step + step for step in every))
+
+    def _train_until(self, border: int) -> None:
+        """Train up to an update, watching the losses, the clock and the wish to stop."""
+        with self.clock("train"):
+            while self.update < border:
+                self.metrics = self.algorithm.update(self.sampler.next())
+                self.update += 1
+                if self.update % CHECK_EVERY == 0 or self.update == border:
+                    self._check_finite()
+                if time.perf_counter() - self._reported[0] > REPORT_SECONDS:
+                    self._tell()
+                if self._stop():
+                    break
+        if self._stop():
+            self._check_finite()
+            self._save()
+            raise Stopped
+
+    def _check_finite(self) -> None:
+        """Stop where a loss or a parameter is not finite; one synchronisation."""
+        tensors = {**self.metrics, **dict(self.algorithm.named_parameters())}
+        finite = torch.stack([value.detach().isfinite().all() for value in tensors.values()])
+        if bool(finite.all()):
+            return
+        name = list(tensors)[int((~finite).nonzero()[0])]
+        raise Diverged(
+            f"{name} is not finite at update {self.update}; the last good checkpoint stays in "
+            f"{self.folder}: try a smaller learning rate"
+        )
+
+    def _tell(self) -> None:
+        """Report the progress since the last report."""
+        now, (then, before) = time.perf_counter(), self._reported
+        rate = (self.update - before) / (now - then)
+        self._reported = (now, self.update)
+        score = self.rows[-1]["score"] if self.rows else None
+        self._report(
+            {"update": self.update, "updates": self.settings.updates, "rate": rate, "score": score}
+        )
+
+    def _evaluate(self, episodes: int) -> Evaluation:
+        """Evaluate, and append a row of progress."""
+        with self.clock("evaluate"):
+            (result,) = evaluate(self.algorithm, self.task, episodes, self.device)
+        wall, cpu = self.clock.seconds("train")
+        row = {
+            "update": self.update,
+            "train_seconds": wall,
+            "cpu_seconds": cpu,
+            **result.summary(),
+            "metrics": {name: float(value[0]) for name, value in self.metrics.items()},
+        }
+        with self.clock("write"):
+            self.rows.append(row)
+            store.append_progress(self.folder, row)
+        self._reported = (time.perf_counter(), self.update)
+        return result
+
+    def _save(self) -> None:
+        """Write a checkpoint."""
+        with self.clock("write"):
+            checkpoint.save(self.folder, self._state())
+
+    def _state(self) -> dict[str, Any]:
+        """Return everything needed to continue, and to act without the dataset."""
+        return {
+            "schema": store.SCHEMA,
+            "cell": self.cell.id,
+            "update": self.update,
+            "rows": len(self.rows),
+            "device": torch.device(self.device).type,
+            "dataset_checksum": self.dataset.card["checksum"],
+            "algorithm": self.algorithm.state_dict(),
+            "sampler": self.sampler.state_dict(),
+            "clock": self.clock.state_dict(),
+            "spec": dataclasses.asdict(self.spec),
+        }
+
+    # --- after -----------------------------------------------------------------------------------
+
+    def finish(self) -> None:
+        """Evaluate the last checkpoint, the headline, and complete the record."""
+        with self.clock("evaluate"):
+            self._probe()
+        last = self._evaluate(self.settings.final_episodes)
+        with self.clock("write"):
+            store.write_episodes(self.folder, last.returns.numpy())
+        best = max(self.rows, key=lambda row: row["return_mean"])
+        self.record["results"] = {
+            "last": last.summary(),
+            "best": {key: best[key] for key in ("return_mean", "score", "update", "episodes")},
+        }
+        self.record["status"] = "done"
+
+    def fail(self, status: str, sentence: str) -> None:
+        """Note what went wrong; the traceback of the exception goes to the log."""
+        self.record["status"], self.record["error"] = status, sentence
+        self.log(f"{status} at update {self.update}: {sentence}\n{traceback.format_exc()}")
+
+    def write(self) -> None:
+        """Write the record with the time and memory spent so far."""
+        self.record["time"] = records.time_section(self.clock, self.update)
+        if hasattr(self, "nvml"):
+            self.record["memory"] = memory.read_all(self.device, self.nvml)
+        self.record["updates_done"] = self.update
+        store.write_run(self.folder, self.record)
+
+    def log(self, text: str) -> None:
+        """Append to the cell's log."""
+        with open(self.folder / "log.txt", "a", encoding="utf-8") as file:
+            file.write(f"{text.rstrip()}\n")
+
+    def log_warning(
+        self, message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any
+    ) -> None:
+        """Send a warning to the log rather than to the terminal."""
+        self.log(f"{filename}:{lineno}: {category.__name__}: {message}")
+
+
+def _uuid(device: str) -> str | None:
+    """Return the UUID of a CUDA device as NVML writes it, None for a CPU."""
+    if torch.device(device).type != "cuda":
+        return None
+    return f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+
+
+def _is_memory(error: Exception) -> bool:
+    """Tell whether an exception means that memory ran out."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def _sentence(error: Exception) -> str:
+    """Return an unexpected exception as one sentence; the log has the rest."""
+    first = (str(error).strip() or "no message").splitlines()[0]
+    return f"{type(error).__name__}: {first[:300]} (the traceback is in log.txt)"

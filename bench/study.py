@@ -1,0 +1,149 @@
+"""A whole study: which cells still have to run, their data, their workers, the table of results."""
+
+import contextlib
+import dataclasses
+import importlib.util
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from bench import grid, store
+from bench.config import RunConfig
+from bench.errors import BenchError
+from bench.grid import Cell
+from bench.launchers import local
+from bench.locks import FolderLock
+from bench.meters import memory
+from bench.progress import Quiet
+
+FAILED = ("failed", "timeout", "out_of_memory", "diverged")
+FINAL = ("done", "skipped", *FAILED)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The cells of a study, what the results folder knows of them, and those still to run."""
+
+    cells: list[Cell]
+    records: dict[str, dict[str, Any]]  # of the study's own cells, as found on disk
+    todo: list[Cell]
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a study came to: the records of all its cells that have one."""
+
+    cells: list[Cell]
+    records: dict[str, dict[str, Any]]
+    interrupted: bool
+
+    def of_status(self, *statuses: str) -> list[Cell]:
+        """Return the cells whose record has one of `statuses`."""
+        return [
+            cell
+            for cell in self.cells
+            if cell.id in self.records and self.records[cell.id]["status"] in statuses
+        ]
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether every cell is done."""
+        return len(self.of_status("done")) == len(self.cells)
+
+
+def run(config: RunConfig) -> list[dict[str, Any]]:
+    """Run a study and return the records of its finished cells.
+
+    Raises BenchError, AlgorithmError or DatasetError for what the user can put right. A failed
+    cell raises nothing: its record, with its error, lies in the results folder.
+    """
+    outcome = run_study(config, Quiet())
+    return [outcome.records[cell.id] for cell in outcome.of_status("done")]
+
+
+def plan(config: RunConfig) -> Plan:
+    """Return what a run would do. Raises BenchError for a folder of another schema version."""
+    cells = grid.cells(config)
+    known = store.read_records(config.out, on_broken=lambda message: None)
+    records = {cell.id: known[cell.id] for cell in cells if cell.id in known}
+    todo = [cell for cell in cells if _wanted(records.get(cell.id), config.resume)]
+    return Plan(cells, records, todo)
+
+
+def _wanted(record: dict[str, Any] | None, resume: str) -> bool:
+    """Tell whether a cell has to run, given its record and the resume policy."""
+    if record is None or resume == "always" or record["status"] not in FINAL:
+        return True
+    if record["status"] not in FAILED:
+        return False
+    return bool(record.get("lost")) or resume == "failed"
+
+
+def run_study(config: RunConfig, show: Any) -> Outcome:
+    """Run a study with a display that follows it."""
+    plan(config)  # everything wrong with names and settings is said before anything is written
+    places = local.slots(config.device, config.jobs, usable_gpus(config.device), config.jobs_per_gpu)
+    root = Path(config.out).absolute()
+    with FolderLock(root):
+        _check_writable(root)
+        planned = plan(config)
+        show.open(planned.cells, planned.todo, planned.records)
+        interrupts = local.Interrupts()
+        records = dict(planned.records)
+        with contextlib.closing(show), interrupts.caught():
+            if planned.todo:
+                local.prepare(grid.distinct_datasets(planned.todo), interrupts, show)
+                records |= _launch(config, root, places, planned, interrupts, show)
+        store.rebuild_table(root)
+    return Outcome(planned.cells, records, interrupts.count > 0)
+
+
+def _launch(
+    config: RunConfig,
+    root: Path,
+    places: list[local.Slot],
+    planned: Plan,
+    interrupts: local.Interrupts,
+    show: Any,
+) -> dict[str, dict[str, Any]]:
+    """Run the cells that have to run, those that continue from a checkpoint included."""
+    limits = local.Limits(config.timeout, config.memory_limit)
+    pool = local.Pool(root, places, limits, interrupts, show)
+    anew = config.resume in ("never", "always")
+    return pool.run(planned.todo, lambda cell: anew or _is_broken(planned.records.get(cell.id)))
+
+
+def _is_broken(record: dict[str, Any] | None) -> bool:
+    """Tell whether a cell failed by itself, so that its checkpoint leads to the same failure."""
+    if record is None or record.get("lost"):
+        return False
+    return record["status"] in ("failed", "diverged")
+
+
+def _check_writable(root: Path) -> None:
+    """Refuse a folder in which no file can be made."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=root, prefix=".writable-"):
+            pass
+    except OSError as error:
+        raise BenchError(
+            f"the results folder {root} cannot be written ({error.strerror}): "
+            "choose another one with --out"
+        ) from error
+
+
+def usable_gpus(device: str) -> list[str]:
+    """Return the UUIDs of the GPUs that workers may use: none where torch was built without CUDA."""
+    if device == "cpu" or not _torch_has_cuda():
+        return []
+    return memory.gpu_uuids()
+
+
+def _torch_has_cuda() -> bool:
+    """Tell whether the installed torch was built for CUDA, without importing it."""
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        raise BenchError("torch is not installed: install om2p-bench with its dependencies")
+    version = Path(os.path.dirname(spec.origin)) / "version.py"
+    return "cuda: Optional[str] = None" not in version.read_text(encoding="utf-8")
