@@ -19,7 +19,7 @@ def save(folder: Path, state: dict[str, Any]) -> None:
 
 def load(folder: Path, cell: str) -> tuple[dict[str, Any] | None, list[str]]:
     """Return the newest whole checkpoint of `cell`, or None, and a sentence per damaged one."""
-    complaints = []
+    complaints: list[str] = []
     for name in (NAME, PREVIOUS):
         path = folder / name
         if not path.exists():

@@ -10,10 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
+from bench.cli_data import DataDir, data_app
 from bench.errors import BenchError
 
 app = typer.Typer(
-    help="om2p-bench: offline multi-agent reinforcement learning with one-step generative policies.",
+    help="om2p-bench: offline multi-agent reinforcement learning with generative policies.",
     epilog="Start with: python -m bench run --preset smoke   (under a minute)",
     no_args_is_help=True,
     add_completion=False,
@@ -21,8 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data_app = typer.Typer(help="Train behaviour policies; build, describe and check datasets.")
-app.add_typer(data_app, name="data", no_args_is_help=True)
+app.add_typer(data_app, name="data")
 
 Algos = Annotated[
     str, typer.Option(help="Algorithms, a comma list (see `list algorithms`): --algos om2p,bc")
@@ -49,13 +49,6 @@ Out = Annotated[Path, typer.Option(help="The results folder: --out results/my-st
 DataSeed = Annotated[int, typer.Option(help="Seed of the recorded data: --data-seed 1")]
 Fraction = Annotated[
     float, typer.Option(help="Share of the recorded episodes to train on: --fraction 0.1")
-]
-DataDir = Annotated[
-    Path | None,
-    typer.Option(
-        help="Where datasets lie: --data-dir /data  [default: OM2P_BENCH_DATA or the user's cache]",
-        show_default=False,
-    ),
 ]
 Rules = Annotated[
     str | None,
@@ -162,10 +155,14 @@ def plan(
 def list_(
     what: Annotated[str, typer.Argument(help="algorithms, datasets, tasks or presets")],
 ) -> None:
-    """List what there is, one line each.
+    """List algorithms, datasets, tasks or presets, one line each.
 
     Example: python -m bench list algorithms
     """
+    _list(what)
+
+
+def _list(what: str) -> None:
     from bench import listing
 
     print(listing.lines(what))
@@ -207,14 +204,24 @@ def report(
     to: Annotated[Path, typer.Option(help="Where the report goes: --to reports/out")] = Path(
         "reports/out"
     ),
+    uncertainty: Annotated[
+        str, typer.Option(help="What ± means: ci95 (t interval), std or sem over seeds.")
+    ] = "ci95",
+    siunitx: Annotated[
+        bool, typer.Option("--siunitx", help="Align the tables' numbers with siunitx columns.")
+    ] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Write the report anew while cells are still running.")
+    ] = False,
 ) -> None:
-    """Write figures and LaTeX tables from a results folder.
+    """Write figures, LaTeX tables and a page from a results folder.
 
     Example: python -m bench report --out results --to reports/out
     """
     from bench import commands
 
-    raise typer.Exit(commands.report(out, to))
+    options = {"uncertainty": uncertainty, "siunitx": siunitx, "live": live}
+    raise typer.Exit(commands.report(out, to, options))
 
 
 def _config(values: dict[str, Any]) -> Any:
@@ -241,16 +248,34 @@ def _config(values: dict[str, Any]) -> Any:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code; what users can put right is one sentence."""
     warnings.showwarning = _show_warning
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        app(args=arguments)
+        if len(arguments) == 2 and arguments[0] == "list" and not arguments[1].startswith("-"):
+            _list(arguments[1])  # typer loads pydantic to parse any command: lists come at once
+        else:
+            app(args=arguments)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     except Exception as error:
-        if not isinstance(error, _user_errors()):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        if isinstance(error, _user_errors()):
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        print(f"error: {_unexpected(error)}", file=sys.stderr)
+        return 1
     return 0
+
+
+def _unexpected(error: Exception) -> str:
+    """Keep the traceback of an error that is our own fault, and return a sentence about it."""
+    import tempfile
+    import traceback
+
+    text = "".join(traceback.format_exception(error))
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="om2p-bench-", suffix=".txt", delete=False, encoding="utf-8"
+    ) as file:
+        file.write(text)
+    return f"unexpected {type(error).__name__}: {error}; please report it with {file.name}"
 
 
 def _user_errors() -> tuple[type[Exception], ...]:

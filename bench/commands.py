@@ -3,6 +3,7 @@
 import collections
 import json
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,7 @@ def status(out: Path, form: str) -> int:
     from bench import locks
 
     _check_form(form)
-    if not out.is_dir():
-        raise BenchError(f"there is no results folder {out}: name one with --out")
+    _check_folder(out)
     rows = [_status_row(record) for record in store.read_records(out).values()]
     if form == "json":
         print(json.dumps(rows, indent=1))
@@ -103,15 +103,22 @@ def evaluate(cell: str, out: Path, episodes: int, device: str) -> int:
     return 0
 
 
-def report(out: Path, to: Path) -> int:
-    """Write the report of a results folder."""
+def report(out: Path, to: Path, options: dict[str, Any]) -> int:
+    """Write the report of a results folder and say where it lies."""
     import reports
 
+    _check_folder(out)
+    written = reports.write(out, to, **options)
+    for warning in written.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(f"report of {written.cells} cells: {written.page}")
+    return 0
+
+
+def _check_folder(out: Path) -> None:
+    """Refuse a results folder that does not exist."""
     if not out.is_dir():
         raise BenchError(f"there is no results folder {out}: name one with --out")
-    reports.write(out, to)
-    print(f"report: {to}")
-    return 0
 
 
 def _check_form(form: str) -> None:

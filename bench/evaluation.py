@@ -114,8 +114,8 @@ def probe_decentralised(algorithm: Any, observation: Tensor) -> None:
         )
         if not torch.equal(action[agent::agents], expected[agent::agents]):
             raise BenchError(
-                f"{algorithm.name} declares observes='own', but the action of agent {agent} changes "
-                "with the other agents' observations: fix act(), or declare observes='joint'"
+                f"{algorithm.name} declares observes='own', but the action of agent {agent} "
+                "changes with the others' observations: fix act(), or declare observes='joint'"
             )
 
 

@@ -55,7 +55,7 @@ def cells(config: RunConfig) -> list[Cell]:
     configuration.check_overrides(config.overrides, config.algorithms)
     run = configuration.resolve_run(preset, config.overrides)
     methods = [_method(name, preset, run, config.overrides) for name in config.algorithms]
-    data = {
+    data: dict[str, Any] = {
         "data_seed": config.data_seed,
         "fraction": config.fraction,
         "rules": config.rules,

@@ -1,5 +1,7 @@
 """`python -m bench list`: what there is, one line each. Imports nothing heavy."""
 
+from collections.abc import Callable
+
 import algorithms
 import datasets
 from bench import presets
@@ -8,15 +10,9 @@ from bench.errors import BenchError, closest
 
 def lines(what: str) -> str:
     """Return the lines of `list WHAT`."""
-    kinds = {
-        "algorithms": _algorithms,
-        "datasets": _datasets,
-        "tasks": _tasks,
-        "presets": _presets,
-    }
-    if what not in kinds:
-        raise BenchError(f"unknown list '{what}': {closest(what, kinds)}")
-    rows = kinds[what]()
+    if what not in KINDS:
+        raise BenchError(f"unknown list '{what}': {closest(what, KINDS)}")
+    rows = KINDS[what]()
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name.ljust(width)}  {text}".rstrip() for name, text in rows)
 
@@ -36,3 +32,11 @@ def _tasks() -> list[tuple[str, str]]:
 
 def _presets() -> list[tuple[str, str]]:
     return [(name, presets.load(name).description) for name in presets.names()]
+
+
+KINDS: dict[str, Callable[[], list[tuple[str, str]]]] = {
+    "algorithms": _algorithms,
+    "datasets": _datasets,
+    "tasks": _tasks,
+    "presets": _presets,
+}

@@ -1,4 +1,4 @@
-"""What a study shows while it runs: a live view on a terminal, plain lines elsewhere, or nothing."""
+"""What a study shows while it runs: a live view on a terminal, plain lines, or nothing."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 from bench.grid import Cell
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import TaskID
 
 HEARTBEAT_SECONDS = 20.0
 
@@ -99,7 +99,7 @@ class Live(Quiet):
         from rich.progress import BarColumn, Progress, TextColumn
 
         super().__init__()
-        self._bars: Progress = Progress(
+        self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=30),
             TextColumn("{task.percentage:>3.0f}%"),
@@ -154,7 +154,9 @@ def make_display() -> Quiet:
 def opening(cells: list[Cell], todo: list[Cell]) -> str:
     """Return the first line of a study."""
     kept = len(cells) - len(todo)
-    return f"{len(cells)} cells: {len(todo)} to run" + (f", {kept} kept as they are" if kept else "")
+    return f"{len(cells)} cells: {len(todo)} to run" + (
+        f", {kept} kept as they are" if kept else ""
+    )
 
 
 def name_of(cell: Cell) -> str:

@@ -1,8 +1,8 @@
 """One cell from beginning to end: data, training, evaluation, checkpoints, results.
 
-A cell that was interrupted continues from its last checkpoint and ends in the same numbers, bit for
-bit on a CPU: everything random lives in the algorithm's and the sampler's own state, and the borders
-at which something happens are multiples of the update count.
+A cell that was interrupted continues from its last checkpoint and ends in the same numbers, bit
+for bit on a CPU: everything random lives in the algorithm's and the sampler's own state, and what
+happens between updates happens at fixed counts of them.
 """
 
 import dataclasses
@@ -17,26 +17,18 @@ import torch
 
 import algorithms
 import datasets
-from algorithms.base import TeamSpec
-from bench import checkpoint, config, records, store
+from bench import checkpoint, config, faults, records, store
 from bench.errors import BenchError
-from bench.evaluation import Evaluation, evaluate, probe_decentralised
+from bench.evaluation import Evaluation, evaluate
 from bench.grid import Cell
-from bench.meters import cost, machine, memory
+from bench.meters import memory
 from bench.meters.clock import Clock
+from bench.session import Session
 
 CHECK_EVERY = 100  # updates between two looks at the losses, each a synchronisation on a GPU
 REPORT_SECONDS = 1.0
 
 Report = Callable[[dict[str, Any]], None]
-
-
-class Stopped(Exception):
-    """The cell was asked to stop; its checkpoint holds everything done so far."""
-
-
-class Diverged(Exception):
-    """A loss or a parameter is not finite any more."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,14 +61,15 @@ def run_cell(
             run.begin()
             run.train()
             run.finish()
-        except Stopped:
+        except faults.Stopped:
             run.record["status"] = "queued"
-        except Diverged as error:
+        except faults.Diverged as error:
             run.fail("diverged", str(error))
         except (BenchError, algorithms.AlgorithmError, datasets.DatasetError) as error:
             run.fail("failed", str(error))
         except Exception as error:  # any fault of an algorithm ends its cell, never the study
-            run.fail("out_of_memory" if _is_memory(error) else "failed", _sentence(error))
+            status = "out_of_memory" if faults.is_out_of_memory(error) else "failed"
+            run.fail(status, faults.sentence(error))
     run.write()
     return run.record
 
@@ -112,14 +105,12 @@ class _Run:
         with self.clock("setup"):
             self._announce()
             self.nvml = memory.Nvml(_uuid(self.device))
-        with self.clock("data"):
-            self.dataset = datasets.load(self.cell.dataset, **self.cell.data)
+        session = Session(self.cell, self.device, self.clock)
+        self.session, self.algorithm, self.sampler = session, session.algorithm, session.sampler
         with self.clock("setup"):
-            self._make()
-            self._describe()
-            self._measure_cost()
+            session.describe(self.record)
         with self.clock("evaluate"):
-            self._probe()
+            session.probe()
         with self.clock("setup"):
             self._restore()
             memory.reset_torch_peaks(self.device)
@@ -143,43 +134,6 @@ class _Run:
         }
         store.write_run(self.folder, self.record)
 
-    def _make(self) -> None:
-        """Build task, algorithm and sampler."""
-        cell, card = self.cell, self.dataset.card
-        self.task = datasets.load_task(card["task"], rules=cell.data["rules"], prey=cell.data["prey"])
-        self.spec = TeamSpec.from_dataset(self.dataset)
-        self.algorithm = self._algorithm(cell.seed)
-        self.sampler = self._sampler(cell.seed)
-
-    def _algorithm(self, seed: int) -> Any:
-        settings = config.build_settings(self.cell.algorithm, self.cell.settings)
-        return algorithms.make(self.cell.algorithm, self.spec, settings, (seed,), self.device)
-
-    def _sampler(self, seed: int) -> Any:
-        return self.dataset.sampler(self.settings.batch_size, 1, (seed,), self.device)
-
-    def _describe(self) -> None:
-        """Fill the sections that do not change while the cell runs."""
-        card, algorithm = self.dataset.card, self.algorithm
-        self.record["algorithm"] |= {
-            "observes": algorithm.observes,
-            "sampling_steps": algorithm.sampling_steps,
-        }
-        score = self.task.score(card["returns"]["mean"])
-        self.record["dataset"] |= records.dataset_section(card, score)
-        self.record["references"] = records.references_section(self.task)
-        self.record["machine"] = machine.describe(self.device)
-        self.record["versions"] = machine.versions()
-
-    def _measure_cost(self) -> None:
-        """Measure the repeatable costs on an algorithm and a batch that training never sees."""
-        batch = self._sampler(0).next()
-        self.record["cost"] = cost.measure(lambda: self._algorithm(0), batch, batch.observation)
-
-    def _probe(self) -> None:
-        """Hold the policy to what it says it observes."""
-        probe_decentralised(self.algorithm, self._sampler(0).next().observation)
-
     def _restore(self) -> None:
         """Continue from the last whole checkpoint, or begin anew."""
         state = None
@@ -195,7 +149,7 @@ class _Run:
                 (self.folder / name).unlink(missing_ok=True)
             store.write_progress(self.folder, [])
             return
-        if state["dataset_checksum"] != self.dataset.card["checksum"]:
+        if state["dataset_checksum"] != self.session.card["checksum"]:
             raise BenchError(
                 f"the data of {self.cell.dataset} are not those that the checkpoint in "
                 f"{self.folder} was trained on: restore them, or begin anew with --resume never"
@@ -240,7 +194,7 @@ class _Run:
         if self._stop():
             self._check_finite()
             self._save()
-            raise Stopped
+            raise faults.Stopped
 
     def _check_finite(self) -> None:
         """Stop where a loss or a parameter is not finite; one synchronisation."""
@@ -249,7 +203,7 @@ class _Run:
         if bool(finite.all()):
             return
         name = list(tensors)[int((~finite).nonzero()[0])]
-        raise Diverged(
+        raise faults.Diverged(
             f"{name} is not finite at update {self.update}; the last good checkpoint stays in "
             f"{self.folder}: try a smaller learning rate"
         )
@@ -267,7 +221,7 @@ class _Run:
     def _evaluate(self, episodes: int) -> Evaluation:
         """Evaluate, and append a row of progress."""
         with self.clock("evaluate"):
-            (result,) = evaluate(self.algorithm, self.task, episodes, self.device)
+            (result,) = evaluate(self.algorithm, self.session.task, episodes, self.device)
         wall, cpu = self.clock.seconds("train")
         row = {
             "update": self.update,
@@ -295,11 +249,11 @@ class _Run:
             "update": self.update,
             "rows": len(self.rows),
             "device": torch.device(self.device).type,
-            "dataset_checksum": self.dataset.card["checksum"],
+            "dataset_checksum": self.session.card["checksum"],
             "algorithm": self.algorithm.state_dict(),
             "sampler": self.sampler.state_dict(),
             "clock": self.clock.state_dict(),
-            "spec": dataclasses.asdict(self.spec),
+            "spec": dataclasses.asdict(self.session.spec),
         }
 
     # --- after -----------------------------------------------------------------------------------
@@ -307,7 +261,7 @@ class _Run:
     def finish(self) -> None:
         """Evaluate the last checkpoint, the headline, and complete the record."""
         with self.clock("evaluate"):
-            self._probe()
+            self.session.probe()
         last = self._evaluate(self.settings.final_episodes)
         with self.clock("write"):
             store.write_episodes(self.folder, last.returns.numpy())
@@ -337,7 +291,13 @@ class _Run:
             file.write(f"{text.rstrip()}\n")
 
     def log_warning(
-        self, message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: Any = None,
+        line: str | None = None,
     ) -> None:
         """Send a warning to the log rather than to the terminal."""
         self.log(f"{filename}:{lineno}: {category.__name__}: {message}")
@@ -348,16 +308,3 @@ def _uuid(device: str) -> str | None:
     if torch.device(device).type != "cuda":
         return None
     return f"GPU-{torch.cuda.get_device_properties(device).uuid}"
-
-
-def _is_memory(error: Exception) -> bool:
-    """Tell whether an exception means that memory ran out."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-
-
-def _sentence(error: Exception) -> str:
-    """Return an unexpected exception as one sentence; the log has the rest."""
-    first = (str(error).strip() or "no message").splitlines()[0]
-    return f"{type(error).__name__}: {first[:300]} (the traceback is in log.txt)"

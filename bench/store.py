@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from bench.columns import COLUMNS
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -31,71 +32,6 @@ STATUSES = (
     "queued", "running", "done", "failed", "skipped", "timeout", "out_of_memory", "diverged",
 )  # fmt: skip
 RECORD_LIMIT = 16 * 2**20  # bytes; a larger run.json is not one of ours
-
-# Column of the flat table -> (where the value lies in run.json, "text" or "number").
-COLUMNS: dict[str, tuple[str, str]] = {
-    "cell": ("cell", "text"),
-    "schema": ("schema", "number"),
-    "status": ("status", "text"),
-    "error": ("error", "text"),
-    "algorithm": ("algorithm.name", "text"),
-    "algorithm_version": ("algorithm.version", "number"),
-    "dataset": ("dataset.id", "text"),
-    "task": ("dataset.task", "text"),
-    "quality": ("dataset.quality", "text"),
-    "rules": ("dataset.rules", "text"),
-    "prey": ("dataset.prey", "text"),
-    "data_seed": ("dataset.data_seed", "number"),
-    "size": ("dataset.size", "number"),
-    "fraction": ("dataset.fraction", "number"),
-    "seed": ("seed", "number"),
-    "preset": ("config.preset", "text"),
-    "config": ("config.canonical", "text"),
-    "config_hash": ("config.hash", "text"),
-    "updates": ("config.run.updates", "number"),
-    "batch_size": ("config.run.batch_size", "number"),
-    "return_mean": ("results.last.return_mean", "number"),
-    "return_std": ("results.last.return_std", "number"),
-    "return_episodes": ("results.last.episodes", "number"),
-    "score": ("results.last.score", "number"),
-    "best_return": ("results.best.return_mean", "number"),
-    "best_score": ("results.best.score", "number"),
-    "best_update": ("results.best.update", "number"),
-    "random_return": ("references.random.mean", "number"),
-    "expert_return": ("references.expert.mean", "number"),
-    "dataset_return": ("dataset.return_mean", "number"),
-    "dataset_score": ("dataset.score", "number"),
-    "dataset_checksum": ("dataset.checksum", "text"),
-    "machine_class": ("machine.machine_class", "text"),
-    "shared": ("execution.shared", "flag"),
-    "replicas": ("execution.replicas", "number"),
-    "threads": ("machine.threads", "number"),
-    "device": ("execution.device", "text"),
-    "seconds_setup": ("time.setup.wall", "number"),
-    "seconds_data": ("time.data.wall", "number"),
-    "seconds_compile": ("time.compile.wall", "number"),
-    "seconds_train": ("time.train.wall", "number"),
-    "seconds_evaluate": ("time.evaluate.wall", "number"),
-    "seconds_write": ("time.write.wall", "number"),
-    "seconds_total": ("time.total.wall", "number"),
-    "cpu_seconds_train": ("time.train.cpu", "number"),
-    "ms_per_update": ("time.ms_per_update", "number"),
-    "peak_rss_bytes": ("memory.peak_rss_bytes", "number"),
-    "torch_peak_allocated_bytes": ("memory.torch_peak_allocated_bytes", "number"),
-    "torch_peak_reserved_bytes": ("memory.torch_peak_reserved_bytes", "number"),
-    "nvml_bytes": ("memory.nvml_bytes", "number"),
-    "nvml_attribution": ("memory.nvml_attribution", "text"),
-    "peak_tensor_bytes": ("cost.peak_tensor_bytes", "number"),
-    "parameters": ("cost.parameters", "number"),
-    "parameters_act": ("cost.parameters_act", "number"),
-    "flops_update": ("cost.flops_update", "number"),
-    "flops_act": ("cost.flops_act", "number"),
-    "sampling_steps": ("algorithm.sampling_steps", "number"),
-    "observes": ("algorithm.observes", "text"),
-    "interruptions": ("interruptions", "number"),
-    "commit": ("versions.commit", "text"),
-    "created": ("created", "text"),
-}
 
 
 # --- writing -------------------------------------------------------------------------------------

@@ -83,7 +83,9 @@ def _wanted(record: dict[str, Any] | None, resume: str) -> bool:
 def run_study(config: RunConfig, show: Any) -> Outcome:
     """Run a study with a display that follows it."""
     plan(config)  # everything wrong with names and settings is said before anything is written
-    places = local.slots(config.device, config.jobs, usable_gpus(config.device), config.jobs_per_gpu)
+    places = local.slots(
+        config.device, config.jobs, usable_gpus(config.device), config.jobs_per_gpu
+    )
     root = Path(config.out).absolute()
     with FolderLock(root):
         _check_writable(root)
@@ -134,7 +136,7 @@ def _check_writable(root: Path) -> None:
 
 
 def usable_gpus(device: str) -> list[str]:
-    """Return the UUIDs of the GPUs that workers may use: none where torch was built without CUDA."""
+    """Return the UUIDs of the GPUs that workers may use; none where torch lacks CUDA."""
     if device == "cpu" or not _torch_has_cuda():
         return []
     return memory.gpu_uuids()

@@ -213,7 +213,9 @@ class Pool:
 
     def _reap(self) -> dict[str, dict[str, Any]]:
         """Collect the workers that have ended: their records, by cell id."""
-        done = [key for key, (_, _, worker) in self._running.items() if worker.exit_code() is not None]
+        done = [
+            key for key, (_, _, worker) in self._running.items() if worker.exit_code() is not None
+        ]
         return {cell_id: self._collect(cell_id) for cell_id in done}
 
     def _collect(self, cell_id: str) -> dict[str, Any]:
@@ -244,27 +246,30 @@ class Pool:
         return record
 
     def _verdict(self, cell: Cell, worker: WorkerProcess) -> dict[str, Any]:
-        """Say what became of a worker that ended without a last word."""
-        log = self.root / cell.id / "log.txt"
+        """Say what became of a worker that ended without a last word of its own record."""
         if worker.ended_by == "stop":
             return {"status": "queued", "error": None}
         if worker.ended_by == "timeout":
-            return _failure("timeout", f"exceeded --timeout {self.limits.seconds:g} s and was ended")
+            limit = f"--timeout {self.limits.seconds:g} s"
+            return _failure("timeout", f"exceeded {limit} and was ended")
         if worker.ended_by == "memory":
-            limit = self.limits.gib
-            return _failure("out_of_memory", f"exceeded --memory-limit {limit:g} GiB and was ended")
+            limit = f"--memory-limit {self.limits.gib:g} GiB"
+            return _failure("out_of_memory", f"exceeded {limit} and was ended")
         if worker.last is not None:
             sentence = worker.last["error"] or "its record could not be written"
             return _failure("failed", sentence, lost=True)
-        code = worker.exit_code() or 0
+        return self._verdict_on_exit(worker.exit_code() or 0, self.root / cell.id / "log.txt")
+
+    def _verdict_on_exit(self, code: int, log: Path) -> dict[str, Any]:
+        """Read an exit code of a worker that nobody here has ended."""
         if code == -signal.SIGKILL and out_of_memory_kills() > self._oom_kills:
             self._oom_kills = out_of_memory_kills()
             return _failure("out_of_memory", "the system ended the worker for lack of memory")
-        if code < 0:
-            name = signal.Signals(-code).name
-            lost = -code in (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
-            return _failure("failed", f"the worker was ended by {name}; see {log}", lost)
-        return _failure("failed", f"the worker ended with exit code {code}; see {log}")
+        if code >= 0:
+            return _failure("failed", f"the worker ended with exit code {code}; see {log}")
+        lost = -code in (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
+        name = signal.Signals(-code).name
+        return _failure("failed", f"the worker was ended by {name}; see {log}", lost)
 
     def _kill_all(self) -> dict[str, dict[str, Any]]:
         """End what still runs; nothing does unless the user or an error cut the study short."""

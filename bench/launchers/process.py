@@ -15,16 +15,13 @@ import psutil
 HOME = Path(__file__).resolve().parents[2]
 OUTPUT_LIMIT = 2**20  # bytes of a worker's own prints that are kept in log.txt
 MESSAGE_LIMIT = 2**20
-ONE_THREAD = {
-    name: "1"
-    for name in (
-        "OMP_NUM_THREADS",
-        "MKL_NUM_THREADS",
-        "OPENBLAS_NUM_THREADS",
-        "NUMEXPR_NUM_THREADS",
-        "VECLIB_MAXIMUM_THREADS",
-    )
-}
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
 
 
 class WorkerProcess:
@@ -130,7 +127,7 @@ class WorkerProcess:
 def worker_environment(extra: dict[str, str]) -> dict[str, str]:
     """Return the environment of a worker: ours, one thread, and our packages first."""
     path = os.pathsep.join(filter(None, [str(HOME), os.environ.get("PYTHONPATH", "")]))
-    return {**os.environ, **ONE_THREAD, "PYTHONPATH": path, **extra}
+    return {**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1"), "PYTHONPATH": path, **extra}
 
 
 def _kill_group(pid: int) -> None:
@@ -141,7 +138,7 @@ def _kill_group(pid: int) -> None:
 
 def _drain(pipe: int) -> bytes:
     """Return what a non-blocking pipe holds now, at most a mebibyte of it."""
-    parts = []
+    parts: list[bytes] = []
     with contextlib.suppress(BlockingIOError):
         while len(parts) < 16 and (part := os.read(pipe, 65536)):
             parts.append(part)

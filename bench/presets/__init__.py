@@ -1,9 +1,9 @@
 """Named budgets, each a TOML file in this folder. Light to import: `list presets` reads them.
 
-    description = "one sentence"
-    [run]                 RunSettings: updates, batch_size, evaluate_every, ...
-    [algorithm]           settings shared by all algorithms that have them
-    [algorithms.NAME]     the one fixed set of an algorithm
+description = "one sentence"
+[run]                 RunSettings: updates, batch_size, evaluate_every, ...
+[algorithm]           settings shared by all algorithms that have them
+[algorithms.NAME]     the one fixed set of an algorithm
 """
 
 import dataclasses

@@ -1,0 +1,129 @@
+"""`python -m bench data ...`: flags and help; the work is done in `datasets.commands`."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+data_app = typer.Typer(
+    help="Train behaviour policies; build, describe and check datasets.", no_args_is_help=True
+)
+
+Dataset = Annotated[str, typer.Argument(help="A dataset's id (see `list datasets`)")]
+DataSeed = Annotated[int, typer.Option(help="Seed of the recording: --data-seed 1")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="Where datasets lie: --data-dir /data  [default: OM2P_BENCH_DATA or the user's cache]",
+        show_default=False,
+    ),
+]
+Size = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Transitions to record: --size 50000  [default: the recipe's]",
+        show_default=False,
+    ),
+]
+
+
+@data_app.command()
+def train(
+    task: Annotated[str, typer.Argument(help="A task's id (see `list tasks`)")],
+    into: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where training keeps its state and result; an interrupted one continues from "
+            "there: --into policies  [default: in the data folder]",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Training seed  [default: the recipe's]", show_default=False),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Steps of the batched environment  [default: the recipe's]",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Train a task's behaviour policies with MATD3, as the shipped ones were (takes long).
+
+    Example: python -m bench data train mpe/spread --into policies
+    """
+    from datasets import commands
+
+    print(f"policies: {commands.train_policies(task, into, seed, steps, Ticker())}")
+
+
+@data_app.command()
+def build(
+    dataset: Dataset,
+    data_seed: DataSeed = 0,
+    size: Size = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Record a dataset, unless it is there; `run` does so by itself.
+
+    Example: python -m bench data build mpe/spread/expert
+    """
+    from datasets import commands
+
+    print(f"dataset: {commands.build_dataset(dataset, data_seed, size, data_dir, Ticker())}")
+
+
+@data_app.command()
+def info(
+    dataset: Dataset,
+    data_seed: DataSeed = 0,
+    size: Size = None,
+    fraction: Annotated[
+        float, typer.Option(help="Share of the episodes to describe: --fraction 0.1")
+    ] = 1.0,
+    data_dir: DataDir = None,
+) -> None:
+    """Describe a dataset that is there: size, returns, team, checksum.
+
+    Example: python -m bench data info mpe/spread/expert
+    """
+    from datasets import commands
+
+    print(commands.info(dataset, data_seed, size, fraction, data_dir))
+
+
+@data_app.command()
+def verify(data_dir: DataDir = None) -> None:
+    """Check every file of every recorded dataset against its card.
+
+    Example: python -m bench data verify
+    """
+    from datasets import commands
+
+    outcome = commands.verify(data_dir)
+    for folder, problem in outcome:
+        print(f"{folder}: {'whole' if problem is None else problem}")
+    broken = sum(problem is not None for _, problem in outcome)
+    print(f"{len(outcome)} datasets, {broken} broken")
+    raise typer.Exit(2 if broken else 0)
+
+
+class Ticker:
+    """Tells on stderr how far something is, at most every two seconds."""
+
+    def __init__(self) -> None:
+        """Begin silent: what is done in an instant needs no words."""
+        self._last = time.monotonic()
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        """Take note of `done` out of `total`."""
+        now = time.monotonic()
+        if now - self._last >= 2.0:
+            self._last = now
+            print(f"{what}: {done:,} of {total:,}", file=sys.stderr, flush=True)

@@ -1,0 +1,24 @@
+"""How a running cell can end early, and exceptions as sentences."""
+
+import torch
+
+
+class Stopped(Exception):
+    """The cell was asked to stop; its checkpoint holds everything done so far."""
+
+
+class Diverged(Exception):
+    """A loss or a parameter is not finite any more."""
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Tell whether an exception means that memory ran out."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def sentence(error: Exception) -> str:
+    """Return an unexpected exception as one sentence; the traceback is for the log."""
+    first = (str(error).strip() or "no message").splitlines()[0]
+    return f"{type(error).__name__}: {first[:300]} (the traceback is in log.txt)"
