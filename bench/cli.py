@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli_data import DataDir, data_app
+from bench.cli_data import DataDir, Size, data_app
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -105,6 +105,7 @@ def run(
     set_: Settings = None,
     out: Out = Path("results"),
     data_seed: DataSeed = 0,
+    size: Size = None,
     fraction: Fraction = 1.0,
     data_dir: DataDir = None,
     rules: Rules = None,
@@ -135,6 +136,7 @@ def plan(
     set_: Settings = None,
     out: Out = Path("results"),
     data_seed: DataSeed = 0,
+    size: Size = None,
     fraction: Fraction = 1.0,
     data_dir: DataDir = None,
     rules: Rules = None,
@@ -231,7 +233,7 @@ def _config(values: dict[str, Any]) -> Any:
     flags = {
         name: values[name]
         for name in (
-            "preset", "out", "data_seed", "fraction", "data_dir", "rules", "device", "jobs",
+            "preset", "out", "data_seed", "size", "fraction", "data_dir", "rules", "device", "jobs",
             "jobs_per_gpu", "timeout", "memory_limit", "resume",
         )
         if name in values

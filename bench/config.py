@@ -62,6 +62,7 @@ class RunConfig(BaseModel):
     preset: str = "quick"
     overrides: dict[str, Any] = Field(default_factory=dict)
     data_seed: Seed = 0
+    size: Count | None = None
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     data_dir: Path | None = None
     rules: str | None = None

@@ -57,6 +57,7 @@ def cells(config: RunConfig) -> list[Cell]:
     methods = [_method(name, preset, run, config.overrides) for name in config.algorithms]
     data: dict[str, Any] = {
         "data_seed": config.data_seed,
+        "size": config.size,
         "fraction": config.fraction,
         "rules": config.rules,
         "prey": config.prey,

@@ -158,6 +158,7 @@ class _Run:
         self.sampler.load_state_dict(state["sampler"])
         self.clock.resume(state["clock"])
         self.update = state["update"]
+        self.metrics = state["metrics"]
         self.rows = store.read_progress(self.folder)[: state["rows"]]
         store.write_progress(self.folder, self.rows)
 
@@ -166,12 +167,20 @@ class _Run:
     def train(self) -> None:
         """Train to the last update, evaluating and saving at the borders between."""
         run = self.settings
+        self._evaluate_on_the_way()  # a stop right at a border left it undone
         while self.update < run.updates:
             self._train_until(self._next_border())
-            if self.update % run.evaluate_every == 0 and self.update < run.updates:
-                self._evaluate(run.evaluation_episodes)
+            self._evaluate_on_the_way()
             if self.update % run.checkpoint_every == 0 or self.update == run.updates:
                 self._save()
+
+    def _evaluate_on_the_way(self) -> None:
+        """Evaluate where it is due and has not been done; the last update has its own."""
+        run = self.settings
+        done = self.rows[-1]["update"] if self.rows else 0
+        due = self.update % run.evaluate_every == 0 and done < self.update < run.updates
+        if due:
+            self._evaluate(run.evaluation_episodes)
 
     def _next_border(self) -> int:
         """Return the next update after which something else than training happens."""
@@ -248,6 +257,7 @@ class _Run:
             "cell": self.cell.id,
             "update": self.update,
             "rows": len(self.rows),
+            "metrics": {name: value.cpu() for name, value in self.metrics.items()},
             "device": torch.device(self.device).type,
             "dataset_checksum": self.session.card["checksum"],
             "algorithm": self.algorithm.state_dict(),

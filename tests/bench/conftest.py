@@ -1,0 +1,121 @@
+"""What the harness's tests share: a small dataset, small cells, and algorithms that misbehave."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+DATASET = "mpe/spread/random"
+SIZE = 5000
+SMALL = {
+    "run.updates": 60,
+    "run.batch_size": 16,
+    "run.evaluate_every": 20,
+    "run.evaluation_episodes": 5,
+    "run.final_episodes": 10,
+    "run.checkpoint_every": 20,
+    "algorithm.hidden": [16],
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Compute on one thread, as workers do."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder that all tests share; the first that needs a dataset records it."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="session")
+def plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that, on PYTHONPATH, adds the misbehaving algorithms to the table of a process."""
+    folder = tmp_path_factory.mktemp("plugins")
+    (folder / "faulty.py").write_text((HERE / "faulty.py").read_text())
+    (folder / "sitecustomize.py").write_text("import faulty\nfaulty.register()\n")
+    return folder
+
+
+@pytest.fixture
+def faulty(plugins: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Add the misbehaving algorithms to this process and to the workers it starts."""
+    import algorithms
+
+    monkeypatch.setenv("PYTHONPATH", str(plugins))
+    monkeypatch.syspath_prepend(str(plugins))
+    before = dict(algorithms.TABLE)
+    import faulty as module
+
+    module.register()
+    yield
+    algorithms.TABLE.clear()
+    algorithms.TABLE.update(before)
+
+
+@pytest.fixture
+def make_config(data_dir: Path, tmp_path: Path) -> Callable[..., Any]:
+    """Return a function that makes small configurations."""
+    from bench import config
+
+    def make(overrides: dict[str, Any] | None = None, **options: Any) -> Any:
+        options = {
+            "algorithms": ("bc",), "datasets": (DATASET,), "seeds": (0,), "preset": "smoke",
+            "size": SIZE, "data_dir": data_dir, "out": tmp_path / "results", "device": "cpu",
+            "jobs": 2, **options,
+        }  # fmt: skip
+        return config.make_config(overrides={**SMALL, **(overrides or {})}, **options)
+
+    return make
+
+
+@pytest.fixture
+def make_cell(make_config: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that makes one small cell."""
+    from bench import grid
+
+    def make(algorithm: str = "bc", seed: int = 0, **overrides: Any) -> Any:
+        keys = {key.replace("__", "."): value for key, value in overrides.items()}
+        (cell,) = grid.cells(make_config(keys, algorithms=(algorithm,), seeds=(seed,)))
+        return cell
+
+    return make
+
+
+@pytest.fixture
+def command(data_dir: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs the real command line in a process of its own."""
+
+    def call(*arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "bench", *arguments],
+            cwd=ROOT, env=command_environment(data_dir), capture_output=True, text=True,
+            timeout=timeout, check=False,
+        )  # fmt: skip
+
+    return call
+
+
+def command_environment(data_dir: Path) -> dict[str, str]:
+    """Return the environment of a command line under test."""
+    return {**os.environ, "OM2P_BENCH_DATA": str(data_dir), "OMP_NUM_THREADS": "1"}
+
+
+def small_flags(out: Path) -> list[str]:
+    """Return the flags of a small run."""
+    overrides = {**SMALL, "algorithm.hidden": "[16]"}
+    sets = [part for key, value in overrides.items() for part in ("--set", f"{key}={value}")]
+    return [
+        "--preset", "smoke", "--datasets", DATASET, "--size", str(SIZE), "--out", str(out),
+        "--device", "cpu", *sets,
+    ]  # fmt: skip

@@ -1,0 +1,109 @@
+"""Algorithms that misbehave on purpose, each a cloning algorithm with one fault.
+
+Put on a process's path together with a `sitecustomize` that calls `register`, they are known to
+the workers too.
+"""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+FAULT_AT = 30  # update
+
+
+def register() -> None:
+    """Add a row `bad-FAULT` per fault to the table of algorithms."""
+    import algorithms
+
+    for name in _FAULTS:
+        algorithms.TABLE[f"bad-{name.lower()}"] = algorithms.Row(
+            target=f"faulty:{name}", settings="BcSettings", version=1,
+            summary=f"misbehaves: {name}", source="test", deviations="none",
+        )  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Make the class of a fault when it is asked for, so that registering needs no torch."""
+    fault = _FAULTS.get(name)
+    if fault is None:
+        raise AttributeError(name)
+    from algorithms.bc import Bc
+
+    if name == "Peek":
+        return type(name, (Bc,), {"act": _peek})
+
+    def update(self: Any, batch: Any) -> Any:
+        metrics = Bc.update(self, batch)
+        return fault(self, metrics) or metrics
+
+    return type(name, (Bc,), {"update": update})
+
+
+def _peek(self: Any, observation: Any, memory: Any = None, generators: Any = None) -> Any:
+    """Act on what the other agents see, while declaring the opposite."""
+    from algorithms.bc import Bc
+
+    return Bc.act(self, observation + observation.mean(dim=0, keepdim=True), memory, generators)
+
+
+def _raise(self: Any, metrics: Any) -> None:
+    if self.updates == FAULT_AT:
+        raise ZeroDivisionError("the plug-in divides\nby zero")
+
+
+def _nan(self: Any, metrics: Any) -> Any:
+    if self.updates >= FAULT_AT:
+        return {name: value * float("nan") for name, value in metrics.items()}
+    return None
+
+
+def _hang(self: Any, metrics: Any) -> None:
+    if self.updates == FAULT_AT:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(3600)
+
+
+def _noisy(self: Any, metrics: Any) -> None:
+    if self.updates == FAULT_AT:
+        for _ in range(50):
+            sys.stdout.write("x" * 100_000 + "\n")
+            sys.stdout.flush()
+
+
+def _fork(self: Any, metrics: Any) -> None:
+    if self.updates == FAULT_AT and os.fork() == 0:
+        Path(os.environ["FORKED"]).write_text(str(os.getpid()))
+        time.sleep(3600)
+
+
+def _greedy(self: Any, metrics: Any) -> None:
+    if self.updates == FAULT_AT:
+        self.hoard = bytearray(700 * 2**20)
+        self.hoard[::4096] = b"x" * len(self.hoard[::4096])
+        time.sleep(3600)
+
+
+def _suicide(self: Any, metrics: Any) -> None:
+    """End like a victim of the system, once: the second attempt finds the marker."""
+    marker = Path(os.environ["SUICIDE"])
+    if self.updates == FAULT_AT and not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _segfault(self: Any, metrics: Any) -> None:
+    if self.updates == FAULT_AT:
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def _slow(self: Any, metrics: Any) -> None:
+    time.sleep(0.05)
+
+
+_FAULTS = {
+    "Raise": _raise, "Nan": _nan, "Hang": _hang, "Noisy": _noisy, "Fork": _fork, "Peek": _peek,
+    "Greedy": _greedy, "Suicide": _suicide, "Segfault": _segfault, "Slow": _slow,
+}  # fmt: skip

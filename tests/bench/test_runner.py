@@ -1,0 +1,323 @@
+"""One cell: its results, and the same results after every kind of interruption."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bench import checkpoint, runner, store
+from bench.runner import Execution, run_cell
+
+FRESH, RESUME = Execution(resume=False), Execution(resume=True)
+Make = Callable[..., Any]
+
+
+def stop_after(asked: int) -> Callable[[], bool]:
+    """Return a wish to stop that comes true after some updates."""
+    calls = 0
+
+    def stop() -> bool:
+        nonlocal calls
+        calls += 1
+        return calls > asked
+
+    return stop
+
+
+def numbers(folder: Path) -> dict[str, Any]:
+    """Return everything of a finished cell that must not depend on interruptions."""
+    rows = [
+        {key: row[key] for key in ("update", "return_mean", "score", "episodes", "metrics")}
+        for row in store.read_progress(folder)
+    ]
+    state = torch.load(folder / checkpoint.NAME, weights_only=True)
+    weights = {k: v for k, v in state["algorithm"].items() if isinstance(v, torch.Tensor)}
+    return {
+        "results": store.read_run(folder)["results"],
+        "rows": rows,
+        "episodes": store.read_episodes(folder)["return"].to_numpy().tobytes(),
+        "weights": {name: value.numpy().tobytes() for name, value in weights.items()},
+    }
+
+
+@pytest.fixture(scope="module")
+def straight(
+    tmp_path_factory: pytest.TempPathFactory, data_dir: Path
+) -> Callable[[Any], dict[str, Any]]:
+    """Return the numbers of an uninterrupted cell, run once per algorithm."""
+    found: dict[str, dict[str, Any]] = {}
+
+    def run(cell: Any) -> dict[str, Any]:
+        if cell.id not in found:
+            folder = tmp_path_factory.mktemp("straight") / cell.id
+            record = run_cell(cell, folder, FRESH)
+            assert record["status"] == "done", record["error"]
+            found[cell.id] = numbers(folder)
+        return found[cell.id]
+
+    return run
+
+
+def test_a_cell_leaves_everything_that_is_promised(make_cell: Make, tmp_path: Path) -> None:
+    cell = make_cell()
+    folder = tmp_path / cell.id
+    run_cell(cell, folder, FRESH)
+    record = store.read_run(folder)
+    row = store.flatten(record)
+    unknown = {name for name, value in row.items() if value is None}
+    assert unknown == {
+        "error", "prey", "torch_peak_allocated_bytes", "torch_peak_reserved_bytes", "nvml_bytes",
+        "nvml_attribution",
+    }  # fmt: skip
+    assert row["status"] == "done"
+    assert row["return_episodes"] == 10
+    assert row["dataset_checksum"] == record["dataset"]["checksum"]
+    assert row["peak_tensor_bytes"] > 0
+    assert row["seconds_total"] == pytest.approx(
+        sum(row[f"seconds_{name}"] for name in ("setup", "data", "compile", "train", "evaluate"))
+        + row["seconds_write"]
+    )
+    assert [r["update"] for r in store.read_progress(folder)] == [20, 40, 60]
+    episodes = store.read_episodes(folder)
+    assert len(episodes) == 10 * 3
+    assert episodes["return"].mean() == pytest.approx(row["return_mean"], rel=1e-5)
+    names = {path.name for path in folder.iterdir()}
+    assert names >= {"run.json", "progress.jsonl", "episodes.parquet", "checkpoint.pt"}
+    assert not [name for name in names if name.endswith(".tmp")]
+    assert "node" not in json.dumps(record["machine"])
+
+
+@pytest.mark.parametrize("algorithm", ["bc", "om2p"])
+@pytest.mark.parametrize("stops", [[7, 13], [20, 19], [59]])
+def test_stopping_and_resuming_ends_in_the_same_numbers(
+    make_cell: Make, straight: Callable, tmp_path: Path, algorithm: str, stops: list[int]
+) -> None:
+    cell = make_cell(algorithm)
+    expected = straight(cell)
+    folder = tmp_path / cell.id
+    for asked in stops:
+        record = run_cell(cell, folder, RESUME, stop=stop_after(asked))
+        assert record["status"] == "queued"
+    record = run_cell(cell, folder, RESUME)
+    assert record["status"] == "done"
+    assert record["interruptions"] == len(stops)
+    assert numbers(folder) == expected
+
+
+class Killed(BaseException):
+    """Stands for a power cut: nothing in the runner may catch it."""
+
+
+@pytest.mark.parametrize("moment", [5, 21, 40, 44, 60])
+def test_a_cell_cut_off_without_warning_resumes_from_its_last_checkpoint(
+    make_cell: Make, straight: Callable, tmp_path: Path, moment: int
+) -> None:
+    cell = make_cell()
+    folder = tmp_path / cell.id
+    calls = 0
+
+    def cut() -> bool:
+        nonlocal calls
+        calls += 1
+        if calls > moment:
+            raise Killed
+        return False
+
+    with pytest.raises(Killed):
+        run_cell(cell, folder, RESUME, stop=cut)
+    assert store.read_run(folder)["status"] == "running"
+    assert run_cell(cell, folder, RESUME)["interruptions"] == 1
+    assert numbers(folder) == straight(cell)
+
+
+def test_a_cut_between_the_last_checkpoint_and_the_record_loses_nothing(
+    make_cell: Make, straight: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = make_cell()
+    folder = tmp_path / cell.id
+    with monkeypatch.context() as patch:
+
+        def cut(*_: object) -> None:
+            raise Killed
+
+        patch.setattr(store, "write_episodes", cut)
+        with pytest.raises(Killed):
+            run_cell(cell, folder, RESUME)
+    assert [row["update"] for row in store.read_progress(folder)] == [20, 40, 60]
+    assert run_cell(cell, folder, RESUME)["status"] == "done"
+    assert numbers(folder) == straight(cell)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "garbage", "gone"])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(
+    make_cell: Make, straight: Callable, tmp_path: Path, damage: str
+) -> None:
+    cell = make_cell()
+    folder = tmp_path / cell.id
+    run_cell(cell, folder, RESUME, stop=stop_after(50))
+    path = folder / checkpoint.NAME
+    whole = path.read_bytes()
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(
+            {"truncated": whole[: len(whole) // 2], "empty": b"", "garbage": b"?" * 99}[damage]
+        )
+    seen: list[int] = []
+    run_cell(cell, folder, RESUME, stop=lambda: bool(seen.append(1)))
+    assert len(seen) == 60 - 40 + 1  # from update 40, where the checkpoint before was made
+    assert numbers(folder) == straight(cell)
+    if damage != "gone":
+        assert "is damaged" in (folder / "log.txt").read_text()
+
+
+def test_without_any_whole_checkpoint_the_cell_begins_anew(
+    make_cell: Make, straight: Callable, tmp_path: Path
+) -> None:
+    cell = make_cell()
+    folder = tmp_path / cell.id
+    run_cell(cell, folder, RESUME, stop=stop_after(50))
+    for name in (checkpoint.NAME, checkpoint.PREVIOUS):
+        (folder / name).write_bytes(b"")
+    (folder / "progress.jsonl").write_bytes(b'{"update": 20, "sc')
+    assert run_cell(cell, folder, RESUME)["status"] == "done"
+    assert numbers(folder) == straight(cell)
+
+
+def test_another_cells_checkpoint_is_never_continued(make_cell: Make, tmp_path: Path) -> None:
+    first, second = make_cell(seed=0), make_cell(seed=1)
+    run_cell(first, tmp_path / first.id, FRESH)
+    folder = tmp_path / second.id
+    folder.mkdir()
+    stolen = (tmp_path / first.id / checkpoint.NAME).read_bytes()
+    (folder / checkpoint.NAME).write_bytes(stolen)
+    run_cell(second, folder, RESUME)
+    assert "belongs to cell" in (folder / "log.txt").read_text()
+    alone = tmp_path / "alone" / second.id
+    run_cell(second, alone, FRESH)
+    assert numbers(folder) == numbers(alone)
+
+
+def test_changed_data_are_refused_on_resume(make_cell: Make, tmp_path: Path) -> None:
+    cell = make_cell()
+    folder = tmp_path / cell.id
+    run_cell(cell, folder, RESUME, stop=stop_after(30))
+    state = torch.load(folder / checkpoint.NAME, weights_only=True)
+    checkpoint.save(folder, {**state, "dataset_checksum": "of other data"})
+    record = run_cell(cell, folder, RESUME)
+    assert record["status"] == "failed"
+    assert "are not those that the checkpoint" in record["error"]
+
+
+def test_not_resuming_begins_anew(make_cell: Make, straight: Callable, tmp_path: Path) -> None:
+    cell = make_cell()
+    folder = tmp_path / cell.id
+    run_cell(cell, folder, RESUME, stop=stop_after(50))
+    record = run_cell(cell, folder, FRESH)
+    assert record["interruptions"] == 0
+    assert numbers(folder) == straight(cell)
+
+
+def test_time_adds_up_over_interruptions(make_cell: Make, tmp_path: Path) -> None:
+    cell = make_cell("bc")
+    folder = tmp_path / cell.id
+    first = run_cell(cell, folder, RESUME, stop=stop_after(50))["time"]
+    last = run_cell(cell, folder, RESUME)["time"]
+    for account in ("train", "evaluate"):
+        assert last[account]["wall"] > first[account]["wall"] > 0
+    rows = store.read_progress(folder)
+    assert [row["train_seconds"] for row in rows] == sorted(row["train_seconds"] for row in rows)
+
+
+def test_how_often_one_evaluates_does_not_change_what_is_learnt(
+    make_cell: Make, tmp_path: Path
+) -> None:
+    cells = [make_cell("om2p", run__evaluate_every=every) for every in (10, 1000)]
+    for cell in cells:
+        run_cell(cell, tmp_path / cell.id, FRESH)
+    often, once = (numbers(tmp_path / cell.id) for cell in cells)
+    assert often["weights"] == once["weights"]
+    assert often["results"]["last"] == once["results"]["last"]
+
+
+@pytest.mark.usefixtures("faulty")
+class TestFaults:
+    def test_a_loss_that_is_not_finite_ends_the_cell_as_diverged(
+        self, make_cell: Make, tmp_path: Path
+    ) -> None:
+        cell = make_cell("bad-nan")
+        folder = tmp_path / cell.id
+        record = run_cell(cell, folder, FRESH)
+        assert record["status"] == "diverged"
+        assert "not finite at update 40" in record["error"]
+        state, _ = checkpoint.load(folder, cell.id)
+        assert state is not None
+        assert state["update"] == 20  # the last good one
+
+    def test_an_exception_is_one_sentence_and_its_traceback_is_in_the_log(
+        self, make_cell: Make, tmp_path: Path
+    ) -> None:
+        cell = make_cell("bad-raise")
+        record = run_cell(cell, tmp_path / cell.id, FRESH)
+        assert record["status"] == "failed"
+        assert record["error"].startswith("ZeroDivisionError: the plug-in divides (")
+        assert "\n" not in record["error"]
+        assert store.read_run(tmp_path / cell.id) == json.loads(json.dumps(record))
+        log = (tmp_path / cell.id / "log.txt").read_text()
+        assert "Traceback" in log
+        assert "by zero" in log
+
+    def test_a_policy_that_sees_more_than_it_says_fails(
+        self, make_cell: Make, tmp_path: Path
+    ) -> None:
+        cell = make_cell("bad-peek")
+        record = run_cell(cell, tmp_path / cell.id, FRESH)
+        assert record["status"] == "failed"
+        assert "declares observes='own'" in record["error"]
+        assert record["updates_done"] == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (MemoryError(), "out_of_memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out_of_memory"),
+        (RuntimeError("shapes do not match"), "failed"),
+        (OSError(28, "No space left on device"), "failed"),
+    ],
+)
+def test_what_ends_a_cell_is_told_apart(
+    make_cell: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, status: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(checkpoint, "save", fail)
+    cell = make_cell()
+    record = run_cell(cell, tmp_path / cell.id, FRESH)
+    assert record["status"] == status
+    assert type(error).__name__ in record["error"]
+
+
+def test_the_best_evaluation_is_kept_apart_from_the_last(make_cell: Make, tmp_path: Path) -> None:
+    cell = make_cell()
+    run_cell(cell, tmp_path / cell.id, FRESH)
+    results = store.read_run(tmp_path / cell.id)["results"]
+    rows = store.read_progress(tmp_path / cell.id)
+    best = int(np.argmax([row["return_mean"] for row in rows]))
+    assert results["best"]["update"] == rows[best]["update"]
+    assert results["last"]["return_mean"] == rows[-1]["return_mean"]
+
+
+def test_borders_are_multiples_whatever_the_start(make_cell: Make, tmp_path: Path) -> None:
+    cell = make_cell(run__evaluate_every=7, run__checkpoint_every=5, run__updates=20)
+    run = runner._Run(cell, tmp_path, FRESH, lambda message: None, lambda: False)
+    borders = []
+    while run.update < 20:
+        run.update = run._next_border()
+        borders.append(run.update)
+    assert borders == [5, 7, 10, 14, 15, 20]
