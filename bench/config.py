@@ -100,16 +100,18 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",")]
     numbers = [part for part in parts if part]
     if not numbers or not all(re.fullmatch(r"\d{1,10}", part) for part in numbers):
-        raise BenchError(f"--seeds {text} is neither a count such as 5 nor a list such as 3,7")
+        raise BenchError(f"--seeds {text!r} is neither a count such as 5 nor a list such as 3,7")
     if len(parts) > 1:
         seeds = tuple(dict.fromkeys(int(part) for part in numbers))
         if max(seeds) > MAX_SEED:
-            raise BenchError(f"--seeds {text} names a seed above {MAX_SEED}: choose a smaller one")
+            raise BenchError(
+                f"--seeds {text!r} names a seed above {MAX_SEED}: choose a smaller one"
+            )
         return seeds
     count = int(numbers[0])
     if not 1 <= count <= MAX_SEEDS:
         raise BenchError(
-            f"--seeds {text} asks for {count} seeds: give a count from 1 to {MAX_SEEDS}, or a list "
+            f"--seeds {text!r} asks for {count} seeds: give a count from 1 to {MAX_SEEDS}, or a list "
             "such as 3,7 (one seed: 3,)"
         )
     return tuple(range(count))
@@ -122,7 +124,9 @@ def parse_overrides(entries: typing.Iterable[str]) -> dict[str, Any]:
         key, equals, text = entry.partition("=")
         key = key.strip()
         if not equals or not re.fullmatch(r"[\w-]+\.\w+", key, re.ASCII):
-            raise BenchError(f"--set {entry} is not of the form NAME.KEY=VALUE, as run.updates=500")
+            raise BenchError(
+                f"--set {entry!r} is not of the form NAME.KEY=VALUE, as run.updates=500"
+            )
         overrides[key] = parse_value(text.strip())
     return overrides
 

@@ -1,0 +1,165 @@
+"""Cells: every combination once, with an id that follows everything that changes a number."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from algorithms.errors import AlgorithmError
+from bench import config, grid
+from bench.errors import BenchError
+from datasets.errors import DatasetError
+
+ROOT = Path(__file__).parents[2]
+BASE: dict[str, Any] = {"algorithms": ("om2p", "bc"), "datasets": ("mpe/spread/random",)}
+
+
+def ids(overrides: dict[str, Any] | None = None, **options: Any) -> list[str]:
+    made = config.make_config(overrides=overrides or {}, **{**BASE, "seeds": (0, 1), **options})
+    return [cell.id for cell in grid.cells(made)]
+
+
+def test_the_grid_is_the_product_seed_by_seed() -> None:
+    made = config.make_config(**BASE, seeds=(3, 7))
+    found = [(cell.algorithm, cell.seed) for cell in grid.cells(made)]
+    assert found == [("om2p", 3), ("bc", 3), ("om2p", 7), ("bc", 7)]
+
+
+def test_ids_are_short_hex_stable_and_distinct() -> None:
+    first = ids()
+    assert first == ids()
+    assert len(set(first)) == 4
+    assert all(len(name) == 12 and int(name, 16) >= 0 for name in first)
+
+
+def test_ids_are_the_same_in_another_process() -> None:
+    program = (
+        "from bench import config, grid; print(*[c.id for c in grid.cells(config.make_config("
+        "algorithms=('om2p', 'bc'), datasets=('mpe/spread/random',), seeds=(0, 1)))])"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.split() == ids()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"overrides": {"run.updates": 77}},
+        {"overrides": {"run.final_episodes": 77}},
+        {"overrides": {"algorithm.learning_rate": 1e-5}},
+        {"preset": "smoke"},
+        {"data_seed": 1},
+        {"size": 5000},
+        {"fraction": 0.5},
+        {"datasets": ("mpe/spread/random-medium",)},
+    ],
+)
+def test_whatever_changes_numbers_changes_the_id(change: dict[str, Any]) -> None:
+    try:
+        changed = ids(**change)
+    except DatasetError as error:
+        pytest.skip(f"policies are not there yet: {error}")
+    assert not set(changed) & set(ids())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"out": Path("elsewhere")},
+        {"jobs": 7},
+        {"timeout": 5.0},
+        {"data_dir": Path("/data")},
+        {"device": "cuda"},
+        {"resume": "always"},
+        {"overrides": {"run.checkpoint_every": 3}},
+    ],
+)
+def test_how_a_cell_is_run_does_not_change_the_id(change: dict[str, Any]) -> None:
+    assert ids(**change) == ids()
+
+
+def test_an_override_of_one_algorithm_leaves_the_others_alone() -> None:
+    before, after = ids(), ids({"om2p.q_weight": 0.5})
+    assert [a == b for a, b in zip(before, after, strict=True)] == [False, True, False, True]
+
+
+def test_the_version_of_an_algorithm_is_part_of_the_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    import dataclasses
+
+    import algorithms
+
+    before = ids()
+    newer = dataclasses.replace(algorithms.TABLE["bc"], version=99)
+    monkeypatch.setitem(algorithms.TABLE, "bc", newer)
+    assert [a == b for a, b in zip(before, ids(), strict=True)] == [True, False, True, False]
+
+
+def test_a_cell_survives_the_way_to_a_worker() -> None:
+    (cell, *_) = grid.cells(config.make_config(**BASE))
+    back = grid.from_dict(json.loads(json.dumps(cell.as_dict())))
+    assert back.identity() == cell.identity()
+    assert config.build_settings("om2p", back.settings) == config.build_settings(
+        "om2p", cell.settings
+    )
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=5, unique=True),
+    st.integers(1, 10**9),
+    st.floats(1e-6, 1.0),
+)
+def test_ids_never_collide_over_seeds_and_settings(
+    seeds: list[int], updates: int, rate: float
+) -> None:
+    overrides = {"run.updates": updates, "algorithm.learning_rate": rate}
+    found = ids(overrides, seeds=tuple(seeds))
+    assert len(set(found)) == 2 * len(seeds)
+    assert found == ids(json.loads(json.dumps(overrides)), seeds=tuple(seeds))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "says"),
+    [
+        ({"algorithms": ("om3p",)}, AlgorithmError, "did you mean om2p"),
+        ({"datasets": ("mpe/spread/expret",)}, DatasetError, "did you mean mpe/spread/expert"),
+        ({"preset": "quik"}, BenchError, "did you mean quick"),
+        ({"overrides": {"dom2.q_weight": 1.0}}, BenchError, "'dom2', which this run does not"),
+    ],
+)
+def test_unknown_names_are_refused_with_near_ones(
+    change: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        ids(**change)
+
+
+def test_ten_thousand_cells_are_planned_quickly_and_without_torch() -> None:
+    program = (
+        "import sys, time; from bench import config, grid; start = time.process_time();"
+        "n = len(grid.cells(config.make_config(algorithms=('om2p', 'bc'), "
+        "datasets=('mpe/spread/random',), seeds=tuple(range(5000)))));"
+        "print(n, time.process_time() - start, 'torch' in sys.modules)"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    count, seconds, torch = answer.stdout.split()
+    assert int(count) == 10_000
+    assert float(seconds) < 5
+    assert torch == "False"
+
+
+def test_each_dataset_is_prepared_once(make_config: Callable[..., Any]) -> None:
+    made = make_config(algorithms=("om2p", "bc"), seeds=(0, 1, 2))
+    assert [cell.dataset for cell in grid.distinct_datasets(grid.cells(made))] == [
+        "mpe/spread/random"
+    ]
