@@ -79,7 +79,7 @@ def draw(
     plates = []
     for over in ("updates", "seconds"):
         note = (
-            words.shared([c for group in drawn for c in group.cells]) if over != "updates" else ""
+            words.timing([c for group in drawn for c in group.cells]) if over != "updates" else ""
         )
         figure, axes = canvas.panels(canvas.titles(shown), entries, note=note)
         for axis, track in zip(axes, shown, strict=True):

@@ -5,6 +5,7 @@ the siunitx form. A table wider than the text is scaled down, never set over the
 """
 
 from collections.abc import Iterable
+from itertools import groupby
 
 from reports.tables import Item, Row, Table
 
@@ -12,7 +13,7 @@ SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "±": r"$\pm$",
-    '"': r"\textquotedbl{}", "×": r"$\times$", "–": "--", "’": "'",
+    '"': r"\textquotedbl{}", "×": r"$\times$", "–": "--", "−": "$-$", "’": "'",
 }  # fmt: skip
 ARROWS = {"up": r" $\uparrow$", "down": r" $\downarrow$", "": ""}
 LAST_LATIN = 0xFF
@@ -69,37 +70,39 @@ def _tabular(content: Table, block: range, siunitx: bool) -> str:
         *_body(content, block, siunitx),
         r"    \bottomrule",
         r"  \end{tabular}}%",
-        r"  \ifdim\wd0>\textwidth\resizebox{\textwidth}{!}{\box0}\else\box0\fi",
+        r"  \ifdim\wd0>\textwidth\resizebox{\textwidth}{!}{\box0}\else\leavevmode\box0\fi",
     ]
     return "\n".join(lines)
 
 
 def _heads(content: Table, block: range, siunitx: bool) -> Iterable[str]:
     columns = [content.columns[at] for at in block]
+    span = 2 if siunitx else 1
     if any(column.group for column in columns):
         cells, rules, start = [""], [], 0
-        while start < len(columns):
-            stop = start
-            while stop < len(columns) and columns[stop].group == columns[start].group:
-                stop += 1
-            cells.append(rf"\multicolumn{{{stop - start}}}{{c}}{{{escape(columns[start].group)}}}")
-            rules.append(rf"\cmidrule(lr){{{start + 2}-{stop + 1}}}")
+        for group, members in groupby(columns, key=lambda column: column.group):
+            stop = start + len(list(members))
+            cells.append(rf"\multicolumn{{{span * (stop - start)}}}{{c}}{{{escape(group)}}}")
+            rules.append(rf"\cmidrule(lr){{{span * start + 2}-{span * stop + 1}}}")
             start = stop
         yield "    " + " & ".join(cells) + r" \\"
         yield "    " + " ".join(rules)
     heads = [escape(column.head) + ARROWS[column.better] for column in columns]
-    wrapped = [f"{{{head}}}" for head in heads] if siunitx else heads
-    yield "    " + " & ".join([escape(content.corner), *wrapped]) + r" \\"
+    if siunitx:
+        heads = [rf"\multicolumn{{2}}{{c}}{{{head}}}" for head in heads]
+    corner = escape(content.corner) + ARROWS[content.better]
+    yield "    " + " & ".join([corner, *heads]) + r" \\"
 
 
 def _body(content: Table, block: range, siunitx: bool) -> Iterable[str]:
-    group = ""
+    group, width = "", 1 + len(block) * (2 if siunitx else 1)
     for at, row in enumerate(content.rows):
         if row.group != group:
             if at:
                 yield r"    \addlinespace"
             if row.group:
-                yield rf"    \multicolumn{{{len(block) + 1}}}{{@{{}}l}}{{\emph{{{escape(row.group)}}}}} \\"
+                head = rf"\emph{{{escape(row.group)}}}"
+                yield rf"    \multicolumn{{{width}}}{{@{{}}l}}{{{head}}} \\"
             group = row.group
         if row.rule:
             yield r"    \midrule"
@@ -125,28 +128,27 @@ def _item(item: Item) -> str:
 
 
 def _siunitx_item(item: Item) -> str:
-    """Return an item for an S column: 52.1(20), or words in braces."""
+    """Return an item for an S column and the column of its plus-minus right of it."""
     value, half = item.number()
     if item.value is None:
-        return f"{{{escape(value)}{_mark(item)}}}"
-    body = f"{value} \\pm {half}" if half else value
-    return (r"\bfseries " if item.bold else "") + body + _mark(item)
+        return rf"\multicolumn{{2}}{{r}}{{{escape(value)}{_mark(item)}}}"
+    body = rf"{{}}\pm {half}" if half else ""
+    math = rf"$\mathbf{{{body}}}$" if item.bold else f"${body}$"
+    return (r"\bfseries " if item.bold else "") + f"{value} & {math if half else ''}{_mark(item)}"
 
 
 def _siunitx_columns(content: Table, block: range) -> str:
-    """Return S columns with room for the widest number of each and its uncertainty."""
+    """Return an S column aligned at the decimal point, and one beside it, per value column."""
     kinds = []
     for at in block:
-        numbers = [
-            row.items[at].number() for row in content.rows if row.items[at].value is not None
-        ]
-        whole = max((len(value.lstrip("-").partition(".")[0]) for value, _ in numbers), default=1)
-        sign = "-" if any(value.startswith("-") for value, _ in numbers) else ""
-        digits = max((row.items[at].digits for row in content.rows), default=1)
-        half = max((len(text.replace(".", "")) for _, text in numbers if text), default=0)
-        uncertainty = f"({half})" if half else ""
+        items = [row.items[at] for row in content.rows if row.items[at].value is not None]
+        whole = max(
+            (len(one.number()[0].lstrip("-").partition(".")[0]) for one in items), default=1
+        )
+        sign = "-" if any(one.number()[0].startswith("-") for one in items) else ""
+        digits = max((one.digits for one in items), default=1)
         kinds.append(
-            "S[separate-uncertainty=true,detect-weight=true,detect-inline-weight=math,"
-            f"table-align-text-post=false,table-format={sign}{whole}.{digits}{uncertainty}]"
+            "S[detect-weight=true,detect-inline-weight=math,"
+            f"table-format={sign}{whole}.{digits}]@{{}}l"
         )
     return "".join(kinds)

@@ -104,8 +104,8 @@ class Track:
 
     @property
     def setting(self) -> tuple[Any, ...]:
-        """What all tracks of one aggregate share: preset, fraction, size, data seed."""
-        return self.key[2:6]
+        """What all tracks of one aggregate share: preset, fraction, data seed."""
+        return self.key[2:5]
 
 
 @dataclass(frozen=True)
@@ -187,10 +187,15 @@ class Results:
 
     @cached_property
     def settings(self) -> list[list[Track]]:
-        """Tracks that share a preset, a data seed and a size, the largest such set first."""
+        """Tracks that share a preset, a fraction and a data seed, the largest such set first.
+
+        A dataset that has several tracks even so enters none: one of them would count twice.
+        """
+        counted = Counter((track.setting, track.dataset) for track in self.tracks)
         shared: dict[tuple[Any, ...], list[Track]] = defaultdict(list)
         for track in self.tracks:
-            shared[track.setting].append(track)
+            if counted[track.setting, track.dataset] == 1:
+                shared[track.setting].append(track)
         return sorted(shared.values(), key=lambda tracks: (-len(tracks), tracks[0].label))
 
     def _group(self) -> list[Group]:
@@ -233,7 +238,8 @@ class Results:
         }
 
 
-RECIPE = ("dataset", "rules", "preset", "fraction", "size", "data_seed", "prey")
+RECIPE = ("dataset", "rules", "preset", "fraction", "data_seed", "prey")
+SHORTENED = (RECIPE.index("prey"), len(RECIPE))  # hashes, of which eight letters suffice
 
 
 def _recipe(cell: Cell) -> tuple[Any, ...]:
@@ -253,17 +259,18 @@ def _checksums(cells: list[Cell]) -> dict[tuple[Any, ...], list[str]]:
 def _suffixes(keys: set[tuple[Any, ...]]) -> dict[tuple[Any, ...], str]:
     """Return for each key of one dataset what sets it apart from the others."""
     names = (*RECIPE, "checksum")
+    last = len(RECIPE)
     differing = [at for at in range(1, len(names)) if len({key[at] for key in keys}) > 1]
-    if differing != [7] and 7 in differing:
-        differing.remove(7)  # another recipe has another checksum anyway
+    if differing != [last] and last in differing:
+        differing.remove(last)  # another recipe has another checksum anyway
 
     def told(key: tuple[Any, ...], at: int) -> str:
-        value = str(key[at])[:8] if at in (6, 7) else key[at]
+        value = str(key[at])[:8] if at in SHORTENED else key[at]
         return f"{names[at].replace('_', ' ')} {'default' if value is None else value}"
 
     found = {key: ", ".join(told(key, at) for at in differing) for key in keys}
     if len(set(found.values())) < len(found):
-        return {key: f"{told_}, checksum {str(key[7])[:8]}" for key, told_ in found.items()}
+        return {key: f"{one}, checksum {str(key[last])[:8]}" for key, one in found.items()}
     return found
 
 

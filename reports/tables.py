@@ -1,12 +1,13 @@
 """What a table holds, before it becomes LaTeX, CSV, Markdown or HTML."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 from bench.statistics import Estimate
 
 WIDEST = 6  # algorithms that stand in columns; more are turned into rows
-TALLEST = 50  # lines of one printed table
+TALLEST = 42  # lines of one printed table
 BLOCK = 5  # value columns side by side in a turned table
 NOT_RUN = "--"
 
@@ -52,7 +53,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with its words; `stem` is its file name without suffix."""
+    """A table and its words; `stem` names its files, `better` the direction of all columns."""
 
     stem: str
     title: str
@@ -61,25 +62,25 @@ class Table:
     columns: list[Column]
     rows: list[Row]
     notes: dict[str, str] = field(default_factory=dict)
-    wide: bool = True
+    better: str = ""
 
     def blocks(self) -> list[range]:
         """Return the runs of columns that stand side by side; groups stay together if they fit."""
         if len(self.columns) <= WIDEST:
             return [range(len(self.columns))]
         found: list[range] = []
-        start = 0
-        while start < len(self.columns):
-            stop = min(start + BLOCK, len(self.columns))
-            while stop < len(self.columns) and stop > start + 1:
-                if self.columns[stop].group != self.columns[stop - 1].group:
-                    break
-                stop -= 1
-            else:
-                if stop < len(self.columns):
-                    stop = min(start + BLOCK, len(self.columns))
+        start = stop = 0
+        for _, group in groupby(self.columns, key=lambda column: column.group):
+            count = len(list(group))
+            if stop - start + count > BLOCK and stop > start:
+                found.append(range(start, stop))
+                start = stop
+            stop += count
+            while stop - start > BLOCK:
+                found.append(range(start, start + BLOCK))
+                start += BLOCK
+        if stop > start:
             found.append(range(start, stop))
-            start = stop
         return found
 
 
@@ -117,26 +118,59 @@ def turned(columns: Sequence[Column], rows: Sequence[Row]) -> tuple[list[Column]
     return heads, lines
 
 
-def parts(columns: Sequence[Column], rows: Sequence[Row]) -> list[tuple[list[Column], list[Row]]]:
-    """Turn a table of too many columns and cut what is too tall for a page at group borders.
-
-    Up to six algorithms stay in columns; beyond that they become rows and datasets columns.
-    """
+def oriented(
+    columns: Sequence[Column], rows: Sequence[Row]
+) -> list[tuple[list[Column], list[Row]]]:
+    """Turn a table of more than six algorithms, in as many parts as fit a page each."""
     if len(columns) <= WIDEST:
-        return [(list(columns), chunk) for chunk in _cut(rows, TALLEST)]
+        return [(list(columns), list(rows))]
     blocks = max(1, TALLEST // (len(columns) + 3))
-    return [turned(columns, chunk) for chunk in _cut(rows, blocks * BLOCK)]
+    found = []
+    for chunk in _cut(rows, blocks * BLOCK, heads=0):
+        heads, lines = turned(columns, chunk)
+        found.append((heads, [line for line in lines if any(_ran(one) for one in line.items)]))
+    return found
 
 
-def _cut(rows: Sequence[Row], most: int) -> list[list[Row]]:
-    """Cut rows into chunks of at most `most`, at the borders of groups where possible."""
+def _ran(one: Item) -> bool:
+    return one.value is not None or one.words != NOT_RUN
+
+
+def split(content: Table) -> list[Table]:
+    """Cut a table that is taller than a page into numbered parts, between groups of rows."""
+    chunks = _cut(content.rows, TALLEST // len(content.blocks()))
+    if len(chunks) == 1:
+        return [content]
+    return [
+        replace(
+            content, stem=f"{content.stem}_{at}", title=f"{content.title} ({at} of {len(chunks)})",
+            caption=f"{content.caption} Part {at} of {len(chunks)}.", rows=rows,
+            notes=used_notes(content.notes, rows),
+        )
+        for at, rows in enumerate(chunks, start=1)
+    ]  # fmt: skip
+
+
+def used_notes(notes: dict[str, str], rows: Sequence[Row]) -> dict[str, str]:
+    """Return the footnotes that these rows refer to."""
+    used = {one.mark for row in rows for one in row.items}
+    return {letter: text for letter, text in notes.items() if letter in used}
+
+
+def _cut(rows: Sequence[Row], most: int, heads: int = 1) -> list[list[Row]]:
+    """Cut rows into chunks of at most `most` lines, between groups where a group fits.
+
+    `heads` is the number of lines that the head of a group takes.
+    """
     chunks: list[list[Row]] = [[]]
-    for at, row in enumerate(rows):
-        same = 1
-        while at + same < len(rows) and rows[at + same].group == row.group:
-            same += 1
-        opens = at == 0 or rows[at - 1].group != row.group
-        if chunks[-1] and (len(chunks[-1]) + (same if opens else 1) > most):
+    for _, members in groupby(rows, key=lambda row: row.group):
+        block = list(members)
+        used = len(chunks[-1]) + heads * len({row.group for row in chunks[-1]})
+        if chunks[-1] and used + heads + len(block) > most:
             chunks.append([])
-        chunks[-1].append(row)
-    return chunks
+        while len(block) + heads > most:
+            chunks[-1] += block[: most - heads]
+            block = block[most - heads :]
+            chunks.append([])
+        chunks[-1] += block
+    return [chunk for chunk in chunks if chunk]

@@ -43,7 +43,7 @@ def as_markdown(content: Table) -> str:
         for column in content.columns
     ]
     grouped = any(row.group for row in content.rows)
-    first = [content.corner.translate(MARKDOWN)]
+    first = [content.corner.translate(MARKDOWN) + ARROWS[content.better]]
     lines = [
         content.caption.translate(MARKDOWN), "",
         _line([*([""] if grouped else []), *first, *heads]),

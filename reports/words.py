@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from bench import statistics
-from reports.results import Cell, Group, Results
+from reports.results import Cell, Group, Results, Track
 
 
 def span(numbers: Iterable[int]) -> str:
@@ -44,22 +44,22 @@ def interval(mark: str, kind: str, groups: Sequence[Group]) -> str:
     return f"{mark}: {statistics.KINDS[kind]}"
 
 
-def shared(cells: Sequence[Cell]) -> str:
-    """Say whether these timings come from runs that shared their machine; empty if none did."""
-    together = [cell for cell in cells if cell["shared"] and not cell.word]
-    if not together:
-        return ""
+def timing(cells: Sequence[Cell]) -> str:
+    """Say what timings of training runs are worth, and how many ran at a time where known."""
+    done = [cell for cell in cells if not cell.word]
     jobs = {
         count
-        for cell in together
+        for cell in done
         if isinstance(count := cell.record.get("execution", {}).get("jobs"), int)
     }
-    many = f"{span(jobs)} at a time" if jobs else "beside others"
-    which = "these runs" if len(together) == len(cells) else f"{len(together)} of {len(cells)} runs"
-    return (
-        "Efficiency claims come from a dedicated measurement; "
-        f"{which} ran {many} on a shared machine."
-    )
+    together = sum(bool(cell["shared"]) for cell in done)
+    if jobs:
+        told = f"these runs ran {span(jobs)} at a time"
+    elif together:
+        told = f"{together} of {len(done)} runs shared their machine"
+    else:
+        told = "these are the clocks of training runs"
+    return f"Efficiency claims come from a dedicated measurement; {told}."
 
 
 def other_machines(results: Results, machine: str) -> str:
@@ -77,3 +77,38 @@ def other_machines(results: Results, machine: str) -> str:
 def sentence(*parts: str) -> str:
     """Join clauses into sentences, each with one full stop; empty clauses vanish."""
     return " ".join(f"{part.rstrip('.')}." for part in parts if part)
+
+
+def domains(tracks: Sequence[Track]) -> str:
+    """Name the suites that these tracks belong to: 'mpe and mamujoco'."""
+    return " and ".join(dict.fromkeys(track.task.partition("/")[0] for track in tracks))
+
+
+def setting(track: Track) -> str:
+    """Say under which preset and from how much data a track was learned."""
+    preset, fraction, data_seed = track.setting
+    return ", ".join(
+        part
+        for part in (
+            f"preset {preset}" if preset else "",
+            f"fraction {fraction:g}" if fraction not in (None, 1, 1.0) else "",
+            f"data seed {data_seed:g}" if data_seed is not None else "",
+        )
+        if part
+    )
+
+
+def whole(value: float | None) -> str:
+    """Return a whole number as text, a question mark for an unknown one."""
+    return "?" if value is None else f"{value:.0f}"
+
+
+def fact(value: object) -> str:
+    """Return a recorded value as a reader wants it: grouped digits, no nested data."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return (
+            ", ".join(f"{k} {v}" for k, v in value.items())
+            if isinstance(value, dict)
+            else str(value)
+        )
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"

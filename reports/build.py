@@ -1,0 +1,166 @@
+"""Write a whole report: figures, tables and the page, once or again and again."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench import statistics
+from bench.store import BenchError
+from reports import efficiency, figures, latex, outcomes, published, results, tables, twins
+from reports.canvas import Plate
+from reports.results import PENDING, Results
+from reports.tables import Table
+
+REFRESH_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may choose about a report."""
+
+    uncertainty: str = "ci95"
+    siunitx: bool = False
+    command: str = "python -m bench report"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a report consists of and what it had to leave out."""
+
+    page: Path
+    cells: int
+    pending: int
+    figures: list[Plate] = field(repr=False)
+    tables: list[Table] = field(repr=False)
+    warnings: list[str] = field(default_factory=list)
+
+
+def write(
+    out: Path,
+    to: Path,
+    *,
+    uncertainty: str = "ci95",
+    siunitx: bool = False,
+    command: str | None = None,
+    live: bool = False,
+    refresh: float = REFRESH_SECONDS,
+    tell: Callable[[Written], None] | None = None,
+) -> Written:
+    """Write the report of the results folder `out` to `to` and return what was written.
+
+    `uncertainty` is what stands after the plus-minus sign: "ci95", "std" or "sem". With `live` the
+    report is written again whenever a run changed, until none is queued or running; `tell` is
+    called after each time. Raises BenchError where there is nothing to report or nowhere to write.
+    """
+    if uncertainty not in statistics.KINDS:
+        known = ", ".join(statistics.KINDS)
+        raise BenchError(f"no uncertainty is called {uncertainty!r}: choose one of {known}")
+    command = command or f"python -m bench report --out {out} --to {to}"
+    options = Options(uncertainty, siunitx, command)
+    seen = _state(out)
+    written = _write_once(out, to, options, refresh if live else None)
+    if tell:
+        tell(written)
+    while live and written.pending:
+        time.sleep(refresh)
+        now = _state(out)
+        if now != seen:
+            seen = now
+            written = _write_once(out, to, options, refresh)
+            if tell:
+                tell(written)
+    return written
+
+
+def _write_once(out: Path, to: Path, options: Options, refresh: float | None) -> Written:
+    from reports import page
+
+    found = results.read(out)
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+        plates = figures.draw_all(found, to / "figures", options.uncertainty)
+        printed = all_tables(found, options.uncertainty)
+        pending = sum(cell["status"] in PENDING for cell in found.cells)
+        sources = _write_tables(found, printed, to / "tables", options)
+        _write_captions(plates, to / "figures")
+        html = page.render(
+            found, plates, printed, sources, options, refresh=refresh if pending else None
+        )
+        path = to / "index.html"
+        path.write_text(html, encoding="utf-8")
+    except OSError as error:
+        raise BenchError(f"cannot write the report to {to}: {error.strerror or error}") from error
+    return Written(path, len(found.cells), pending, plates, printed, found.warnings)
+
+
+def all_tables(found: Results, kind: str) -> list[Table]:
+    """Return every table that these results can fill, in the order of the page."""
+    whole = [
+        *outcomes.build(found, "return_mean", kind),
+        *outcomes.build(found, "score", kind),
+        *outcomes.aggregate_tables(found),
+        *outcomes.speed_table(found),
+        *outcomes.comparison_table(found),
+        *efficiency.build(found),
+        *published.table(found, kind),
+    ]
+    return [part for table in whole for part in tables.split(table)]
+
+
+def provenance(found: Results, options: Options) -> str:
+    """Return the lines that say where a table's numbers come from."""
+    commits = sorted({str(cell["commit"]) for cell in found.cells if cell["commit"]})
+    done = sum(not cell.word for cell in found.cells)
+    return (
+        f"om2p-bench: {options.command}\n"
+        f"code of the runs: {', '.join(commits) or 'commit not recorded'}\n"
+        f"results sha256: {checksum(found)}, {done} finished of {len(found.cells)} runs"
+    )
+
+
+def checksum(found: Results) -> str:
+    """Return the sha256 over all records, in the order of their cells' ids."""
+    total = hashlib.sha256()
+    for cell in sorted(found.cells, key=lambda cell: str(cell["cell"])):
+        total.update(json.dumps(cell.record, sort_keys=True).encode())
+    return total.hexdigest()
+
+
+def _write_tables(
+    found: Results, printed: list[Table], folder: Path, options: Options
+) -> dict[str, str]:
+    """Write each table as LaTeX, CSV and Markdown; return the LaTeX by stem."""
+    folder.mkdir(parents=True, exist_ok=True)
+    origin = provenance(found, options)
+    sources = {}
+    for table in printed:
+        sources[table.stem] = latex.table(table, origin, options.siunitx)
+        for suffix, text in (
+            ("tex", sources[table.stem]),
+            ("csv", twins.as_csv(table)),
+            ("md", twins.as_markdown(table)),
+        ):
+            (folder / f"{table.stem}.{suffix}").write_text(text, encoding="utf-8")
+    return sources
+
+
+def _write_captions(plates: list[Plate], folder: Path) -> None:
+    """Write the figures' captions for those who take the PDF files into a paper."""
+    lines = [f"{plate.name}\n    {plate.caption}\n" for plate in plates]
+    (folder / "captions.txt").write_text("\n".join(lines), encoding="utf-8")
+
+
+def _state(out: Path) -> dict[str, tuple[float, int]]:
+    """Return when each cell's files last changed."""
+    found = {}
+    for pattern in ("*/run.json", "*/progress.jsonl"):
+        for path in out.glob(pattern):
+            try:
+                stat = path.stat()
+            except OSError:  # replaced at this moment: the next round sees it
+                continue
+            found[str(path)] = (stat.st_mtime, stat.st_size)
+    return found
