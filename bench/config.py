@@ -111,8 +111,8 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     count = int(numbers[0])
     if not 1 <= count <= MAX_SEEDS:
         raise BenchError(
-            f"--seeds {text!r} asks for {count} seeds: give a count from 1 to {MAX_SEEDS}, or a list "
-            "such as 3,7 (one seed: 3,)"
+            f"--seeds {text!r} asks for {count} seeds: give a count from 1 to {MAX_SEEDS}, or a "
+            "list such as 3,7 (one seed: 3,)"
         )
     return tuple(range(count))
 

@@ -93,29 +93,30 @@ def make_cell(make_config: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def command(data_dir: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def environment(data_dir: Path) -> dict[str, str]:
+    """The environment of a command line under test."""
+    return {**os.environ, "OM2P_BENCH_DATA": str(data_dir), "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture
+def command(environment: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Return a function that runs the real command line in a process of its own."""
 
-    def call(*arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "bench", *arguments],
-            cwd=ROOT, env=command_environment(data_dir), capture_output=True, text=True,
-            timeout=timeout, check=False,
+            cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
 
     return call
 
 
-def command_environment(data_dir: Path) -> dict[str, str]:
-    """Return the environment of a command line under test."""
-    return {**os.environ, "OM2P_BENCH_DATA": str(data_dir), "OMP_NUM_THREADS": "1"}
-
-
-def small_flags(out: Path) -> list[str]:
-    """Return the flags of a small run."""
+@pytest.fixture
+def small_flags(tmp_path: Path) -> list[str]:
+    """The flags of a small run into `tmp_path`/results."""
     overrides = {**SMALL, "algorithm.hidden": "[16]"}
     sets = [part for key, value in overrides.items() for part in ("--set", f"{key}={value}")]
     return [
-        "--preset", "smoke", "--datasets", DATASET, "--size", str(SIZE), "--out", str(out),
-        "--device", "cpu", *sets,
+        "--preset", "smoke", "--datasets", DATASET, "--size", str(SIZE), "--device", "cpu",
+        "--out", str(tmp_path / "results"), *sets,
     ]  # fmt: skip

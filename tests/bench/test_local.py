@@ -1,0 +1,314 @@
+"""The local launcher with real workers: limits, deaths, forks, locks, and what the next run does."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from bench import locks, store, study
+from bench.errors import BenchError
+from bench.launchers import local
+from bench.progress import Plain, Quiet
+
+ROOT = Path(__file__).parents[2]
+Make = Callable[..., Any]
+
+
+def statuses(outcome: study.Outcome) -> dict[str, str]:
+    """Return the status of every algorithm of a study of one seed."""
+    return {cell.algorithm: outcome.records[cell.id]["status"] for cell in outcome.cells}
+
+
+def record_of(outcome: study.Outcome, algorithm: str) -> dict[str, Any]:
+    return next(outcome.records[c.id] for c in outcome.cells if c.algorithm == algorithm)
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 20) -> Any:
+    """Wait until something holds."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError("waited in vain")
+
+
+def test_a_study_runs_side_by_side_and_a_second_call_runs_nothing(
+    make_config: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = make_config(algorithms=("bc",), seeds=(0, 1))
+    outcome = study.run_study(config, Plain(sys.stdout))
+    assert outcome.complete
+    assert "[2/2] bc on mpe/spread/random" in capsys.readouterr().out
+    assert len(store.read_results(config.out)) == 2
+    assert (config.out / "results.parquet").exists()
+    before = {path: path.stat().st_mtime_ns for path in config.out.glob("*/*")}
+    again = study.run_study(config, Plain(sys.stdout))
+    assert again.complete
+    assert "2 cells: 0 to run, 2 kept as they are" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in config.out.glob("*/*")} == before
+    assert all(record["versions"]["torch"] for record in study.run(config))
+
+
+def test_jobs_do_not_change_results(make_config: Make, tmp_path: Path) -> None:
+    results = []
+    for jobs in (1, 2):
+        config = make_config(algorithms=("om2p",), seeds=(0, 1), jobs=jobs, out=tmp_path / str(jobs))
+        results.append([record["results"] for record in study.run(config)])
+    assert results[0] == results[1]
+    assert results[0][0] != results[0][1]
+
+
+@pytest.mark.usefixtures("faulty")
+def test_every_fault_is_recorded_and_none_stops_the_others(
+    make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUICIDE", str(tmp_path / "died-once"))
+    faults = ("bad-raise", "bad-nan", "bad-suicide", "bad-segfault", "bad-noisy")
+    config = make_config(algorithms=(*faults, "bc"))
+    outcome = study.run_study(config, Quiet())
+    assert statuses(outcome) == {
+        "bad-raise": "failed", "bad-nan": "diverged", "bad-suicide": "failed",
+        "bad-segfault": "failed", "bad-noisy": "done", "bc": "done",
+    }  # fmt: skip
+    assert not outcome.complete
+    assert "ended by SIGKILL" in record_of(outcome, "bad-suicide")["error"]
+    assert "ended by SIGSEGV" in record_of(outcome, "bad-segfault")["error"]
+    for cell in outcome.cells:  # what is said is what is on disk
+        assert store.read_run(config.out / cell.id)["status"] == statuses(outcome)[cell.algorithm]
+    logs = {cell.algorithm: config.out / cell.id / "log.txt" for cell in outcome.cells}
+    assert 2**20 <= logs["bad-noisy"].stat().st_size < 2**20 + 2**17
+    assert "Traceback" in logs["bad-raise"].read_text()
+
+    # The next run takes up the worker that was killed from outside, and only that one.
+    again = study.run_study(config, Quiet())
+    assert statuses(again)["bad-suicide"] == "done"
+    assert record_of(again, "bad-suicide")["interruptions"] == 1
+    assert statuses(again)["bad-raise"] == "failed"
+    assert record_of(again, "bad-raise") == record_of(outcome, "bad-raise")
+
+
+@pytest.mark.usefixtures("faulty")
+def test_a_killed_cell_continues_to_the_numbers_of_an_undisturbed_one(
+    make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marker = tmp_path / "died-once"
+    monkeypatch.setenv("SUICIDE", str(marker))
+    config = make_config(algorithms=("bad-suicide",))
+    assert study.run(config) == []
+    (killed,) = study.run(config)
+    marker.touch()
+    (undisturbed,) = study.run(make_config(algorithms=("bad-suicide",), out=tmp_path / "calm"))
+    assert killed["results"] == undisturbed["results"]
+    assert (killed["interruptions"], undisturbed["interruptions"]) == (1, 0)
+
+
+@pytest.mark.usefixtures("faulty")
+def test_time_and_memory_limits_end_a_cell_and_say_so(
+    make_config: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(algorithms=("bad-hang", "bad-greedy"), timeout=9.0, memory_limit=0.9)
+    outcome = study.run_study(config, Quiet())
+    assert statuses(outcome) == {"bad-hang": "timeout", "bad-greedy": "out_of_memory"}
+    assert "--timeout 9 s" in record_of(outcome, "bad-hang")["error"]
+    assert "--memory-limit 0.9 GiB" in record_of(outcome, "bad-greedy")["error"]
+
+
+@pytest.mark.usefixtures("faulty")
+def test_a_fork_does_not_outlive_its_cell(
+    make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORKED", str(tmp_path / "pid"))
+    (record,) = study.run(make_config(algorithms=("bad-fork",)))
+    assert record["status"] == "done"
+    wait_for(lambda: not alive(int((tmp_path / "pid").read_text())))
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process runs (a zombie does not)."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+class Study:
+    """A command line at work on slow cells, to be disturbed."""
+
+    def __init__(self, out: Path, flags: list[str], environment: dict[str, str]) -> None:
+        self.out = out
+        flags = ["--algos", "bad-slow", "--seeds", "2", "--jobs", "2", *flags]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "bench", "run", *flags], cwd=ROOT, env=environment,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+
+    def wait_until_training(self) -> list[psutil.Process]:
+        """Wait until both cells have evaluated once, and return the workers."""
+        wait_for(lambda: len(list(self.out.glob("*/checkpoint.pt"))) == 2, 40)
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def end(self) -> tuple[int, str]:
+        """Wait for the end, and return exit code and output."""
+        output, _ = self.process.communicate(timeout=30)
+        return self.process.returncode, output
+
+    def statuses(self) -> list[str]:
+        return [record["status"] for record in store.read_records(self.out).values()]
+
+
+@pytest.fixture
+def start_study(
+    tmp_path: Path, small_flags: list[str], environment: dict[str, str], plugins: Path
+) -> Callable[[], Study]:
+    """Return a function that starts the same study, again and again."""
+    environment = {**environment, "PYTHONPATH": str(plugins)}
+    return lambda: Study(tmp_path / "results", small_flags, environment)
+
+
+def test_ctrl_c_once_saves_and_says_how_to_go_on(start_study: Callable[[], Study]) -> None:
+    slow_study = start_study()
+    workers = slow_study.wait_until_training()
+    slow_study.process.send_signal(signal.SIGINT)
+    code, output = slow_study.end()
+    assert code == 130
+    assert "stopping: cells save a checkpoint" in output
+    assert "the same command continues" in output
+    assert slow_study.statuses() == ["queued", "queued"]
+    assert not any(alive(worker.pid) for worker in workers)
+    assert not list(slow_study.out.glob("*/.*.tmp"))
+
+
+def test_ctrl_c_twice_stops_at_once_without_orphans(start_study: Callable[[], Study]) -> None:
+    slow_study = start_study()
+    workers = slow_study.wait_until_training()
+    for worker in workers:
+        worker.suspend()  # cells that do not react to the first request
+    slow_study.process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert slow_study.process.poll() is None
+    slow_study.process.send_signal(signal.SIGINT)
+    code, _ = slow_study.end()
+    assert code == 130
+    wait_for(lambda: not any(alive(worker.pid) for worker in workers))
+
+
+def test_killing_the_launcher_leaves_no_orphan_and_the_next_run_finishes(
+    start_study: Callable[[], Study],
+) -> None:
+    slow_study = start_study()
+    workers = slow_study.wait_until_training()
+    assert len(workers) == 2
+    assert locks.held(slow_study.out)
+    slow_study.process.kill()
+    slow_study.process.communicate(timeout=30)
+    wait_for(lambda: not any(alive(worker.pid) for worker in workers), 5)
+    assert not locks.held(slow_study.out)
+    assert slow_study.statuses() == ["running", "running"]
+    code, output = start_study().end()
+    assert code == 0, output
+    records = store.read_records(slow_study.out).values()
+    assert [(r["status"], r["interruptions"]) for r in records] == [("done", 1)] * 2
+
+
+def test_a_folder_belongs_to_one_run(tmp_path: Path, make_config: Make) -> None:
+    config = make_config()
+    with locks.FolderLock(config.out):
+        assert locks.held(config.out)
+        with pytest.raises(BenchError, match=f"held by another run \\(process {os.getpid()}\\)"):
+            study.run(config)
+    assert not locks.held(config.out)
+    assert not locks.held(tmp_path / "nothing")
+
+
+def test_a_worker_without_a_launcher_ends(data_dir: Path) -> None:
+    """A worker whose parent is not the process it was told of never starts working."""
+    reading, writing = os.pipe()
+    command = [sys.executable, "-m", "bench.launchers.worker", str(writing), "1"]
+    done = subprocess.run(
+        command, cwd=ROOT, pass_fds=(writing,), stdin=subprocess.DEVNULL, timeout=20, check=False
+    )
+    os.close(reading)
+    os.close(writing)
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "lost", "policy", "runs"),
+    [
+        (None, False, "only-missing", True),
+        ("done", False, "only-missing", False),
+        ("done", False, "failed", False),
+        ("done", False, "never", False),
+        ("done", False, "always", True),
+        ("running", False, "only-missing", True),
+        ("queued", False, "never", True),
+        ("failed", False, "only-missing", False),
+        ("failed", True, "only-missing", True),
+        ("failed", False, "failed", True),
+        ("timeout", False, "failed", True),
+        ("out_of_memory", False, "never", False),
+        ("diverged", False, "always", True),
+        ("skipped", False, "failed", False),
+    ],
+)
+def test_the_resume_policy_decides_what_runs(
+    status: str | None, lost: bool, policy: str, runs: bool
+) -> None:
+    record = None if status is None else {"status": status, "lost": lost}
+    assert study._wanted(record, policy) is runs
+
+
+def test_slots_follow_device_jobs_and_gpus() -> None:
+    assert len(local.slots("cpu", 3, [], 1)) == 3
+    assert len(local.slots("auto", None, [], 1)) == os.cpu_count()
+    gpus = local.slots("auto", None, ["GPU-a", "GPU-b"], 2)
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in gpus] == ["GPU-a", "GPU-b"] * 2
+    assert all(slot.shared and slot.device == "cuda" for slot in gpus)
+    assert len(local.slots("cuda", 1, ["GPU-a", "GPU-b"], 1)) == 1
+    assert not local.slots("cuda", None, ["GPU-a"], 1)[0].shared
+    with pytest.raises(BenchError, match="no usable CUDA device"):
+        local.slots("cuda", None, [], 1)
+
+
+def test_without_cuda_in_torch_no_gpu_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study.memory, "gpu_uuids", lambda: ["GPU-a"])
+    for has_cuda, found in ((False, []), (True, ["GPU-a"])):
+        monkeypatch.setattr(study, "_torch_has_cuda", lambda has_cuda=has_cuda: has_cuda)
+        assert study.usable_gpus("auto") == found
+        assert study.usable_gpus("cpu") == []
+
+
+def test_a_full_disk_fails_the_cell_loudly_and_leaves_nothing_half(
+    make_config: Make, tmp_path: Path, plugins: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Injected at the write layer of the workers: checkpoints raise ENOSPC."""
+    folder = tmp_path / "path"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(
+        "import errno, os\n"
+        "fsync = os.fsync\n"
+        "def full(handle):\n"
+        "    if 'checkpoint' in os.readlink(f'/proc/self/fd/{handle}'):\n"
+        "        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))\n"
+        "    fsync(handle)\n"
+        "os.fsync = full\n"
+    )
+    config = make_config()
+    with monkeypatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(folder))
+        outcome = study.run_study(config, Quiet())
+    assert statuses(outcome) == {"bc": "failed"}
+    assert "No space left on device" in record_of(outcome, "bc")["error"]
+    assert not list(config.out.glob("*/.*.tmp"))
+    assert not list(config.out.glob("*/checkpoint.pt"))
+    retry = config.model_copy(update={"resume": "failed"})
+    assert len(study.run(retry)) == 1
