@@ -1,5 +1,5 @@
 # Thin calls of `python -m bench`; every target sets up .venv on first use.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -16,7 +16,7 @@ help:
 	@echo "make lint     ruff and mypy"
 
 $(STAMP): pyproject.toml constraints.txt
-	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not installed; install Python 3.11, or name another one with: make PYTHON=python3"; exit 2; }
+	@test -n "$(PYTHON)" || { echo "error: no python3 found; install Python 3.11, or name one with: make PYTHON=..."; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@

@@ -41,7 +41,7 @@ TABLE: dict[str, Row] = {
         version=1,
         summary="one-step mean-flow policy with a twin critic, the identity with the right signs",
         source=_OM2P_SOURCE,
-        deviations="step, sorted times, equal share, Q normalisation: ours, the paper's are unknown",
+        deviations="step, sorted times, equal share, Q normalisation: ours (the paper is silent)",
     ),
     "om2p-release": Row(
         target=_OM2P,

@@ -1,5 +1,6 @@
 """The contract of a learning algorithm."""
 
+import copy
 import hashlib
 import math
 from abc import ABC, abstractmethod
@@ -10,6 +11,7 @@ from typing import Any, Generic, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
+from algorithms.networks import MemberNetwork
 from algorithms.settings import Settings
 from datasets.batch import Batch
 
@@ -98,16 +100,29 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
         self.device = torch.device(device)
         if self.device.type != "cpu":
             self._make_generators(device)
-        self.optimiser = torch.optim.Adam(
-            self.trained_parameters(), lr=self.settings.learning_rate, fused=True
-        )
+        for module in self.modules():
+            if isinstance(module, MemberNetwork):
+                module.flatten()
+        trained = self.trained_networks()
+        self._trained = [p for network in trained for p in network.parameters()]
+        self._gradients = [g for network in trained for g in network.gradients]
+        flat = [network.flat for network in trained]
+        self.optimiser = torch.optim.Adam(flat, lr=self.settings.learning_rate, fused=True)
         return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Copy through the state: a plain copy would tear parameters and flat buffers apart."""
+        twin = type(self)(self.spec, self.settings, self.seeds)
+        twin.name, twin.version, twin.observes = self.name, self.version, self.observes
+        twin.to_device(str(self.device))
+        twin.load_state_dict(copy.deepcopy(self.state_dict(), memo))
+        return twin
 
     # What a subclass states ------------------------------------------------------------------
 
     @abstractmethod
-    def trained_parameters(self) -> list[nn.Parameter]:
-        """Return the parameters that the optimiser moves."""
+    def trained_networks(self) -> list[MemberNetwork]:
+        """Return the networks that the optimiser moves."""
 
     @abstractmethod
     def acting_parameters(self) -> list[nn.Parameter]:
@@ -134,9 +149,11 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
     def update(self, batch: Batch) -> Metrics:
         """Take one gradient step of everything; return metrics per replica (R,), detached."""
         self.optimiser.param_groups[0]["lr"] = self.learning_rate()
-        self.optimiser.zero_grad(set_to_none=True)
+        if self.ragged:
+            batch = batch._replace(action=batch.action * self.action_mask)
         loss, metrics = self.losses(batch)
-        loss.sum().backward()
+        gradients = torch.autograd.grad(loss.sum(), self._trained)
+        torch._foreach_copy_(self._gradients, gradients)
         self.optimiser.step()
         self.updates += 1
         with torch.no_grad():
@@ -171,6 +188,11 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
         shape = (self.num_agents, rows, width)
         chosen = self.training_generators
         return torch.cat([torch.rand(shape, generator=g, device=g.device) for g in chosen])
+
+    @property
+    def output_mask(self) -> Tensor | None:
+        """The mask for a policy's outputs, or None where every agent uses all dimensions."""
+        return self.action_mask if self.ragged else None
 
     def mean_over_action(self, value: Tensor) -> Tensor:
         """Average (M, B, A) over each agent's true action dimensions: (M, B)."""

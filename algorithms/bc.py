@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from algorithms.base import Algorithm, Generators, Metrics, TeamSpec
-from algorithms.networks import MemberMLP
+from algorithms.networks import MemberMLP, MemberNetwork
 from algorithms.settings import BcSettings
 from datasets.batch import Batch
 
@@ -17,11 +17,17 @@ class Bc(Algorithm[BcSettings]):
     def __init__(self, spec: TeamSpec, settings: BcSettings, seeds: tuple[int, ...]) -> None:
         super().__init__(spec, settings, seeds)
         sizes = (self.observation_dim, *settings.hidden, self.action_dim)
-        self.policy = MemberMLP(self.init_generators, self.num_agents, sizes, settings.activation)
+        self.policy = MemberMLP(
+            self.init_generators,
+            self.num_agents,
+            sizes,
+            settings.activation,
+            output_mask=self.output_mask,
+        )
 
-    def trained_parameters(self) -> list[nn.Parameter]:
+    def trained_networks(self) -> list[MemberNetwork]:
         """Only the policy is trained."""
-        return list(self.policy.parameters())
+        return [self.policy]
 
     def acting_parameters(self) -> list[nn.Parameter]:
         """All of it acts."""

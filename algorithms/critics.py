@@ -1,11 +1,15 @@
 """Twin Q-functions of all members, their targets, and the conservative (CQL) term."""
 
+import copy
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from algorithms.networks import MemberMLP
+from algorithms.networks import MemberMLP, MemberNetwork
+
+NetworkType = TypeVar("NetworkType", bound=nn.Module)
 
 HEADS = 2
 NORMALISER_FLOOR = 1e-6
@@ -73,15 +77,13 @@ def conservative_term(sampled: Tensor, recorded: Tensor) -> Tensor:
     return (sampled.logsumexp(dim=-1) - recorded).mean(dim=-1).sum(dim=-1)
 
 
-def move(target: nn.Module, online: nn.Module, rate: float) -> None:
+def move(target: MemberNetwork, online: MemberNetwork, rate: float) -> None:
     """Step the target's parameters towards the online ones: target += rate (online - target)."""
-    torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), rate)
+    target.flat.lerp_(online.flat, rate)
 
 
-def copy_of(online: nn.Module) -> nn.Module:
+def copy_of(online: NetworkType) -> NetworkType:
     """Return a target network: the same weights, never trained."""
-    import copy
-
     target = copy.deepcopy(online)
     for parameter in target.parameters():
         parameter.requires_grad_(False)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from algorithms.base import Algorithm, Generators, Metrics, TeamSpec
 from algorithms.critics import copy_of, move
+from algorithms.networks import MemberNetwork
 from algorithms.samplers import VariancePreserving, ddpm
 from algorithms.settings import DiffusionBcSettings
 from algorithms.trunk import TimedPolicy
@@ -32,14 +33,15 @@ class DiffusionBc(Algorithm[DiffusionBcSettings]):
             1,
             settings.hidden,
             settings.activation,
+            self.output_mask,
         )
         self.average_policy = copy_of(self.policy)
         self.schedule = VariancePreserving(settings.beta_min, settings.beta_max)
         self.sampling_steps = settings.diffusion_steps
 
-    def trained_parameters(self) -> list[nn.Parameter]:
+    def trained_networks(self) -> list[MemberNetwork]:
         """Only the policy is trained."""
-        return list(self.policy.parameters())
+        return [self.policy.network]
 
     def acting_parameters(self) -> list[nn.Parameter]:
         """The averaged policy acts."""
@@ -59,7 +61,7 @@ class DiffusionBc(Algorithm[DiffusionBcSettings]):
 
     def after_update(self) -> None:
         """Move the averaged policy."""
-        move(self.average_policy, self.policy, self.settings.ema_rate)
+        move(self.average_policy.network, self.policy.network, self.settings.ema_rate)
 
     @torch.no_grad()
     def act(

@@ -20,6 +20,7 @@ from algorithms.critics import (
     q_term,
     td_target,
 )
+from algorithms.networks import MemberNetwork
 from algorithms.samplers import VariancePreserving, dpm_solver
 from algorithms.settings import Dom2Settings
 from algorithms.trunk import TimedPolicy
@@ -33,7 +34,9 @@ class Dom2(Algorithm[Dom2Settings]):
         super().__init__(spec, settings, seeds)
         size, act, draws = self.observation_dim, self.action_dim, self.init_generators
         hidden, activation = settings.hidden, settings.activation
-        self.policy = TimedPolicy(draws, self.num_agents, size, act, 1, hidden, activation)
+        self.policy = TimedPolicy(
+            draws, self.num_agents, size, act, 1, hidden, activation, self.output_mask
+        )
         self.critic = TwinCritic(
             draws, self.num_agents, size, act, hidden, activation, settings.critic_layer_norm
         )
@@ -42,18 +45,21 @@ class Dom2(Algorithm[Dom2Settings]):
         self.schedule = VariancePreserving(settings.beta_min, settings.beta_max)
         self.sampling_steps = settings.solver_steps
 
-    def trained_parameters(self) -> list[nn.Parameter]:
-        """Policy and critic share one optimiser."""
-        return [*self.policy.parameters(), *self.critic.parameters()]
+    def trained_networks(self) -> list[MemberNetwork]:
+        """Policy and critic share one optimiser; pure cloning trains no critic."""
+        critic = [self.critic.network] if self.settings.q_weight > 0 else []
+        return [self.policy.network, *critic]
 
     def acting_parameters(self) -> list[nn.Parameter]:
         """The critic is not needed to act."""
         return list(self.policy.parameters())
 
     def losses(self, batch: Batch) -> tuple[Tensor, Metrics]:
-        """L = L_bc + q_weight L_Q + L_critic of every member."""
+        """L = L_bc + q_weight L_Q + L_critic of every member; pure cloning needs no critic."""
         seen, following = self.observed(batch.observation), self.observed(batch.next_observation)
         actor_loss, metrics = self._actor(batch, seen)
+        if self.settings.q_weight == 0:
+            return actor_loss, metrics
         critic_loss, critic_metrics = self._critic(batch, seen, following)
         return actor_loss + critic_loss, metrics | critic_metrics
 
@@ -111,8 +117,8 @@ class Dom2(Algorithm[Dom2Settings]):
 
     def after_update(self) -> None:
         """Move the target critic and the averaged policy."""
-        move(self.target_critic, self.critic, self.settings.target_rate)
-        move(self.average_policy, self.policy, self.settings.ema_rate)
+        move(self.target_critic.network, self.critic.network, self.settings.target_rate)
+        move(self.average_policy.network, self.policy.network, self.settings.ema_rate)
 
     @torch.no_grad()
     def act(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from algorithms.base import Algorithm, Generators, Metrics, TeamSpec
+from algorithms.networks import MemberNetwork
 from algorithms.samplers import euler
 from algorithms.settings import FlowBcSettings
 from algorithms.trunk import TimedPolicy
@@ -29,12 +30,13 @@ class FlowBc(Algorithm[FlowBcSettings]):
             1,
             settings.hidden,
             settings.activation,
+            self.output_mask,
         )
         self.sampling_steps = settings.flow_steps
 
-    def trained_parameters(self) -> list[nn.Parameter]:
+    def trained_networks(self) -> list[MemberNetwork]:
         """Only the policy is trained."""
-        return list(self.policy.parameters())
+        return [self.policy.network]
 
     def acting_parameters(self) -> list[nn.Parameter]:
         """All of it acts."""

@@ -20,10 +20,14 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+HE_GAIN = 6.0**0.5
+ROW = 64  # floats: a multiple of twice the widest vector register
+
+
 def fan_in_uniform(
     generators: Sequence[torch.Generator], per_replica: int, rows: int, outputs: int, fan_in: int
 ) -> Tensor:
-    """Draw (R * per_replica, rows, outputs) from U(-1, 1) / sqrt(fan_in), torch's default law.
+    """Draw (R * per_replica, rows, outputs) from U(-1, 1) / sqrt(fan_in).
 
     Each replica draws from its own generator: its weights do not depend on the other replicas.
     """
@@ -31,12 +35,51 @@ def fan_in_uniform(
     return (2.0 * torch.cat(draws) - 1.0) / fan_in**0.5
 
 
-class MemberMLP(nn.Module):
+class MemberNetwork(nn.Module):
+    """A network whose parameters lead with the member axis and can live in one flat buffer."""
+
+    flat: Tensor  # all parameters, padded
+    gradients: list[Tensor]  # of each parameter, views of flat.grad
+
+    def flatten(self) -> None:
+        """Move all parameters and their gradients into two flat buffers, a padded row per member.
+
+        The optimiser and target updates then are one operation each. The padding matters for
+        reproducibility: element-wise kernels treat the last few numbers of a buffer with scalar
+        code that rounds differently, and without padding a member's numbers would lie there or
+        not depending on how many replicas are trained together.
+        """
+        parameters = list(self.parameters())
+        widths = [-(-p[0].numel() // ROW) * ROW for p in parameters]
+        total = sum(len(p) * width for p, width in zip(parameters, widths, strict=True))
+        values = torch.zeros(total, dtype=parameters[0].dtype, device=parameters[0].device)
+        gradients = torch.zeros_like(values)
+        self.gradients = []
+        offset = 0
+        for parameter, width in zip(parameters, widths, strict=True):
+            strides = (width, *parameter.stride()[1:])
+            place = values.as_strided(parameter.shape, strides, offset)
+            place.copy_(parameter.detach())
+            parameter.data = place
+            self.gradients.append(gradients.as_strided(parameter.shape, strides, offset))
+            offset += len(parameter) * width
+        self.flat = values
+        if parameters[0].requires_grad:
+            self.flat.requires_grad_(True)
+            self.flat.grad = gradients
+
+
+class MemberMLP(MemberNetwork):
     """A multi-layer perceptron per member: (M, B, inputs) -> (M, B, outputs).
 
     Hidden layers are dense -> activation -> optional LayerNorm (the order of the OM2P and FQL
-    critics). Weights and biases start as in ``torch.nn.Linear``.
+    critics). Hidden weights start uniform within ``gain / sqrt(fan_in)``; the default is the law
+    of He et al. (2015). torch's default (gain 1) leaves GELU networks nearly linear and cloning
+    several times slower. Last layer and biases start within 1 / sqrt(fan_in). An ``output_mask``
+    zeroes the outputs that are padding.
     """
+
+    output_mask: Tensor | None
 
     def __init__(
         self,
@@ -45,14 +88,18 @@ class MemberMLP(nn.Module):
         sizes: Sequence[int],
         activation: str = "gelu",
         layer_norm: bool = False,
+        gain: float = HE_GAIN,
+        output_mask: Tensor | None = None,
     ) -> None:
         super().__init__()
+        self.register_buffer("output_mask", output_mask, persistent=False)  # (M, 1, out)
         self.sizes = tuple(sizes)
         self.members = len(generators) * per_replica
         self.activation = ACTIVATIONS[activation]
+        gains = [gain] * (len(sizes) - 2) + [1.0]
         self.weights = nn.ParameterList(
-            nn.Parameter(fan_in_uniform(generators, per_replica, i, o, fan_in=i))
-            for i, o in pairwise(sizes)
+            nn.Parameter(g * fan_in_uniform(generators, per_replica, i, o, fan_in=i))
+            for g, (i, o) in zip(gains, pairwise(sizes), strict=True)
         )
         self.biases = nn.ParameterList(
             nn.Parameter(fan_in_uniform(generators, per_replica, 1, o, fan_in=i))
@@ -84,4 +131,4 @@ class MemberMLP(nn.Module):
                 if self.gains:
                     normal = F.layer_norm(x, x.shape[-1:])
                     x = torch.addcmul(held(self.offsets[index]), normal, held(self.gains[index]))
-        return x
+        return x if self.output_mask is None else x * self.output_mask

@@ -15,6 +15,7 @@ from algorithms import mean_flow
 from algorithms.base import Algorithm, Generators, Metrics, TeamSpec
 from algorithms.critics import TwinCritic, copy_of, move, q_term, td_target
 from algorithms.mean_flow import Times
+from algorithms.networks import MemberNetwork
 from algorithms.settings import Om2pSettings
 from algorithms.trunk import TimedPolicy
 from datasets.batch import Batch
@@ -27,22 +28,25 @@ class Om2p(Algorithm[Om2pSettings]):
         super().__init__(spec, settings, seeds)
         size, act, draws = self.observation_dim, self.action_dim, self.init_generators
         hidden, activation = settings.hidden, settings.activation
-        self.policy = TimedPolicy(draws, self.num_agents, size, act, 2, hidden, activation)
+        self.policy = TimedPolicy(
+            draws, self.num_agents, size, act, 2, hidden, activation, self.output_mask
+        )
         self.critic = TwinCritic(
             draws, self.num_agents, size, act, hidden, activation, settings.critic_layer_norm
         )
         self.target_critic = copy_of(self.critic)
 
-    def trained_parameters(self) -> list[nn.Parameter]:
-        """Policy and critic share one optimiser."""
-        return [*self.policy.parameters(), *self.critic.parameters()]
+    def trained_networks(self) -> list[MemberNetwork]:
+        """Policy and critic share one optimiser; pure cloning trains no critic."""
+        critic = [self.critic.network] if self.settings.q_weight > 0 else []
+        return [self.policy.network, *critic]
 
     def acting_parameters(self) -> list[nn.Parameter]:
         """The critic is not needed to act."""
         return list(self.policy.parameters())
 
     def losses(self, batch: Batch) -> tuple[Tensor, Metrics]:
-        """L = L_MF + q_weight L_Q + L_critic of every member.
+        """L = L_MF + q_weight L_Q + L_critic of every member; pure cloning needs no critic.
 
         Evaluations that share weights run as one: the next action with the difference's second
         point (no gradient), the regression with the action of the Q term (gradient).
@@ -70,6 +74,8 @@ class Om2p(Algorithm[Om2pSettings]):
         if settings.boundary_weight > 0:
             error = self._over_dimensions((self.policy(seen, x, at, at) - velocity).square())
             actor_loss = actor_loss + settings.boundary_weight * error.mean(dim=-1)
+        if settings.q_weight == 0:
+            return actor_loss, metrics
         critic_loss, critic_metrics = self._critic(batch, seen, following, next_action)
         return actor_loss + critic_loss, metrics | critic_metrics
 
@@ -199,7 +205,7 @@ class Om2p(Algorithm[Om2pSettings]):
 
     def after_update(self) -> None:
         """Move the target critic towards the updated critic."""
-        move(self.target_critic, self.critic, self.settings.target_rate)
+        move(self.target_critic.network, self.critic.network, self.settings.target_rate)
 
     @torch.no_grad()
     def act(

@@ -20,10 +20,11 @@ class TimedPolicy(nn.Module):
         times: int,
         hidden: Sequence[int],
         activation: str,
+        output_mask: Tensor | None,
     ) -> None:
         super().__init__()
         sizes = (observation_dim + action_dim + times, *hidden, action_dim)
-        self.network = MemberMLP(generators, agents, sizes, activation)
+        self.network = MemberMLP(generators, agents, sizes, activation, output_mask=output_mask)
 
     def rows(self, observation: Tensor, x: Tensor, *times: Tensor | float) -> Tensor:
         """Assemble input rows (M, B, O + A + times); a time is (M, B, 1) or one number for all."""

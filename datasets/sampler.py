@@ -14,6 +14,16 @@ if TYPE_CHECKING:
 INDEX_BLOCK = 64  # batches of indices drawn at a time: one generator call serves many batches
 
 
+def _pairs(observation: Tensor) -> Tensor:
+    """View (rows, N, O) as overlapping pairs (rows - 1, 2, N, O): o_t beside o_{t+1}, no copy.
+
+    One gather then fetches both, which lie side by side in memory.
+    """
+    rows, agents, size = observation.shape
+    step = agents * size
+    return observation.as_strided((rows - 1, 2, agents, size), (step, step, size, 1))
+
+
 class Sampler:
     """Draws transitions uniformly with replacement; replica r has its own stream of indices.
 
@@ -31,7 +41,7 @@ class Sampler:
         self.count = len(dataset)
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         self._arrays = {
-            "observation": self._place(dataset.observation),
+            "pair": _pairs(self._place(dataset.observation)),
             "action": self._place(dataset.action),
             "reward": self._place(dataset.reward),
             "terminated": self._place(dataset.terminated).float(),
@@ -72,7 +82,7 @@ class Sampler:
 
     def _members(self, rows: Tensor) -> Tensor:
         """Turn (R * B, N, ...) into member-major (R * N, B, ...)."""
-        shaped = rows.view(self.replicas, self.batch_size, self.num_agents, *rows.shape[2:])
+        shaped = rows.unflatten(0, (self.replicas, self.batch_size))
         return shaped.transpose(1, 2).reshape(-1, self.batch_size, *rows.shape[2:])
 
     def _shared(self, rows: Tensor) -> Tensor:
@@ -83,16 +93,19 @@ class Sampler:
     def next(self) -> Batch:
         """Return the next mini-batch of every member."""
         index = self._indices()
-        arrays = self._arrays
-        row = index + arrays["episode_of"][index]
+
+        def rows(name: str) -> Tensor:
+            return self._arrays[name].index_select(0, index)
+
+        pair = self._arrays["pair"].index_select(0, index + rows("episode_of"))
         observation_mask, action_mask = self._masks
         return Batch(
-            observation=self._members(arrays["observation"][row]),
-            action=self._members(arrays["action"][index]),
-            reward=self._members(arrays["reward"][index]),
-            next_observation=self._members(arrays["observation"][row + 1]),
-            terminated=self._shared(arrays["terminated"][index]),
-            timeout=self._shared(arrays["timeout"][index]),
+            observation=self._members(pair[:, 0]),
+            action=self._members(rows("action")),
+            reward=self._members(rows("reward")),
+            next_observation=self._members(pair[:, 1]),
+            terminated=self._shared(rows("terminated")),
+            timeout=self._shared(rows("timeout")),
             observation_mask=observation_mask,
             action_mask=action_mask,
         )

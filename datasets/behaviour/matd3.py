@@ -33,7 +33,7 @@ class Matd3Config:
     policy_delay: int = 2
     smoothing: float = 0.2
     smoothing_clip: float = 0.5
-    action_penalty: float = 1e-3
+    preactivation_penalty: float = 1e-2  # on the actor's output before tanh, see _update_actor
     reward_scale: float = 0.1
     noise: tuple[float, float, float] = (0.3, 0.18, 0.09)
     noise_until: tuple[float, float] = (0.4, 0.7)
@@ -90,15 +90,17 @@ class Matd3:
         hidden = config.hidden
         seen = observation + agents * action + 2 * (agents - 1)
         generators = [self.generator]
-        self.actor = MemberMLP(generators, 1, (observation, hidden, hidden, action), "relu")
-        self.critic = MemberMLP(generators, 2, (seen, hidden, hidden, 1), "relu")
+        self.actor = MemberMLP(
+            generators, 1, (observation, hidden, hidden, action), "relu", gain=1.0
+        )
+        self.critic = MemberMLP(generators, 2, (seen, hidden, hidden, 1), "relu", gain=1.0)
         for network in (self.actor, self.critic):
             with torch.no_grad():  # small last layers: first actions near zero
                 last = network.weights[-1]
                 last.copy_((torch.rand(last.shape, generator=self.generator) * 2 - 1) * 3e-3)
                 network.biases[-1].zero_()
-        self.target_actor = MemberMLP(generators, 1, self.actor.sizes, "relu")
-        self.target_critic = MemberMLP(generators, 2, self.critic.sizes, "relu")
+        self.target_actor = MemberMLP(generators, 1, self.actor.sizes, "relu", gain=1.0)
+        self.target_critic = MemberMLP(generators, 2, self.critic.sizes, "relu", gain=1.0)
         self.target_actor.load_state_dict(self.actor.state_dict())
         self.target_critic.load_state_dict(self.critic.state_dict())
         self.actor_optimiser = torch.optim.Adam(self.actor.parameters(), fused=True)
@@ -151,10 +153,15 @@ class Matd3:
             self._update_actor(batch)
 
     def _update_actor(self, batch: dict[str, Tensor]) -> None:
-        """Follow the first critic's gradient through all agents' actions, then move the targets."""
-        action = torch.tanh(self._flat(self.actor, batch["o"]))
-        value = self.critic.frozen(self.critic_input(batch["o"], action))[0]
-        loss = -value.mean() + self.config.action_penalty * action.square().mean()
+        """Follow the first critic's gradient through all agents' actions, then move the targets.
+
+        The young critic extrapolates upwards and drives tanh into saturation, where the gradient
+        dies: returns then stay far below random for thousands of updates. The penalty on the
+        output before tanh prevents that.
+        """
+        raw = self._flat(self.actor, batch["o"])
+        value = self.critic.frozen(self.critic_input(batch["o"], torch.tanh(raw)))[0]
+        loss = -value.mean() + self.config.preactivation_penalty * raw.square().mean()
         self.actor_optimiser.zero_grad()
         loss.backward()
         self.actor_optimiser.step()

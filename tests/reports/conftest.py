@@ -160,6 +160,12 @@ def write_study(
     return root
 
 
+@pytest.fixture(scope="session")
+def write() -> Callable[..., Path]:
+    """Return the factory itself, for results folders that several tests share."""
+    return write_study
+
+
 @pytest.fixture
 def study(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that adds an invented study to this test's results folder."""

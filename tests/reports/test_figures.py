@@ -1,0 +1,130 @@
+"""Figures: one file pair each, equal bytes twice, nothing outside the paper, honest captions."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import reports
+from reports import canvas, curves, figures, pareto, results
+from reports.results import Entry
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory, write):
+    """Draw one small study twice."""
+    root = tmp_path_factory.mktemp("drawn")
+    write(
+        root / "results", ["om2p", "dom2", "$x$_<b>"], ["mpe/spread/expert", "mpe/spread/medium"],
+        range(3),
+    )  # fmt: skip
+    plates = figures.draw_all(results.read(root / "results"), root / "one")
+    figures.draw_all(results.read(root / "results"), root / "two")
+    return root, plates
+
+
+def test_every_figure_is_a_pdf_and_a_png(drawn):
+    root, plates = drawn
+    names = {plate.name for plate in plates}
+    assert names >= {
+        "scores_mpe-spread", "learning_curves_updates_mpe-spread", "pareto_memory_mpe-spread",
+        "learning_curves_seconds_mpe-spread", "pareto_training_time_mpe-spread",
+    }  # fmt: skip
+    assert {path.stem for path in (root / "one").glob("*.pdf")} == names
+    assert {path.stem for path in (root / "one").glob("*.png")} == names
+
+
+def test_two_drawings_are_equal_to_the_byte(drawn):
+    root, _ = drawn
+    for path in sorted((root / "one").iterdir()):
+        assert path.read_bytes() == (root / "two" / path.name).read_bytes(), path.name
+
+
+def test_fonts_are_embedded_as_truetype(drawn):
+    root, plates = drawn
+    text = (root / "one" / f"{plates[0].name}.pdf").read_bytes()
+    assert b"/FontFile2" in text
+    assert b"/Type3" not in text
+
+
+def test_every_caption_says_n_and_the_kind_of_interval(drawn):
+    _, plates = drawn
+    for plate in plates:
+        if plate.section in ("Scores", "Learning curves", "Cost and benefit"):
+            assert "n = 3 training seeds" in plate.caption
+            assert "95% Student t interval" in plate.caption
+
+
+def test_timed_figures_say_what_their_timings_are_worth(drawn):
+    _, plates = drawn
+    timed = [p for p in plates if "training_time" in p.name or "seconds" in p.name]
+    assert timed
+    assert all("dedicated measurement; these runs ran 2 at a time" in p.caption for p in timed)
+
+
+@pytest.mark.parametrize("count", [1, 3, 14, 24])
+def test_no_label_leaves_the_paper(count):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    entries = [Entry(f"method-number-{at}", f"method-number-{at}") for at in range(count)]
+    with canvas.look():
+        figure, axes = canvas.panels(["one", "two", "three"], entries, note="a note " * 30)
+        canvas.outer_labels(axes, "gradient updates", "score")
+        FigureCanvasAgg(figure).draw()
+        width, height = figure.canvas.get_width_height()
+        boxes = [text.get_window_extent() for text in figure.findobj(_is_text) if text.get_text()]
+        for box in boxes:
+            assert box.x0 >= -1
+            assert box.x1 <= width + 1
+            assert box.y0 >= -1
+            assert box.y1 <= height + 1
+        legend = figure.legends[0].get_window_extent()
+        assert not any(legend.overlaps(axis.get_tightbbox()) for axis in axes)
+        assert not legend.overlaps(figure.texts[0].get_window_extent())
+
+
+def _is_text(artist):
+    from matplotlib.text import Text
+
+    return isinstance(artist, Text) and artist.get_visible()
+
+
+def test_the_frontier_keeps_what_nothing_beats():
+    points = [(1.0, 50.0), (2.0, 40.0), (3.0, 90.0), (3.0, 95.0), (4.0, 95.0)]
+    assert pareto.frontier(points) == [0, 3]
+    assert pareto.frontier([]) == []
+
+
+def test_curves_stand_on_evaluations_that_all_seeds_have(study, cell):
+    study(["om2p"], seeds=range(3))
+    root = cell("om2p", "mpe/spread/expert", 3, points=5).parent
+    (group,) = results.read(root).groups
+    found = curves.band(group, "score", "ci95")
+    assert found.n == 4
+    assert found.updates.tolist() == [400, 800, 1200, 1600, 2000]
+    assert (found.low <= found.mean).all()
+
+
+def test_entries_with_failed_seeds_are_not_on_the_frontier_picture(study, cell):
+    study(["om2p", "bc"])
+    root = cell("bc", "mpe/spread/expert", 5, status="failed").parent
+    found = results.read(root)
+    (cost,) = [one for one in pareto.COSTS if one.name == "training_time"]
+    spots = pareto._spots(found, found.tracks[0], cost, cost.columns[0], "score", "cpu-a")
+    assert [spot.group.entry.label for spot in spots] == ["om2p"]
+
+
+def test_reports_import_nothing_of_ours_but_store_and_statistics():
+    allowed = {"bench.store", "bench.statistics", "reports"}
+    for path in Path(reports.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module == "bench":
+                names = [f"bench.{alias.name}" for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            for name in names:
+                ours = name.partition(".")[0] in ("bench", "algorithms", "datasets", "torch")
+                assert not ours or name in allowed, f"{path.name} imports {name}"

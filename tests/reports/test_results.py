@@ -1,0 +1,93 @@
+"""Grouping: only runs of equal data, rules, preset and configuration are averaged."""
+
+import pytest
+
+from bench.store import BenchError
+from reports import results, style
+
+
+def test_seeds_of_one_entry_are_one_group(study):
+    found = results.read(study(["om2p", "dom2"], ["mpe/spread/expert", "mpe/tag/medium"]))
+    assert [entry.label for entry in found.entries] == ["om2p", "dom2"]
+    assert [track.label for track in found.tracks] == ["mpe/spread/expert", "mpe/tag/medium"]
+    assert all(len(group.cells) == 5 for group in found.groups)
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        ({"checksum": "f" * 64}, "checksum"),
+        ({"rules": "mpe2"}, "rules mpe2"),
+        ({"fraction": 0.1}, "fraction 0.1"),
+        ({"preset": "cpu"}, "preset cpu"),
+    ],
+)
+def test_other_data_rules_or_presets_are_kept_apart_and_named(study, other, told):
+    study(["om2p"], seeds=range(3))
+    found = results.read(study(["om2p"], seeds=range(3), **other))
+    assert len(found.tracks) == 2
+    assert [len(group.cells) for group in found.groups] == [3, 3]
+    assert any(told in warning and "kept apart" in warning for warning in found.warnings)
+    assert any(told in track.label for track in found.tracks)
+
+
+def test_a_run_that_failed_before_its_data_joins_its_siblings(study, cell):
+    study(["om2p"], seeds=range(2))
+    found = results.read(
+        cell("om2p", "mpe/spread/expert", 2, status="failed", checksum=None).parent
+    )
+    (group,) = found.groups
+    assert len(group.cells) == 3
+    assert group.trouble == "1 failed of 3 seeds"
+    assert group.values("score")[2] is None
+
+
+def test_configurations_are_told_apart_by_what_differs(study):
+    study(["om2p"])
+    study(["om2p"], seeds=range(3), settings={"q_weight": 0.1})
+    found = results.read(study(["om2p"], seeds=range(3), version=2))
+    labels = [entry.label for entry in found.entries]
+    assert labels[0] == "om2p"
+    assert set(labels[1:]) == {"om2p (q_weight=0.1)", "om2p (version 2)"}
+
+
+def test_tuned_values_of_each_dataset_are_one_entry(study):
+    study(["om2p"], ["mpe/spread/expert"], settings={"q_weight": 0.1})
+    found = results.read(study(["om2p"], ["mpe/tag/expert"], settings={"q_weight": 1.0}))
+    assert [entry.label for entry in found.entries] == ["om2p"]
+
+
+def test_half_written_and_foreign_folders_are_warnings(study):
+    root = study(["om2p"], seeds=[0])
+    (root / "foreign").mkdir()
+    (root / "half").mkdir()
+    (root / "half" / "run.json").write_text('{"cell": "ha')
+    found = results.read(root)
+    assert len(found.cells) == 1
+    assert len(found.warnings) == 2
+    assert all("skipped" in warning for warning in found.warnings)
+
+
+def test_nothing_to_report_is_one_sentence(tmp_path):
+    with pytest.raises(BenchError, match="no results folder"):
+        results.read(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BenchError, match="no runs in"):
+        results.read(tmp_path / "empty")
+
+
+def test_every_algorithm_of_the_suite_looks_different():
+    import algorithms
+
+    looks = {name: style.of(name) for name in [*style.TABLE, *algorithms.names()]}
+    pairs = [(look.colour, look.marker) for look in looks.values()]
+    assert len(set(pairs)) == len(pairs)
+
+
+def test_a_style_does_not_depend_on_who_else_is_there():
+    assert style.of("a-plugin") == style.of("a-plugin")
+    assert style.of("om2p").colour == "#0072B2"
+    variants = {style.of("om2p", variant) for variant in range(6)}
+    assert len(variants) == 6
+    assert {look.colour for look in variants} == {"#0072B2"}
+    assert style.order("om2p") < style.order("iql") < style.order("a-plugin")

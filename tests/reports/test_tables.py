@@ -1,0 +1,187 @@
+"""Tables: what is bold, what is a word, what the captions say, and that LaTeX takes them."""
+
+import csv
+import io
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from reports import build, latex, results, tables, twins
+from reports.tables import Column, Item, Row, Table
+
+HOSTILE = r"a_b & 50% $x$ {y} #1 ~^ \cmd <script> ±"
+
+
+def made(root, kind="ci95"):
+    return {table.stem: table for table in build.all_tables(results.read(root), kind)}
+
+
+def row_of(table, head, column):
+    at = [one.head for one in table.columns].index(column)
+    return next(row.items[at] for row in table.rows if row.head == head)
+
+
+def test_datasets_are_rows_and_algorithms_columns_up_to_six(study):
+    table = made(study(["om2p", "dom2"], ["mpe/spread/expert", "mpe/tag/medium"]))["scores"]
+    assert [column.head for column in table.columns] == ["om2p", "dom2"]
+    assert [(row.group, row.head) for row in table.rows] == [
+        ("mpe/spread", "expert"),
+        ("mpe/tag", "medium"),
+    ]
+
+
+def test_more_than_six_algorithms_turn_the_table(study):
+    names = ["om2p", "dom2", "diffusion-bc", "flow-bc", "bc", "cql", "omar"]
+    table = made(study(names, ["mpe/spread/expert", "mpe/tag/medium"], range(2)))["scores"]
+    assert [row.head for row in table.rows] == names
+    assert [column.group for column in table.columns] == ["mpe/spread", "mpe/tag"]
+
+
+def test_captions_say_n_episodes_and_what_plus_minus_is(study):
+    root = study(["om2p", "dom2"])
+    caption = made(root)["returns"].caption
+    assert "n = 5 training seeds" in caption
+    assert "1000 evaluation episodes" in caption
+    assert "± is the half width of the 95% Student t interval" in caption
+    assert "± is the standard deviation" in made(root, "std")["returns"].caption
+
+
+def test_bold_is_what_cannot_be_told_from_the_best(cell):
+    for seed in range(5):
+        cell("om2p", "mpe/spread/expert", seed, score=90.0 + seed)
+        cell("dom2", "mpe/spread/expert", seed, score=90.5 + seed)
+        root = cell("bc", "mpe/spread/expert", seed, score=40.0 + seed).parent
+    table = made(root)["scores"]
+    bold = [row_of(table, "expert", name).bold for name in ("om2p", "dom2", "bc")]
+    assert bold == [True, True, False]
+
+
+def test_failures_are_words_with_a_footnote_and_never_numbers(study, cell):
+    study(["om2p"])
+    for seed in range(5):
+        cell("dom2", "mpe/spread/expert", seed, status="out_of_memory")
+        status = "done" if seed < 3 else "diverged"
+        root = cell("bc", "mpe/spread/expert", seed, status=status, score=200.0).parent
+    study(["om2p"], ["mpe/tag/expert"])
+    table = made(root)["scores"]
+    out = row_of(table, "expert", "dom2")
+    assert (out.value, out.words) == (None, "OOM")
+    assert "5 OOM of 5 seeds" in table.notes[out.mark]
+    partly = row_of(table, "expert", "bc")
+    assert not partly.bold
+    assert "2 diverged of 5 seeds" in table.notes[partly.mark]
+    assert table.rows[1].items[1].words == tables.NOT_RUN
+
+
+def test_one_seed_has_no_plus_minus_and_says_so(study):
+    table = made(study(["om2p"], seeds=[0]))["returns"]
+    assert "±" not in twins.plain(table.rows[0].items[0])
+    assert "no interval" in table.caption
+
+
+def test_aggregates_name_what_they_leave_out(study):
+    study(["om2p", "dom2"], ["mpe/spread/expert", "mpe/spread/medium"])
+    table = made(study(["bc"], ["mpe/spread/expert"]))["aggregates"]
+    lacking = next(row for row in table.rows if row.head == "bc").items[0]
+    assert lacking.value is None
+    assert "not run on mpe/spread/medium" in table.notes[lacking.mark]
+    assert "stratified bootstrap" in table.caption
+    assert "not 95%" in table.caption
+
+
+def test_timings_of_two_machines_are_two_tables(study):
+    study(["om2p"], machine="cpu-a", seeds=range(3))
+    found = made(study(["dom2"], machine="cpu-b", seeds=range(2)))
+    assert "Class of machine: cpu-a" in found["efficiency"].caption
+    assert "Class of machine: cpu-b" in found["efficiency_machine2"].caption
+    assert [row.head for row in found["efficiency"].rows] == ["om2p"]
+    assert "dedicated measurement" in found["efficiency"].caption
+
+
+def test_unknown_costs_have_no_column(study):
+    heads = [column.head for column in made(study(["om2p"]))["efficiency"].columns]
+    assert "NVML (MiB)" not in heads
+    assert "process (MiB)" in heads
+
+
+def test_published_scores_are_beside_ours_with_what_differs(study):
+    study(["bc", "omar"], ["mpe/spread/expert"])
+    study(["bc"], ["mpe/tag/expert"], rules="mpe2")
+    table = made(study(["omar"], ["mamujoco/halfcheetah-2x3/expert"]))["published"]
+    told = {(row.group, row.head): row.items for row in table.rows}
+    omar = told["mpe/spread/expert", "omar"]
+    assert omar[1].value == 114.9
+    assert "own policies" in omar[2].words
+    assert told["mpe/tag/expert", "bc"][1].value is None
+    assert "rules differ" in told["mpe/tag/expert", "bc"][2].words
+    cheetah = told["mamujoco/halfcheetah-2x3/expert", "omar"]
+    assert cheetah[1].value is None
+    assert "MuJoCo version differs" in cheetah[2].words
+
+
+def test_twins_hold_the_same_numbers(study):
+    table = made(study(["om2p", "dom2"]))["scores"]
+    read = list(csv.DictReader(io.StringIO(twins.as_csv(table))))
+    assert float(read[0]["om2p"]) == table.rows[0].items[0].value
+    assert float(read[0]["om2p ±"]) == table.rows[0].items[0].half
+    assert twins.plain(table.rows[0].items[0]) in twins.as_markdown(table).replace("\\", "")
+
+
+def test_names_are_escaped_everywhere():
+    table = Table("t", "t", HOSTILE, "name", [Column(HOSTILE)], [Row(HOSTILE, [Item(1.0)])])
+    text = latex.table(table, "origin")
+    assert r"a\_b \& 50\% \$x\$ \{y\} \#1" in text
+    assert not re.search(r"(?<!\\)[&%$#_](?=b|\s50|\sx)", latex.escape(HOSTILE))
+    assert "<script>" not in twins.as_markdown(table)
+    formula = Table("t", "t", "", "name", [Column("x")], [Row("=1+1", [Item(1.0)])])
+    assert "'=1+1" in twins.as_csv(formula)
+
+
+def test_every_table_starts_with_where_it_comes_from(study, tmp_path):
+    found = results.read(study(["om2p"]))
+    build._write_tables(found, build.all_tables(found, "ci95"), tmp_path, build.Options())
+    first = (tmp_path / "scores.tex").read_text().splitlines()
+    assert first[0].startswith("% om2p-bench: python -m bench report")
+    assert "0123456789ab" in first[1]
+    assert build.checksum(found) in first[2]
+
+
+def test_tall_tables_are_cut_between_groups():
+    rows = [Row(f"r{at}", [Item(1.0)], f"g{at // 10}") for at in range(100)]
+    parts = tables.split(Table("t", "t", "c", "x", [Column("v")], rows))
+    assert [part.stem for part in parts] == ["t_1", "t_2", "t_3", "t_4"]
+    assert [row for part in parts for row in part.rows] == rows
+    assert all(len({row.group for row in part.rows}) == len(part.rows) / 10 for part in parts)
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on this machine")
+@pytest.mark.parametrize("siunitx", [False, True])
+@pytest.mark.parametrize("options", ["", "twocolumn"])
+def test_every_table_compiles_and_fits(study, cell, tmp_path, siunitx, options):
+    if siunitx and not _has_siunitx():
+        pytest.skip("siunitx is not installed on this machine")
+    names = ["om2p", "dom2", "flow-bc", "diffusion-bc", "bc", "cql", "omar", "a_b <50%>"]
+    study(names, ["mpe/spread/expert", "mpe/spread/medium"], range(2))
+    for seed in range(2):
+        cell("iql", "mpe/spread/expert", seed, status="timeout")
+    found = results.read(tmp_path / "results")
+    sources = build._write_tables(
+        found, build.all_tables(found, "ci95"), tmp_path / "tables", build.Options(siunitx=siunitx)
+    )
+    packages = "booktabs,graphicx" + (",siunitx" if siunitx else "")
+    body = "\n".join(f"\\input{{tables/{stem}}}\\clearpage" for stem in sources)
+    (tmp_path / "doc.tex").write_text(
+        f"\\documentclass[{options}]{{article}}\\usepackage{{{packages}}}"
+        f"\\begin{{document}}Text.{body}\\end{{document}}"
+    )
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "doc.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull \\hbox" not in done.stdout
+
+
+def _has_siunitx():
+    found = subprocess.run(["kpsewhich", "siunitx.sty"], capture_output=True, check=False)
+    return found.returncode == 0
