@@ -39,6 +39,7 @@ DETAILS = {
     "machine": ("machine_class", "device", "threads", "replicas"),
 }  # fmt: skip
 EXTRA = ("config", "error")
+OPEN = ("returns", "scores", "aggregates", "efficiency")  # the others are folded at first
 FAILURES = 30  # runs without a result whose logs stand in the page itself
 LOG_END = 4_000  # characters of a log that the page shows
 LOGS = 200  # runs whose logs the page carries
@@ -128,6 +129,7 @@ def _table(table: Table, latex: str) -> dict[str, Any]:
     ]
     return {
         "stem": table.stem,
+        "open": table.stem.startswith(OPEN),
         "title": table.title,
         "caption": table.caption,
         "corner": table.corner + arrows[table.better],

@@ -160,6 +160,7 @@ class Results:
             entries, key=lambda entry: (style.order(entry.algorithm), entry.variant)
         )
         self._index = {(group.entry, group.track): group for group in self.groups}
+        self.cells = [c for track in self.tracks for group in self.on(track) for c in group.cells]
 
     def group(self, entry: Entry, track: Track) -> Group | None:
         """Return the seeds of an entry on a track, or None where it was not run."""

@@ -185,11 +185,14 @@
   one("#run-next").addEventListener("click", () => { page += 1; show(); });
   show();
 
+  // On paper every table is open.
+  addEventListener("beforeprint", () => { for (const table of all("details.table")) table.open = true; });
+
   // Live: read the file again unless the reader is typing or has opened something.
   const refresh = one('meta[name="om2p-refresh"]');
   if (refresh) {
     setInterval(() => {
-      if (!document.activeElement.matches("input, select") && !one("details[open]")) location.reload();
+      if (!document.activeElement.matches("input, select") && !one("details.run[open], details.failure[open], details.source[open]")) location.reload();
     }, 1000 * Number(refresh.content));
   }
 })();
