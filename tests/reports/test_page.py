@@ -1,0 +1,227 @@
+"""The page in a real browser: sorting, filtering, copying, details, and not one request."""
+
+import json
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import reports
+from bench.store import BenchError
+
+CHROMIUM = next(
+    (
+        path
+        for name in ("chromium", "chromium-browser", "google-chrome")
+        if (path := shutil.which(name))
+    ),
+    None,
+)
+EVIL = "<script>alert(1)</script>"
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory, write):
+    """Write a report with a hostile algorithm name and a failed run whose log holds markup."""
+    root = tmp_path_factory.mktemp("page")
+    datasets = ["mpe/spread/expert", "mpe/spread/medium", "mpe/tag/expert"]
+    write(root / "results", ["om2p", "dom2"], datasets, range(3))
+    write(root / "results", [EVIL], datasets[:1], range(2))
+    write(root / "results", ["bc"], datasets[:1], range(2), status="failed")
+    return reports.write(root / "results", root / "out")
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """Start a headless Chromium, or skip where there is none."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium, written):
+    """Open the page, and fail the test on console errors or requests beyond the file itself."""
+    context = chromium.new_context(permissions=["clipboard-read", "clipboard-write"])
+    tab = context.new_page()
+    troubles, requests = [], []
+    tab.on("console", lambda message: troubles.append(message.text))
+    tab.on("pageerror", lambda error: troubles.append(str(error)))
+    tab.on("dialog", lambda dialog: troubles.append(dialog.message))
+    tab.on("request", lambda request: requests.append(request.url))
+    tab.goto(written.page.as_uri())
+    yield tab
+    assert troubles == []
+    assert [url for url in requests if not url.startswith("data:")] == [written.page.as_uri()]
+    context.close()
+
+
+def shown(page, column=1):
+    query = f"#board tbody tr:not([hidden]) > :nth-child({column})"
+    return [text.strip() for text in page.locator(query).all_inner_texts()]
+
+
+def test_the_leaderboard_sorts_by_number_and_by_name(page):
+    button = page.locator("#board thead button", has_text="Score")
+    button.click()
+    falling = [float(text.split()[0]) for text in shown(page, 3) if text[0].isdigit()]
+    assert falling == sorted(falling, reverse=True)
+    assert page.locator("#board th[aria-sort=descending]").inner_text() == "Score"
+    button.click()
+    rising = [float(text.split()[0]) for text in shown(page, 3) if text[0].isdigit()]
+    assert rising == sorted(rising)
+    assert len(rising) == 7
+    assert shown(page)[-1] == "bc", "what has no score comes last"
+    page.locator("#board thead button", has_text="Algorithm").click()
+    assert shown(page) == sorted(shown(page), key=str.lower)
+
+
+def test_the_leaderboard_filters_by_task_quality_and_algorithm(page):
+    assert len(shown(page)) == 8
+    page.select_option("[data-filter=task]", "mpe/tag")
+    assert sorted(shown(page)) == ["dom2", "om2p"]
+    page.select_option("[data-filter=task]", "")
+    page.select_option("[data-filter=quality]", "medium")
+    assert sorted(shown(page, 2)) == ["mpe/spread/medium"] * 2
+    page.select_option("[data-filter=quality]", "")
+    page.fill("[data-filter=algorithm]", "DOM")
+    assert set(shown(page)) == {"dom2"}
+    assert page.locator("#board-count").inner_text() == "3 of 8 rows"
+
+
+def test_the_keyboard_reaches_and_works_the_sort_buttons(page):
+    page.locator("#board thead button").first.focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert page.locator("#board th[aria-sort]").inner_text() == "Dataset"
+    page.keyboard.press("Home")
+    page.locator(".skip").focus()
+    assert page.evaluate("document.activeElement.getBoundingClientRect().left") >= 0
+
+
+def test_copy_latex_puts_the_file_on_the_clipboard(page, written):
+    page.locator("#table-scores button.copy").click()
+    page.wait_for_function("document.querySelector('#table-scores .copy').textContent === 'Copied'")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied.replace("\r", "") == (written.page.parent / "tables/scores.tex").read_text()
+
+
+def test_a_hostile_name_stays_text(page):
+    assert EVIL in shown(page)
+    assert page.locator("main script").count() == 0
+    page.fill("#run-find", "alert")
+    assert page.locator(".run summary").first.inner_text().startswith(EVIL)
+
+
+def test_a_run_opens_with_its_configuration_curve_accounts_and_error(page):
+    page.fill("#run-find", "om2p tag")
+    first = page.locator(".run").first
+    first.locator("summary").first.click()
+    first.locator(".inside").wait_for()
+    told = first.inner_text()
+    assert "seconds train" in told
+    assert "peak rss bytes" in told
+    assert first.locator("svg path.curve").count() == 1
+    first.locator("summary", has_text="Configuration").click()
+    assert '"learning_rate": 0.003' in first.locator("pre").inner_text()
+    page.fill("#run-find", "bc failed")
+    failed = page.locator(".run").first
+    failed.locator("summary").first.click()
+    failed.locator(".inside").wait_for()
+    assert "the invented reason" in failed.inner_text()
+    assert "<b>more</b>" in failed.locator("pre").last.inner_text()
+
+
+def test_it_fits_a_phone_and_turns_dark(page):
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(ground)
+    page.emulate_media(color_scheme="dark")
+    assert page.evaluate(ground) != light
+    page.locator("#theme").click()
+    assert page.evaluate(ground) == light
+
+
+def test_print_opens_every_table_and_drops_the_controls(page):
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("details.table:not([open])").count() == 0
+    assert not page.locator(".filters").first.is_visible()
+
+
+def test_limits_are_plain_sentences(written):
+    text = written.page.read_text()
+    assert "Some results rest on 2 training seeds: their intervals are wide." in text
+    assert "Runs without a result: 2 failed." in text
+    assert "it is not the official sizes and step counts" in text
+
+
+def test_two_reports_of_one_folder_are_equal(written):
+    again = reports.write(
+        written.page.parent.parent / "results", written.page.parent.parent / "again",
+        command="python -m bench report",
+    )  # fmt: skip
+    once = reports.write(
+        written.page.parent.parent / "results", written.page.parent.parent / "once",
+        command="python -m bench report",
+    )  # fmt: skip
+    assert again.page.read_bytes() == once.page.read_bytes()
+
+
+def test_a_report_needs_no_torch(written, tmp_path):
+    import subprocess
+
+    code = (
+        "import sys; from pathlib import Path; import reports;"
+        f"reports.write(Path({str(written.page.parent.parent / 'results')!r}), Path('out'));"
+        "assert 'torch' not in sys.modules"
+    )
+    path = str(Path(reports.__file__).parent.parent)
+    subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, check=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )  # fmt: skip
+
+
+def test_live_writes_again_until_nothing_is_pending(study, cell, tmp_path):
+    study(["om2p"], seeds=[0])
+    folder = cell("om2p", "mpe/spread/expert", 1, status="running")
+    seen = []
+
+    def finish(written):
+        seen.append(written.pending)
+        page = written.page.read_text()
+        assert ("om2p-refresh" in page.partition("</head>")[0]) == bool(written.pending)
+        if written.pending:
+            record = json.loads((folder / "run.json").read_text())
+            record["status"] = "failed"
+            time.sleep(0.02)
+            (folder / "run.json").write_text(json.dumps(record))
+
+    reports.write(folder.parent, tmp_path / "out", live=True, refresh=0.05, tell=finish)
+    assert seen == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"), [({"uncertainty": "sigma"}, "choose one of ci95, std, sem")]
+)
+def test_bad_options_are_one_sentence(study, tmp_path, options, told):
+    with pytest.raises(BenchError, match=told):
+        reports.write(study(["om2p"], seeds=[0]), tmp_path / "out", **options)
+
+
+def test_an_unwritable_target_is_one_sentence(study, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BenchError, match="cannot write the report"):
+        reports.write(study(["om2p"], seeds=[0]), tmp_path / "file")
