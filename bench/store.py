@@ -96,14 +96,18 @@ def write_episodes(folder: Path, returns: "np.ndarray") -> None:
     import pyarrow
     import pyarrow.parquet
 
+    def column(values: "np.ndarray", kind: "pyarrow.DataType") -> "pyarrow.Array":
+        # From raw buffers: the usual way from numpy to arrow imports pandas, 0.4 s in every worker.
+        buffer = pyarrow.py_buffer(np.ascontiguousarray(values))
+        return pyarrow.Array.from_buffers(kind, len(values), [None, buffer])
+
     episodes, agents = returns.shape
-    table = pyarrow.table(
-        {
-            "episode": np.repeat(np.arange(episodes, dtype=np.int32), agents),
-            "agent": np.tile(np.arange(agents, dtype=np.int16), episodes),
-            "return": np.ascontiguousarray(returns, dtype=np.float32).reshape(-1),
-        }
-    )
+    columns = {
+        "episode": column(np.repeat(np.arange(episodes, dtype="i4"), agents), pyarrow.int32()),
+        "agent": column(np.tile(np.arange(agents, dtype="i2"), episodes), pyarrow.int16()),
+        "return": column(returns.astype("f4").reshape(-1), pyarrow.float32()),
+    }
+    table = pyarrow.Table.from_arrays(list(columns.values()), names=list(columns))
     with atomic_file(folder / "episodes.parquet") as file:
         pyarrow.parquet.write_table(table, file)
 

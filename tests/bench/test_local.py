@@ -1,4 +1,4 @@
-"""The local launcher with real workers: limits, deaths, forks, locks, and what the next run does."""
+"""The local launcher with real workers: limits, deaths, forks, locks, and the run after."""
 
 import os
 import signal
@@ -16,6 +16,7 @@ from bench import locks, store, study
 from bench.errors import BenchError
 from bench.launchers import local
 from bench.progress import Plain, Quiet
+from bench.runner import Execution, run_cell
 
 ROOT = Path(__file__).parents[2]
 Make = Callable[..., Any]
@@ -41,95 +42,70 @@ def wait_for(condition: Callable[[], Any], seconds: float = 20) -> Any:
     raise AssertionError("waited in vain")
 
 
-def test_a_study_runs_side_by_side_and_a_second_call_runs_nothing(
-    make_config: Make, capsys: pytest.CaptureFixture[str]
+def test_workers_side_by_side_give_the_numbers_of_one_process_and_run_once(
+    make_config: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = make_config(algorithms=("bc",), seeds=(0, 1))
+    config = make_config(algorithms=("om2p",), seeds=(0, 1))
     outcome = study.run_study(config, Plain(sys.stdout))
     assert outcome.complete
-    assert "[2/2] bc on mpe/spread/random" in capsys.readouterr().out
+    assert "[2/2] om2p on mpe/spread/random" in capsys.readouterr().out
     assert len(store.read_results(config.out)) == 2
     assert (config.out / "results.parquet").exists()
+    for cell in outcome.cells:
+        alone = run_cell(cell, tmp_path / "alone" / cell.id, Execution())
+        assert outcome.records[cell.id]["results"] == alone["results"]
+
     before = {path: path.stat().st_mtime_ns for path in config.out.glob("*/*")}
     again = study.run_study(config, Plain(sys.stdout))
     assert again.complete
     assert "2 cells: 0 to run, 2 kept as they are" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in config.out.glob("*/*")} == before
-    assert all(record["versions"]["torch"] for record in study.run(config))
+    assert [record["status"] for record in study.run(config)] == ["done", "done"]
 
 
-def test_jobs_do_not_change_results(make_config: Make, tmp_path: Path) -> None:
-    results = []
-    for jobs in (1, 2):
-        config = make_config(algorithms=("om2p",), seeds=(0, 1), jobs=jobs, out=tmp_path / str(jobs))
-        results.append([record["results"] for record in study.run(config)])
-    assert results[0] == results[1]
-    assert results[0][0] != results[0][1]
+@pytest.fixture(scope="module")
+def marker(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file by which `bad-suicide` knows that it has died once."""
+    return tmp_path_factory.mktemp("marker") / "died-once"
+
+
+FAULTS = {
+    "bad-raise": "failed", "bad-nan": "diverged", "bad-suicide": "failed", "bad-segfault": "failed",
+    "bad-noisy": "done", "bad-fork": "done", "bad-hang": "timeout", "bad-greedy": "out_of_memory",
+    "bc": "done",
+}  # fmt: skip
 
 
 @pytest.mark.usefixtures("faulty")
 def test_every_fault_is_recorded_and_none_stops_the_others(
-    make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_config: Make, tmp_path: Path, marker: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SUICIDE", str(tmp_path / "died-once"))
-    faults = ("bad-raise", "bad-nan", "bad-suicide", "bad-segfault", "bad-noisy")
-    config = make_config(algorithms=(*faults, "bc"))
+    monkeypatch.setenv("SUICIDE", str(marker))
+    monkeypatch.setenv("FORKED", str(tmp_path / "fork"))
+    config = make_config(algorithms=tuple(FAULTS), timeout=15.0, memory_limit=0.9, jobs=3)
     outcome = study.run_study(config, Quiet())
-    assert statuses(outcome) == {
-        "bad-raise": "failed", "bad-nan": "diverged", "bad-suicide": "failed",
-        "bad-segfault": "failed", "bad-noisy": "done", "bc": "done",
-    }  # fmt: skip
-    assert not outcome.complete
-    assert "ended by SIGKILL" in record_of(outcome, "bad-suicide")["error"]
-    assert "ended by SIGSEGV" in record_of(outcome, "bad-segfault")["error"]
+    assert statuses(outcome) == FAULTS
+    errors = {name: record_of(outcome, name)["error"] for name in FAULTS}
+    assert "ended by SIGKILL" in errors["bad-suicide"]
+    assert "ended by SIGSEGV" in errors["bad-segfault"]
+    assert "exceeded --timeout 15 s" in errors["bad-hang"]
+    assert "exceeded --memory-limit 0.9 GiB" in errors["bad-greedy"]
     for cell in outcome.cells:  # what is said is what is on disk
-        assert store.read_run(config.out / cell.id)["status"] == statuses(outcome)[cell.algorithm]
+        assert store.read_run(config.out / cell.id)["status"] == FAULTS[cell.algorithm]
     logs = {cell.algorithm: config.out / cell.id / "log.txt" for cell in outcome.cells}
     assert 2**20 <= logs["bad-noisy"].stat().st_size < 2**20 + 2**17
     assert "Traceback" in logs["bad-raise"].read_text()
+    wait_for(lambda: not alive(int((tmp_path / "fork").read_text())))
 
     # The next run takes up the worker that was killed from outside, and only that one.
     again = study.run_study(config, Quiet())
-    assert statuses(again)["bad-suicide"] == "done"
-    assert record_of(again, "bad-suicide")["interruptions"] == 1
-    assert statuses(again)["bad-raise"] == "failed"
+    assert statuses(again) == {**FAULTS, "bad-suicide": "done"}
     assert record_of(again, "bad-raise") == record_of(outcome, "bad-raise")
-
-
-@pytest.mark.usefixtures("faulty")
-def test_a_killed_cell_continues_to_the_numbers_of_an_undisturbed_one(
-    make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    marker = tmp_path / "died-once"
-    monkeypatch.setenv("SUICIDE", str(marker))
-    config = make_config(algorithms=("bad-suicide",))
-    assert study.run(config) == []
-    (killed,) = study.run(config)
-    marker.touch()
-    (undisturbed,) = study.run(make_config(algorithms=("bad-suicide",), out=tmp_path / "calm"))
+    killed = record_of(again, "bad-suicide")
+    assert killed["interruptions"] == 1
+    (cell,) = (cell for cell in again.cells if cell.algorithm == "bad-suicide")
+    undisturbed = run_cell(cell, tmp_path / "calm" / cell.id, Execution())
     assert killed["results"] == undisturbed["results"]
-    assert (killed["interruptions"], undisturbed["interruptions"]) == (1, 0)
-
-
-@pytest.mark.usefixtures("faulty")
-def test_time_and_memory_limits_end_a_cell_and_say_so(
-    make_config: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = make_config(algorithms=("bad-hang", "bad-greedy"), timeout=9.0, memory_limit=0.9)
-    outcome = study.run_study(config, Quiet())
-    assert statuses(outcome) == {"bad-hang": "timeout", "bad-greedy": "out_of_memory"}
-    assert "--timeout 9 s" in record_of(outcome, "bad-hang")["error"]
-    assert "--memory-limit 0.9 GiB" in record_of(outcome, "bad-greedy")["error"]
-
-
-@pytest.mark.usefixtures("faulty")
-def test_a_fork_does_not_outlive_its_cell(
-    make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FORKED", str(tmp_path / "pid"))
-    (record,) = study.run(make_config(algorithms=("bad-fork",)))
-    assert record["status"] == "done"
-    wait_for(lambda: not alive(int((tmp_path / "pid").read_text())))
 
 
 def alive(pid: int) -> bool:
@@ -145,15 +121,31 @@ class Study:
 
     def __init__(self, out: Path, flags: list[str], environment: dict[str, str]) -> None:
         self.out = out
-        flags = ["--algos", "bad-slow", "--seeds", "2", "--jobs", "2", *flags]
+        flags = [
+            "--algos",
+            "bad-slow",
+            "--seeds",
+            "2",
+            "--jobs",
+            "2",
+            *flags,
+            "--set",
+            "run.updates=100",
+        ]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "bench", "run", *flags], cwd=ROOT, env=environment,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
 
     def wait_until_training(self) -> list[psutil.Process]:
-        """Wait until both cells have evaluated once, and return the workers."""
-        wait_for(lambda: len(list(self.out.glob("*/checkpoint.pt"))) == 2, 40)
+        """Wait until both cells have saved a new checkpoint, and return the workers."""
+        begun = time.time()
+
+        def saved() -> bool:
+            times = [path.stat().st_mtime for path in self.out.glob("*/checkpoint.pt")]
+            return len(times) == 2 and min(times) > begun
+
+        wait_for(saved, 40)
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def end(self) -> tuple[int, str]:
@@ -174,49 +166,48 @@ def start_study(
     return lambda: Study(tmp_path / "results", small_flags, environment)
 
 
-def test_ctrl_c_once_saves_and_says_how_to_go_on(start_study: Callable[[], Study]) -> None:
-    slow_study = start_study()
-    workers = slow_study.wait_until_training()
-    slow_study.process.send_signal(signal.SIGINT)
-    code, output = slow_study.end()
+def test_a_study_survives_ctrl_c_and_kill_without_orphans(start_study: Callable) -> None:
+    # Ctrl-C once: cells save what they have, and the study says how to go on.
+    disturbed = start_study()
+    workers = disturbed.wait_until_training()
+    disturbed.process.send_signal(signal.SIGINT)
+    code, output = disturbed.end()
     assert code == 130
     assert "stopping: cells save a checkpoint" in output
     assert "the same command continues" in output
-    assert slow_study.statuses() == ["queued", "queued"]
+    assert disturbed.statuses() == ["queued", "queued"]
     assert not any(alive(worker.pid) for worker in workers)
-    assert not list(slow_study.out.glob("*/.*.tmp"))
+    assert not list(disturbed.out.glob("*/.*.tmp"))
 
-
-def test_ctrl_c_twice_stops_at_once_without_orphans(start_study: Callable[[], Study]) -> None:
-    slow_study = start_study()
-    workers = slow_study.wait_until_training()
-    for worker in workers:
-        worker.suspend()  # cells that do not react to the first request
-    slow_study.process.send_signal(signal.SIGINT)
-    time.sleep(0.5)
-    assert slow_study.process.poll() is None
-    slow_study.process.send_signal(signal.SIGINT)
-    code, _ = slow_study.end()
-    assert code == 130
-    wait_for(lambda: not any(alive(worker.pid) for worker in workers))
-
-
-def test_killing_the_launcher_leaves_no_orphan_and_the_next_run_finishes(
-    start_study: Callable[[], Study],
-) -> None:
-    slow_study = start_study()
-    workers = slow_study.wait_until_training()
-    assert len(workers) == 2
-    assert locks.held(slow_study.out)
-    slow_study.process.kill()
-    slow_study.process.communicate(timeout=30)
+    # kill -9 of the launcher: its workers go with it and the folder is free.
+    disturbed = start_study()
+    workers = disturbed.wait_until_training()
+    assert locks.held(disturbed.out)
+    disturbed.process.kill()
+    disturbed.process.communicate(timeout=30)
     wait_for(lambda: not any(alive(worker.pid) for worker in workers), 5)
-    assert not locks.held(slow_study.out)
-    assert slow_study.statuses() == ["running", "running"]
+    assert not locks.held(disturbed.out)
+    assert disturbed.statuses() == ["running", "running"]
+
+    # The next run finishes what both left behind.
     code, output = start_study().end()
     assert code == 0, output
-    records = store.read_records(slow_study.out).values()
-    assert [(r["status"], r["interruptions"]) for r in records] == [("done", 1)] * 2
+    records = store.read_records(disturbed.out).values()
+    assert [(r["status"], r["interruptions"]) for r in records] == [("done", 2)] * 2
+
+
+def test_ctrl_c_twice_stops_at_once_without_orphans(start_study: Callable) -> None:
+    stuck = start_study()
+    workers = stuck.wait_until_training()
+    for worker in workers:
+        worker.suspend()  # cells that do not react to the first request
+    stuck.process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert stuck.process.poll() is None
+    stuck.process.send_signal(signal.SIGINT)
+    code, _ = stuck.end()
+    assert code == 130
+    wait_for(lambda: not any(alive(worker.pid) for worker in workers))
 
 
 def test_a_folder_belongs_to_one_run(tmp_path: Path, make_config: Make) -> None:
@@ -310,5 +301,3 @@ def test_a_full_disk_fails_the_cell_loudly_and_leaves_nothing_half(
     assert "No space left on device" in record_of(outcome, "bc")["error"]
     assert not list(config.out.glob("*/.*.tmp"))
     assert not list(config.out.glob("*/checkpoint.pt"))
-    retry = config.model_copy(update={"resume": "failed"})
-    assert len(study.run(retry)) == 1
