@@ -31,7 +31,7 @@ def sibling_problem(home: Path, siblings: tuple[str, ...] = SIBLINGS) -> str | N
         spec = importlib.util.find_spec(name)
         cure = f"run om2p-bench in an environment without another '{name}' package"
         if spec is None or spec.origin is None:
-            continue
+            return f"the package '{name}' does not lie beside bench in {home}: reinstall om2p-bench"
         origin = Path(spec.origin).resolve()
         if origin.parent.parent != home:
             return f"the package '{name}' is another one, from {origin.parent}: {cure}"

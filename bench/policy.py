@@ -38,8 +38,8 @@ class Policy:
     def __call__(self, observations: Any) -> Any:
         """Return the team's actions for one joint observation, in the form it came in.
 
-        observations: (N, O) array, or a mapping from agent to observation in the team's order;
-        agents with fewer dimensions may give fewer. Raises BenchError for another team size.
+        observations: one array (size,) per agent, in the team's order, as a sequence or a mapping
+        from agent to observation. Raises BenchError for a team of other sizes.
         """
         if not isinstance(observations, Mapping):
             return self._act([np.asarray(row) for row in observations])
@@ -54,10 +54,11 @@ class Policy:
     def _act(self, rows: list[np.ndarray]) -> np.ndarray:
         """Return actions (N, A) for one observation per agent."""
         spec = self.algorithm.spec
-        if [len(row) for row in rows] != list(spec.observation_sizes):
+        shapes = [row.shape for row in rows]
+        if shapes != [(size,) for size in spec.observation_sizes]:
             raise BenchError(
                 f"the policy of cell {self.record['cell']} needs observations of sizes "
-                f"{list(spec.observation_sizes)}, one per agent, not {[len(row) for row in rows]}"
+                f"{list(spec.observation_sizes)}, one per agent, not of shapes {shapes}"
             )
         joint = torch.zeros(len(rows), 1, max(spec.observation_sizes))
         for index, row in enumerate(rows):

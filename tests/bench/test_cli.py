@@ -1,0 +1,283 @@
+"""The command line as users meet it: help, lists, plans, runs, and every refusal."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import algorithms
+import datasets
+from bench import cli, locks, store
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("torch", "pandas", "matplotlib", "pydantic", "numpy", "scipy", "rich", "pyarrow")
+Capture = pytest.CaptureFixture[str]
+
+
+def call(capsys: Capture, *arguments: str) -> tuple[int, str, str]:
+    """Run the command line in this process: exit code, stdout, stderr."""
+    code = cli.main(list(arguments))
+    output, errors = capsys.readouterr()
+    return code, output, errors
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["list", "algorithms"],
+        ["list", "datasets"],
+        ["list", "tasks"],
+        ["list", "presets"],
+    ],
+)
+def test_help_and_lists_import_nothing_heavy(arguments: list[str]) -> None:
+    program = (
+        "import sys, bench.cli; code = bench.cli.main(sys.argv[1:]); "
+        f"print('LOADED', [m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "LOADED []" in done.stderr
+    assert done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "limit"), [(["--help"], 0.3), (["list", "algorithms"], 0.3), (["plan"], 1.0)]
+)
+def test_start_up_is_quick(
+    command: Callable, small_flags: list[str], arguments: list[str], limit: float
+) -> None:
+    if arguments == ["plan"]:
+        small_flags.remove("--device")
+        small_flags.remove("cpu")
+        arguments = ["plan", *small_flags]
+    seconds = []
+    for _ in range(3):
+        before = os.times()
+        done = command(*arguments)
+        after = os.times()
+        assert done.returncode == 0, done.stderr
+        seconds.append(after.children_user + after.children_system
+                       - before.children_user - before.children_system)  # fmt: skip
+    assert min(seconds) < limit
+
+
+def test_every_command_explains_itself_with_an_example(capsys: Capture) -> None:
+    code, output, _ = call(capsys, "--help")
+    assert code == 0
+    for name in ("run", "plan", "list", "status", "evaluate", "report"):
+        assert f"\n  {name} " in output
+        code, text, _ = call(capsys, name, "--help")
+        assert code == 0
+        assert "Example: python -m bench" in text
+    for name in ("train", "build", "info", "verify"):
+        code, text, _ = call(capsys, "data", name, "--help")
+        assert code == 0
+        assert f"Example: python -m bench data {name}" in text
+
+
+def test_lists_name_everything(capsys: Capture) -> None:
+    for kind, names in (
+        ("algorithms", algorithms.names()),
+        ("datasets", datasets.dataset_ids()),
+        ("tasks", datasets.task_ids()),
+        ("presets", ["smoke", "quick", "cpu", "paper"]),
+    ):
+        code, output, _ = call(capsys, "list", kind)
+        assert code == 0
+        assert [line.split()[0] for line in output.splitlines()] == names
+
+
+def test_a_run_trains_evaluates_reports_and_is_not_repeated(
+    command: Callable, small_flags: list[str], tmp_path: Path, capsys: Capture
+) -> None:
+    out = str(tmp_path / "results")
+    done = command("run", "--algos", "bc", "--seeds", "1", *small_flags)
+    assert done.returncode == 0, done.stderr
+    assert "mpe/spread/random  bc         1" in done.stdout
+    assert f"next: python -m bench report --out {out}" in done.stdout
+    assert "[1/1] bc on mpe/spread/random, seed 0: return" in done.stderr
+
+    again = command("run", "--algos", "bc", "--seeds", "1", *small_flags)
+    assert again.returncode == 0
+    assert "1 cells: 0 to run, 1 kept as they are" in again.stderr
+
+    code, output, _ = call(capsys, "status", "--out", out, "--format", "json")
+    (row,) = json.loads(output)
+    assert (code, row["status"], row["updates"]) == (0, "done", "60/60")
+    code, output, _ = call(capsys, "status", "--out", out)
+    assert "1 done; no run is at work here" in output
+
+    before = {path: path.read_bytes() for path in Path(out).glob("*/*")}
+    code, output, _ = call(
+        capsys, "evaluate", "--run", row["cell"], "--out", out, "--episodes", "10"
+    )
+    last = store.read_run(Path(out) / row["cell"])["results"]["last"]["return_mean"]
+    assert code == 0
+    assert f"return {last:.3f}" in output  # the same start states: the same return
+    assert {path: path.read_bytes() for path in Path(out).glob("*/*")} == before
+
+
+def test_a_plan_shows_what_would_run(
+    capsys: Capture, small_flags: list[str], tmp_path: Path
+) -> None:
+    flags = [flag for flag in small_flags if flag not in ("--device", "cpu")]
+    code, output, _ = call(capsys, "plan", "--algos", "bc,om2p", "--seeds", "3,7", *flags,
+                           "--format", "json")  # fmt: skip
+    rows = json.loads(output)
+    assert code == 0
+    assert [(row["algorithm"], row["seed"], row["run"]) for row in rows] == [
+        ("bc", 3, True), ("om2p", 3, True), ("bc", 7, True), ("om2p", 7, True),
+    ]  # fmt: skip
+    store.write_run(
+        tmp_path / "results" / rows[0]["cell"],
+        {"schema": store.SCHEMA, "cell": rows[0]["cell"], "status": "done"},
+    )
+    code, output, _ = call(capsys, "plan", "--algos", "bc,om2p", "--seeds", "3,7", *flags)
+    assert "4 cells, 3 to run" in output
+
+
+BAD = [
+    (["run", "--algos", "om3p"], "unknown algorithm 'om3p'", "om2p"),
+    (["run", "--algos", ","], "--algos names nothing", "om2p,dom2"),
+    (["run", "--datasets", "mpe/spread/expret"], "unknown dataset", "mpe/spread/expert"),
+    (["run", "--preset", "quik"], "unknown preset 'quik'", "quick"),
+    (["run", "--set", "om2p.q_wieght=1"], "unknown setting om2p.q_wieght", "q_weight"),
+    (["run", "--set", "omp2.q_weight=1"], "speaks of 'omp2'", "om2p"),
+    (["run", "--set", "run.updtes=1"], "unknown setting run.updtes", "updates"),
+    (["run", "--set", "nonsense"], "not of the form NAME.KEY=VALUE", "run.updates=500"),
+    (["run", "--set", "om2p.q_weight=much"], "om2p.q_weight='much'", "number"),
+    (["run", "--set", "run.updates=1.5"], "run.updates=1.5", "integer"),
+    (["run", "--seeds", "0"], "asks for 0 seeds", "such as 3,7"),
+    (["run", "--seeds", "few"], "neither a count", "3,7"),
+    (["run", "--jobs", "0"], "jobs=0", "greater than 0"),
+    (["run", "--device", "tpu"], "device='tpu'", "'cuda'"),
+    (["run", "--fraction", "7"], "fraction=7.0", "less than or equal to 1"),
+    (["run", "--rules", "atari"], "rules 'atari'", "omar"),
+    (["run", "--resume", "perhaps"], "resume='perhaps'", "only-missing"),
+    (["plan", "--format", "xml"], "unknown --format 'xml'", "table"),
+    (["status", "--out", "/no/such/place"], "no results folder", "--out"),
+    (["evaluate", "--run", "abc", "--out", "/no/such/place"], "no cell 'abc'", "status"),
+    (["list", "algoritms"], "unknown list 'algoritms'", "algorithms"),
+    (["data", "build", "mpe/spred/expert"], "unknown dataset", "mpe/spread/expert"),
+    (["report", "--out", "/no/such/place"], "no results folder", "--out"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "wrong", "cure"), BAD, ids=[" ".join(b[0]) for b in BAD])
+def test_bad_input_is_one_sentence_and_exit_code_2(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str], wrong: str, cure: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    if arguments[0] in ("run", "plan") and "--datasets" not in arguments:
+        arguments = [*arguments, "--datasets", "mpe/spread/random"]
+    code, output, errors = call(capsys, *arguments)
+    assert code == 2
+    assert output == ""
+    assert errors.startswith("error: ")
+    assert len(errors.strip().splitlines()) == 1
+    assert wrong in errors
+    assert cure in errors
+    assert list(tmp_path.iterdir()) == []  # nothing was written
+
+
+@pytest.mark.parametrize(
+    "arguments", [["rnu"], ["run", "--jobs", "x"], ["run", "--sed", "1"], ["list"]]
+)
+def test_usage_errors_end_with_2(capsys: Capture, arguments: list[str]) -> None:
+    code, _, errors = call(capsys, *arguments)
+    assert code == 2
+    assert "Error: " in errors
+
+
+def test_a_folder_of_another_schema_is_refused(
+    capsys: Capture, small_flags: list[str], tmp_path: Path
+) -> None:
+    store.write_run(
+        tmp_path / "results" / "0123456789ab",
+        {"schema": 99, "cell": "0123456789ab", "status": "done"},
+    )
+    flags = [flag for flag in small_flags if flag not in ("--device", "cpu")]
+    for arguments in (
+        ["run", *flags],
+        ["plan", *flags],
+        ["status", "--out", str(tmp_path / "results")],
+    ):
+        code, _, errors = call(
+            capsys, *arguments, *(["--algos", "bc"] if len(arguments) > 3 else [])
+        )
+        assert code == 2
+        assert "is of schema version 99" in errors
+        assert "another --out folder" in errors
+
+
+@pytest.mark.parametrize("where", ["file/below", "/proc/nothing"])
+def test_an_output_folder_that_cannot_be_written_is_refused(
+    capsys: Capture, small_flags: list[str], tmp_path: Path, where: str
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    code, _, errors = call(
+        capsys, "run", "--algos", "bc", *small_flags, "--out", str(tmp_path / where)
+    )
+    assert code == 2
+    assert "cannot be written" in errors
+    assert "--out" in errors
+
+
+def test_a_folder_held_by_another_run_is_refused(
+    capsys: Capture, small_flags: list[str], tmp_path: Path
+) -> None:
+    with locks.FolderLock(tmp_path / "results"):
+        code, _, errors = call(capsys, "run", "--algos", "bc", *small_flags)
+    assert code == 2
+    assert "held by another run" in errors
+
+
+def test_a_truncated_dataset_is_refused_before_anything_runs(
+    command: Callable, small_flags: list[str], tmp_path: Path, environment: dict[str, str]
+) -> None:
+    environment["OM2P_BENCH_DATA"] = str(tmp_path / "data")
+    built = command("data", "build", "mpe/spread/random", "--size", "5000")
+    assert built.returncode == 0
+    (path,) = (tmp_path / "data").glob("**/action.npy")
+    path.write_bytes(path.read_bytes()[:-100])
+    done = command("run", "--algos", "bc", "--seeds", "1", *small_flags)
+    assert done.returncode == 2
+    error = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(error) == 1
+    assert "action.npy" in error[0]
+    assert not list((tmp_path / "results").glob("*/run.json"))
+
+
+def test_an_error_of_our_own_is_a_sentence_and_its_traceback_a_file(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(*_: Any) -> None:
+        raise KeyError("surprise")
+
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setattr("bench.commands.status", fail)
+    code, _, errors = call(capsys, "status")
+    assert code == 1
+    assert "unexpected KeyError: 'surprise'" in errors
+    (trace,) = tmp_path.glob("om2p-bench-*.txt")
+    assert "Traceback" in trace.read_text()
+
+
+def test_warnings_are_one_line(capsys: Capture, tmp_path: Path) -> None:
+    (tmp_path / "half-written").mkdir()
+    code, output, errors = call(capsys, "status", "--out", str(tmp_path))
+    assert code == 0
+    assert "no cells" in output
+    assert errors.startswith("warning: skipped half-written")
+    assert len(errors.splitlines()) == 1

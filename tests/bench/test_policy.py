@@ -1,0 +1,109 @@
+"""A finished cell as a policy, in somebody else's loop and evaluated again."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bench
+from bench import checkpoint, store
+from bench.errors import BenchError
+from bench.policy import evaluate_again, load_policy
+from bench.runner import Execution, run_cell
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Path:
+    """The folder of a finished cell."""
+    from bench import config, grid
+
+    overrides = {
+        "run.updates": 20, "run.batch_size": 8, "run.final_episodes": 10, "algorithm.hidden": [16],
+    }  # fmt: skip
+    made = config.make_config(
+        algorithms=("om2p",), datasets=("mpe/spread/random",), seeds=(0,), preset="smoke",
+        overrides=overrides, size=5000, data_dir=data_dir,
+    )  # fmt: skip
+    (cell,) = grid.cells(made)
+    folder = tmp_path_factory.mktemp("results") / cell.id
+    assert run_cell(cell, folder, Execution())["status"] == "done"
+    return folder
+
+
+def test_a_policy_acts_in_arrays_and_dictionaries(finished: Path) -> None:
+    policy = bench.load_policy(finished.name, out=finished.parent)
+    observations = np.random.default_rng(0).normal(size=(3, 18))
+    actions = policy(observations)
+    assert actions.shape == (3, 2)
+    assert np.abs(actions).max() <= 1
+    policy.reset()
+    named = policy({f"agent_{i}": row for i, row in enumerate(observations)})
+    assert list(named) == ["agent_0", "agent_1", "agent_2"]
+    np.testing.assert_array_equal(np.stack(list(named.values())), actions)
+
+
+def test_the_same_seed_acts_alike_and_another_does_not(finished: Path) -> None:
+    observations = np.zeros((3, 18))
+    first, same, other = (load_policy(finished, seed=seed)(observations) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, same)
+    assert not np.array_equal(first, other)
+
+
+def test_a_policy_plays_a_pettingzoo_environment(finished: Path) -> None:
+    from datasets.environments.pettingzoo_api import TeamEnv
+
+    env = TeamEnv("mpe/spread")
+    policy = load_policy(finished)
+    observations, _ = env.reset(seed=0)
+    steps = 0
+    while env.agents:
+        policy_actions = policy({agent: observations[agent] for agent in env.agents})
+        observations, rewards, *_ = env.step(policy_actions)
+        assert np.isfinite(list(rewards.values())).all()
+        steps += 1
+    assert steps == 25
+
+
+def test_evaluating_again_repeats_the_recorded_return(finished: Path) -> None:
+    result = evaluate_again(finished, 10)
+    assert result.return_mean == store.read_run(finished)["results"]["last"]["return_mean"]
+
+
+@pytest.mark.parametrize("shape", [(2, 18), (3, 17), (3, 18, 1)])
+def test_observations_of_another_team_are_refused(finished: Path, shape: tuple[int, ...]) -> None:
+    with pytest.raises(BenchError, match="one per agent"):
+        load_policy(finished)(np.zeros(shape))
+
+
+def test_a_policy_needs_neither_dataset_nor_its_folder(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OM2P_BENCH_DATA", str(tmp_path / "empty"))
+    load_policy(finished)(np.zeros((3, 18)))
+    assert not (tmp_path / "empty").exists()
+
+
+def test_what_cannot_be_loaded_is_said(
+    finished: Path, tmp_path: Path, make_cell: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(BenchError, match="there is no cell 'nothing'"):
+        load_policy("nothing", out=tmp_path)
+    cell = make_cell()
+    store.write_run(
+        tmp_path / cell.id, {"schema": store.SCHEMA, "cell": cell.id, "status": "queued"}
+    )
+    with pytest.raises(BenchError, match="has not trained yet"):
+        load_policy(cell.id, out=tmp_path)
+    (tmp_path / cell.id / checkpoint.NAME).write_bytes(b"torn")
+    with pytest.raises(BenchError, match="no usable checkpoint"):
+        load_policy(cell.id, out=tmp_path)
+    import dataclasses
+
+    import algorithms
+
+    newer = dataclasses.replace(algorithms.TABLE["om2p"], version=99)
+    monkeypatch.setitem(algorithms.TABLE, "om2p", newer)
+    with pytest.raises(BenchError, match="was trained with version 1 of om2p"):
+        load_policy(finished)
