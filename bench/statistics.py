@@ -9,128 +9,38 @@ gap, performance profiles, probability of improvement, stratified bootstrap); Go
 (the protocol for cooperative multi-agent learning).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from bench.estimates import (
+    KINDS,
+    LEVEL,
+    Array,
+    Estimate,
+    StatisticsError,
+    complete_runs,
+    difference,
+    paired_difference,
+    summarise,
+    t_quantile,
+)
+
+__all__ = [
+    "AGGREGATES", "BOOTSTRAP", "BOOTSTRAP_COVERAGE", "KINDS", "LEVEL", "Comparison", "Estimate",
+    "StatisticsError", "aggregate", "bootstrap", "difference", "holm", "iqm", "mann_whitney_table",
+    "mean", "median", "not_distinguishable_from_best", "optimality_gap", "paired_difference",
+    "performance_profile", "probability_of_improvement", "resample", "score_at_fractions",
+    "score_matrix", "smallest_p", "summarise", "summarise_times", "t_quantile", "time_to_score",
+]  # fmt: skip
+
 Key = TypeVar("Key", bound=Hashable)
 
-LEVEL = 0.95
 EXPERT_SCORE = 100.0
-KINDS = {
-    "ci95": "95% Student t interval over seeds",
-    "std": "standard deviation over seeds",
-    "sem": "standard error over seeds",
-}
 BOOTSTRAP = "95% stratified bootstrap interval (runs resampled within each task)"
 BOOTSTRAP_COVERAGE = "with 5 seeds such an interval covers the truth in about 91% of cases, not 95%"
-
-
-class StatisticsError(ValueError):
-    """A statistic that the runs at hand cannot support; the message says which runs and why."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value with its interval; `low` and `high` are None where there is none: `note` says why."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-    n: int
-    missing: int = 0
-    kind: str = "ci95"
-    note: str = ""
-
-    @property
-    def half_width(self) -> float | None:
-        """Half the interval's width: what stands after the plus-minus sign."""
-        return None if self.low is None or self.high is None else (self.high - self.low) / 2
-
-    @property
-    def complete(self) -> bool:
-        """Whether every run that was asked for gave a number."""
-        return self.n > 0 and self.missing == 0
-
-
-def t_quantile(degrees: float, level: float = LEVEL) -> float:
-    """Return the two-sided Student t quantile (2.776 at 4 degrees and 95 %)."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(degrees, 0.5 + level / 2))
-
-
-def summarise(values: Sequence[float | None], kind: str = "ci95", level: float = LEVEL) -> Estimate:
-    """Return mean and interval over seeds; NaN and None are counted as missing."""
-    if kind not in KINDS:
-        raise StatisticsError(f"unknown kind of interval {kind!r}: use one of {', '.join(KINDS)}")
-    runs = np.asarray([np.nan if value is None else value for value in values], dtype=float)
-    finite = runs[np.isfinite(runs)]
-    n, missing = len(finite), len(runs) - len(finite)
-    notes = [f"{missing} of {len(runs)} runs gave no number"] if missing else []
-    if n == 0:
-        return Estimate(None, None, None, 0, missing, kind, "; ".join(notes) or "no runs")
-    mean = float(finite.mean())
-    if n == 1:
-        notes.append("one seed: no interval")
-        return Estimate(mean, None, None, 1, missing, kind, "; ".join(notes))
-    spread = float(finite.std(ddof=1))
-    factor = {"std": 1.0, "sem": n**-0.5, "ci95": 0.0}[kind]
-    half = spread * (factor or t_quantile(n - 1, level) * n**-0.5)
-    return Estimate(mean, mean - half, mean + half, n, missing, kind, "; ".join(notes))
-
-
-# ------------------------------------------------------------ differences
-
-
-def _runs(values: Sequence[float | None], least: int, who: str) -> Array:
-    """Return the values as an array, or say which are missing or too few."""
-    runs = np.asarray([np.nan if value is None else value for value in values], dtype=float)
-    if runs.ndim != 1 or not np.isfinite(runs).all():
-        count = int((~np.isfinite(runs)).sum())
-        raise StatisticsError(
-            f"{count} of {runs.size} runs of {who} gave no number: run them again first"
-        )
-    if len(runs) < least:
-        raise StatisticsError(
-            f"{who} has {len(runs)} run(s); at least {least} are needed: use --seeds {least}"
-        )
-    return runs
-
-
-def difference(
-    x: Sequence[float | None], y: Sequence[float | None], level: float = LEVEL
-) -> Estimate:
-    """Return mean(x) - mean(y) with Welch's t interval: seeds of two algorithms are not paired."""
-    first, second = _runs(x, 2, "the first sample"), _runs(y, 2, "the second sample")
-    a, b = first.var(ddof=1) / len(first), second.var(ddof=1) / len(second)
-    value = float(first.mean() - second.mean())
-    if a + b == 0:
-        return Estimate(
-            value, value, value, min(len(first), len(second)), note="no spread in either sample"
-        )
-    degrees = (a + b) ** 2 / (a**2 / (len(first) - 1) + b**2 / (len(second) - 1))
-    half = t_quantile(float(degrees), level) * float(np.sqrt(a + b))
-    return Estimate(value, value - half, value + half, min(len(first), len(second)))
-
-
-def paired_difference(
-    x: Sequence[float | None], y: Sequence[float | None], level: float = LEVEL
-) -> Estimate:
-    """Return mean(x - y) with a t interval; item i of both stems from the same start states."""
-    first, second = _runs(x, 2, "the first sample"), _runs(y, 2, "the second sample")
-    if len(first) != len(second):
-        raise StatisticsError(
-            "a paired difference needs equal numbers on common start states, "
-            f"got {len(first)} and {len(second)}"
-        )
-    return summarise((first - second).tolist(), level=level)
 
 
 def not_distinguishable_from_best(
@@ -189,7 +99,10 @@ def mann_whitney_table(
     refused: dict[Key, Comparison] = {}
     for key, (x, y) in pairs.items():
         try:
-            first, second = _runs(x, 2, "the first sample"), _runs(y, 2, "the second sample")
+            first, second = (
+                complete_runs(x, 2, "the first sample"),
+                complete_runs(y, 2, "the second sample"),
+            )
         except StatisticsError as error:
             refused[key] = Comparison(None, None, (len(x), len(y)), str(error))
             continue
@@ -277,25 +190,39 @@ def bootstrap(
     level: float = LEVEL,
 ) -> Estimate:
     """Return a statistic of (runs, tasks) scores with its stratified percentile interval."""
+    return _bootstrap(scores, {"one": statistic}, resamples, seed, level)["one"]
+
+
+def _bootstrap(
+    scores: Array,
+    statistics: Mapping[str, Callable[[Array], Any]],
+    resamples: int,
+    seed: int,
+    level: float,
+) -> dict[str, Estimate]:
+    """Bootstrap several statistics on the same draws."""
     if not np.isfinite(scores).all():
         raise StatisticsError("no aggregate: some runs gave no number")
-    value, runs = float(statistic(scores)), scores.shape[0]
+    runs, note = scores.shape[0], "one seed: no interval"
+    values = {name: float(statistic(scores)) for name, statistic in statistics.items()}
     if runs < 2:
-        return Estimate(value, None, None, runs, kind="bootstrap", note="one seed: no interval")
-    drawn = statistic(resample(scores, resamples, seed))
-    low, high = np.quantile(drawn, [0.5 - level / 2, 0.5 + level / 2])
-    return Estimate(value, float(low), float(high), runs, kind="bootstrap")
+        return {
+            name: Estimate(value, None, None, runs, kind="bootstrap", note=note)
+            for name, value in values.items()
+        }
+    draws, ends = resample(scores, resamples, seed), [0.5 - level / 2, 0.5 + level / 2]
+    found = {}
+    for name, statistic in statistics.items():
+        low, high = np.quantile(statistic(draws), ends)
+        found[name] = Estimate(values[name], float(low), float(high), runs, kind="bootstrap")
+    return found
 
 
 def aggregate(
     runs: Mapping[str, Sequence[float | None]], resamples: int = 50_000, seed: int = 0
 ) -> dict[str, Estimate]:
     """Return IQM, mean, median and optimality gap of one algorithm, each with its interval."""
-    scores = score_matrix(runs)
-    return {
-        name: bootstrap(scores, statistic, resamples, seed)
-        for name, statistic in AGGREGATES.items()
-    }
+    return _bootstrap(score_matrix(runs), AGGREGATES, resamples, seed, LEVEL)
 
 
 def performance_profile(
@@ -330,8 +257,8 @@ def probability_of_improvement(
     generator = np.random.default_rng(seed)
     value, drawn, fewest = 0.0, np.zeros(resamples), np.inf
     for task in tasks:
-        first = np.sort(_runs(x[task], 1, f"X on {task}"))
-        second = np.sort(_runs(y[task], 1, f"Y on {task}"))
+        first = np.sort(complete_runs(x[task], 1, f"X on {task}"))
+        second = np.sort(complete_runs(y[task], 1, f"Y on {task}"))
         n, m = len(first), len(second)
         won = (first[:, None] > second) + 0.5 * (first[:, None] == second)  # (n, m)
         value += float(won.mean()) / len(tasks)

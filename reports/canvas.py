@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.statistics import Estimate
 from reports import style
 from reports.results import Entry, Track
 
@@ -59,11 +60,12 @@ def panels(
     first_left: float | None = None,
     note: str = "",
     legend: str = "lines",
+    foot: float = 0.0,
 ) -> tuple["Figure", list["Axes"]]:
     """Return a figure with one panel per title, at most three a row, and a legend beneath.
 
     `left` is the room for tick labels of each panel, `first_left` of the first in a row; `legend`
-    shows "lines", "points" or "none"; `note` is small print at the foot.
+    shows "lines", "points" or "none"; `note` is small print at the foot, `foot` more room.
     """
     from matplotlib.figure import Figure
 
@@ -72,7 +74,7 @@ def panels(
     width = COLUMN if columns == 1 else PAGE
     first = left if first_left is None else first_left
     top, bottom, right = 0.22, 0.4, 0.16
-    foot = 0.14 * len(_wrapped(note, width)) + 0.02 if note else 0.04
+    foot += 0.14 * len(_wrapped(note, width)) + 0.02 if note else 0.04
     legend_columns, legend_rows = (1, 0) if legend == "none" else _legend_shape(entries, width)
     foot_total = foot + legend_rows * LEGEND_ROW + (0.06 if legend_rows else 0)
     label = 0.17  # the y label, left of the first panel of each row
@@ -122,6 +124,56 @@ def _legend(figure: "Figure", looks: dict[str, dict[str, Any]], columns: int, y:
     figure.legend(
         handles=handles, loc="lower center", bbox_to_anchor=(0.5, y), ncols=columns,
         borderaxespad=0, borderpad=0, labelspacing=0.35,
+    )  # fmt: skip
+
+
+def swatches(figure: "Figure", looks: Sequence[tuple[str, str]], columns: int) -> None:
+    """Put a legend of filled squares at the foot of a figure."""
+    from matplotlib.patches import Patch
+
+    figure.legend(
+        handles=[Patch(facecolor=colour, alpha=0.5, label=label) for label, colour in looks],
+        loc="lower center", bbox_to_anchor=(0.5, 0.0), ncols=columns, borderaxespad=0.3,
+        handlelength=1.0,
+    )  # fmt: skip
+
+
+def square(labels: Sequence[str], side: float) -> tuple["Figure", "Axes"]:
+    """Return a square matrix with room for its labels, no wider than a page."""
+    from matplotlib.figure import Figure
+
+    room = label_room(labels)
+    side = min(side, (PAGE - room - 0.2) / len(labels)) * len(labels)
+    width, height = max(COLUMN, room + side + 0.2), side + 0.75 * room + 0.25
+    figure = Figure(figsize=(width, height))
+    place = (room / width, (0.75 * room + 0.1) / height, side / width, side / height)
+    return figure, figure.add_axes(place)
+
+
+def rows(axis: "Axes", labels: Sequence[str], labelled: bool) -> None:
+    """Turn y into one row per label, the first on top."""
+    axis.set_ylim(len(labels) - 0.4, -0.6)
+    axis.set_yticks(range(len(labels)))
+    axis.set_yticklabels(labels if labelled else [])
+    axis.tick_params(axis="y", length=0)
+    axis.grid(visible=False, axis="y")
+    axis.spines["left"].set_visible(False)
+
+
+def interval(axis: "Axes", row: float, found: Estimate, look: dict[str, Any]) -> None:
+    """Draw a mean and its horizontal interval in a row; nothing where there is no mean."""
+    if found.low is not None and found.high is not None:
+        axis.plot([found.low, found.high], [row, row], color=look["color"], linewidth=1.4, zorder=3)
+    if found.value is not None:
+        axis.plot([found.value], [row], **look, zorder=4)
+
+
+def seeds(axis: "Axes", row: float, values: Sequence[float | None], colour: str) -> None:
+    """Draw every seed's value as a small point in a row."""
+    known = [value for value in values if value is not None]
+    axis.plot(
+        known, [row] * len(known), linestyle="none", marker="o", markersize=2, color=colour,
+        alpha=0.45, markeredgewidth=0, zorder=2,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench import statistics
-from reports import canvas, words
+from reports import canvas, style, words
 from reports.results import Entry, Group, Results, Track
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def draw(
             "Times are means over seeds of the training clock" if over == "seconds" else "",
             note,
         )
-        name = f"learning_curves_{over}_{task.replace('/', '-')}"
+        name = f"learning_curves_{over}_{style.slug(task)}"
         title = f"{task}: learning over {xlabel}"
         plates.append(canvas.save(figure, folder, name, "Learning curves", title, caption))
     return plates

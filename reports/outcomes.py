@@ -1,6 +1,7 @@
 """Tables of what was reached: returns, scores, aggregates, comparisons, learning speed."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from bench import statistics
 from bench.statistics import StatisticsError
@@ -27,7 +28,7 @@ AGGREGATES = {
     "median": ("median", "up"),
     "optimality_gap": ("optimality gap", "down"),
 }
-RESAMPLES = 10_000
+RESAMPLES = 5_000
 FRACTIONS = (0.25, 0.5, 1.0)
 TARGETS = (50.0, 90.0)
 
@@ -138,6 +139,7 @@ def aggregates(
     return found, refused
 
 
+@lru_cache(maxsize=1)
 def aggregate_sets(
     results: Results,
 ) -> list[tuple[list[Track], dict[Entry, dict[str, statistics.Estimate]], dict[Entry, str]]]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reports import canvas, words
+from reports import canvas, style, words
 from reports.curves import AXES, FEW, measure
 from reports.results import Group, Results, Track
 
@@ -120,7 +120,7 @@ def _plate(
         words.other_machines(results, machine) if cost.timed else "",
         note,
     )
-    name = f"pareto_{cost.name}_{task.replace('/', '-')}"
+    name = f"pareto_{cost.name}_{style.slug(task)}"
     title = f"{task}: {AXES[value]} against {cost.label}"
     return canvas.save(figure, folder, name, "Cost and benefit", title, caption)
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from reports import canvas, style, words
 from reports.curves import AXES, measure
-from reports.results import Entry, Group, Results, Track
+from reports.results import Entry, Results, Track
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +36,7 @@ def draw(
         words.interval("Bars", kind, groups),
         "Grey line: the recorded data's own return",
     )
-    name = f"scores_{task.replace('/', '-')}"
+    name = f"scores_{style.slug(task)}"
     return [canvas.save(figure, folder, name, "Scores", f"{task}: final scores", caption)]
 
 
@@ -58,28 +58,10 @@ def _panel(
             )  # fmt: skip
             continue
         data = data or group.estimate(f"dataset_{column.removesuffix('_mean')}").value
-        _row(axis, group, row, column, kind)
+        look = canvas.point(entry)
+        canvas.seeds(axis, row + 0.23, group.values(column), look["color"])
+        canvas.interval(axis, row - 0.08, group.estimate(column, kind), look)
     if data is not None:
         axis.axvline(data, color="0.6", linewidth=0.8, zorder=1)
-    axis.set_ylim(len(entries) - 0.4, -0.6)
-    axis.set_yticks(range(len(entries)))
-    axis.set_yticklabels([entry.label for entry in entries] if labelled else [])
-    axis.tick_params(axis="y", length=0)
-    axis.grid(visible=False, axis="y")
-    axis.spines["left"].set_visible(False)
+    canvas.rows(axis, [entry.label for entry in entries], labelled)
     axis.xaxis.set_major_locator(MaxNLocator(nbins=5))
-
-
-def _row(axis: "Axes", group: Group, row: int, column: str, kind: str) -> None:
-    look = canvas.point(group.entry)
-    colour = style.of(group.entry.algorithm).colour
-    found = group.estimate(column, kind)
-    seeds = [value for value in group.values(column) if value is not None]
-    axis.plot(
-        seeds, [row + 0.23] * len(seeds), linestyle="none", marker="o", markersize=2,
-        color=colour, alpha=0.45, markeredgewidth=0, zorder=2,
-    )  # fmt: skip
-    if found.low is not None and found.high is not None:
-        axis.plot([found.low, found.high], [row - 0.08] * 2, color=colour, linewidth=1.4, zorder=3)
-    if found.value is not None:
-        axis.plot([found.value], [row - 0.08], **look, zorder=4)

@@ -54,6 +54,12 @@ TABLE = {
 }
 
 
+def slug(text: str) -> str:
+    """Return text that may stand in a file name on every system."""
+    kept = "".join(one if one.isalnum() and one.isascii() else "-" for one in text)
+    return "-".join(part for part in kept.split("-") if part)
+
+
 def order(algorithm: str) -> tuple[int, str]:
     """Return an algorithm's place in tables and legends; plug-ins follow, by name."""
     names = list(TABLE)
