@@ -201,6 +201,35 @@ def evaluate(
 
 
 @app.command()
+def collect(
+    folders: Annotated[list[Path], typer.Argument(help="Results folders of other machines")],
+    out: Out = Path("results"),
+) -> None:
+    """Merge the finished cells of other results folders into one, refusing what does not fit.
+
+    Example: python -m bench collect machine-a/results machine-b/results --out results
+    """
+    from bench import commands
+
+    raise typer.Exit(commands.collect(folders, out))
+
+
+@app.command()
+def reproduce(
+    cell: Annotated[str, typer.Argument(help="A cell's id (or folder): 0123456789ab")],
+    out: Out = Path("results"),
+    data_dir: DataDir = None,
+) -> None:
+    """Run a recorded cell again and compare: exit code 1 where a number differs.
+
+    Example: python -m bench reproduce 0123456789ab --out results
+    """
+    from bench import commands
+
+    raise typer.Exit(commands.reproduce(cell, out, data_dir))
+
+
+@app.command()
 def report(
     out: Out = Path("results"),
     to: Annotated[Path, typer.Option(help="Where the report goes: --to reports/out")] = Path(

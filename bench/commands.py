@@ -2,6 +2,7 @@
 
 import collections
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -37,12 +38,16 @@ def run(config: RunConfig) -> int:
 
 
 def plan(config: RunConfig, form: str) -> int:
-    """Print the cells of a study and which of them still have to run."""
+    """Print the cells of a study, which of them still have to run, and what they will need."""
     from bench import study
+    from bench.estimate import Estimator
+    from bench.meters import machine
 
     _check_form(form)
     planned = study.plan(config)
     todo = {cell.id for cell in planned.todo}
+    estimator = Estimator(planned.known.values(), machine.worker_class())
+    estimates = {cell.id: estimator.of(cell) for cell in planned.cells}
     rows = [
         {
             "cell": cell.id,
@@ -52,15 +57,48 @@ def plan(config: RunConfig, form: str) -> int:
             "updates": cell.run["updates"],
             "status": planned.records.get(cell.id, {}).get("status"),
             "run": cell.id in todo,
+            "seconds": estimates[cell.id].seconds,
+            "rss_bytes": estimates[cell.id].rss_bytes,
+            "basis": estimates[cell.id].basis,
         }
         for cell in planned.cells
     ]
     if form == "json":
         print(json.dumps(rows, indent=1))
         return 0
-    _print_rows([{**row, "run": "yes" if row["run"] else "no"} for row in rows])
+    _print_rows([_plan_row(row) for row in rows])
     print(f"{len(rows)} cells, {len(todo)} to run, results in {config.out}")
+    print(_plan_estimate([row for row in rows if row["run"]], config))
     return 0
+
+
+def _plan_row(row: dict[str, Any]) -> dict[str, Any]:
+    """Return one line of the plan's table, in units for people."""
+    shown = {key: row[key] for key in ("cell", "algorithm", "dataset", "seed", "updates", "status")}
+    memory = row["rss_bytes"]
+    return {
+        **shown,
+        "run": "yes" if row["run"] else "no",
+        "seconds": row["seconds"],
+        "GiB": None if memory is None else memory / 2**30,
+    }
+
+
+def _plan_estimate(rows: list[dict[str, Any]], config: RunConfig) -> str:
+    """Return the sentence on the time of the whole, with what it rests on."""
+    from bench.progress import duration
+
+    known = [row["seconds"] for row in rows if row["seconds"] is not None]
+    if not known:
+        return f"no estimate: no finished cell of this machine class in {config.out} did such work"
+    jobs = config.jobs or os.cpu_count() or 1
+    basis = (
+        f"from finished cells of this machine class in {config.out}: seconds are a median, "
+        "memory is the largest peak RSS"
+    )
+    rest = len(rows) - len(known)
+    unknown = f", and {rest} cells without an estimate" if rest else ""
+    return f"about {duration(sum(known) / jobs)} with {jobs} jobs{unknown} ({basis})"
 
 
 def status(out: Path, form: str) -> int:
@@ -101,6 +139,33 @@ def evaluate(cell: str, out: Path, episodes: int, device: str) -> int:
         f"score {result.score:.2f}, {result.episodes} episodes"
     )
     return 0
+
+
+def collect(folders: list[Path], out: Path) -> int:
+    """Merge results folders and say what came of it."""
+    from bench.collect import collect as merge
+
+    counts = merge(folders, out)
+    print(f"{out}: {counts['copied']} cells copied, {counts['known']} were known already")
+    return 0
+
+
+def reproduce(cell: str, out: Path, data_dir: Path | None) -> int:
+    """Run a recorded cell again and compare; 1 where the numbers differ."""
+    from bench import policy
+    from bench import reproduce as again
+    from bench.progress import Plain
+
+    found = again.reproduce(policy.find_cell(cell, out), Plain(sys.stderr), data_dir)
+    for name, record in zip(("recorded", "repeated"), found.both, strict=True):
+        last = record["results"]["last"]
+        print(f"{name}  return {last['return_mean']!r}  score {last['score']!r}")
+    if found.equal:
+        print("equal to the last bit")
+        return 0
+    promised = "" if found.same_machine_class else ", on another class of machine"
+    print(f"the results differ{promised}")
+    return 1
 
 
 def report(out: Path, to: Path, options: dict[str, Any]) -> int:

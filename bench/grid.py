@@ -10,6 +10,8 @@ from bench import config as configuration
 from bench import presets, store
 from bench.config import RunConfig
 
+ID_DIGITS = 12  # of the sha256 that names a cell
+
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
@@ -111,7 +113,7 @@ def _cell(
         method.canonical, method.hash, preset, data,
     )  # fmt: skip
     text = configuration.canonical(cell.identity())
-    return dataclasses.replace(cell, id=configuration.digest(text)[:12])
+    return dataclasses.replace(cell, id=configuration.digest(text)[:ID_DIGITS])
 
 
 def from_dict(values: dict[str, Any]) -> Cell:

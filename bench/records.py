@@ -26,6 +26,7 @@ def new_record(cell: Cell, status: str = "queued") -> dict[str, Any]:
             "canonical": cell.canonical,
             "run": cell.run,
             "algorithm": cell.settings,
+            "data": {key: value for key, value in cell.data.items() if key != "data_dir"},
         },
         "dataset": {
             "id": cell.dataset,

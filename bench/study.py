@@ -28,6 +28,7 @@ class Plan:
     cells: list[Cell]
     records: dict[str, dict[str, Any]]  # of the study's own cells, as found on disk
     todo: list[Cell]
+    known: dict[str, dict[str, Any]]  # of all cells in the folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +69,7 @@ def plan(config: RunConfig) -> Plan:
     known = store.read_records(config.out, on_broken=lambda message: None)
     records = {cell.id: known[cell.id] for cell in cells if cell.id in known}
     todo = [cell for cell in cells if _wanted(records.get(cell.id), config.resume)]
-    return Plan(cells, records, todo)
+    return Plan(cells, records, todo, known)
 
 
 def _wanted(record: dict[str, Any] | None, resume: str) -> bool:

@@ -46,6 +46,12 @@ def machine_class(machine: dict[str, Any], torch_version: str) -> str:
     )
 
 
+def worker_class() -> str:
+    """Return the class of a worker on this machine's processor, without importing torch."""
+    machine = {"processor": processor(), "cores": os.cpu_count(), "threads": 1, "gpu": None}
+    return machine_class(machine, importlib.metadata.version("torch"))
+
+
 def versions() -> dict[str, Any]:
     """Return the versions that made a result: commit, dirty flag, Python and the libraries."""
     found: dict[str, Any] = {"python": platform.python_version(), **revision()}

@@ -71,12 +71,9 @@ def _noisy(self: Any, metrics: Any) -> None:
         for _ in range(50):
             sys.stdout.write("x" * 100_000 + "\n")
             sys.stdout.flush()
-
-
-def _fork(self: Any, metrics: Any) -> None:
-    if self.updates == FAULT_AT and os.fork() == 0:
-        Path(os.environ["FORKED"]).write_text(str(os.getpid()))
-        time.sleep(3600)
+        if os.fork() == 0:  # and leaves a child behind
+            Path(os.environ["FORKED"]).write_text(str(os.getpid()))
+            time.sleep(3600)
 
 
 def _greedy(self: Any, metrics: Any) -> None:
@@ -100,10 +97,10 @@ def _segfault(self: Any, metrics: Any) -> None:
 
 
 def _slow(self: Any, metrics: Any) -> None:
-    time.sleep(0.05)
+    time.sleep(0.03)
 
 
 _FAULTS = {
-    "Raise": _raise, "Nan": _nan, "Hang": _hang, "Noisy": _noisy, "Fork": _fork, "Peek": _peek,
+    "Raise": _raise, "Nan": _nan, "Hang": _hang, "Noisy": _noisy, "Peek": _peek,
     "Greedy": _greedy, "Suicide": _suicide, "Segfault": _segfault, "Slow": _slow,
 }  # fmt: skip

@@ -1,0 +1,97 @@
+"""Merge results folders of several machines, refusing what does not fit."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from bench import store
+from bench.errors import BenchError
+from bench.locks import FolderLock
+
+FILES = (
+    "run.json",
+    "progress.jsonl",
+    "episodes.parquet",
+    "checkpoint.pt",
+    "checkpoint.prev.pt",
+    "log.txt",
+)
+
+
+def collect(sources: list[Path], out: Path) -> dict[str, int]:
+    """Copy the finished cells of `sources` into `out`; return how many were "copied" or "known".
+
+    Raises BenchError, before anything is copied, where two folders disagree: the same cell with
+    other results, or the same dataset recipe with other data.
+    """
+    for source in sources:
+        if not source.is_dir():
+            raise BenchError(f"there is no results folder {source}: name existing ones")
+        if source.resolve() == out.resolve():
+            raise BenchError(f"{source} is the folder to collect into: leave it out")
+    with FolderLock(out):
+        known = store.read_records(out)
+        wanted: dict[str, tuple[Path, dict[str, Any]]] = {}
+        counts = {"copied": 0, "known": 0}
+        for source in sources:
+            for cell, record in store.read_records(source).items():
+                if record["status"] != "done":
+                    continue
+                other = wanted[cell][1] if cell in wanted else known.get(cell)
+                if other is not None and other["status"] == "done":
+                    _check_same_results(cell, record, other, source)
+                    counts["known"] += 1
+                else:
+                    wanted[cell] = (source / cell, record)
+        records = {**known, **{cell: record for cell, (_, record) in wanted.items()}}
+        _check_same_data(records)
+        for folder, _ in wanted.values():
+            _copy(folder, out)
+        counts["copied"] = len(wanted)
+        store.rebuild_table(out)
+    return counts
+
+
+def _check_same_results(
+    cell: str, record: dict[str, Any], other: dict[str, Any], source: Path
+) -> None:
+    """Refuse a cell that was finished twice with different numbers."""
+    if record["results"]["last"] != other["results"]["last"]:
+        raise BenchError(
+            f"cell {cell} of {source} has another result than the one collected before: find out "
+            "which is right (`python -m bench reproduce`) and remove the other"
+        )
+
+
+def _check_same_data(records: dict[str, dict[str, Any]]) -> None:
+    """Refuse one dataset recipe that stands for different data."""
+    seen: dict[str, tuple[str, str]] = {}
+    for cell, record in records.items():
+        checksum = record["dataset"].get("checksum")
+        recipe = repr(sorted(record["identity"]["dataset"].items()))
+        if checksum is None:
+            continue
+        first, before = seen.setdefault(recipe, (cell, checksum))
+        if checksum != before:
+            raise BenchError(
+                f"cells {first} and {cell} were trained on different data of the same name "
+                f"({record['dataset']['id']}): keep them in separate folders"
+            )
+
+
+def _copy(folder: Path, out: Path) -> None:
+    """Copy a cell's own files, and nothing else, under its final name at once."""
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=out))
+    try:
+        for name in FILES:
+            path = folder / name
+            if path.is_file() and not path.is_symlink():
+                shutil.copyfile(path, partial / name)
+        target = out / folder.name
+        if target.exists():  # an unfinished attempt at the same cell
+            shutil.rmtree(target)
+        os.replace(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -1,0 +1,57 @@
+"""How long cells will take and how much memory: from finished cells of this machine class."""
+
+import dataclasses
+import json
+import statistics
+from collections.abc import Iterable
+from typing import Any
+
+from bench import store
+from bench.grid import Cell
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """What one cell will need, and how many finished cells say so; None where none does."""
+
+    seconds: float | None
+    rss_bytes: int | None
+    basis: int
+
+
+class Estimator:
+    """Medians over finished cells that did the same work per update on this class of machine."""
+
+    def __init__(self, records: Iterable[dict[str, Any]], machine_class: str) -> None:
+        """Sort the usable records by the work they did."""
+        self._known: dict[str, list[dict[str, Any]]] = {}
+        for row in map(store.flatten, records):
+            fits = row["status"] == "done" and row["machine_class"] == machine_class
+            if fits and row["shared"] is False and None not in map(row.get, NEEDED):
+                key = _work(row["algorithm"], row["task"], row["config"])
+                self._known.setdefault(key, []).append(row)
+
+    def of(self, cell: Cell) -> Estimate:
+        """Return the estimate of a cell: training scaled to its updates, the rest as it was."""
+        key = _work(cell.algorithm, cell.recipe.get("task"), cell.canonical)
+        found = self._known.get(key, [])
+        if not found:
+            return Estimate(None, None, 0)
+        seconds = statistics.median(_seconds(row, cell.run["updates"]) for row in found)
+        return Estimate(seconds, max(row["peak_rss_bytes"] for row in found), len(found))
+
+
+NEEDED = ("config", "updates", "seconds_train", "seconds_total", "peak_rss_bytes")
+
+
+def _work(name: str, task: Any, canonical: str) -> str:
+    """Return what decides the time of one update: all settings but the number of updates."""
+    config = json.loads(canonical)
+    settings = {key: value for key, value in config["algorithm"].items() if key != "total_updates"}
+    return json.dumps([name, task, config["run"]["batch_size"], settings], sort_keys=True)
+
+
+def _seconds(row: dict[str, Any], updates: int) -> float:
+    """Return the seconds of a finished cell as if it had taken `updates` updates."""
+    train = row["seconds_train"]
+    return float(train * updates / row["updates"] + row["seconds_total"] - train)

@@ -1,0 +1,88 @@
+"""Run one recorded cell again, elsewhere, and compare the numbers."""
+
+import dataclasses
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import algorithms
+import datasets
+from bench import config, grid, store
+from bench.errors import BenchError
+from bench.grid import Cell
+from bench.launchers import local
+from bench.study import usable_gpus
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """The recorded and the repeated results of a cell."""
+
+    recorded: dict[str, Any]
+    repeated: dict[str, Any]
+
+    @property
+    def equal(self) -> bool:
+        """Tell whether all results agree to the last bit."""
+        return bool(self.recorded["results"] == self.repeated["results"])
+
+    @property
+    def same_machine_class(self) -> bool:
+        """Tell whether equality was promised: same processor, GPU, threads and versions."""
+        first, second = (record["machine"]["machine_class"] for record in self.both)
+        return bool(first == second)
+
+    @property
+    def both(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return both records."""
+        return self.recorded, self.repeated
+
+
+def reproduce(folder: Path, show: Any, data_dir: Path | None = None) -> Comparison:
+    """Run the cell of `folder` again in a temporary folder.
+
+    Raises BenchError where this version of om2p-bench cannot run that cell, or it fails.
+    """
+    record = store.read_run(folder)
+    if record["status"] != "done":
+        raise BenchError(f"cell {record['cell']} is {record['status']}, so it has no result yet")
+    cell = cell_of(record, data_dir)
+    device = record["execution"]["device"]
+    places = local.slots(device, 1, usable_gpus(device), 1)
+    with tempfile.TemporaryDirectory(prefix="om2p-bench-") as root:
+        interrupts = local.Interrupts()
+        with interrupts.caught():
+            local.prepare([cell], interrupts, show)
+            pool = local.Pool(Path(root), places, local.Limits(), interrupts, show)
+            repeated = pool.run([cell])[cell.id]
+    if repeated["status"] != "done":
+        raise BenchError(f"running cell {cell.id} again ended as {repeated['status']}")
+    return Comparison(record, repeated)
+
+
+def cell_of(record: dict[str, Any], data_dir: Path | None = None) -> Cell:
+    """Return the cell that a record tells of; BenchError if it would be another one today."""
+    made, data = record["config"], dict(record["config"]["data"])
+    name, dataset = record["algorithm"]["name"], record["dataset"]["id"]
+    cell = Cell(
+        id=record["cell"],
+        algorithm=name,
+        algorithm_version=algorithms.row(name).version,
+        dataset=dataset,
+        recipe=datasets.recipe(dataset, **data),
+        seed=record["seed"],
+        run=made["run"],
+        settings=made["algorithm"],
+        canonical=made["canonical"],
+        config_hash=made["hash"],
+        preset=made["preset"],
+        data={**data, "data_dir": None if data_dir is None else str(data_dir)},
+    )
+    today = config.digest(config.canonical(cell.identity()))[: grid.ID_DIGITS]
+    if today != cell.id:
+        raise BenchError(
+            f"cell {cell.id} cannot be reproduced: algorithm or data have changed since "
+            f"(it would be cell {today}); use the version that made it, commit "
+            f"{record['versions'].get('commit')}"
+        )
+    return cell

@@ -1,0 +1,185 @@
+"""Merging, repeating and estimating: what is done with finished cells afterwards."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import cli, records, store
+from bench.collect import collect
+from bench.errors import BenchError
+from bench.estimate import Estimator
+from bench.reproduce import cell_of
+from bench.runner import Execution, run_cell
+
+Make = Callable[..., Any]
+
+
+def finished(cell: Any, root: Path, value: float = 1.0, **changes: Any) -> Path:
+    """Write the record of a cell as if it had run."""
+    record = records.new_record(cell, "done")
+    record["results"] = {"last": {"return_mean": value, "score": value}}
+    record["dataset"]["checksum"] = "c0ffee"
+    record["execution"] = {"shared": False, "device": "cpu"}
+    record["machine"] = {"machine_class": "here"}
+    record["memory"] = {"peak_rss_bytes": 500}
+    record["time"] = {"train": {"wall": 60.0}, "total": {"wall": 70.0}}
+    store.write_run(root / cell.id, {**record, **changes})
+    return root / cell.id
+
+
+class TestCollect:
+    def test_finished_cells_are_copied_once_and_the_table_is_rebuilt(
+        self, make_cell: Make, tmp_path: Path
+    ) -> None:
+        cells = [make_cell(seed=seed) for seed in range(3)]
+        a, b, out = tmp_path / "a", tmp_path / "b", tmp_path / "out"
+        finished(cells[0], a)
+        (a / cells[0].id / "log.txt").write_text("a log")
+        finished(cells[1], b)
+        finished(cells[0], b)
+        finished(cells[2], b, status="failed")
+        assert collect([a, b], out) == {"copied": 2, "known": 1}
+        assert list(store.read_results(out)["seed"].sort_values()) == [0, 1]
+        assert (out / cells[0].id / "log.txt").read_text() == "a log"
+        assert (out / "results.parquet").exists()
+        assert collect([a, b], out) == {"copied": 0, "known": 3}
+        assert not list(out.glob(".*-*"))
+
+    def test_an_unfinished_attempt_gives_way_to_a_finished_one(
+        self, make_cell: Make, tmp_path: Path
+    ) -> None:
+        cell = make_cell()
+        finished(cell, tmp_path / "out", status="running")
+        finished(cell, tmp_path / "a", value=7.0)
+        collect([tmp_path / "a"], tmp_path / "out")
+        assert store.read_run(tmp_path / "out" / cell.id)["status"] == "done"
+
+    def test_what_does_not_fit_is_refused_before_anything_is_copied(
+        self, make_cell: Make, tmp_path: Path
+    ) -> None:
+        first, second = make_cell(seed=0), make_cell(seed=1)
+        a, out = tmp_path / "a", tmp_path / "out"
+        finished(first, out, value=1.0)
+        finished(first, a, value=2.0)
+        finished(second, a)
+        with pytest.raises(BenchError, match="another result"):
+            collect([a], out)
+        assert not (out / second.id).exists()
+
+        shutil.rmtree(a)
+        folder = finished(second, a)
+        record = store.read_run(folder)
+        record["dataset"]["checksum"] = "0ther"
+        store.write_run(folder, record)
+        with pytest.raises(BenchError, match="different data of the same name"):
+            collect([a], out)
+        assert not (out / second.id).exists()
+
+    def test_links_and_strange_files_stay_behind(self, make_cell: Make, tmp_path: Path) -> None:
+        cell = make_cell()
+        folder = finished(cell, tmp_path / "a")
+        (folder / "checkpoint.pt").symlink_to("/etc/passwd")
+        (folder / "run.sh").write_text("rm -rf /")
+        collect([tmp_path / "a"], tmp_path / "out")
+        assert [path.name for path in (tmp_path / "out" / cell.id).iterdir()] == ["run.json"]
+
+    @pytest.mark.parametrize("source", ["nothing", "out"])
+    def test_folders_that_make_no_sense_are_refused(self, tmp_path: Path, source: str) -> None:
+        (tmp_path / "out").mkdir()
+        with pytest.raises(BenchError):
+            collect([tmp_path / source], tmp_path / "out")
+
+
+class TestReproduce:
+    def test_a_recorded_cell_runs_again_to_the_same_bits(
+        self, make_cell: Make, tmp_path: Path, data_dir: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        cell = make_cell("om2p")
+        folder = tmp_path / "results" / cell.id
+        assert run_cell(cell, folder, Execution())["status"] == "done"
+        arguments = ["reproduce", str(folder), "--data-dir", str(data_dir)]
+        assert cli.main(arguments) == 0
+        assert "equal to the last bit" in capsys.readouterr().out
+
+        record = store.read_run(folder)
+        record["results"]["last"]["return_mean"] += 1e-9
+        store.write_run(folder, record)
+        assert cli.main(arguments) == 1
+        assert "the results differ" in capsys.readouterr().out
+
+    def test_the_cell_comes_back_from_its_record(self, make_cell: Make, tmp_path: Path) -> None:
+        cell = make_cell("om2p", seed=4)
+        record = store.read_run(finished(cell, tmp_path))
+        back = cell_of(record)
+        assert back.identity() == cell.identity()
+        assert json.loads(json.dumps(back.run)) == cell.run
+
+    def test_what_would_be_another_cell_today_is_refused(
+        self, make_cell: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        import dataclasses
+
+        import algorithms
+
+        cell = make_cell()
+        record = store.read_run(finished(cell, tmp_path, versions={"commit": "abc"}))
+        newer = dataclasses.replace(algorithms.TABLE["bc"], version=99)
+        monkeypatch.setitem(algorithms.TABLE, "bc", newer)
+        with pytest.raises(BenchError, match="cannot be reproduced: algorithm or data have"):
+            cell_of(record)
+
+    def test_an_unfinished_cell_has_nothing_to_compare(
+        self, make_cell: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        folder = finished(make_cell(), tmp_path, status="failed")
+        assert cli.main(["reproduce", str(folder)]) == 2
+        assert "is failed, so it has no result yet" in capsys.readouterr().err
+
+
+class TestEstimate:
+    def test_training_scales_with_the_updates_and_the_rest_does_not(
+        self, make_cell: Make, tmp_path: Path
+    ) -> None:
+        known = [store.read_run(finished(make_cell(seed=seed), tmp_path)) for seed in (0, 1, 2)]
+        estimate = Estimator(known, "here").of(make_cell(seed=9, run__updates=120))
+        assert estimate.seconds == pytest.approx(120 + 10)
+        assert (estimate.rss_bytes, estimate.basis) == (500, 3)
+
+    @pytest.mark.parametrize(
+        "other",
+        [{"algorithm": "om2p"}, {"run__batch_size": 17}, {"algorithm__hidden": [8]}],
+    )
+    def test_other_work_is_no_basis(
+        self, make_cell: Make, tmp_path: Path, other: dict[str, Any]
+    ) -> None:
+        known = [store.read_run(finished(make_cell(), tmp_path))]
+        assert Estimator(known, "here").of(make_cell(**other)).seconds is None
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"machine": {"machine_class": "elsewhere"}},
+            {"execution": {"shared": True}},
+            {"status": "failed"},
+            {"time": None},
+        ],
+    )
+    def test_rows_of_other_machines_or_without_times_are_no_basis(
+        self, make_cell: Make, tmp_path: Path, change: dict[str, Any]
+    ) -> None:
+        known = [store.read_run(finished(make_cell(), tmp_path, **change))]
+        assert Estimator(known, "here").of(make_cell()).basis == 0
+
+    def test_the_class_of_a_worker_is_known_without_torch(
+        self, make_cell: Make, tmp_path: Path
+    ) -> None:
+        from bench.meters import machine
+
+        cell = make_cell()
+        record = run_cell(cell, tmp_path / cell.id, Execution())
+        assert machine.worker_class() == record["machine"]["machine_class"]
+        assert Estimator([record], machine.worker_class()).of(cell).basis == 1
