@@ -243,6 +243,14 @@ def performance_profile(
     return above(scores), low, high
 
 
+def _times_drawn(generator: np.random.Generator, runs: int, resamples: int) -> Array:
+    """Return how often each run is drawn, (resamples, runs), drawing with replacement."""
+    index = generator.integers(runs, size=(resamples, runs), dtype=np.int32)
+    index += runs * np.arange(resamples, dtype=np.int32)[:, None]
+    counts = np.bincount(index.ravel(), minlength=resamples * runs)
+    return counts.reshape(resamples, runs).astype(float)
+
+
 def probability_of_improvement(
     x: Mapping[str, Sequence[float | None]],
     y: Mapping[str, Sequence[float | None]],
@@ -262,9 +270,9 @@ def probability_of_improvement(
         n, m = len(first), len(second)
         won = (first[:, None] > second) + 0.5 * (first[:, None] == second)  # (n, m)
         value += float(won.mean()) / len(tasks)
-        counts_x = generator.multinomial(n, np.full(n, 1 / n), size=resamples)
-        counts_y = generator.multinomial(m, np.full(m, 1 / m), size=resamples)
-        drawn += ((counts_x @ won) * counts_y).sum(axis=-1) / (n * m * len(tasks))
+        times_x = _times_drawn(generator, n, resamples)
+        times_y = _times_drawn(generator, m, resamples)
+        drawn += ((times_x @ won) * times_y).sum(axis=-1) / (n * m * len(tasks))
         fewest = min(fewest, n, m)
     if fewest < 2:
         return Estimate(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.statistics import Estimate
-from reports import style
+from reports import fonts, style
 from reports.results import Entry, Track
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def look() -> Iterator[None]:
     with mpl.rc_context():
         mpl.rcdefaults()
         use(Path(__file__).with_name("style.mplstyle"))
+        mpl.rcParams["font.sans-serif"] = list(fonts.register())
         yield
 
 

@@ -28,7 +28,7 @@ AGGREGATES = {
     "median": ("median", "up"),
     "optimality_gap": ("optimality gap", "down"),
 }
-RESAMPLES = 5_000
+RESAMPLES = 2_000
 FRACTIONS = (0.25, 0.5, 1.0)
 TARGETS = (50.0, 90.0)
 

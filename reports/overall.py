@@ -1,5 +1,7 @@
 """Figures over many datasets: aggregates, performance profiles, probability of improvement."""
 
+from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +19,7 @@ SECTION = "Over all datasets"
 ROW = 0.17  # inches per algorithm
 SQUARE = 0.3  # inches per field of the matrix
 GRID = 101  # thresholds of a profile
-PROFILE_RESAMPLES = 2_000
+RUNS_DRAWN = 1_000  # resamples of profiles and probabilities
 FEW = 6  # algorithms whose bands can still be told apart
 
 
@@ -77,7 +79,7 @@ def _profiles(
     high = max(float(scores.max()) for scores in matrices.values())
     grid = np.linspace(low, high, GRID)
     for entry, scores in reversed(matrices.items()):
-        share, below, above = statistics.performance_profile(scores, grid, PROFILE_RESAMPLES)
+        share, below, above = statistics.performance_profile(scores, grid, RUNS_DRAWN)
         look = style.of(entry.algorithm, entry.variant)
         axes[0].plot(grid, share, **canvas.line(entry), markevery=GRID // 5)
         if below is not None and above is not None and len(entries) <= FEW:
@@ -85,7 +87,7 @@ def _profiles(
     axes[0].set_ylim(0, 1.02)
     axes[0].set_xlim(low, high)
     canvas.outer_labels(axes, "score", "share of runs above")
-    band = f"{statistics.BOOTSTRAP}, pointwise, {PROFILE_RESAMPLES} resamples"
+    band = f"{statistics.BOOTSTRAP}, pointwise, {RUNS_DRAWN} resamples"
     caption = words.sentence(
         f"Performance profiles over {told}: the share of runs that score more than x",
         f"Bands: {band}" if len(entries) <= FEW else f"No bands beyond {FEW} algorithms",
@@ -98,44 +100,51 @@ def _improvement(
 ) -> canvas.Plate:
     """Draw the probability that the row's algorithm beats the column's as a matrix."""
     runs = {entry: runs_by_dataset(results, entry, tracks) for entry in entries}
-    found = [
-        [
-            None
-            if row is column
-            else statistics.probability_of_improvement(runs[row], runs[column])
-            for column in entries
-        ]
-        for row in entries
-    ]
+    found: dict[tuple[Entry, Entry], statistics.Estimate] = {}
+    for row, column in combinations(entries, 2):
+        one = statistics.probability_of_improvement(runs[row], runs[column], RUNS_DRAWN)
+        found[row, column], found[column, row] = one, _other_way(one)
     figure, axis = canvas.square([entry.label for entry in entries], SQUARE)
-    _matrix(axis, found, [entry.label for entry in entries])
+    _matrix(axis, found, entries)
     caption = words.sentence(
         f"Probability that a run of the row's algorithm beats one of the column's, over {told}",
         "Ties count half, datasets count equally; blue where the row is better",
-        f"Bold where the {statistics.BOOTSTRAP} lies on one side of one half",
+        f"Framed where the {statistics.BOOTSTRAP} lies on one side of one half",
     )
     title = "Probability of improvement"
     return canvas.save(figure, folder, f"improvement{mark}", SECTION, title, caption)
 
 
-def _matrix(axis: "Axes", found: list[list[statistics.Estimate | None]], labels: list[str]) -> None:
-    import seaborn
+def _other_way(one: statistics.Estimate) -> statistics.Estimate:
+    """Return P(Y > X) from P(X > Y)."""
+    low, high = (None if end is None else 1 - end for end in (one.high, one.low))
+    return replace(one, value=None if one.value is None else 1 - one.value, low=low, high=high)
 
-    values = np.array([[np.nan if one is None else one.value for one in row] for row in found])
+
+def _matrix(
+    axis: "Axes", found: dict[tuple[Entry, Entry], statistics.Estimate], entries: list[Entry]
+) -> None:
+    import seaborn
+    from matplotlib.patches import Rectangle
+
+    labels = [entry.label for entry in entries]
+    values = np.full((len(entries), len(entries)), np.nan)
+    places = {entry: at for at, entry in enumerate(entries)}
+    for (row, column), one in found.items():
+        values[places[row], places[column]] = one.value
     seaborn.heatmap(
         values, ax=axis, vmin=0, vmax=1, cmap="RdBu", cbar=False, linewidths=0.6,
         linecolor="white", xticklabels=labels, yticklabels=labels,
     )  # fmt: skip
-    for y, row in enumerate(found):
-        for x, one in enumerate(row):
-            if one is None or one.value is None:
-                continue
-            sure = one.low is not None and one.high is not None and not one.low <= 0.5 <= one.high
-            axis.text(
-                x + 0.5, y + 0.5, f"{one.value:.2f}".lstrip("0") if one.value < 1 else "1",
-                ha="center", va="center", size=6, weight="bold" if sure else "normal",
-                color="white" if abs(one.value - 0.5) > 0.32 else "0.1",
-            )  # fmt: skip
+    for (row, column), one in found.items():
+        x, y, value = places[column], places[row], float(values[places[row], places[column]])
+        axis.text(
+            x + 0.5, y + 0.5, f"{value:.2f}".removeprefix("0"), ha="center", va="center", size=6,
+            color="white" if abs(value - 0.5) > 0.32 else "0.1",
+        )  # fmt: skip
+        if one.low is not None and one.high is not None and not one.low <= 0.5 <= one.high:
+            frame = Rectangle((x + 0.06, y + 0.06), 0.88, 0.88, fill=False, edgecolor="0.15")
+            axis.add_patch(frame)
     axis.tick_params(length=0)
     axis.grid(visible=False)
     axis.set_xticklabels(labels, rotation=45, ha="right", rotation_mode="anchor")
