@@ -289,7 +289,7 @@ def main(arguments: list[str] | None = None) -> int:
         return end.code if isinstance(end.code, int) else 1
     except Exception as error:
         if isinstance(error, _user_errors()):
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
             return 2
         print(f"error: {_unexpected(error)}", file=sys.stderr)
         return 1

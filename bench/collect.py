@@ -1,5 +1,6 @@
 """Merge results folders of several machines, refusing what does not fit."""
 
+import json
 import os
 import shutil
 import tempfile
@@ -58,7 +59,8 @@ def _check_same_results(
     cell: str, record: dict[str, Any], other: dict[str, Any], source: Path
 ) -> None:
     """Refuse a cell that was finished twice with different numbers."""
-    if record["results"]["last"] != other["results"]["last"]:
+    last, before = (store.value_at(each, "results.last") for each in (record, other))
+    if last is None or last != before:
         raise BenchError(
             f"cell {cell} of {source} has another result than the one collected before: find out "
             "which is right (`python -m bench reproduce`) and remove the other"
@@ -69,15 +71,15 @@ def _check_same_data(records: dict[str, dict[str, Any]]) -> None:
     """Refuse one dataset recipe that stands for different data."""
     seen: dict[str, tuple[str, str]] = {}
     for cell, record in records.items():
-        checksum = record["dataset"].get("checksum")
-        recipe = repr(sorted(record["identity"]["dataset"].items()))
+        checksum = store.value_at(record, "dataset.checksum")
+        recipe = json.dumps(store.value_at(record, "identity.dataset"), sort_keys=True)
         if checksum is None:
             continue
         first, before = seen.setdefault(recipe, (cell, checksum))
         if checksum != before:
             raise BenchError(
                 f"cells {first} and {cell} were trained on different data of the same name "
-                f"({record['dataset']['id']}): keep them in separate folders"
+                f"({store.value_at(record, 'dataset.id')}): keep them in separate folders"
             )
 
 

@@ -158,7 +158,7 @@ def reproduce(cell: str, out: Path, data_dir: Path | None) -> int:
 
     found = again.reproduce(policy.find_cell(cell, out), Plain(sys.stderr), data_dir)
     for name, record in zip(("recorded", "repeated"), found.both, strict=True):
-        last = record["results"]["last"]
+        last = store.flatten(record)
         print(f"{name}  return {last['return_mean']!r}  score {last['score']!r}")
     if found.equal:
         print("equal to the last bit")

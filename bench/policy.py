@@ -95,8 +95,8 @@ def find_cell(cell: str | Path, out: str | Path) -> Path:
 def evaluate_again(folder: Path, episodes: int, device: str = "cpu") -> Evaluation:
     """Evaluate the last checkpoint of a cell; nothing is written."""
     record, state = _load(folder)
-    data = record["dataset"]
-    task = datasets.load_task(data["task"], rules=data["rules"], prey=data["prey"])
+    row = store.flatten(record)
+    task = datasets.load_task(row["task"], rules=row["rules"], prey=row["prey"])
     (result,) = evaluate(_restore(record, state, device), task, episodes, device)
     return result
 
@@ -113,15 +113,20 @@ def _load(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _restore(record: dict[str, Any], state: dict[str, Any], device: str) -> Any:
     """Rebuild the algorithm of a checkpoint; neither dataset nor training is needed."""
-    name, version = record["algorithm"]["name"], record["algorithm"]["version"]
-    if algorithms.row(name).version != version:
+    try:
+        name, version = record["algorithm"]["name"], record["algorithm"]["version"]
+        if algorithms.row(name).version != version:
+            raise BenchError(
+                f"cell {record['cell']} was trained with version {version} of {name}, but this is "
+                f"version {algorithms.row(name).version}: use the om2p-bench that trained it"
+            )
+        settings = config.build_settings(name, record["config"]["algorithm"])
+        spec = TeamSpec(**state["spec"])
+        algorithm = algorithms.make(name, spec, settings, (record["seed"],), device)
+        algorithm.load_state_dict(state["algorithm"])
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise BenchError(
-            f"cell {record['cell']} was trained with version {version} of {name}, but this is "
-            f"version {algorithms.row(name).version}: use the om2p-bench that trained it"
-        )
-    settings = config.build_settings(name, record["config"]["algorithm"])
-    algorithm = algorithms.make(
-        name, TeamSpec(**state["spec"]), settings, (record["seed"],), device
-    )
-    algorithm.load_state_dict(state["algorithm"])
+            f"cell {record['cell']} has a record or checkpoint that does not fit this om2p-bench "
+            f"({type(error).__name__}): run it again"
+        ) from error
     return algorithm

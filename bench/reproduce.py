@@ -24,13 +24,14 @@ class Comparison:
     @property
     def equal(self) -> bool:
         """Tell whether all results agree to the last bit."""
-        return bool(self.recorded["results"] == self.repeated["results"])
+        first, second = (record.get("results") for record in self.both)
+        return first is not None and first == second
 
     @property
     def same_machine_class(self) -> bool:
         """Tell whether equality was promised: same processor, GPU, threads and versions."""
-        first, second = (record["machine"]["machine_class"] for record in self.both)
-        return bool(first == second)
+        first, second = (store.value_at(r, "machine.machine_class") for r in self.both)
+        return first is not None and bool(first == second)
 
     @property
     def both(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -47,7 +48,7 @@ def reproduce(folder: Path, show: Any, data_dir: Path | None = None) -> Comparis
     if record["status"] != "done":
         raise BenchError(f"cell {record['cell']} is {record['status']}, so it has no result yet")
     cell = cell_of(record, data_dir)
-    device = record["execution"]["device"]
+    device = store.value_at(record, "execution.device") or "cpu"
     places = local.slots(device, 1, usable_gpus(device), 1)
     with tempfile.TemporaryDirectory(prefix="om2p-bench-") as root:
         interrupts = local.Interrupts()
@@ -62,27 +63,37 @@ def reproduce(folder: Path, show: Any, data_dir: Path | None = None) -> Comparis
 
 def cell_of(record: dict[str, Any], data_dir: Path | None = None) -> Cell:
     """Return the cell that a record tells of; BenchError if it would be another one today."""
+    try:
+        cell = _rebuild(record, data_dir)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BenchError(
+            f"the record of cell {record['cell']} is incomplete ({error!r}): run the cell itself"
+        ) from error
+    today = config.digest(config.canonical(cell.identity()))[: grid.ID_DIGITS]
+    if today != cell.id:
+        raise BenchError(
+            f"cell {cell.id} cannot be reproduced: algorithm or data have changed since "
+            f"(it would be cell {today}); use the version that made it, commit "
+            f"{store.value_at(record, 'versions.commit')}"
+        )
+    return cell
+
+
+def _rebuild(record: dict[str, Any], data_dir: Path | None) -> Cell:
+    """Put the cell of a record together, with today's version and recipe."""
     made, data = record["config"], dict(record["config"]["data"])
     name, dataset = record["algorithm"]["name"], record["dataset"]["id"]
-    cell = Cell(
+    return Cell(
         id=record["cell"],
         algorithm=name,
         algorithm_version=algorithms.row(name).version,
         dataset=dataset,
         recipe=datasets.recipe(dataset, **data),
         seed=record["seed"],
-        run=made["run"],
+        run=config.RunSettings(**made["run"]).model_dump(),
         settings=made["algorithm"],
         canonical=made["canonical"],
-        config_hash=made["hash"],
+        config_hash=config.digest(made["canonical"]),
         preset=made["preset"],
         data={**data, "data_dir": None if data_dir is None else str(data_dir)},
     )
-    today = config.digest(config.canonical(cell.identity()))[: grid.ID_DIGITS]
-    if today != cell.id:
-        raise BenchError(
-            f"cell {cell.id} cannot be reproduced: algorithm or data have changed since "
-            f"(it would be cell {today}); use the version that made it, commit "
-            f"{record['versions'].get('commit')}"
-        )
-    return cell

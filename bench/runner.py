@@ -296,7 +296,8 @@ class _Run:
         store.write_run(self.folder, self.record)
 
     def log(self, text: str) -> None:
-        """Append to the cell's log."""
+        """Append to the cell's log, even where somebody has removed its folder."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         with open(self.folder / "log.txt", "a", encoding="utf-8") as file:
             file.write(f"{text.rstrip()}\n")
 

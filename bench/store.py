@@ -243,13 +243,15 @@ def read_records(
 
 def flatten(record: dict[str, Any]) -> dict[str, Any]:
     """Return a record's row of the flat table: exactly `COLUMNS`, None where unknown."""
-    row = {}
-    for column, (path, _) in COLUMNS.items():
-        value: Any = record
-        for part in path.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-        row[column] = None if isinstance(value, dict | list) else value
-    return row
+    row = {column: value_at(record, path) for column, (path, _) in COLUMNS.items()}
+    return {name: None if isinstance(value, dict | list) else value for name, value in row.items()}
+
+
+def value_at(record: Any, path: str) -> Any:
+    """Return the value at `path`, "results.last.score", or None where the record has no such."""
+    for part in path.split("."):
+        record = record.get(part) if isinstance(record, dict) else None
+    return record
 
 
 def read_results(root: Path) -> "pd.DataFrame":

@@ -14,7 +14,7 @@ from bench.errors import BenchError
 from bench.grid import Cell
 from bench.launchers import local
 from bench.locks import FolderLock
-from bench.meters import memory
+from bench.meters import machine, memory
 from bench.progress import Quiet
 
 FAILED = ("failed", "timeout", "out_of_memory", "diverged")
@@ -94,6 +94,7 @@ def run_study(config: RunConfig, show: Any) -> Outcome:
         show.open(planned.cells, planned.todo, planned.records)
         interrupts = local.Interrupts()
         records = dict(planned.records)
+        _keep_environment(root)
         with contextlib.closing(show), interrupts.caught():
             if planned.todo:
                 local.prepare(grid.distinct_datasets(planned.todo), interrupts, show)
@@ -122,6 +123,15 @@ def _is_broken(record: dict[str, Any] | None) -> bool:
     if record is None or record.get("lost"):
         return False
     return record["status"] in ("failed", "diverged")
+
+
+def _keep_environment(root: Path) -> None:
+    """Keep the list of installed distributions beside the results that name it."""
+    text, name = machine.environment()
+    path = root / f"environment-{name}.txt"
+    if not path.exists():
+        with store.atomic_file(path) as file:
+            file.write(text.encode())
 
 
 def _check_writable(root: Path) -> None:

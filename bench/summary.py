@@ -1,23 +1,26 @@
 """The table of results that ends a run, in plain text."""
 
+import statistics
 from collections.abc import Iterable
 from typing import Any
 
+from bench import store
 from bench.grid import Cell
 
 
 def table(cells: Iterable[Cell], records: dict[str, dict[str, Any]]) -> str:
     """Return score, return and time per update of every dataset and algorithm, over seeds."""
-    groups: dict[tuple[str, str], list[dict[str, Any] | None]] = {}
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for cell in cells:
-        groups.setdefault((cell.dataset, cell.algorithm), []).append(records.get(cell.id))
+        row = store.flatten(records.get(cell.id, {}))
+        groups.setdefault((cell.dataset, cell.algorithm), []).append(row)
     rows = [["dataset", "algorithm", "n", "score", "return", "ms/update", "not done"]]
     rows += [[*key, *_columns(found)] for key, found in groups.items()]
     lines = _aligned(rows)
-    done = [r for r in records.values() if r["status"] == "done"]
-    episodes = sorted({r["results"]["last"]["episodes"] for r in done})
+    found = {row["return_episodes"] for group in groups.values() for row in group}
+    episodes = sorted(str(count) for count in found if count is not None)
     if episodes:
-        counts = " or ".join(str(count) for count in episodes)
+        counts = " or ".join(episodes)
         lines.append(
             f"score and return: last checkpoint, {counts} episodes; ± is half the 95% t interval "
             "over n seeds; ms/update: median, of a run that may have shared the machine"
@@ -25,28 +28,29 @@ def table(cells: Iterable[Cell], records: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _columns(found: list[dict[str, Any] | None]) -> list[str]:
+def _columns(found: list[dict[str, Any]]) -> list[str]:
     """Return the cells of one row behind its names."""
-    done = [record for record in found if record is not None and record["status"] == "done"]
+    done = [row for row in found if row["status"] == "done"]
     missing = len(found) - len(done)
     if not done:
         return ["0", "-", "-", "-", str(missing)]
-    last = [record["results"]["last"] for record in done]
-    times = sorted(record["time"]["ms_per_update"] for record in done)
+    times = [time for row in done if (time := row["ms_per_update"]) is not None]
     return [
         str(len(done)),
-        _interval([entry["score"] for entry in last]),
-        _interval([entry["return_mean"] for entry in last]),
-        f"{times[len(times) // 2]:.2f}",
+        _interval([row["score"] for row in done]),
+        _interval([row["return_mean"] for row in done]),
+        f"{statistics.median(times):.2f}" if times else "-",
         str(missing or ""),
     ]
 
 
-def _interval(values: list[float]) -> str:
+def _interval(values: list[float | None]) -> str:
     """Return mean ± half width of the t interval; the mean alone for one value."""
     from bench.statistics import summarise
 
     estimate = summarise(values)
+    if estimate.value is None:
+        return "-"
     if estimate.half_width is None:
         return f"{estimate.value:.1f}"
     return f"{estimate.value:.1f} ± {estimate.half_width:.1f}"

@@ -1,6 +1,7 @@
 """The machine and the software a cell ran on, without the host's name."""
 
 import functools
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -52,9 +53,18 @@ def worker_class() -> str:
     return machine_class(machine, importlib.metadata.version("torch"))
 
 
+def environment() -> tuple[str, str]:
+    """Return every installed distribution as a lock file's text, and 12 digits that name it."""
+    found = {(d.name or "?").lower(): d.version for d in importlib.metadata.distributions()}
+    text = "".join(f"{name}=={version}\n" for name, version in sorted(found.items()))
+    text = f"# python {platform.python_version()}\n{text}"
+    return text, hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
 def versions() -> dict[str, Any]:
     """Return the versions that made a result: commit, dirty flag, Python and the libraries."""
     found: dict[str, Any] = {"python": platform.python_version(), **revision()}
+    found["environment"] = environment()[1]
     for name in ("om2p-bench", *LIBRARIES):
         try:
             found[name] = importlib.metadata.version(name)

@@ -44,9 +44,7 @@ def load(name: str) -> Preset:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise BenchError(f"the preset {path} cannot be read: {error}") from error
-    extra = sorted(set(table) - SECTIONS)
-    if extra:
-        raise BenchError(f"the preset {path} has an unknown key '{extra[0]}'")
+    _check_form(table, path)
     return Preset(
         name,
         table.get("description", ""),
@@ -54,3 +52,17 @@ def load(name: str) -> Preset:
         table.get("algorithm", {}),
         table.get("algorithms", {}),
     )
+
+
+def _check_form(table: dict[str, Any], path: Path) -> None:
+    """Refuse unknown sections, and sections that are no tables."""
+    extra = sorted(set(table) - SECTIONS)
+    if extra:
+        raise BenchError(f"the preset {path} has an unknown key '{extra[0]}'")
+    named = table.get("algorithms", {})
+    sections = {name: table.get(name, {}) for name in ("run", "algorithm", "algorithms")}
+    if isinstance(named, dict):
+        sections |= {f"algorithms.{name}": value for name, value in named.items()}
+    for name, value in sections.items():
+        if not isinstance(value, dict):
+            raise BenchError(f"the preset {path} needs a table [{name}], not {name} = {value!r}")
