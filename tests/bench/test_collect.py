@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench import cli, records, store
+from bench import cli, records, reproduce, store
 from bench.collect import collect
 from bench.errors import BenchError
 from bench.estimate import Estimator
@@ -105,11 +105,25 @@ class TestReproduce:
         assert cli.main(arguments) == 0
         assert "equal to the last bit" in capsys.readouterr().out
 
-        record = store.read_run(folder)
-        record["results"]["last"]["return_mean"] += 1e-9
-        store.write_run(folder, record)
-        assert cli.main(arguments) == 1
-        assert "the results differ" in capsys.readouterr().out
+    @pytest.mark.parametrize(
+        ("machine_class", "says"),
+        [("here", "the results differ\n"), ("elsewhere", "differ, on another class of machine")],
+    )
+    def test_a_difference_in_the_last_bit_is_a_difference(
+        self, make_cell: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str], machine_class: str, says: str,
+    ) -> None:  # fmt: skip
+        folder = finished(make_cell(), tmp_path, value=1.0)
+        recorded = store.read_run(folder)
+        repeated = {
+            **recorded,
+            "results": {"last": {"return_mean": 1.0 + 2**-52, "score": 1.0}},
+            "machine": {"machine_class": machine_class},
+        }
+        found = reproduce.Comparison(recorded, repeated)
+        monkeypatch.setattr(reproduce, "reproduce", lambda *_: found)
+        assert cli.main(["reproduce", str(folder)]) == 1
+        assert says in capsys.readouterr().out
 
     def test_the_cell_comes_back_from_its_record(self, make_cell: Make, tmp_path: Path) -> None:
         cell = make_cell("om2p", seed=4)
