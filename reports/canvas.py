@@ -195,7 +195,7 @@ def point(entry: Entry) -> dict[str, Any]:
 
 def label_room(labels: Sequence[str]) -> float:
     """Return the inches that these tick labels need."""
-    return 0.1 + 0.056 * max(map(len, labels), default=0)
+    return 0.17 + 0.056 * max(map(len, labels), default=0)
 
 
 def outer_labels(axes: Sequence["Axes"], xlabel: str, ylabel: str) -> None:
@@ -225,8 +225,8 @@ def log_axis(axis: "Axes", values: Sequence[float]) -> None:
     pad = 10 ** max(0.08, 0.08 * span)
     axis.set_xscale("log")
     axis.set_xlim(low / pad, high * pad)
-    if span > 1.5:
-        subs = (1.0,) if span > 3 else (1.0, 3.0)
+    if span > 0.5:
+        subs = (1.0,) if span > 3 else (1.0, 3.0) if span > 1.5 else (1.0, 2.0, 5.0)
         axis.xaxis.set_major_locator(LogLocator(subs=subs))
     else:
         axis.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))

@@ -1,13 +1,15 @@
 """What it cost: time, memory, steps and size per task and algorithm, one class of machine each."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from statistics import median
 
 from reports import words
 from reports.results import Cell, Entry, Results
 from reports.tables import NOT_RUN, Column, Item, Row, Table
 
-MIB, KILO, MEGA, GIGA = 2.0**20, 1e3, 1e6, 1e9
+MIB, KILO = 2.0**20, 1e3
+FLOPS = ((1e12, "TFLOPs"), (1e9, "GFLOPs"), (1e6, "MFLOPs"), (1e3, "kFLOPs"))
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,9 @@ METERS = (
     Meter("torch_peak_reserved_bytes", "reserved (MiB)", "peak memory", MIB),
     Meter("nvml_bytes", "NVML (MiB)", "peak memory", MIB, 0),
     Meter("peak_tensor_bytes", "tensors (MiB)", "one update", MIB, 2),
-    Meter("flops_update", "GFLOPs", "one update", GIGA, 2),
+    Meter("flops_update", "FLOPs", "one update", digits=2),
     Meter("sampling_steps", "steps", "one action", digits=0),
-    Meter("flops_act", "MFLOPs", "one action", MEGA, 2),
+    Meter("flops_act", "FLOPs", "one action", digits=2),
     Meter("parameters_act", "parameters (k)", "one action", KILO),
 )
 
@@ -45,7 +47,7 @@ def build(results: Results) -> list[Table]:
         cells = [
             cell for cell in results.cells if not cell.word and cell["machine_class"] == machine
         ]
-        used = [m for m in METERS if any(cell.number(m.column) is not None for cell in cells)]
+        used = list(_used(cells))
         sets = _sets(results, cells)
         rows = [
             Row(entry.label, [_item(here, meter) for meter in used], head)
@@ -68,6 +70,17 @@ def build(results: Results) -> list[Table]:
         columns = [Column(meter.head, meter.group, meter.better) for meter in used]
         tables.append(Table(stem, title, caption, "algorithm", columns, rows))
     return tables
+
+
+def _used(cells: list[Cell]) -> Iterable[Meter]:
+    """Yield the meters that some run recorded, FLOPs in the largest unit that fits them all."""
+    for meter in METERS:
+        known = [value for cell in cells if (value := cell.number(meter.column)) is not None]
+        if known and meter.head == "FLOPs":
+            fitting = [unit for unit in FLOPS if min(known) >= unit[0] / 10] or [FLOPS[-1]]
+            yield replace(meter, scale=fitting[0][0], head=fitting[0][1])
+        elif known:
+            yield meter
 
 
 def _sets(results: Results, cells: list[Cell]) -> list[tuple[str, Entry, list[Cell]]]:

@@ -85,7 +85,11 @@ def entries_of(cells: list[Cell], tracks: dict[str, Track]) -> dict[str, Entry]:
         sample.setdefault(_identity(cell), cell)
     counted = Counter(_identity(cell) for cell in cells)
     base: dict[str, tuple[Any, ...]] = {}
-    for identity in sorted(counted, key=lambda one: (-counted[one], str(one))):
+    first: dict[tuple[Any, ...], str] = {}
+    for cell in cells:
+        made = str(cell["created"])
+        first[_identity(cell)] = min(first.get(_identity(cell), made), made)
+    for identity in sorted(counted, key=lambda one: (-counted[one], first[one], str(one))):
         base.setdefault(identity[0], identity)
 
     labels = {}

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from reports import canvas, style, words
 from reports.curves import AXES, FEW, measure
 from reports.results import Group, Results, Track
@@ -134,8 +136,7 @@ def _panel(axis: "Axes", spots: list[Spot], value: str, kind: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
     points = [(spot.cost, spot.value) for spot in spots]
-    winners = frontier(points)
-    best = [points[at] for at in winners]
+    best = [points[at] for at in frontier(points)]
     axis.set_ylim(*_limits(spots, value, kind))
     canvas.log_axis(axis, [spot.cost for spot in spots])
     if len(spots) > 1:
@@ -144,20 +145,21 @@ def _panel(axis: "Axes", spots: list[Spot], value: str, kind: str) -> None:
             [*(x for x, _ in best), right], [*(y for _, y in best), best[-1][1]],
             color="0.6", linewidth=1.0, drawstyle="steps-post", zorder=1,
         )  # fmt: skip
-    for at, spot in enumerate(spots):
-        look = canvas.point(spot.group.entry)
-        found = spot.group.estimate(value, kind)
-        if found.low is not None and found.high is not None:
-            axis.plot(
-                [spot.cost] * 2, [found.low, found.high], color=look["color"], linewidth=0.8,
-                alpha=0.6 if len(spots) <= FEW else 0.35, zorder=2,
-            )  # fmt: skip
-        if at in winners and len(spots) > 1:
-            axis.plot(
-                [spot.cost], [spot.value], marker="o", markersize=8.5, markerfacecolor="none",
-                markeredgecolor="0.4", markeredgewidth=0.7, zorder=2.5,
-            )  # fmt: skip
-        axis.plot([spot.cost], [spot.value], **{**look, "markersize": 5}, zorder=3)
+        axis.plot(
+            *zip(*best, strict=True), linestyle="none", marker="o", markersize=8.5,
+            markerfacecolor="none", markeredgecolor="0.4", markeredgewidth=0.7, zorder=2.5,
+        )  # fmt: skip
+    ends = [spot.group.estimate(value, kind) for spot in spots]
+    axis.vlines(
+        [spot.cost for spot in spots],
+        np.array([one.low for one in ends], dtype=float),  # None, for one seed, becomes NaN
+        np.array([one.high for one in ends], dtype=float),
+        colors=[canvas.point(spot.group.entry)["color"] for spot in spots],
+        alpha=0.6 if len(spots) <= FEW else 0.35, linewidth=0.8, zorder=2,
+    )  # fmt: skip
+    for spot in spots:
+        look = {**canvas.point(spot.group.entry), "markersize": 5}
+        axis.plot([spot.cost], [spot.value], **look, zorder=3)
     axis.yaxis.set_major_locator(MaxNLocator(nbins=5))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import reports
-from reports import canvas, curves, figures, pareto, results
+from reports import ablations, canvas, curves, data_figures, figures, pareto, results
 from reports.results import Entry
 
 
@@ -128,3 +128,38 @@ def test_reports_import_nothing_of_ours_but_store_and_statistics():
             for name in names:
                 ours = name.partition(".")[0] in ("bench", "algorithms", "datasets", "torch")
                 assert not ours or name in allowed, f"{path.name} imports {name}"
+
+
+def test_aggregate_figures_need_two_datasets_and_name_their_bootstrap(drawn):
+    _, plates = drawn
+    overall = {plate.name: plate for plate in plates if plate.section == "Over all datasets"}
+    assert set(overall) == {"aggregates", "profiles", "improvement"}
+    assert all("2 datasets of mpe" in plate.caption for plate in overall.values())
+    assert all("n = 3 training seeds" in plate.caption for plate in overall.values())
+    assert all("stratified bootstrap" in plate.caption for plate in overall.values())
+
+
+def test_recorded_returns_are_drawn_from_the_cards(drawn):
+    _, plates = drawn
+    (plate,) = [plate for plate in plates if plate.name == "returns_of_data_mpe-spread"]
+    assert "Episodes per dataset: expert 4,000, medium 4,000" in plate.caption
+
+
+def test_an_ablation_compares_what_differs_in_one_setting(study):
+    study(["om2p"], seeds=range(6))
+    study(["om2p"], settings={"q_weight": 0.1})
+    study(["om2p"], settings={"q_weight": 1.0})
+    found = results.read(study(["om2p"], settings={"q_weight": 1.0, "learning_rate": 0.1}))
+    (one,) = ablations.find(found)
+    assert (one.algorithm, one.setting) == ("om2p", "algorithm.q_weight")
+    assert [value for value, _ in one.groups] == ["None", "0.1", "1.0"]
+
+
+def test_shares_of_the_data_make_a_curve(study, tmp_path):
+    study(["om2p"], seeds=range(2))
+    root = study(["om2p"], seeds=range(2), fraction=0.1)
+    found = results.read(root)
+    with canvas.look():
+        (plate,) = data_figures.fractions(found, "mpe/spread", found.tracks, tmp_path, "ci95")
+    assert "share of the data" in plate.caption
+    assert (tmp_path / f"{plate.name}.pdf").stat().st_size > 1000
