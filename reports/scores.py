@@ -19,6 +19,8 @@ def draw(
     """Draw a task's final scores, one panel per dataset."""
     groups = [group for track in tracks for group in results.on(track)]
     column = measure(groups)
+    if not any(group.estimate(column).n for group in groups):
+        return []
     entries = [entry for entry in results.entries if any(g.entry == entry for g in groups)]
     room = canvas.label_room([entry.label for entry in entries])
     figure, axes = canvas.panels(

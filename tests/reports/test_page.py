@@ -243,3 +243,32 @@ def test_a_page_of_a_thousand_runs_is_small_and_quick(tmp_path, write):
     )
     assert time.process_time() - started < 5
     assert len(html) < 3_000_000, "figures come on top of this"
+
+
+@pytest.mark.parametrize("status", ["failed", "running", "queued"])
+def test_a_folder_without_any_result_still_makes_a_page(study, tmp_path, status):
+    root = study(["om2p"], seeds=range(2), status=status, machine=None, checksum=None)
+    written = reports.write(root, tmp_path / "out")
+    text = written.page.read_text()
+    assert f"Runs without a result: 2 {status}." in text
+    assert written.tables == []
+
+
+def test_returns_without_references_are_shown_raw(tmp_path, cell):
+    for seed in range(2):
+        folder = cell("om2p", "import/mine", seed)
+        record = json.loads((folder / "run.json").read_text())
+        for section in (record["results"]["last"], record["results"]["best"], record["dataset"]):
+            section["score"] = None
+        record["references"] = {}
+        (folder / "run.json").write_text(json.dumps(record))
+        rows = (folder / "progress.jsonl").read_text().splitlines()
+        rows = [json.dumps({**json.loads(row), "score": None}) for row in rows]
+        (folder / "progress.jsonl").write_text("\n".join(rows) + "\n")
+    written = reports.write(folder.parent, tmp_path / "out")
+    assert "scores" not in {table.stem for table in written.tables}
+    assert "returns" in {table.stem for table in written.tables}
+    curves = [plate for plate in written.figures if plate.section == "Learning curves"]
+    assert curves
+    scores = next(plate for plate in written.figures if plate.section == "Scores")
+    assert scores.caption.startswith("Final return")
