@@ -53,7 +53,7 @@ def reproduce(folder: Path, show: Any, data_dir: Path | None = None) -> Comparis
     with tempfile.TemporaryDirectory(prefix="om2p-bench-") as root:
         interrupts = local.Interrupts()
         with interrupts.caught():
-            local.prepare([cell], interrupts, show)
+            local.prepare([cell], Path(root), interrupts, show)
             pool = local.Pool(Path(root), places, local.Limits(), interrupts, show)
             repeated = pool.run([cell])[cell.id]
     if repeated["status"] != "done":

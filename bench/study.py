@@ -97,7 +97,8 @@ def run_study(config: RunConfig, show: Any) -> Outcome:
         _keep_environment(root)
         with contextlib.closing(show), interrupts.caught():
             if planned.todo:
-                local.prepare(grid.distinct_datasets(planned.todo), interrupts, show)
+                needed = grid.distinct_datasets(planned.todo)
+                local.prepare(needed, root, interrupts, show)
                 records |= _launch(config, root, places, planned, interrupts, show)
         store.rebuild_table(root)
     return Outcome(planned.cells, records, interrupts.count > 0)

@@ -91,14 +91,16 @@ def slots(device: str, jobs: int | None, uuids: list[str], jobs_per_gpu: int) ->
     return found[:jobs]
 
 
-def prepare(cells: list[Cell], interrupts: Interrupts, display: Display) -> None:
+def prepare(cells: list[Cell], root: Path, interrupts: Interrupts, display: Display) -> None:
     """Build the datasets that are missing and check the others, in one process of its own.
 
-    Raises BenchError with the sentence of the first dataset that cannot be used.
+    Its prints go to `root`/data.log. Raises BenchError with the sentence of the first dataset that
+    cannot be used.
     """
     datasets = [{"id": cell.dataset, "data": cell.data} for cell in cells]
     job = {"kind": "prepare", "datasets": datasets, "threads": 1}
-    worker = WorkerProcess(job, {"CUDA_VISIBLE_DEVICES": ""}, log=None)
+    log = root / "data.log"
+    worker = WorkerProcess(job, {"CUDA_VISIBLE_DEVICES": ""}, log)
     told: set[str] = set()
     try:
         while worker.exit_code() is None:
@@ -115,9 +117,18 @@ def prepare(cells: list[Cell], interrupts: Interrupts, display: Display) -> None
     if worker.ended_by == "stop" and interrupts.count:
         return
     if worker.last is None:
-        raise BenchError(f"preparing the data failed with exit code {worker.exit_code()}")
+        code = worker.exit_code()
+        raise BenchError(f"preparing the data failed with exit code {code}{_last_line(log)}")
     if worker.last["error"]:
         raise BenchError(worker.last["error"])
+
+
+def _last_line(log: Path) -> str:
+    """Return the last line of a log as the end of a sentence that names it."""
+    if not log.exists():
+        return ""
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return f": {lines[-1]} ({log})" if lines else ""
 
 
 class Pool:

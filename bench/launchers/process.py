@@ -27,7 +27,7 @@ THREAD_VARIABLES = (
 class WorkerProcess:
     """A worker with its two pipes: `messages` (JSON lines) and `output` (its prints)."""
 
-    def __init__(self, job: dict[str, Any], environment: dict[str, str], log: Path | None) -> None:
+    def __init__(self, job: dict[str, Any], environment: dict[str, str], log: Path) -> None:
         """Start the worker on `job`; its prints are appended to `log`, up to a limit."""
         self.log = log
         self.started = time.monotonic()
@@ -81,7 +81,7 @@ class WorkerProcess:
     def _keep_output(self) -> None:
         """Append the worker's prints to its log, dropping what exceeds the limit."""
         text = _drain(self.output)[: OUTPUT_LIMIT - self._kept]
-        if not text or self.log is None:
+        if not text:
             return
         self._kept += len(text)
         if self._kept >= OUTPUT_LIMIT:

@@ -209,6 +209,21 @@ def test_a_study_survives_ctrl_c_and_kill_without_orphans(
     assert finished["results"] == run_cell(cell, tmp_path / cell.id, Execution())["results"]
 
 
+def test_data_that_cannot_be_prepared_stop_the_study_with_the_reason(
+    make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "path"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(
+        "import sys\nsys.modules['datasets.recording'] = None\n"  # importing it fails
+    )
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    config = make_config()
+    with pytest.raises(BenchError, match=r"exit code 1: ModuleNotFoundError.*data\.log"):
+        study.run(config)
+    assert not list(config.out.glob("*/run.json"))
+
+
 def test_a_folder_belongs_to_one_run(tmp_path: Path, make_config: Make) -> None:
     config = make_config()
     with locks.FolderLock(config.out):
