@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from algorithms.base import Algorithm, Generators, Metrics, TeamSpec
 from algorithms.critics import copy_of, move
+from algorithms.denoising import Denoiser
 from algorithms.networks import MemberNetwork
 from algorithms.samplers import VariancePreserving, ddpm
 from algorithms.settings import DiffusionBcSettings
@@ -37,6 +38,7 @@ class DiffusionBc(Algorithm[DiffusionBcSettings]):
         )
         self.average_policy = copy_of(self.policy)
         self.schedule = VariancePreserving(settings.beta_min, settings.beta_max)
+        self.denoiser = Denoiser(self.schedule, settings.prediction)
         self.sampling_steps = settings.diffusion_steps
 
     def trained_networks(self) -> list[MemberNetwork]:
@@ -53,10 +55,9 @@ class DiffusionBc(Algorithm[DiffusionBcSettings]):
         noise = self.noise(rows)
         level = torch.floor(self.uniform(rows) * levels).clamp_max(levels - 1) + 1.0
         t = 1.0 - level / levels
-        noised = self.schedule.perturb(batch.action, noise, t)
-        predicted = self.policy(self.observed(batch.observation), noised, t)
-        error = self.mean_over_action((predicted - noise).square())
-        loss = error.mean(dim=-1)
+        seen = self.observed(batch.observation)
+        error = self.denoiser.error(self.policy, seen, batch.action, noise, t)
+        loss = self.mean_over_action(error).mean(dim=-1)
         return loss, {"actor/diffusion_loss": loss}
 
     def after_update(self) -> None:
@@ -74,7 +75,7 @@ class DiffusionBc(Algorithm[DiffusionBcSettings]):
         chosen = self.acting_generators if generators is None else generators
         seen, rows = self.observed(observation), observation.shape[1]
         action = ddpm(
-            lambda x, t: self.average_policy(seen, x, t),
+            self.denoiser.noise_of(self.average_policy, seen),
             self.noise(rows, chosen),
             self.settings.diffusion_steps,
             self.schedule,

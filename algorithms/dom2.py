@@ -20,6 +20,7 @@ from algorithms.critics import (
     q_term,
     td_target,
 )
+from algorithms.denoising import Denoiser
 from algorithms.networks import MemberNetwork
 from algorithms.samplers import VariancePreserving, dpm_solver
 from algorithms.settings import Dom2Settings
@@ -38,11 +39,18 @@ class Dom2(Algorithm[Dom2Settings]):
             draws, self.num_agents, size, act, 1, hidden, activation, self.output_mask
         )
         self.critic = TwinCritic(
-            draws, self.num_agents, size, act, hidden, activation, settings.critic_layer_norm
+            draws,
+            self.num_agents,
+            size,
+            act,
+            settings.critic_hidden,
+            activation,
+            settings.critic_layer_norm,
         )
         self.average_policy = copy_of(self.policy)
         self.target_critic = copy_of(self.critic)
         self.schedule = VariancePreserving(settings.beta_min, settings.beta_max)
+        self.denoiser = Denoiser(self.schedule, settings.prediction)
         self.sampling_steps = settings.solver_steps
 
     def trained_networks(self) -> list[MemberNetwork]:
@@ -67,9 +75,8 @@ class Dom2(Algorithm[Dom2Settings]):
         """Denoising loss, and Q of the solver's action with the gradient through every step."""
         rows = batch.action.shape[1]
         noise, t = self.noise(rows), self.uniform(rows)
-        noised = self.schedule.perturb(batch.action, noise, t)
-        error = self.mean_over_action((self.policy(seen, noised, t) - noise).square())
-        loss = error.mean(dim=-1)
+        error = self.denoiser.error(self.policy, seen, batch.action, noise, t)
+        loss = self.mean_over_action(error).mean(dim=-1)
         metrics = {"actor/diffusion_loss": loss}
         if self.settings.q_weight == 0:
             return loss, metrics
@@ -109,10 +116,11 @@ class Dom2(Algorithm[Dom2Settings]):
         value = value.unflatten(-1, (rows, count + 1))
         return value[..., 0], value[..., 1:]
 
-    def _solve(self, policy: nn.Module, seen: Tensor, noise: Tensor) -> Tensor:
+    def _solve(self, policy: TimedPolicy, seen: Tensor, noise: Tensor) -> Tensor:
         """Return the solver's action, (M, B, A), in [-1, 1]."""
         steps = self.settings.solver_steps
-        action = dpm_solver(lambda x, t: policy(seen, x, t), noise, steps, self.schedule)
+        predict = self.denoiser.noise_of(policy, seen)
+        action = dpm_solver(predict, noise, steps, self.schedule)
         return action.clamp(-1.0, 1.0)
 
     def after_update(self) -> None:

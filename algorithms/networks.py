@@ -96,6 +96,7 @@ class MemberMLP(MemberNetwork):
         self.sizes = tuple(sizes)
         self.members = len(generators) * per_replica
         self.activation = ACTIVATIONS[activation]
+        self.layer_norm = layer_norm
         gains = [gain] * (len(sizes) - 2) + [1.0]
         self.weights = nn.ParameterList(
             nn.Parameter(g * fan_in_uniform(generators, per_replica, i, o, fan_in=i))
@@ -104,11 +105,6 @@ class MemberMLP(MemberNetwork):
         self.biases = nn.ParameterList(
             nn.Parameter(fan_in_uniform(generators, per_replica, 1, o, fan_in=i))
             for i, o in pairwise(sizes)
-        )
-        hidden = sizes[1:-1] if layer_norm else ()
-        self.gains = nn.ParameterList(nn.Parameter(torch.ones(self.members, 1, h)) for h in hidden)
-        self.offsets = nn.ParameterList(
-            nn.Parameter(torch.zeros(self.members, 1, h)) for h in hidden
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -128,7 +124,6 @@ class MemberMLP(MemberNetwork):
             x = torch.baddbmm(held(bias), x, held(weight))  # (M, B, out)
             if index < last:
                 x = self.activation(x)
-                if self.gains:
-                    normal = F.layer_norm(x, x.shape[-1:])
-                    x = torch.addcmul(held(self.offsets[index]), normal, held(self.gains[index]))
+                if self.layer_norm:  # no gain or offset: the next layer's weights absorb both
+                    x = F.layer_norm(x, x.shape[-1:])
         return x if self.output_mask is None else x * self.output_mask

@@ -32,7 +32,13 @@ class Om2p(Algorithm[Om2pSettings]):
             draws, self.num_agents, size, act, 2, hidden, activation, self.output_mask
         )
         self.critic = TwinCritic(
-            draws, self.num_agents, size, act, hidden, activation, settings.critic_layer_norm
+            draws,
+            self.num_agents,
+            size,
+            act,
+            settings.critic_hidden,
+            activation,
+            settings.critic_layer_norm,
         )
         self.target_critic = copy_of(self.critic)
 

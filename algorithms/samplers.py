@@ -44,11 +44,11 @@ class VariancePreserving:
         log_abar = float(self.log_abar(1.0 - t))
         return math.exp(0.5 * log_abar), math.sqrt(-math.expm1(log_abar))
 
-    def perturb(self, action: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """Return x_t for times (M, B, 1)."""
+    def scales_at(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (sqrt(abar), sqrt(1 - abar)) at times (M, B, 1)."""
         log_abar = self.log_abar(1.0 - t)
         assert isinstance(log_abar, Tensor)
-        return torch.exp(0.5 * log_abar) * action + torch.sqrt(-torch.expm1(log_abar)) * noise
+        return torch.exp(0.5 * log_abar), torch.sqrt(-torch.expm1(log_abar))
 
 
 def _clean(x: Tensor, noise: Tensor, alpha: float, sigma: float) -> Tensor:

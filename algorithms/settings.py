@@ -61,6 +61,10 @@ class FlowBcSettings(Settings):
         require(self.flow_steps > 0, "flow_steps must be positive")
 
 
+Prediction = Literal["noise", "velocity"]
+PREDICTION = "what the network predicts and regresses: noise eps, or v = alpha eps - sigma action"
+
+
 @dataclass(frozen=True)
 class DiffusionBcSettings(Settings):
     """Cloning by denoising diffusion."""
@@ -68,6 +72,7 @@ class DiffusionBcSettings(Settings):
     diffusion_steps: int = setting(5, "noise levels, and denoising steps when acting")
     beta_min: float = setting(0.1, "smallest rate of the variance-preserving schedule")
     beta_max: float = setting(10.0, "largest rate of the variance-preserving schedule")
+    prediction: Prediction = setting("noise", PREDICTION)
     ema_rate: float = setting(0.005, "step of the averaged policy that acts, after every update")
 
     def __post_init__(self) -> None:
@@ -83,6 +88,7 @@ class CriticSettings(Settings):
 
     discount: float = setting(0.99, "discount factor of the TD target")
     target_rate: float = setting(0.005, "step of the target critic towards the critic, each update")
+    critic_hidden: tuple[int, ...] = setting((512, 512, 512, 512), "widths of the critic")
     critic_layer_norm: bool = setting(True, "LayerNorm after each hidden activation of the critic")
     q_weight: float = setting(1.0, "weight of the Q term in the actor's loss; 0 is pure cloning")
     q_normalise: Literal["none", "mean_abs"] = setting(
@@ -92,6 +98,10 @@ class CriticSettings(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(0 <= self.discount < 1, "discount must lie in [0, 1)")
+        require(
+            len(self.critic_hidden) > 0 and all(width > 0 for width in self.critic_hidden),
+            "critic_hidden needs positive widths",
+        )
         require(0 < self.target_rate <= 1, "target_rate must lie in (0, 1]")
         require(self.q_weight >= 0, "q_weight must not be negative")
 
@@ -161,6 +171,7 @@ class Dom2Settings(CriticSettings):
     solver_steps: int = setting(5, "first-order DPM-Solver steps, in training and acting")
     beta_min: float = setting(0.1, "smallest rate of the variance-preserving schedule")
     beta_max: float = setting(10.0, "largest rate of the variance-preserving schedule")
+    prediction: Prediction = setting("noise", PREDICTION)
     cql_weight: float = setting(1.0, "weight of the conservative term (zeta)")
     cql_samples: int = setting(10, "uniform actions in the conservative log-sum-exp")
     ema_rate: float = setting(0.005, "step of the averaged policy in the TD target, each update")
