@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from bench import statistics
 from reports import style, words
-from reports.results import Group, Results
+from reports.results import Cell, Group, Results
 
 WIDTH, HEIGHT, MARGIN = 132, 22, 4
 MIB = 2.0**20
@@ -19,9 +19,9 @@ def build(results: Results, kind: str) -> dict[str, Any]:
         ("Return", True), ("n", True), ("Best seen", True), ("Train (s)", True),
         ("ms/update", True), ("Memory (MiB)", True), ("Steps/action", True),
     ]  # fmt: skip
-    reach = _reach(results)
+    reach, machine = _reach(results), next(iter(results.machine_classes), None)
     rows = [
-        _row(group, kind, reach)
+        _row(group, kind, reach, machine)
         for track in results.tracks
         for group in sorted(
             results.on(track), key=lambda group: -(group.estimate("score").value or float("-inf"))
@@ -43,7 +43,8 @@ def caption(results: Results, kind: str) -> str:
         else f"Last checkpoint; ± is the {statistics.KINDS[kind]}",
         "Seeds: a dot each, bar the interval, dashed lines at 0 (random) and 100 (expert)",
         "Best seen is the best evaluation during training, optimistic by construction: no result",
-        "Times and memory are medians over seeds and classes of machine are not told apart here",
+        "Times and memory are medians over seeds",
+        words.other_machines(results, next(iter(results.machine_classes), "")),
         words.timing(results.cells),
     )
 
@@ -56,9 +57,12 @@ def _reach(results: Results) -> tuple[float, float]:
     return min([0.0, *seen]), max([100.0, *seen])
 
 
-def _row(group: Group, kind: str, reach: tuple[float, float]) -> dict[str, Any]:
+def _row(
+    group: Group, kind: str, reach: tuple[float, float], machine: str | None
+) -> dict[str, Any]:
     score, value = group.estimate("score", kind), group.estimate("return_mean", kind)
     best = group.estimate("best_score")
+    timed = [cell for cell in group.cells if cell["machine_class"] == machine]
     note = group.trouble or (group.word if not value.n else "")
     cells = [
         _words(group.entry.label),
@@ -68,10 +72,10 @@ def _row(group: Group, kind: str, reach: tuple[float, float]) -> dict[str, Any]:
         _estimate(value, value.n),
         _number(float(value.n), 0),
         _number(best.value, 1),
-        _number(_median(group, "seconds_train"), 1),
-        _number(_median(group, "ms_per_update"), 2),
-        _number(_memory(group), 0),
-        _number(_median(group, "sampling_steps"), 0),
+        _number(_median(timed, "seconds_train"), 1),
+        _number(_median(timed, "ms_per_update"), 2),
+        _number(_memory(timed), 0),
+        _number(_median(group.cells, "sampling_steps"), 0),
     ]
     return {
         "task": group.track.task,
@@ -102,17 +106,18 @@ def _sort(value: float | None) -> str:
     return "" if value is None else repr(value)
 
 
-def _median(group: Group, column: str) -> float | None:
+def _median(cells: list[Cell], column: str) -> float | None:
     from statistics import median
 
-    known = [value for value in group.values(column) if value is not None]
+    numbers = (cell.number(column) for cell in cells if not cell.word)
+    known = [value for value in numbers if value is not None]
     return median(known) if known else None
 
 
-def _memory(group: Group) -> float | None:
+def _memory(cells: list[Cell]) -> float | None:
     """Return the device's peak where there is one, else the process's."""
-    device = _median(group, "torch_peak_allocated_bytes")
-    value = _median(group, "peak_rss_bytes") if device is None else device
+    device = _median(cells, "torch_peak_allocated_bytes")
+    value = _median(cells, "peak_rss_bytes") if device is None else device
     return None if value is None else value / MIB
 
 

@@ -30,8 +30,11 @@ class Band:
     n: int
 
 
-def band(group: Group, column: str, kind: str) -> Band | None:
-    """Return a group's curve with its pointwise interval, or None where no seed has one."""
+def band(group: Group, column: str, kind: str, machine: str | None = None) -> Band | None:
+    """Return a group's curve with its pointwise interval, or None where no seed has one.
+
+    With `machine`, only the runs on that class of machine count: their times are comparable.
+    """
     runs = [
         {
             row["update"]: row
@@ -39,7 +42,7 @@ def band(group: Group, column: str, kind: str) -> Band | None:
             if row.get("update") is not None and row.get(column) is not None
         }
         for cell in group.cells
-        if not cell.word
+        if not cell.word and machine in (None, cell["machine_class"])
     ]
     runs = [run for run in runs if run]
     if not runs:
@@ -71,33 +74,44 @@ def draw(
     groups = [group for track in tracks for group in results.on(track)]
     column = measure(groups)
     bands = {id(group): band(group, column, kind) for group in groups}
+    plates = [_plate(results, task, tracks, bands, column, "updates", folder, kind)]
+    machine = next(iter(results.machine_classes), None)
+    if machine is not None:
+        if len(results.machine_classes) > 1:
+            bands = {id(group): band(group, column, kind, machine) for group in groups}
+        plates.append(_plate(results, task, tracks, bands, column, "seconds", folder, kind))
+    return [plate for plate in plates if plate is not None]
+
+
+def _plate(
+    results: Results, task: str, tracks: list[Track], bands: dict[int, Band | None], column: str,
+    over: str, folder: Path, kind: str,
+) -> canvas.Plate | None:  # fmt: skip
+    """Draw a task's curves over updates or seconds; None where no run has any."""
     shown = [track for track in tracks if any(bands[id(group)] for group in results.on(track))]
     if not shown:
-        return []
-    drawn = [group for group in groups if bands[id(group)]]
+        return None
+    drawn = [group for track in shown for group in results.on(track) if bands[id(group)]]
     entries = [entry for entry in results.entries if any(g.entry == entry for g in drawn)]
-    plates = []
-    for over in ("updates", "seconds"):
-        note = (
-            words.timing([c for group in drawn for c in group.cells]) if over != "updates" else ""
-        )
-        figure, axes = canvas.panels(canvas.titles(shown), entries, note=note)
-        for axis, track in zip(axes, shown, strict=True):
-            pairs = [(g, b) for g in results.on(track) if (b := bands[id(g)]) is not None]
-            _panel(axis, pairs, over, column, few=len(entries) <= FEW)
-        xlabel = "gradient updates" if over == "updates" else "training time (s)"
-        canvas.outer_labels(axes, xlabel, AXES[column])
-        caption = words.sentence(
-            f"Learning curves on {task} over {xlabel}: mean over {words.seeds(drawn)}",
-            words.interval(_bars(entries), kind, drawn),
-            "Grey line: the recorded data's own score" if column == "score" else "",
-            "Times are means over seeds of the training clock" if over == "seconds" else "",
-            note,
-        )
-        name = f"learning_curves_{over}_{style.slug(task)}"
-        title = f"{task}: learning over {xlabel}"
-        plates.append(canvas.save(figure, folder, name, "Learning curves", title, caption))
-    return plates
+    timed = over == "seconds"
+    note = words.timing([cell for group in drawn for cell in group.cells]) if timed else ""
+    figure, axes = canvas.panels(canvas.titles(shown), entries, note=note)
+    for axis, track in zip(axes, shown, strict=True):
+        pairs = [(g, b) for g in results.on(track) if (b := bands[id(g)]) is not None]
+        _panel(axis, pairs, over, column, few=len(entries) <= FEW)
+    xlabel = "training time (s)" if timed else "gradient updates"
+    canvas.outer_labels(axes, xlabel, AXES[column])
+    caption = words.sentence(
+        f"Learning curves on {task} over {xlabel}: mean over {words.seeds(drawn)}",
+        words.interval(_bars(entries), kind, drawn),
+        "Grey line: the recorded data's own score" if column == "score" else "",
+        "Times are means over seeds of the training clock" if timed else "",
+        words.other_machines(results, results.machine_classes[0]) if timed else "",
+        note,
+    )
+    name = f"learning_curves_{over}_{style.slug(task)}"
+    title = f"{task}: learning over {xlabel}"
+    return canvas.save(figure, folder, name, "Learning curves", title, caption)
 
 
 def _panel(

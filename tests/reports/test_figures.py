@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import reports
-from reports import ablations, canvas, curves, data_figures, figures, pareto, results
+from reports import ablations, board, canvas, curves, data_figures, figures, pareto, results
 from reports.results import Entry
 
 
@@ -163,3 +163,17 @@ def test_shares_of_the_data_make_a_curve(study, tmp_path):
         (plate,) = data_figures.fractions(found, "mpe/spread", found.tracks, tmp_path, "ci95")
     assert "share of the data" in plate.caption
     assert (tmp_path / f"{plate.name}.pdf").stat().st_size > 1000
+
+
+def test_curves_over_time_use_one_class_of_machine(study, tmp_path):
+    study(["om2p"], seeds=range(3), machine="cpu-a")
+    found = results.read(study(["dom2"], seeds=range(2), machine="cpu-b"))
+    with canvas.look():
+        updates, seconds = curves.draw(found, "mpe/spread", found.tracks, tmp_path, "ci95")
+    assert "n = 2 to 3" in updates.caption
+    assert "n = 3" in seconds.caption
+    assert "2 runs timed on another class of machine are left out" in seconds.caption
+    rows = board.build(found, "ci95")["rows"]
+    times = {row["algorithm"]: row["cells"][7]["text"] for row in rows}
+    assert times["om2p"]
+    assert times["dom2"] == ""
