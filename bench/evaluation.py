@@ -73,6 +73,8 @@ def _play(algorithm: Any, task: Any, episodes: int, seed: int, device: str) -> T
     for _ in range(task.horizon):
         members = observation.transpose(1, 2).flatten(0, 1)  # (M, E, O)
         action, memory = algorithm.act(members, memory, generators)  # (M, E, A)
+        # The one place where actions are clipped: environments use them as they are.
+        action = action.clamp(-1.0, 1.0)
         joint = action.unflatten(0, (replicas, agents)).transpose(1, 2)  # (R, E, N, A)
         steps = [env.step(joint[index]) for index, env in enumerate(envs)]
         observation = torch.stack([step[0] for step in steps])

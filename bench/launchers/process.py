@@ -22,6 +22,13 @@ THREAD_VARIABLES = (
     "NUMEXPR_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
+# glibc returns large blocks to the system at every free and faults their pages in again at the
+# next update: up to a fifth of its time. Workers keep their memory instead.
+ALLOCATOR = {
+    "MALLOC_MMAP_THRESHOLD_": str(2**30),
+    "MALLOC_TRIM_THRESHOLD_": str(2**32),
+    "MALLOC_TOP_PAD_": str(2**26),
+}
 
 
 class WorkerProcess:
@@ -125,9 +132,10 @@ class WorkerProcess:
 
 
 def worker_environment(extra: dict[str, str]) -> dict[str, str]:
-    """Return the environment of a worker: ours, one thread, and our packages first."""
+    """Return a worker's environment: ours, one thread, kept memory, our packages first."""
     path = os.pathsep.join(filter(None, [str(HOME), os.environ.get("PYTHONPATH", "")]))
-    return {**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1"), "PYTHONPATH": path, **extra}
+    threads = dict.fromkeys(THREAD_VARIABLES, "1")
+    return {**ALLOCATOR, **os.environ, **threads, "PYTHONPATH": path, **extra}
 
 
 def _kill_group(pid: int) -> None:

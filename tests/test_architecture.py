@@ -1,0 +1,89 @@
+"""The house: which package may import which, and that importing stays cheap."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("algorithms", "bench", "datasets", "reports")
+ALLOWED = {
+    "algorithms": {"algorithms", "datasets.batch"},
+    "datasets": {"datasets", "algorithms.networks"},
+    "bench": {"bench", "algorithms", "datasets", "reports"},  # reports: called by the command line
+    "reports": {"reports", "bench", "algorithms"},
+}
+FORBIDDEN = {"reports": {"torch"}, "algorithms": {"numpy", "time", "pathlib", "os", "pettingzoo"}}
+
+
+def imports(path: Path) -> set[str]:
+    """Return every module that a file imports anywhere, lazily or not."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            if node.module in PACKAGES:  # from bench import store
+                found |= {f"{node.module}.{alias.name}" for alias in node.names}
+            else:
+                found.add(node.module)
+    return found
+
+
+def within(module: str, allowed: set[str]) -> bool:
+    return any(module == name or module.startswith(f"{name}.") for name in allowed)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_follow_the_table(package: str) -> None:
+    for path in (ROOT / package).rglob("*.py"):
+        for module in imports(path):
+            if module.split(".")[0] in PACKAGES:
+                assert within(module, ALLOWED[package]), f"{path} imports {module}"
+            assert not within(module, FORBIDDEN.get(package, set())), f"{path} imports {module}"
+
+
+def test_reports_read_results_through_the_store_only() -> None:
+    """Of bench, reports use what reads results; of algorithms, only the names."""
+    allowed = {"bench.store", "bench.statistics", "bench.errors", "bench.columns", "algorithms"}
+    for path in (ROOT / "reports").rglob("*.py"):
+        for module in imports(path):
+            if module.split(".")[0] in ("bench", "algorithms", "datasets"):
+                assert module in allowed, f"{path} imports {module}"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_carry_the_marker(package: str) -> None:
+    """The sibling guard recognises our packages by it."""
+    assert 'OM2P_BENCH = "om2p-bench"' in (ROOT / package / "__init__.py").read_text()
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_importing_a_package_loads_nothing_heavy(package: str) -> None:
+    code = (
+        f"import sys, {package}\n"
+        "heavy = {'torch', 'numpy', 'pandas', 'matplotlib', 'pydantic', 'scipy'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_reports_never_load_torch() -> None:
+    names = sorted(path.stem for path in (ROOT / "reports").glob("*.py") if path.stem != "__init__")
+    code = (
+        "import importlib, sys\n"
+        f"[importlib.import_module(f'reports.{{name}}') for name in {names}]\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_files_stay_small() -> None:
+    """About 300 lines; what grows past 350 wants to be two files."""
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            assert len(path.read_text().splitlines()) <= 350, path
