@@ -229,18 +229,17 @@ def performance_profile(
     scores: Array, thresholds: Array, resamples: int = 2_000, seed: int = 0, level: float = LEVEL
 ) -> tuple[Array, Array | None, Array | None]:
     """Return the share of runs above each threshold and its pointwise band (None for one seed)."""
-
-    def above(values: Array) -> Array:
-        return np.stack(
-            [(_pooled(values) > threshold).mean(axis=-1) for threshold in thresholds], axis=-1
-        )
-
-    if scores.shape[0] < 2:
-        return above(scores), None, None
-    low, high = np.quantile(
-        above(resample(scores, resamples, seed)), [0.5 - level / 2, 0.5 + level / 2], axis=0
-    )
-    return above(scores), low, high
+    runs, tasks = scores.shape
+    above = (np.sort(scores, axis=0)[..., None] > thresholds).astype(float)  # (R, T, thresholds)
+    share = above.mean(axis=(0, 1))
+    if runs < 2:
+        return share, None, None
+    generator = np.random.default_rng(seed)
+    drawn = np.zeros((resamples, len(thresholds)))
+    for task in range(tasks):
+        drawn += _times_drawn(generator, runs, resamples) @ above[:, task]
+    low, high = np.quantile(drawn / (runs * tasks), [0.5 - level / 2, 0.5 + level / 2], axis=0)
+    return share, low, high
 
 
 def _times_drawn(generator: np.random.Generator, runs: int, resamples: int) -> Array:
