@@ -31,7 +31,7 @@ report: $(STAMP)
 	$(BIN)/python -m bench report --out $(OUT)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 perf: $(STAMP)
 	$(BIN)/python -m pytest tests/perf --benchmark-only

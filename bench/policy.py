@@ -26,14 +26,15 @@ class Policy:
     def __init__(self, algorithm: Any, record: dict[str, Any], seed: int = 0) -> None:
         """Wrap an algorithm of one replica; `seed` decides the noise of sampled actions."""
         self.algorithm, self.record = algorithm, record
-        self._seed = seed
-        self.reset()
+        self._generators = [torch.Generator(algorithm.device).manual_seed(seed)]
+        self._memory: Any = None
 
     def reset(self) -> None:
-        """Begin a new episode: forget the history, where the policy has one."""
-        device = self.algorithm.device
-        self._memory: Any = None
-        self._generators = [torch.Generator(device).manual_seed(self._seed)]
+        """Begin a new episode: forget the history, where the policy has one.
+
+        The noise goes on: an episode must not repeat the noise of the one before.
+        """
+        self._memory = None
 
     def __call__(self, observations: Any) -> Any:
         """Return the team's actions for one joint observation, in the form it came in.

@@ -38,10 +38,17 @@ def test_a_policy_acts_in_arrays_and_dictionaries(finished: Path) -> None:
     actions = policy(observations)
     assert actions.shape == (3, 2)
     assert np.abs(actions).max() <= 1
-    policy.reset()
-    named = policy({f"agent_{i}": row for i, row in enumerate(observations)})
+    again = bench.load_policy(finished.name, out=finished.parent)
+    named = again({f"agent_{i}": row for i, row in enumerate(observations)})
     assert list(named) == ["agent_0", "agent_1", "agent_2"]
     np.testing.assert_array_equal(np.stack(list(named.values())), actions)
+
+
+def test_a_new_episode_does_not_repeat_the_noise(finished: Path) -> None:
+    policy, observations = load_policy(finished), np.zeros((3, 18))
+    first = policy(observations)
+    policy.reset()
+    assert not np.array_equal(policy(observations), first)
 
 
 def test_the_same_seed_acts_alike_and_another_does_not(finished: Path) -> None:

@@ -1,0 +1,87 @@
+"""Benchmarks: `make perf`. Times are of this machine; compare only within one run.
+
+Each names what it counts in ``extra_info``, so that rates can be read from the JSON.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import algorithms
+import datasets
+from algorithms.base import Algorithm, TeamSpec
+from bench import config, presets
+from bench.evaluation import evaluate
+from datasets.environments.mpe import ParticleEnv
+from datasets.environments.mpe_scenarios import Spread, Tag, World
+from datasets.store import Dataset
+
+PRESET = "quick"
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    folder = tmp_path_factory.mktemp("data")
+    return datasets.load("mpe/spread/random", size=100_000, data_dir=folder)
+
+
+def learner(name: str, data: Dataset) -> Algorithm:
+    preset = presets.load(PRESET)
+    values = config.resolve_settings(name, preset, {}, updates=0)
+    settings = config.build_settings(name, values)
+    return algorithms.make(name, TeamSpec.from_dataset(data), replace(settings, total_updates=0))
+
+
+@pytest.mark.parametrize("scenario", [Spread, Tag, World])
+def test_environment_step(benchmark: Any, scenario: type) -> None:
+    """1,000 environments, one thread; Spread reaches 300,000 environment steps a second."""
+    env = ParticleEnv(scenario(), 1000, seed=0)
+    env.reset()
+    action = torch.rand(1000, env.num_agents, 2) * 2 - 1
+    benchmark.extra_info["environment_steps_per_call"] = 1000
+    benchmark(env.step, action)
+
+
+@pytest.mark.parametrize("name", [n for n in algorithms.names() if n != "om2p-batch-jacobian"])
+def test_update(benchmark: Any, data: Dataset, name: str) -> None:
+    """One update at the sizes of the quick preset, sampling left out."""
+    trained, batch = learner(name, data), data.sampler(256).next()
+    benchmark(trained.update, batch)
+
+
+@pytest.mark.parametrize("name", algorithms.names())
+@pytest.mark.parametrize("rows", [1, 1000])
+def test_action(benchmark: Any, data: Dataset, name: str, rows: int) -> None:
+    """One joint action of three agents, for one or a thousand environments."""
+    trained = learner(name, data)
+    benchmark(trained.act, torch.randn(3, rows, 18))
+
+
+def test_sampling(benchmark: Any, data: Dataset) -> None:
+    """A batch of 256; to be read beside the update of bc."""
+    sampler = data.sampler(256)
+    benchmark(sampler.next)
+
+
+def test_evaluation(benchmark: Any, data: Dataset) -> None:
+    """1,000 episodes of om2p."""
+    trained, task = learner("om2p", data), datasets.load_task("mpe/spread")
+    benchmark.pedantic(evaluate, args=(trained, task, 1000), rounds=3, warmup_rounds=1)
+
+
+def test_recording(benchmark: Any, tmp_path: Path) -> None:
+    """100,000 transitions of expert data, statistics and checksums included."""
+    folders = iter(range(100))
+
+    def record() -> None:
+        datasets.load("mpe/spread/expert", size=100_000, data_dir=tmp_path / str(next(folders)))
+
+    benchmark.pedantic(record, rounds=2, warmup_rounds=1)
