@@ -2,6 +2,7 @@
 
 import os
 import sys
+import textwrap
 import time
 from typing import IO, TYPE_CHECKING, Any
 
@@ -152,11 +153,33 @@ def make_display() -> Quiet:
 
 
 def opening(cells: list[Cell], todo: list[Cell]) -> str:
-    """Return the first line of a study."""
+    """Return the first lines of a study: how many cells, and what each algorithm runs with."""
     kept = len(cells) - len(todo)
-    return f"{len(cells)} cells: {len(todo)} to run" + (
-        f", {kept} kept as they are" if kept else ""
-    )
+    lines = [
+        f"{len(cells)} cells: {len(todo)} to run" + (f", {kept} kept as they are" if kept else "")
+    ]
+    if todo:
+        lines.append(f"preset {todo[0].preset}: {_settings(todo[0].run)}")
+        lines += [
+            textwrap.fill(f"{name}: {_settings(settings)}", 110, subsequent_indent="    ")
+            for name, settings in {cell.algorithm: cell.settings for cell in todo}.items()
+        ]
+    return "\n".join(lines)
+
+
+def _settings(values: dict[str, Any]) -> str:
+    """Return settings as `key=value`, layers as they are typed."""
+    return " ".join(f"{key}={_short(value)}" for key, value in values.items())
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, (list, tuple)) and len(set(value)) == 1:
+        return f"{value[0]}x{len(value)}"
+    return str(value).replace(" ", "")
 
 
 def name_of(cell: Cell) -> str:

@@ -41,9 +41,13 @@ def new_record(cell: Cell, status: str = "queued") -> dict[str, Any]:
     }
 
 
+CARD_LEFT_OUT = ("observation_mean", "observation_std", "recipe", "files")
+
+
 def dataset_section(card: dict[str, Any], score: float) -> dict[str, Any]:
-    """Return what the recorded data add to the dataset section."""
+    """Return what the recorded data add to the dataset section, the card for readers included."""
     return {
+        "card": {key: value for key, value in card.items() if key not in CARD_LEFT_OUT},
         "checksum": card["checksum"],
         "size": card["n_transitions"],
         "return_mean": card["returns"]["mean"],
