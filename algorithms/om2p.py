@@ -151,7 +151,8 @@ class Om2p(Algorithm[Om2pSettings]):
         settings = self.settings
 
         def average(state: Tensor, start: Tensor, end: Tensor) -> Tensor:
-            return self.policy(seen, state, start, end)
+            # Not the module call: tools that hook it (the FLOP counter) fail inside vmap.
+            return self.policy.frozen(seen, state, start, end)
 
         if settings.alpha_flow > 0:
             alpha = settings.alpha_flow

@@ -6,7 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+import algorithms
+from bench import config, presets
 from bench.meters import cost
+from tests.algorithms.conftest import batch_for, team
 
 MEMBERS, BATCH, WIDE, HIDDEN, OUT = 3, 8, 18, 32, 2
 
@@ -132,3 +135,16 @@ def test_the_peak_grows_with_the_batch(size: int) -> None:
         (torch.zeros(size, 4) @ torch.zeros(4, 4)).sum()
 
     assert follow(work).peak == 4 * (size * 4 + 16 + size * 4)
+
+
+@pytest.mark.parametrize("name", algorithms.names())
+def test_every_algorithm_can_be_measured(name: str) -> None:
+    """The counters hook modules; an algorithm that differentiates inside them must bear it."""
+    preset = presets.load("smoke")
+    settings = config.build_settings(name, config.resolve_settings(name, preset, {}, updates=1))
+    batch = batch_for(team(), rows=16)
+    measured = cost.measure(
+        lambda: algorithms.make(name, team(), settings), batch, batch.observation
+    )
+    assert measured["flops_update"] > measured["flops_act"] > 0
+    assert measured["peak_tensor_bytes"] > 0
