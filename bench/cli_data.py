@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 data_app = typer.Typer(
-    help="Train behaviour policies; build, describe and check datasets.", no_args_is_help=True
+    help="Train behaviour policies; build, describe, check, import and export datasets.",
+    no_args_is_help=True,
 )
 
 Dataset = Annotated[str, typer.Argument(help="A dataset's id (see `list datasets`)")]
@@ -112,6 +113,80 @@ def verify(data_dir: DataDir = None) -> None:
     broken = sum(problem is not None for _, problem in outcome)
     print(f"{len(outcome)} datasets, {broken} broken")
     raise typer.Exit(2 if broken else 0)
+
+
+@data_app.command("import")
+def import_(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="The published files: a folder that holds obs_0.npy (omar) or obs.npy (madiff), "
+            "or one .hdf5 file (omiga)",
+            show_default=False,
+        ),
+    ],
+    format_: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="The layout of the files: omar (also of CFCQL, OM2P and MADiff's MPE data), "
+            "omiga or madiff (multi-agent MuJoCo): --format omar",
+            show_default=False,
+        ),
+    ],
+    task: Annotated[
+        str,
+        typer.Option(
+            help="The task they were recorded on (see `list tasks`): --task mpe/spread",
+            show_default=False,
+        ),
+    ],
+    name: Annotated[
+        str,
+        typer.Option(
+            help="The dataset's id becomes import/NAME; letters, digits, - and _: "
+            "--name omar-expert-0",
+            show_default=False,
+        ),
+    ],
+    data_dir: DataDir = None,
+) -> None:
+    """Import a published dataset: check it, copy it into the data folder, write its card.
+
+    Afterwards import/NAME works wherever a dataset's id does, as in `run --datasets import/NAME`.
+
+    Example: python -m bench data import seed_0_data --format omar --task mpe/spread --name omar-0
+    """
+    from datasets import commands
+
+    folder = commands.import_files(format_, path, task, name, data_dir, Ticker())
+    print(f"dataset import/{name}: {folder}")
+
+
+@data_app.command()
+def export(
+    dataset: Dataset,
+    path: Annotated[Path, typer.Argument(help="A new folder for the files", show_default=False)],
+    format_: Annotated[
+        str, typer.Option("--format", help="The layout to write: --format omar")
+    ] = "omar",
+    data_seed: DataSeed = 0,
+    size: Size = None,
+    fraction: Annotated[
+        float, typer.Option(help="Share of the episodes to export: --fraction 0.1")
+    ] = 1.0,
+    data_dir: DataDir = None,
+) -> None:
+    """Write a dataset as OMAR's files, one .npy per agent and kind; it is recorded if missing.
+
+    Example: python -m bench data export mpe/spread/expert simple_spread/expert/seed_0_data
+    """
+    from datasets import commands
+
+    done = commands.export_files(
+        format_, dataset, path, data_seed, size, fraction, data_dir, Ticker()
+    )
+    print(f"files: {done}")
 
 
 class Ticker:

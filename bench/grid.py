@@ -63,9 +63,9 @@ def cells(config: RunConfig) -> list[Cell]:
         "fraction": config.fraction,
         "rules": config.rules,
         "prey": config.prey,
+        "data_dir": None if config.data_dir is None else str(config.data_dir),
     }
     recipes = [(name, datasets.recipe(name, **data)) for name in config.datasets]
-    data["data_dir"] = None if config.data_dir is None else str(config.data_dir)
     return [
         _cell(method, name, recipe, seed, run, data, preset.name)
         for name, recipe in recipes

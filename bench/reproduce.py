@@ -88,7 +88,7 @@ def _rebuild(record: dict[str, Any], data_dir: Path | None) -> Cell:
         algorithm=name,
         algorithm_version=algorithms.row(name).version,
         dataset=dataset,
-        recipe=datasets.recipe(dataset, **data),
+        recipe=datasets.recipe(dataset, **data, data_dir=data_dir),
         seed=record["seed"],
         run=config.RunSettings(**made["run"]).model_dump(),
         settings=made["algorithm"],

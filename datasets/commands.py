@@ -7,9 +7,10 @@ from typing import Any
 
 from datasets import recipes
 from datasets.errors import DatasetError
+from datasets.files import CARD, read_card, verify_files
 from datasets.paths import data_dir as default_dir
-from datasets.recording import Progress, build, folder_of
-from datasets.store import CARD, Dataset, read_card, verify_files
+from datasets.recording import Progress, build, folder_of, load
+from datasets.store import Dataset
 from datasets.tasks import load_task
 
 BAR = 40
@@ -42,8 +43,41 @@ def build_dataset(
     progress: Progress | None = None,
 ) -> Path:
     """Record a dataset unless it is there; return its folder."""
-    identity = recipes.recipe(dataset_id, data_seed, size)
+    identity = recipes.recipe(dataset_id, data_seed, size, data_dir=data_dir)
     return build(identity, default_dir(data_dir), progress)
+
+
+def import_files(
+    layout: str,
+    path: str | Path,
+    task_id: str,
+    name: str,
+    data_dir: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Import published files as ``import/<name>``; return the dataset's folder."""
+    from datasets.formats.importing import import_dataset
+
+    return import_dataset(layout, path, task_id, name, data_dir, progress)
+
+
+def export_files(
+    layout: str,
+    dataset_id: str,
+    path: str | Path,
+    data_seed: int = 0,
+    size: int | None = None,
+    fraction: float = 1.0,
+    data_dir: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Write a dataset in a published layout into a new folder; return the folder."""
+    if layout != "omar":
+        raise DatasetError(f"datasets cannot be exported as '{layout}'; the one layout is omar.")
+    from datasets.formats.omar import export
+
+    dataset = load(dataset_id, data_seed, size, fraction, data_dir, progress=progress)
+    return export(dataset, path, progress)
 
 
 def info(
@@ -54,7 +88,7 @@ def info(
     data_dir: str | Path | None = None,
 ) -> str:
     """Describe a dataset that is there, for reading in a terminal."""
-    identity = recipes.recipe(dataset_id, data_seed, size, fraction)
+    identity = recipes.recipe(dataset_id, data_seed, size, fraction, data_dir=data_dir)
     folder = folder_of(identity, default_dir(data_dir))
     if not (folder / CARD).is_file():
         raise DatasetError(
@@ -68,7 +102,8 @@ def info(
 def _lines(card: dict[str, Any], folder: Path) -> Iterator[str]:
     returns, lengths = card["returns"], card["episode_length"]
     task = load_task(card["task"])
-    yield f"{card['id']}   (rules {card['rules']}, data seed {card['data_seed']})"
+    seed = "imported" if card["data_seed"] is None else f"data seed {card['data_seed']}"
+    yield f"{card['id']}   (task {task.id}, rules {card['rules']}, {seed})"
     yield f"  folder       {folder}"
     yield (
         f"  size         {card['n_transitions']:,} transitions in {card['n_episodes']:,} episodes "
@@ -90,6 +125,7 @@ def _lines(card: dict[str, Any], folder: Path) -> Iterator[str]:
         snapshots = card["replay_kind"]["snapshots"]
         steps = ", ".join(f"{row['vector_step']:.0f}" for row in snapshots)
         yield f"  replay       snapshots at vector steps {steps}, each with its training noise"
+    yield from (f"  note         {note}" for note in card.get("notes", ()))
     yield f"  checksum     {card['checksum']}"
     yield f"  licence      {card['licence']}"
     yield "  histogram of returns"

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from datasets import imported
 from datasets.errors import DatasetError, unknown
 from datasets.tasks import load_task, task_ids
 
@@ -30,9 +31,10 @@ def qualities(task_id: str) -> list[str]:
     return [*table()["tasks"][task_id]["qualities"], *table()["mixtures"]]
 
 
-def dataset_ids() -> list[str]:
-    """Return ``<task>/<quality>`` for everything we can build."""
-    return [f"{task}/{quality}" for task in task_ids() for quality in qualities(task)]
+def dataset_ids(data_dir: str | Path | None = None) -> list[str]:
+    """Return ``<task>/<quality>`` for everything we can build, then what was imported."""
+    ours = [f"{task}/{quality}" for task in task_ids() for quality in qualities(task)]
+    return ours + imported.dataset_ids(data_dir)
 
 
 def split(dataset_id: str) -> tuple[str, str]:
@@ -66,18 +68,23 @@ def recipe(
     fraction: float = 1.0,
     rules: str | None = None,
     prey: str | None = None,
+    data_dir: str | Path | None = None,
 ) -> dict[str, Any]:
     """Return the identity of a dataset as plain data.
 
     ``size`` is in transitions (default: the recipe's); ``fraction`` keeps that share of the
-    recorded episodes, evenly spaced over the recording.
+    recorded episodes, evenly spaced over the recording. Only an imported dataset is looked up in
+    ``data_dir``; the data seed does not concern it.
     """
-    task_id, quality = split(dataset_id)
-    task = load_task(task_id, rules, prey)
     if not 0.0 < fraction <= 1.0:
         raise DatasetError(
             f"fraction {fraction} is outside (0, 1]; give the share of episodes to keep."
         )
+    if imported.is_imported(dataset_id):
+        found = imported.identity(dataset_id, size, rules, prey, data_dir)
+        return {"format": FORMAT_VERSION, **found, "fraction": fraction}
+    task_id, quality = split(dataset_id)
+    task = load_task(task_id, rules, prey)
     parts = _parts(task_id, quality, size)
     total = sum(part["size"] for part in parts)
     if any(part["size"] < task.horizon for part in parts):

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from datasets import recipes
 from datasets.behaviour.policy import Actor, load_snapshots
-from datasets.card import describe
 from datasets.errors import DatasetError
+from datasets.files import CARD
 from datasets.paths import data_dir as default_dir
-from datasets.store import ARRAYS, CARD, Dataset, checksum, sha256
+from datasets.store import Dataset, write_card
 from datasets.tasks import Task, load_task
 
 EPISODES_AT_ONCE = 1000
@@ -42,13 +42,15 @@ def load(
     progress: Progress | None = None,
 ) -> Dataset:
     """Return a dataset, recorded first if it is missing; files are checked against the card."""
-    identity = recipes.recipe(dataset_id, data_seed, size, fraction, rules, prey)
+    identity = recipes.recipe(dataset_id, data_seed, size, fraction, rules, prey, data_dir)
     folder = build(identity, default_dir(data_dir), progress)
     return Dataset(folder, fraction)
 
 
 def folder_of(identity: dict[str, Any], root: Path) -> Path:
-    """Return where the recording of a recipe lies."""
+    """Return where the recording of a recipe lies, or what was imported."""
+    if "imported" in identity:
+        return root / str(identity["quality"])  # import/<name>
     name = f"{identity['quality']}-{recipes.digest(recipes.recorded(identity))}"
     return root / identity["task"] / name
 
@@ -225,8 +227,7 @@ class _Writer:
 
 
 def _write_card(identity: dict[str, Any], task: Task, folder: Path) -> None:
-    files = {f"{name}.npy": sha256(folder / f"{name}.npy") for name in ARRAYS}
-    card: dict[str, Any] = {
+    facts = {
         "id": f"{task.id}/{identity['quality']}",
         "task": task.id,
         "rules": task.rules,
@@ -238,24 +239,14 @@ def _write_card(identity: dict[str, Any], task: Task, folder: Path) -> None:
         "agents": task.agents,
         "observation_sizes": list(task.observation_sizes),
         "action_sizes": list(task.action_sizes),
-        "dtype": "float32",
         "cut_rule": "episodes end at the horizon; the time limit is not terminal",
         "replay_kind": _replay(identity),
         "recipe": recipes.recorded(identity),
         "source": "recorded by om2p-bench",
         "licence": LICENCE,
         "libraries": {"torch": torch.__version__, "numpy": np.__version__},
-        "files": files,
-        "checksum": checksum(files),
-        "observation_mean": [],
-        "observation_std": [],
     }
-    partial = folder / f"{CARD}.partial"
-    partial.write_text(json.dumps(card))
-    partial.replace(folder / CARD)
-    card |= describe(Dataset(folder, verify=False))
-    partial.write_text(json.dumps(card, indent=1))
-    partial.replace(folder / CARD)
+    write_card(folder, facts)
 
 
 def _replay(identity: dict[str, Any]) -> dict[str, Any] | None:

@@ -11,7 +11,6 @@ rows of observation.npy      episode 0: o_0 o_1 ... o_L | episode 1: o_0 ... o_L
 transition t of episode e    observation[t + e], action[t], reward[t], observation[t + e + 1]
 """
 
-import hashlib
 import json
 from functools import cached_property
 from pathlib import Path
@@ -19,29 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datasets.errors import DatasetError
+from datasets.files import CARD, broken, checksum, read_card, sha256, verify_files
 
 if TYPE_CHECKING:
     from datasets.sampler import Sampler
 
 ARRAYS = ("observation", "action", "reward", "terminated", "episode_length")
-CARD = "card.json"
-CHUNK = 1 << 22
-
-
-def sha256(path: Path) -> str:
-    """Return the sha256 of a file, read in chunks."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def checksum(files: dict[str, str]) -> str:
-    """Return one sha256 over the names and hashes of all files."""
-    text = "".join(f"{name} {value}\n" for name, value in sorted(files.items()))
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Dataset:
@@ -133,35 +115,15 @@ class Dataset:
         return Sampler(self, batch_size, seeds, device)
 
 
-def broken(path: Path, why: str) -> DatasetError:
-    """Return the error for an unusable file, with the cure."""
-    return DatasetError(
-        f"dataset file {path} is damaged ({why}); delete the folder {path.parent} and it is built "
-        "again on the next run."
-    )
+def write_card(folder: Path, facts: dict[str, Any]) -> None:
+    """Write the card of arrays that are complete: ``facts``, hashes and statistics."""
+    from datasets.card import describe
 
-
-def read_card(folder: Path) -> dict[str, Any]:
-    """Read a dataset's card."""
-    path = folder / CARD
-    try:
-        card = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise broken(path, f"no readable card: {error}") from error
-    required = {"files", "checksum", "observation_sizes"}
-    missing = required - set(card if isinstance(card, dict) else ())
-    if missing:
-        raise broken(path, f"it lacks {', '.join(sorted(missing))}")
-    return card
-
-
-def verify_files(folder: Path, card: dict[str, Any]) -> None:
-    """Compare every file with the card's sha256; name the first that differs."""
-    for name, expected in card["files"].items():
-        path = folder / name
-        if not path.is_file():
-            raise broken(path, "it is missing")
-        if sha256(path) != expected:
-            raise broken(path, "its content is not what its card records")
-    if checksum(card["files"]) != card["checksum"]:
-        raise broken(folder / CARD, "its checksum does not match its file list")
+    files = {f"{name}.npy": sha256(folder / f"{name}.npy") for name in ARRAYS}
+    card = facts | {"dtype": "float32", "files": files, "checksum": checksum(files)}
+    partial = folder / f"{CARD}.partial"
+    partial.write_text(json.dumps(card))
+    partial.replace(folder / CARD)
+    card |= describe(Dataset(folder, verify=False))
+    partial.write_text(json.dumps(card, indent=1))
+    partial.replace(folder / CARD)

@@ -1,0 +1,63 @@
+"""The files of a dataset: its card, hashes and checks. Loads neither torch nor numpy."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from datasets.errors import DatasetError
+
+CARD = "card.json"
+IMPORTED = "import"  # the folder of imported datasets, and the first part of their ids
+CHUNK = 1 << 22
+REQUIRED = {"task", "rules", "prey", "horizon", "files", "checksum", "observation_sizes"}
+
+
+def sha256(path: Path) -> str:
+    """Return the sha256 of a file, read in chunks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def checksum(files: dict[str, str]) -> str:
+    """Return one sha256 over the names and hashes of all files."""
+    text = "".join(f"{name} {value}\n" for name, value in sorted(files.items()))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def broken(path: Path, why: str) -> DatasetError:
+    """Return the error for an unusable file, with the cure."""
+    cure = "it is built again on the next run"
+    if path.parent.parent.name == IMPORTED:
+        cure = "import the published files again with `python -m bench data import`"
+    return DatasetError(
+        f"dataset file {path} is damaged ({why}); delete the folder {path.parent} and {cure}."
+    )
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """Read a dataset's card."""
+    path = folder / CARD
+    try:
+        card = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise broken(path, f"no readable card: {error}") from error
+    missing = REQUIRED - set(card if isinstance(card, dict) else ())
+    if missing:
+        raise broken(path, f"it lacks {', '.join(sorted(missing))}")
+    return card
+
+
+def verify_files(folder: Path, card: dict[str, Any]) -> None:
+    """Compare every file with the card's sha256; name the first that differs."""
+    for name, expected in card["files"].items():
+        path = folder / name
+        if not path.is_file():
+            raise broken(path, "it is missing")
+        if sha256(path) != expected:
+            raise broken(path, "its content is not what its card records")
+    if checksum(card["files"]) != card["checksum"]:
+        raise broken(folder / CARD, "its checksum does not match its file list")

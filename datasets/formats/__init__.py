@@ -1,0 +1,1 @@
+"""Published dataset layouts, read into our recorded form and written from it."""

@@ -1,0 +1,167 @@
+"""What every published layout is opened as, and the checks that all of them share.
+
+Readers open files without reading them through: arrays stay on disk until they are copied.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datasets.errors import DatasetError
+from datasets.tasks import Task
+
+NUMBERS = "fiub"  # kinds of dtype: floats, integers, booleans
+NO_FOLLOWING = (
+    "the files do not hold the observation after an episode's last step: every end is marked "
+    "terminal, time limits included, and the last observation stands in for the missing one"
+)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One agent's share of a published array, read row by row."""
+
+    name: str  # the file, and the key in it
+    array: Any  # (T, D), (T,) or, stacked over agents, (T, N, D)
+    agent: int | None = None  # the agent's place in a stacked array
+
+    @property
+    def rows(self) -> int:
+        """Number of time steps."""
+        return int(self.array.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Numbers per time step of this agent."""
+        shape = self.array.shape if self.agent is None else self.array.shape[1:]
+        return int(np.prod(shape[1:]))
+
+    def read(self, rows: slice) -> np.ndarray:
+        """Return rows as they are on disk, (rows, width)."""
+        block = self.array[rows] if self.agent is None else self.array[rows, self.agent]
+        return np.asarray(block).reshape(len(block), -1)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A published dataset, opened: one part per agent, and how its rows are cut into episodes."""
+
+    observation: list[Part]
+    action: list[Part]
+    reward: list[Part]
+    following: list[Part] | None  # next observations, where the layout holds them
+    lengths: np.ndarray  # (episodes,); rows beyond their sum are left out
+    cut_rule: str
+    files: list[Path]
+    notes: list[str] = field(default_factory=list)
+
+
+def open_array(path: Path) -> np.ndarray:
+    """Open a .npy file without reading it; never unpickle."""
+    if not path.is_file():
+        raise DatasetError(f"{path} is missing; name a folder that holds the whole layout.")
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DatasetError(
+            f"{path} cannot be read as a plain array ({error}); arrays of objects and pickles are "
+            "refused because opening them can run code."
+        ) from error
+    if not isinstance(array, np.ndarray):
+        raise DatasetError(f"{path} is an archive of arrays; unpack it into .npy files.")
+    check_numbers(str(path), array)
+    return array
+
+
+def check_numbers(name: str, array: Any) -> None:
+    """Refuse what does not hold plain numbers, and empty arrays."""
+    if array.dtype.kind not in NUMBERS:
+        raise DatasetError(f"{name} holds {array.dtype} instead of plain numbers; convert it.")
+    if not array.shape or 0 in array.shape:
+        raise DatasetError(f"{name} is empty (shape {array.shape}); there is nothing to import.")
+
+
+def check_rows(parts: list[Part]) -> int:
+    """Return the number of time steps that all parts share."""
+    first = parts[0]
+    for part in parts:
+        if part.rows != first.rows:
+            raise DatasetError(
+                f"{part.name} has {part.rows:,} rows but {first.name} has {first.rows:,}; all "
+                "arrays of a dataset must be equally long."
+            )
+    return first.rows
+
+
+def check_lengths(lengths: np.ndarray, horizon: int, name: str) -> np.ndarray:
+    """Return episode lengths that fit the task's time limit."""
+    wrong = np.flatnonzero((lengths < 1) | (lengths > horizon))
+    if len(wrong):
+        raise DatasetError(
+            f"{name} makes episode {wrong[0]} {lengths[wrong[0]]} steps long, but the task has 1 "
+            f"to {horizon}; choose the --task the files were recorded on."
+        )
+    return lengths.astype(np.int32)
+
+
+def split_agents(name: str, array: Any, task: Task) -> list[Part]:
+    """Return one part per agent of an array (T, N, D)."""
+    if len(array.shape) != 3 or array.shape[1] != task.agents:
+        raise DatasetError(
+            f"{name} has shape {array.shape}, but {task.id} needs (steps, {task.agents} agents, "
+            "numbers); choose the --task the files were recorded on."
+        )
+    return [Part(name, array, agent) for agent in range(task.agents)]
+
+
+def split_rewards(name: str, array: Any, task: Task, notes: list[str]) -> list[Part]:
+    """Return one part per agent of rewards (T, N), (T, N, 1), or of a team (T,), (T, 1)."""
+    values = int(np.prod(array.shape[1:]))
+    if values == task.agents and len(array.shape) in (2, 3):
+        stacked = array if len(array.shape) == 3 else _Column(array)
+        return [Part(name, stacked, agent) for agent in range(task.agents)]
+    if values == 1:
+        notes.append(f"{name} holds one reward per step, which every agent receives")
+        return [Part(name, array)] * task.agents
+    raise DatasetError(
+        f"{name} has shape {array.shape}, but rewards of {task.id} are one per step or one for "
+        f"each of {task.agents} agents."
+    )
+
+
+class _Column:
+    """A view (T, N) as (T, N, 1) of an array on disk that cannot be reshaped there."""
+
+    def __init__(self, array: Any) -> None:
+        self.array, self.shape, self.dtype = array, (*array.shape, 1), array.dtype
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.array[key]
+
+
+def check_sizes(parts: list[Part], sizes: tuple[int, ...], what: str, task: Task) -> None:
+    """Compare each agent's width with the task; a surplus may only be -inf padding.
+
+    Arrays stacked over agents are as wide as the largest agent.
+    """
+    for agent, (part, size) in enumerate(zip(parts, sizes, strict=True)):
+        expected = size if part.agent is None else max(sizes)
+        surplus = part.read(slice(0, 1))[0, expected:]
+        if part.width < expected or (surplus.size and not np.isneginf(surplus).all()):
+            raise DatasetError(
+                f"{part.name} has {part.width} numbers per {what}, but agent {agent} of {task.id} "
+                f"has {expected}; choose the --task the files were recorded on."
+            )
+
+
+def check_layout(layout: Layout, task: Task) -> None:
+    """Check everything that can be told without reading the arrays through."""
+    following = layout.following or []
+    check_rows([*layout.observation, *layout.action, *layout.reward, *following])
+    check_sizes(layout.observation, task.observation_sizes, "observation", task)
+    check_sizes(layout.action, task.action_sizes, "action", task)
+    check_sizes(layout.reward, (1,) * task.agents, "reward", task)
+    if following:
+        check_sizes(following, task.observation_sizes, "observation", task)

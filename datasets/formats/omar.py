@@ -1,0 +1,166 @@
+"""OMAR's layout, also of CFCQL and OM2P: one .npy file per agent and kind.
+
+    obs_<i>.npy, next_obs_<i>.npy (T, O_i)   acs_<i>.npy (T, A_i)   rews_<i>.npy, dones_<i>.npy (T,)
+
+Rows are in time order. ``dones`` is 0 throughout, also at the time limit, so episodes are cut by
+the task's horizon. Tag and World hold the scripted prey as one agent more.
+"""
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from datasets.errors import DatasetError
+from datasets.formats.layout import Layout, Part, check_rows, open_array
+from datasets.store import Dataset
+from datasets.tasks import Task
+
+KINDS = ("obs", "acs", "rews", "next_obs", "dones")
+BLOCK = 100_000
+
+Progress = Callable[[int, int, str], None]
+
+
+@contextmanager
+def opened(folder: Path, task: Task) -> Iterator[Layout]:
+    """Open the files of one seed's folder."""
+    agents = _agents(folder, task)
+    parts = {kind: [_part(folder, kind, i) for i in range(task.agents)] for kind in KINDS}
+    steps = check_rows([part for kind in KINDS for part in parts[kind]])
+    horizon = task.horizon
+    if steps % horizon:
+        raise DatasetError(
+            f"{parts['obs'][0].name} has {steps:,} rows, not a multiple of the {horizon} steps of "
+            f"{task.id}: row {steps - steps % horizon} begins an incomplete episode; remove it."
+        )
+    notes = [_check_dones(parts["dones"], horizon)]
+    if agents > task.agents:
+        notes.append(f"files of agent {task.agents}, the prey, were skipped")
+    yield Layout(
+        observation=parts["obs"],
+        action=parts["acs"],
+        reward=parts["rews"],
+        following=parts["next_obs"],
+        lengths=np.full(steps // horizon, horizon, dtype=np.int32),
+        cut_rule=f"cut every {horizon} rows; the time limit is not terminal",
+        files=[folder / f"{kind}_{i}.npy" for kind in KINDS for i in range(task.agents)],
+        notes=notes,
+    )
+
+
+def _part(folder: Path, kind: str, agent: int) -> Part:
+    path = folder / f"{kind}_{agent}.npy"
+    return Part(str(path), open_array(path))
+
+
+def _agents(folder: Path, task: Task) -> int:
+    """Return how many agents have files: the team, or the team and a prey that sees less."""
+    found = [re.fullmatch(r"obs_(\d+)\.npy", path.name) for path in folder.glob("obs_*.npy")]
+    agents = sorted(int(match[1]) for match in found if match)
+    if not agents:
+        seeds = sorted(path.name for path in folder.glob("seed_*_data"))
+        cure = f"name one of its folders {', '.join(seeds)}" if seeds else "name a folder with them"
+        raise DatasetError(f"{folder} holds no obs_0.npy of the omar layout; {cure}.")
+    team = list(range(task.agents))
+    if agents == team or (agents == [*team, task.agents] and _is_prey(folder, task)):
+        return len(agents)
+    sizes = ", ".join(str(_part(folder, "obs", agent).width) for agent in agents)
+    raise DatasetError(
+        f"{folder} holds obs_<i>.npy of {len(agents)} agents (observations of {sizes}), but "
+        f"{task.id} has {task.agents} ({', '.join(map(str, task.observation_sizes))}); choose the "
+        "--task the files were recorded on."
+    )
+
+
+def _is_prey(folder: Path, task: Task) -> bool:
+    width = _part(folder, "obs", task.agents).width
+    return all(width < _part(folder, "obs", agent).width for agent in range(task.agents))
+
+
+def _check_dones(parts: list[Part], horizon: int) -> str:
+    """Hold ``dones`` against the cut: a flag inside an episode means another horizon."""
+    flags = 0
+    for part in parts:
+        rows = np.flatnonzero(part.read(slice(None)).any(axis=1))
+        inside = rows[(rows + 1) % horizon != 0]
+        if len(inside):
+            raise DatasetError(
+                f"{part.name} row {inside[0]} ends an episode after {inside[0] % horizon + 1} of "
+                f"{horizon} steps; choose the --task the files were recorded on."
+            )
+        flags += len(rows)
+    if flags:
+        return "dones marks time limits; they were read as such, not as terminal"
+    return "dones is 0 throughout; episodes were cut by the horizon"
+
+
+def export(dataset: Dataset, path: str | Path, progress: Progress | None = None) -> Path:
+    """Write a dataset's kept episodes in OMAR's layout into the new folder ``path``."""
+    folder = Path(path).expanduser()
+    _check_exportable(dataset)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DatasetError(f"{folder} is there already; name a new folder to export into.")
+    partial = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        _write(dataset, partial, progress)
+        partial.chmod(0o755)
+        os.replace(partial, folder)
+    except OSError as error:
+        raise DatasetError(
+            f"{folder} cannot be written ({error.strerror or error}); name another folder."
+        ) from error
+    finally:
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def _check_exportable(dataset: Dataset) -> None:
+    card, lengths = dataset.card, dataset.episode_length[dataset.episodes]
+    if (lengths != card["horizon"]).any():
+        raise DatasetError(
+            f"{card['id']} has episodes of {lengths.min()} to {lengths.max()} steps; the omar "
+            f"layout marks no ends, so only whole episodes of {card['horizon']} fit into it."
+        )
+    if dataset.terminated.any():
+        raise DatasetError(
+            f"{card['id']} has terminal ends, which the omar layout does not mark; it cannot be "
+            "exported."
+        )
+
+
+def _write(dataset: Dataset, folder: Path, progress: Progress | None) -> None:
+    card = dataset.card
+    count, horizon = len(dataset), card["horizon"]
+    for agent in range(card["agents"]):
+        seen, acts = card["observation_sizes"][agent], card["action_sizes"][agent]
+        shapes = {"obs": (count, seen), "next_obs": (count, seen), "acs": (count, acts)}
+        files = {
+            kind: np.lib.format.open_memmap(
+                folder / f"{kind}_{agent}.npy", mode="w+", dtype=np.float32,
+                shape=shapes.get(kind, (count,)),
+            )
+            for kind in KINDS
+        }  # fmt: skip
+        for start in range(0, count, BLOCK):
+            stop = min(start + BLOCK, count)
+            steps = np.arange(start, stop)
+            kept = dataset.transitions
+            source = steps if kept is None else kept[start:stop]
+            rows = source + source // horizon  # every episode before it has one row more
+            files["obs"][start:stop] = dataset.observation[rows, agent, :seen]
+            files["next_obs"][start:stop] = dataset.observation[rows + 1, agent, :seen]
+            files["acs"][start:stop] = dataset.action[source, agent, :acts]
+            files["rews"][start:stop] = dataset.reward[source, agent]
+            if progress is not None:
+                progress(agent * count + stop, card["agents"] * count, "exporting")
+        for file in files.values():
+            file.flush()

@@ -1,0 +1,97 @@
+"""OMIGA's layout: one HDF5 file with o (T, N, O), a (T, N, A), r and d (T, 1 or N), s unused.
+
+``d`` is 1 on the last row of every episode, at time limits too, and there are no next
+observations.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datasets.errors import DatasetError
+from datasets.formats.layout import (
+    NO_FOLLOWING,
+    Layout,
+    Part,
+    check_lengths,
+    check_numbers,
+    check_rows,
+    split_agents,
+    split_rewards,
+)
+from datasets.tasks import Task
+
+
+@contextmanager
+def opened(path: Path, task: Task) -> Iterator[Layout]:
+    """Open one .hdf5 file."""
+    try:
+        import h5py
+    except ImportError as error:
+        raise DatasetError(
+            "the omiga layout needs h5py; install it with `pip install 'om2p-bench[formats]'`."
+        ) from error
+    if not path.is_file():
+        raise DatasetError(f"{path} is no file; name the .hdf5 file of a dataset.")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise DatasetError(
+            f"{path} cannot be read as HDF5 ({error}); download it again."
+        ) from error
+    with file:
+        yield _layout(path, {key: _open(file, key, path) for key in "oard"}, task)
+
+
+def _open(file: Any, key: str, path: Path) -> Any:
+    """Open one array that lies in the file itself: a link could point to any file of the user."""
+    import h5py
+
+    name = f"key {key} of {path}"
+    if key not in file:
+        raise DatasetError(f"{name} is missing; the omiga layout has the keys o, a, r and d.")
+    link, array = file.get(key, getlink=True), None
+    if isinstance(link, h5py.HardLink):
+        array = file[key]
+    if not isinstance(array, h5py.Dataset) or array.external or array.is_virtual:
+        raise DatasetError(f"{name} is no array inside the file; links are not followed.")
+    check_numbers(name, array)
+    return array
+
+
+def _layout(path: Path, arrays: dict[str, Any], task: Task) -> Layout:
+    names = {key: f"key {key} of {path}" for key in arrays}
+    steps = check_rows([Part(names[key], arrays[key]) for key in arrays])
+    ends = _ends(names["d"], arrays["d"])
+    lengths = check_lengths(np.diff(ends, prepend=-1), task.horizon, names["d"])
+    notes = [NO_FOLLOWING]
+    if ends[-1] + 1 < steps:
+        notes.append(f"{steps - ends[-1] - 1:,} rows of an unfinished last episode were left out")
+    return Layout(
+        observation=split_agents(names["o"], arrays["o"], task),
+        action=split_agents(names["a"], arrays["a"], task),
+        reward=split_rewards(names["r"], arrays["r"], task, notes),
+        following=None,
+        lengths=lengths,
+        cut_rule="cut after every row with d = 1",
+        files=[path],
+        notes=notes,
+    )
+
+
+def _ends(name: str, array: Any) -> np.ndarray:
+    """Return the rows that end an episode."""
+    flags = np.asarray(array).reshape(len(array), -1)
+    wrong = ~((flags == 0) | (flags == 1)).all(axis=1) | (flags != flags[:, :1]).any(axis=1)
+    if wrong.any():
+        raise DatasetError(
+            f"{name} row {int(wrong.argmax())} is not the same 0 or 1 for all agents, so it is "
+            "unclear whether the episode ends there; repair the file."
+        )
+    ends = np.flatnonzero(flags[:, 0])
+    if not len(ends):
+        raise DatasetError(f"{name} is 0 throughout, so no episode ends; repair the file.")
+    return ends
