@@ -52,6 +52,7 @@ def reproduce(folder: Path, show: Any, data_dir: Path | None = None) -> Comparis
     places = local.slots(device, 1, usable_gpus(device), 1)
     with tempfile.TemporaryDirectory(prefix="om2p-bench-") as root:
         interrupts = local.Interrupts()
+        show.open([cell], [cell], {})
         with interrupts.caught():
             local.prepare([cell], Path(root), interrupts, show)
             pool = local.Pool(Path(root), places, local.Limits(), interrupts, show)

@@ -105,9 +105,11 @@ def _lines(card: dict[str, Any], folder: Path) -> Iterator[str]:
     seed = "imported" if card["data_seed"] is None else f"data seed {card['data_seed']}"
     yield f"{card['id']}   (task {task.id}, rules {card['rules']}, {seed})"
     yield f"  folder       {folder}"
+    shortest, longest = lengths["min"], lengths["max"]
+    span = f"{shortest}" if shortest == longest else f"{shortest} to {longest}"
     yield (
         f"  size         {card['n_transitions']:,} transitions in {card['n_episodes']:,} episodes "
-        f"of {lengths['min']} to {lengths['max']} steps; {card['cut_rule']}"
+        f"of {span} steps; {card['cut_rule']}"
     )
     sizes = ", ".join(map(str, card["observation_sizes"]))
     actions = ", ".join(map(str, card["action_sizes"]))
