@@ -75,7 +75,6 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
         super().__init__()
         self.spec, self.settings, self.seeds = spec, settings, seeds
         self.num_agents, self.num_replicas = spec.agents, len(seeds)
-        self.num_members = self.num_agents * self.num_replicas
         self.observation_dim = max(spec.observation_sizes)
         self.action_dim = max(spec.action_sizes)
         self.updates = 0

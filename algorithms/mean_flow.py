@@ -10,7 +10,7 @@ u(o, x_s, s, e) is the average velocity from s to e along the flow. Differentiat
 (MeanFlow, arXiv 2505.13447, eq. 6, in reversed time).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -168,8 +168,3 @@ def weighted(
         weight = (error.detach() + settings.adaptive_constant) ** -settings.adaptive_power
         error = weight * error
     return error.mean(dim=-1)
-
-
-def split_rows(value: Tensor, counts: Sequence[int]) -> tuple[Tensor, ...]:
-    """Split (M, sum(counts), A) along the rows."""
-    return torch.split(value, list(counts), dim=1)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import statistics
 from collections.abc import Iterable
 from typing import Any
@@ -27,9 +28,17 @@ class Estimator:
         self._known: dict[str, list[dict[str, Any]]] = {}
         for row in map(store.flatten, records):
             fits = row["status"] == "done" and row["machine_class"] == machine_class
-            if fits and row["shared"] is False and None not in map(row.get, NEEDED):
+            if (
+                not fits
+                or row["shared"] is not False
+                or not all(map(_is_number, map(row.get, NEEDED)))
+            ):
+                continue
+            try:
                 key = _work(row["algorithm"], row["task"], row["config"])
-                self._known.setdefault(key, []).append(row)
+            except (TypeError, ValueError, KeyError, AttributeError):
+                continue  # a damaged configuration tells nothing about other cells
+            self._known.setdefault(key, []).append(row)
 
     def of(self, cell: Cell) -> Estimate:
         """Return the estimate of a cell: training scaled to its updates, the rest as it was."""
@@ -41,7 +50,12 @@ class Estimator:
         return Estimate(seconds, max(row["peak_rss_bytes"] for row in found), len(found))
 
 
-NEEDED = ("config", "updates", "seconds_train", "seconds_total", "peak_rss_bytes")
+NEEDED = ("updates", "seconds_train", "seconds_total", "peak_rss_bytes")
+
+
+def _is_number(value: Any) -> bool:
+    """Tell whether a value of a record is a positive, finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def _work(name: str, task: Any, canonical: str) -> str:

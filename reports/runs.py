@@ -56,7 +56,7 @@ class Cell:
         """The canonical configuration as flat dotted keys."""
         try:
             canonical = json.loads(self["config"] or "{}")
-        except ValueError:
+        except (TypeError, ValueError):
             return {}
         return dict(_flat(canonical)) if isinstance(canonical, dict) else {}
 

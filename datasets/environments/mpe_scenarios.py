@@ -33,7 +33,6 @@ class Scenario(ABC):
         count = self.num_agents
         others = [[j for j in range(count) if j != i] for i in range(count)]
         self._others = torch.tensor(others, dtype=torch.long, device=device)
-        self._device, self._dtype = device, dtype
         return self
 
     @abstractmethod

@@ -84,6 +84,16 @@ def test_run_json(tmp_path: Path, content: bytes) -> None:
     assert str(folder) in refused(lambda: store.read_run(folder))
 
 
+@pytest.mark.parametrize("config", [True, 3, None, "", "[]", '{"algorithm": 1}', "{}"])
+@pytest.mark.parametrize("updates", [None, True, 0, -1, "5", 50])
+def test_a_damaged_record_estimates_nothing(config: Any, updates: Any) -> None:
+    record = json.loads(json.dumps(RECORD))
+    record["config"]["canonical"] = config
+    record["config"]["run"]["updates"] = updates
+    machine_class = str(store.value_at(record, "machine.machine_class"))
+    assert Estimator([record], machine_class).of(cell_of(RECORD)).basis == 0
+
+
 @fuzz
 @given(record=damaged_records())
 def test_what_reads_records(tmp_path: Path, record: dict[str, Any]) -> None:
