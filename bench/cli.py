@@ -45,7 +45,7 @@ Settings = Annotated[
         "--set run.updates=500 --set algorithm.hidden=64x2 (all algorithms)",
     ),
 ]
-Out = Annotated[Path, typer.Option(help="The results folder: --out results/my-study")]
+Out = Annotated[Path, typer.Option(help="The results folder: --out results-mine")]
 DataSeed = Annotated[int, typer.Option(help="Seed of the recorded data: --data-seed 1")]
 Fraction = Annotated[
     float, typer.Option(help="Share of the recorded episodes to train on: --fraction 0.1")
