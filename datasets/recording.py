@@ -18,15 +18,22 @@ from torch import Tensor
 
 from datasets import recipes
 from datasets.behaviour.policy import Actor, load_snapshots
+from datasets.environments.base import BatchedEnv
 from datasets.errors import DatasetError
 from datasets.files import CARD
 from datasets.paths import data_dir as default_dir
 from datasets.store import Dataset, write_card
 from datasets.tasks import Task, load_task
+from datasets.writer import Writer
 
-EPISODES_AT_ONCE = 1000
+AT_ONCE = 25_000  # transitions rolled side by side: 1,000 episodes of 25 steps, 25 of 1,000
 # Names of tasks in the licence note of every card we build.
 LICENCE = "MIT: recorded by om2p-bench with its own behaviour policies"
+
+CUT_RULES = {
+    False: "episodes end at the horizon; the time limit is not terminal",
+    True: "episodes end when the body falls (terminal) or at the time limit (not terminal)",
+}
 
 Progress = Callable[[int, int, str], None]
 
@@ -99,7 +106,7 @@ def record(identity: dict[str, Any], folder: Path, progress: Progress | None = N
     """Record all parts of a recipe into ``folder``: arrays, then the card."""
     task = load_task(identity["task"], identity["rules"], identity["prey"])
     total = sum(part["size"] for part in identity["parts"])
-    writer = _Writer(folder, task, total)
+    writer = Writer(folder, task)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums in one order, whatever the machine is doing
     try:
@@ -113,29 +120,40 @@ def record(identity: dict[str, Any], folder: Path, progress: Progress | None = N
 
 
 class _Stage:
-    """One policy acting for a number of episodes; without an actor, uniformly at random."""
+    """One policy acting for a number of transitions; without an actor, uniformly at random."""
 
-    def __init__(self, task: Task, actor: Actor | None, noise: float, episodes: int, seed: int):
-        self.task, self.actor, self.noise, self.episodes = task, actor, noise, episodes
+    def __init__(self, task: Task, actor: Actor | None, noise: float, size: int, seed: int):
+        self.task, self.actor, self.noise, self.size = task, actor, noise, size
         self.env_seed, action_seed = _seeds(seed, 2)
         self.generator = torch.Generator().manual_seed(action_seed)
 
-    def roll(self, writer: "_Writer", progress: Callable[[int], None]) -> None:
-        """Record all episodes, a thousand side by side."""
-        env = self.task.make_env(min(EPISODES_AT_ONCE, self.episodes), self.env_seed)
-        done = 0
-        while done < self.episodes:
-            keep = min(env.num_envs, self.episodes - done)
-            observation = env.reset()
-            steps: list[tuple[Tensor, Tensor, Tensor]] = []
-            for _ in range(env.horizon):
-                action = self._act(observation)
-                following, reward, _, _ = env.step(action)
-                steps.append((observation, action, reward))
-                observation = following
-            writer.add(steps, observation, keep)
-            done += keep
-            progress(writer.transitions)
+    def roll(self, writer: Writer, progress: Callable[[int], None]) -> None:
+        """Record whole episodes, many side by side, until the size is reached."""
+        horizon = self.task.horizon
+        copies = min(AT_ONCE // horizon, -(-self.size // horizon))
+        env = self.task.make_env(copies, self.env_seed)
+        limit = writer.transitions + self.size
+        while writer.transitions < limit:
+            writer.add(*self._episodes(env), limit)
+            progress(min(writer.transitions, limit))
+
+    def _episodes(self, env: BatchedEnv) -> tuple[dict[str, Tensor], Tensor]:
+        """Roll one episode in every copy; return the steps (L, E, ...) and the lengths (E,)."""
+        observation = env.reset()
+        rows: dict[str, list[Tensor]] = {"observation": [observation]}
+        rows |= {name: [] for name in ("action", "reward", "terminated")}
+        lengths = torch.full((env.num_envs,), env.horizon)
+        alive = torch.ones(env.num_envs, dtype=torch.bool)
+        for step in range(env.horizon):
+            action = self._act(observation)
+            observation, reward, terminated, _ = env.step(action)
+            for name, value in zip(rows, (observation, action, reward, terminated), strict=True):
+                rows[name].append(value)
+            lengths[alive & terminated] = step + 1
+            alive &= ~terminated
+            if not alive.any():
+                break
+        return {name: torch.stack(values) for name, values in rows.items()}, lengths
 
     def _act(self, observation: Tensor) -> Tensor:
         shape = (*observation.shape[:2], max(self.task.action_sizes))
@@ -157,73 +175,26 @@ def _stage_seed(task_id: str, quality: str, data_seed: int, stage: str) -> int:
 
 def _stages(task: Task, part: dict[str, Any], data_seed: int) -> list[_Stage]:
     """Return who acts in a part: one policy, nobody (random), or the replay snapshots in order."""
-    quality, episodes = part["quality"], part["size"] // task.horizon
+    quality, size = part["quality"], part["size"]
 
-    def stage(actor: Actor | None, noise: float, count: int, name: str) -> _Stage:
-        return _Stage(task, actor, noise, count, _stage_seed(task.id, quality, data_seed, name))
+    def stage(actor: Actor | None, noise: float, share: int, name: str) -> _Stage:
+        return _Stage(task, actor, noise, share, _stage_seed(task.id, quality, data_seed, name))
 
     if quality == "random":
-        return [stage(None, 0.0, episodes, "uniform")]
+        return [stage(None, 0.0, size, "uniform")]
     actors, metadata = load_snapshots(recipes.policies_path(task.id))
     if quality != "medium-replay":
-        return [stage(actors[quality], part["noise"], episodes, quality)]
+        return [stage(actors[quality], part["noise"], size, quality)]
     selection = json.loads(metadata["selection"])
     names = sorted(name for name in actors if name.startswith("replay-"))
+    episodes = size // task.horizon
     edges = [round(i * episodes / len(names)) for i in range(len(names) + 1)]
-    counts = [b - a for a, b in pairwise(edges)]
+    shares = [(b - a) * task.horizon for a, b in pairwise(edges)]
     return [
-        stage(actors[name], selection[name]["noise"], count, name)
-        for name, count in zip(names, counts, strict=True)
-        if count
+        stage(actors[name], selection[name]["noise"], share, name)
+        for name, share in zip(names, shares, strict=True)
+        if share
     ]
-
-
-class _Writer:
-    """Fills the memory-mapped arrays of a recording in time order."""
-
-    def __init__(self, folder: Path, task: Task, transitions: int) -> None:
-        self.horizon = task.horizon
-        episodes = transitions // task.horizon
-        team, size, act = task.agents, max(task.observation_sizes), max(task.action_sizes)
-        shapes: dict[str, tuple[Any, tuple[int, ...]]] = {
-            "observation": (np.float32, (transitions + episodes, team, size)),
-            "action": (np.float32, (transitions, team, act)),
-            "reward": (np.float32, (transitions, team)),
-            "terminated": (bool, (transitions,)),
-            "episode_length": (np.int32, (episodes,)),
-        }
-        self.arrays = {
-            name: np.lib.format.open_memmap(
-                folder / f"{name}.npy", mode="w+", dtype=dtype, shape=shape
-            )
-            for name, (dtype, shape) in shapes.items()
-        }
-        self.arrays["episode_length"][:] = task.horizon
-        self.episodes = 0
-
-    @property
-    def transitions(self) -> int:
-        """Transitions written so far."""
-        return self.episodes * self.horizon
-
-    def add(self, steps: list[tuple[Tensor, Tensor, Tensor]], last: Tensor, keep: int) -> None:
-        """Append the first ``keep`` of the episodes rolled side by side."""
-        observation, action, reward = (
-            torch.stack([step[i][:keep] for step in steps], dim=1).flatten(0, 1).numpy()
-            for i in (1, 1, 2)
-        )
-        rows = torch.stack([*(step[0][:keep] for step in steps), last[:keep]], dim=1)
-        observation = rows.flatten(0, 1).numpy()
-        start, first = self.transitions, self.transitions + self.episodes
-        self.arrays["observation"][first : first + len(observation)] = observation
-        self.arrays["action"][start : start + len(action)] = action
-        self.arrays["reward"][start : start + len(reward)] = reward
-        self.episodes += keep
-
-    def close(self) -> None:
-        """Flush everything to disk."""
-        for array in self.arrays.values():
-            array.flush()
 
 
 def _write_card(identity: dict[str, Any], task: Task, folder: Path) -> None:
@@ -239,7 +210,7 @@ def _write_card(identity: dict[str, Any], task: Task, folder: Path) -> None:
         "agents": task.agents,
         "observation_sizes": list(task.observation_sizes),
         "action_sizes": list(task.action_sizes),
-        "cut_rule": "episodes end at the horizon; the time limit is not terminal",
+        "cut_rule": CUT_RULES[task.ends],
         "replay_kind": _replay(identity),
         "recipe": recipes.recorded(identity),
         "source": "recorded by om2p-bench",

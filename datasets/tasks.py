@@ -32,10 +32,11 @@ class Task:
     observation_sizes: tuple[int, ...]
     action_sizes: tuple[int, ...]
     scored_agents: tuple[int, ...]
-    random_return: Reference
-    expert_return: Reference
+    random_return: Reference | None
+    expert_return: Reference | None
     rules: str = "omar"
     prey: str | None = None
+    ends: bool = False  # whether an episode can end before its horizon
 
     def score(self, value: float) -> float:
         """Return 100 (value - random) / (expert - random)."""
@@ -51,6 +52,12 @@ class Task:
     ) -> "BatchedEnv":
         """Return ``num_envs`` copies whose start states follow from ``seed`` alone."""
         import torch
+
+        family, _, team = self.id.partition("/")
+        if family == "mamujoco":
+            from datasets.environments.mujoco import MujocoEnv
+
+            return MujocoEnv(team, num_envs, seed, device, dtype or torch.float32, self.horizon)
 
         from datasets.environments.mpe import ParticleEnv
         from datasets.environments.mpe_scenarios import Spread
@@ -76,6 +83,36 @@ TASKS: dict[str, Task] = {
             548.75, 0.42, 40_000, "mean return of our recorded mpe/spread/expert, data seed 0"
         ),
     ),
+}
+
+
+def _mujoco(team: str, summary: str, observations: tuple[int, ...], actions: int) -> Task:
+    agents = len(observations)
+    return Task(
+        id=f"mamujoco/{team}",
+        summary=summary,
+        agents=agents,
+        horizon=1000,
+        observation_sizes=observations,
+        action_sizes=(actions,) * agents,
+        scored_agents=(0,),
+        random_return=None,
+        expert_return=None,
+        rules="gymnasium-v5",
+        ends=not team.startswith("halfcheetah"),
+    )
+
+
+TASKS |= {
+    task.id: task
+    for task in (
+        _mujoco("halfcheetah-2x3", "hind and front leg, each seeing its own joints", (6, 6), 3),
+        _mujoco("halfcheetah-6x1", "six joints of a running cheetah", (9, 9, 8, 9, 9, 8), 1),
+        _mujoco("hopper-3x1", "three joints of one hopping leg", (8, 9, 8), 1),
+        _mujoco("walker2d-2x3", "two legs of a walker", (12, 12), 3),
+        _mujoco("ant-2x4", "two pairs of an ant's legs", (63, 63), 4),
+        _mujoco("ant-4x2", "four legs of an ant", (42, 42, 42, 42), 2),
+    )
 }
 
 

@@ -38,6 +38,7 @@ class Matd3Config:
     noise: tuple[float, float, float] = (0.3, 0.18, 0.09)
     noise_until: tuple[float, float] = (0.4, 0.7)
     buffer_size: int = 1_000_000
+    updates_per_step: int = 1
     seed: int = 0
 
     def noise_at(self, progress: float) -> float:
@@ -55,14 +56,12 @@ class Matd3Config:
 
 
 class ReplayBuffer:
-    """A ring of joint transitions (observation, action, reward, next observation)."""
+    """A ring of joint transitions: o, a, r, n (the next o) and, where ends matter, d."""
 
-    def __init__(self, capacity: int, agents: int, observation: int, action: int) -> None:
+    def __init__(self, capacity: int, shapes: dict[str, tuple[int, ...]]) -> None:
         self.capacity = capacity
         self.size = 0
         self.cursor = 0
-        shapes = {"o": (agents, observation), "a": (agents, action), "r": (agents,)}
-        shapes["n"] = shapes["o"]
         self.data = {key: torch.zeros(capacity, *shape) for key, shape in shapes.items()}
 
     def add(self, **rows: Tensor) -> None:
@@ -80,12 +79,23 @@ class ReplayBuffer:
         return {key: values[index] for key, values in self.data.items()}
 
 
+def small_last_layer(network: MemberMLP, generator: torch.Generator) -> None:
+    """Start the last layer within 3e-3, so that first actions and values are near zero."""
+    with torch.no_grad():
+        last = network.weights[-1]
+        last.copy_((torch.rand(last.shape, generator=generator) * 2 - 1) * 3e-3)
+        network.biases[-1].zero_()
+
+
 class Matd3:
     """The learner: networks, targets and one update."""
 
-    def __init__(self, config: Matd3Config, agents: int, observation: int, action: int) -> None:
+    def __init__(self, config: Matd3Config, env: BatchedEnv) -> None:
         self.config = config
-        self.agents = agents
+        self.agents = agents = env.num_agents
+        observation, action = max(env.observation_sizes), max(env.action_sizes)
+        self.fields = {"o": (agents, observation), "a": (agents, action), "r": (agents,)}
+        self.fields["n"] = self.fields["o"]
         self.generator = torch.Generator().manual_seed(config.seed)
         hidden = config.hidden
         seen = observation + agents * action + 2 * (agents - 1)
@@ -95,10 +105,7 @@ class Matd3:
         )
         self.critic = MemberMLP(generators, 2, (seen, hidden, hidden, 1), "relu", gain=1.0)
         for network in (self.actor, self.critic):
-            with torch.no_grad():  # small last layers: first actions near zero
-                last = network.weights[-1]
-                last.copy_((torch.rand(last.shape, generator=self.generator) * 2 - 1) * 3e-3)
-                network.biases[-1].zero_()
+            small_last_layer(network, self.generator)
         self.target_actor = MemberMLP(generators, 1, self.actor.sizes, "relu", gain=1.0)
         self.target_critic = MemberMLP(generators, 2, self.critic.sizes, "relu", gain=1.0)
         self.target_actor.load_state_dict(self.actor.state_dict())
@@ -108,6 +115,15 @@ class Matd3:
         order = [[i] + [j for j in range(agents) if j != i] for i in range(agents)]
         self.order = torch.tensor(order)
         self.updates = 0
+
+    @property
+    def networks(self) -> tuple[MemberMLP, ...]:
+        """Return all networks, in the order in which a checkpoint stores them."""
+        return self.actor, self.critic, self.target_actor, self.target_critic
+
+    def present(self, env: BatchedEnv, observation: Tensor) -> Tensor:
+        """Return what a replay row keeps of the present: the observations (E, N, O)."""
+        return observation
 
     def act(self, observation: Tensor, noise: float) -> Tensor:
         """Return exploring actions (E, N, A) for observations (E, N, O)."""
@@ -179,15 +195,19 @@ class Matd3:
 
 
 def evaluate(actor: Actor, env: BatchedEnv, noise: float, generator: torch.Generator) -> Tensor:
-    """Return each episode's return (E,): mean over agents of the summed rewards."""
+    """Return each episode's return (E,): mean over agents of the rewards until its end."""
     observation = env.reset()
     total = torch.zeros(env.num_envs, env.num_agents)
+    alive = torch.ones(env.num_envs, 1)
     for _ in range(env.horizon):
         action = actor(observation)
         if noise:
             action = action + noise * torch.randn(action.shape, generator=generator)
-        observation, reward, _, _ = env.step(action.clamp(-1.0, 1.0))
-        total += reward
+        observation, reward, terminated, _ = env.step(action.clamp(-1.0, 1.0))
+        total += alive * reward
+        alive = alive * (~terminated)[:, None]
+        if not alive.any():
+            break
     return total.mean(dim=1)
 
 

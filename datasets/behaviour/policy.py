@@ -1,4 +1,4 @@
-"""Behaviour policies as stored: a shared actor in a safetensors file."""
+"""Behaviour policies as stored: one small network per team or per agent in a safetensors file."""
 
 from pathlib import Path
 
@@ -12,9 +12,11 @@ from datasets.errors import DatasetError
 
 
 class Actor:
-    """A team policy whose agents share one network: (..., O) -> (..., 2) in [-1, 1].
+    """A team policy: observations (E, N, O) -> actions (E, N, A) in [-1, 1].
 
-    Three dense layers with ReLU, squashed by tanh. Stored weights are (in, out), biases (out,).
+    Dense layers with ReLU, squashed by tanh. Where the agents share one network, stored weights
+    are (in, out) and biases (out,), and any leading shape (..., O) will do; where each has its
+    own, they are (N, in, out) and (N, out).
     """
 
     def __init__(self, layers: list[tuple[Tensor, Tensor]]) -> None:
@@ -24,7 +26,10 @@ class Actor:
         """Return the noise-free action for every observation."""
         x = observation
         for index, (weight, bias) in enumerate(self.layers):
-            x = torch.matmul(x, weight) + bias
+            if weight.dim() == 2:
+                x = torch.matmul(x, weight) + bias
+            else:
+                x = torch.baddbmm(bias[:, None], x.transpose(0, 1), weight).transpose(0, 1)
             if index < len(self.layers) - 1:
                 x = F.relu(x)
         return torch.tanh(x)
@@ -33,11 +38,20 @@ class Actor:
         """Return a copy on ``device`` in ``dtype``."""
         return Actor([(w.to(device, dtype), b.to(device, dtype)) for w, b in self.layers])
 
+    def rounded(self) -> "Actor":
+        """Return a copy whose numbers fit half precision, so that storing them so loses nothing."""
+        return Actor([(w.half().float(), b.half().float()) for w, b in self.layers])
 
-def save_snapshots(path: Path, snapshots: dict[str, Actor], metadata: dict[str, str]) -> None:
+
+def save_snapshots(
+    path: Path,
+    snapshots: dict[str, Actor],
+    metadata: dict[str, str],
+    dtype: torch.dtype = torch.float32,
+) -> None:
     """Write named actors into one safetensors file; metadata values are strings."""
     tensors = {
-        f"{name}.{kind}{index}": tensor.contiguous().clone()
+        f"{name}.{kind}{index}": tensor.to(dtype, copy=True).contiguous()
         for name, actor in snapshots.items()
         for index, layer in enumerate(actor.layers)
         for kind, tensor in zip(("weight", "bias"), layer, strict=True)
@@ -56,7 +70,7 @@ def load_snapshots(path: Path) -> tuple[dict[str, Actor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise DatasetError(
             f"the policy file {path} cannot be read ({error}); reinstall om2p-bench or retrain it."

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -9,14 +10,16 @@ from typing import Any
 
 import torch
 
+from datasets.behaviour.joint_matd3 import JointMatd3, JointMatd3Config
 from datasets.behaviour.matd3 import Matd3, Matd3Config, ReplayBuffer, describe, evaluate
 from datasets.behaviour.policy import Actor, save_snapshots
 from datasets.errors import DatasetError
 from datasets.recipes import table
 from datasets.tasks import Task, load_task
 
-EVALUATION_EPISODES = 1000
 EVALUATION_SEED = 20_000
+FINALISTS = 3  # snapshots that are evaluated again where the best becomes the expert
+FINAL_EPISODES = 100
 CHECKPOINT_EVERY = 10  # snapshots between two checkpoints
 
 Progress = Callable[[int, int, str], None]
@@ -24,19 +27,34 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass
 class Selection:
-    """How snapshots are taken and chosen."""
+    """How snapshots are taken and chosen.
+
+    ``expert`` is "last", or "best": the best of the three highest on fresh episodes, for bodies
+    whose training goes up and down.
+    """
 
     snapshot_every: int
     medium_level: float
     replay_snapshots: int
+    evaluation_episodes: int = 1000
+    expert: str = "last"
+    half_precision: bool = False  # of the stored numbers
+
+
+LEARNERS: dict[str, tuple[Any, type[Matd3Config]]] = {
+    "agent": (Matd3, Matd3Config),
+    "joint": (JointMatd3, JointMatd3Config),
+}
 
 
 def training_config(task_id: str, **overrides: Any) -> tuple[Matd3Config, Selection]:
     """Return the configuration of a task's training from the recipes, with overrides."""
     values = dict(table()["tasks"][task_id]["train"])
-    chosen = Selection(**{field.name: values.pop(field.name) for field in fields(Selection)})
+    _, config = LEARNERS[values.pop("critic", "agent")]
+    names = [field.name for field in fields(Selection) if field.name in values]
+    chosen = Selection(**{name: values.pop(name) for name in names})
     values.update({key: value for key, value in overrides.items() if value is not None})
-    return Matd3Config(**values), chosen
+    return config(**values), chosen
 
 
 class Training:
@@ -45,12 +63,14 @@ class Training:
     def __init__(self, task: Task, config: Matd3Config, selection: Selection, folder: Path) -> None:
         self.task, self.config, self.selection, self.folder = task, config, selection, folder
         self.env = task.make_env(config.copies, seed=config.seed + 1)
-        size, action = max(task.observation_sizes), max(task.action_sizes)
-        self.learner = Matd3(config, task.agents, size, action)
-        self.buffer = ReplayBuffer(config.buffer_size, task.agents, size, action)
+        learner = next(made for made, kind in LEARNERS.values() if kind is type(config))
+        self.learner = learner(config, self.env)
+        self.buffer = ReplayBuffer(config.buffer_size, self.learner.fields)
         self.generator = torch.Generator().manual_seed(config.seed + 2)
         self.observation = self.env.reset()
         self.step = 0
+        self.cpu_seconds = 0.0  # of earlier, interrupted runs
+        self.started = time.process_time()
         self.curve: list[dict[str, float]] = []
         self.snapshots: dict[int, Actor] = {}
 
@@ -73,31 +93,37 @@ class Training:
 
     def _advance(self) -> None:
         """One step of all copies and one update."""
-        config = self.config
+        config, learner, env = self.config, self.learner, self.env
         share = self.step / config.vector_steps
+        present = learner.present(env, self.observation)
         if self.step < config.random_steps:
-            shape = (config.copies, self.env.num_agents, max(self.env.action_sizes))
+            shape = (config.copies, env.num_agents, max(env.action_sizes))
             action = torch.rand(shape, generator=self.generator) * 2 - 1
         else:
-            action = self.learner.act(self.observation, config.noise_at(share))
-        following, reward, _, truncated = self.env.step(action)
-        self.buffer.add(o=self.observation, a=action, r=reward, n=following)
-        self.observation = self.env.reset(truncated) if truncated.any() else following
+            action = learner.act(present, config.noise_at(share))
+        following, reward, terminated, truncated = env.step(action)
+        rows = {"o": present, "a": action, "r": reward, "n": learner.present(env, following)}
+        if "d" in learner.fields:  # one reward for the team, and ends that matter
+            rows |= {"r": reward[:, 0], "d": terminated.float()}
+        self.buffer.add(**rows)
+        ended = terminated | truncated
+        self.observation = env.reset(ended) if ended.any() else following
         if self.step >= config.random_steps:
-            batch = self.buffer.sample(config.batch_size, self.generator)
-            self.learner.update(config.learning_rate_at(share), batch)
+            for _ in range(config.updates_per_step):
+                batch = self.buffer.sample(config.batch_size, self.generator)
+                learner.update(config.learning_rate_at(share), batch)
         self.step += 1
 
     def _snapshot(self) -> None:
         """Keep the actor and its noise-free return on fixed start states."""
         actor = self.learner.snapshot()
-        env = self.task.make_env(EVALUATION_EPISODES, EVALUATION_SEED)
-        returns = evaluate(actor, env, 0.0, self.generator)
+        mean, error = self._judge(actor, self.selection.evaluation_episodes, EVALUATION_SEED)
         row = {
             "vector_step": self.step,
             "noise": self.config.noise_at(self.step / self.config.vector_steps),
-            "return": returns.mean().item(),
-            "standard_error": returns.std().item() / EVALUATION_EPISODES**0.5,
+            "return": mean,
+            "standard_error": error,
+            "cpu_minutes": round(self.cpu_now() / 60.0, 2),
         }
         self.curve.append(row)
         self.snapshots[self.step] = actor
@@ -106,17 +132,26 @@ class Training:
             writer.writeheader()
             writer.writerows(self.curve)
 
+    def _judge(self, actor: Actor, episodes: int, seed: int) -> tuple[float, float]:
+        """Return the mean and standard error of the noise-free return."""
+        returns = evaluate(actor, self.task.make_env(episodes, seed), 0.0, self.generator)
+        return returns.mean().item(), returns.std().item() / episodes**0.5
+
+    def cpu_now(self) -> float:
+        """Return the CPU seconds spent on this training, interrupted parts included."""
+        return self.cpu_seconds + time.process_time() - self.started
+
     def _checkpoint(self) -> None:
         learner, buffer = self.learner, self.buffer
         filled = {key: values[: buffer.size].clone() for key, values in buffer.data.items()}
-        networks = (learner.actor, learner.critic, learner.target_actor, learner.target_critic)
         state = {
             "config": json.dumps(describe(self.config)),
             "step": self.step,
             "updates": learner.updates,
             "curve": self.curve,
             "snapshots": {step: actor.layers for step, actor in self.snapshots.items()},
-            "networks": [network.state_dict() for network in networks],
+            "cpu_seconds": self.cpu_now(),
+            "networks": [network.state_dict() for network in learner.networks],
             "optimisers": [
                 learner.actor_optimiser.state_dict(),
                 learner.critic_optimiser.state_dict(),
@@ -150,8 +185,8 @@ class Training:
         self.step, learner.updates = state["step"], state["updates"]
         self.curve = state["curve"]
         self.snapshots = {step: Actor(layers) for step, layers in state["snapshots"].items()}
-        networks = (learner.actor, learner.critic, learner.target_actor, learner.target_critic)
-        for network, values in zip(networks, state["networks"], strict=True):
+        self.cpu_seconds, self.started = state["cpu_seconds"], time.process_time()
+        for network, values in zip(learner.networks, state["networks"], strict=True):
             network.load_state_dict(values)
         optimisers = (learner.actor_optimiser, learner.critic_optimiser)
         for optimiser, values in zip(optimisers, state["optimisers"], strict=True):
@@ -168,17 +203,34 @@ class Training:
         self.observation = state["observation"]
 
     def select(self) -> dict[str, Any]:
-        """Name the snapshots: the last is expert, the one nearest to the level is medium."""
-        last, random_return = self.curve[-1]["return"], self.task.random_return.mean
-        span = last - random_return
-        goal = random_return + self.selection.medium_level / 100.0 * span
-        medium = min(self.curve, key=lambda row: abs(row["return"] - goal))
+        """Name the snapshots: expert, medium (the one nearest to its level), and a replay."""
+        expert = self._expert()
+        untrained = self.curve[0]["return"]
+        reference = self.task.random_return
+        floor = untrained if reference is None else reference.mean
+        goal = floor + self.selection.medium_level / 100.0 * (expert["return"] - floor)
+        earlier = [row for row in self.curve if row["vector_step"] <= expert["vector_step"]]
+        medium = min(earlier, key=lambda row: abs(row["return"] - goal))
         until = [row for row in self.curve if row["vector_step"] <= medium["vector_step"]]
         count = min(self.selection.replay_snapshots, len(until))
         picks = [until[round(i * (len(until) - 1) / max(count - 1, 1))] for i in range(count)]
-        chosen = {"expert": self.curve[-1], "medium": medium}
+        chosen = {"expert": expert, "medium": medium}
         chosen |= {f"replay-{i:02d}": row for i, row in enumerate(picks)}
         return chosen
+
+    def _expert(self) -> dict[str, float]:
+        """Return the row of the last snapshot, or of the best one after a second evaluation."""
+        if self.selection.expert == "last":
+            return self.curve[-1]
+        highest = sorted(self.curve, key=lambda row: row["return"])[-FINALISTS:]
+        finals = {}
+        for row in highest:
+            actor = self.snapshots[int(row["vector_step"])]
+            finals[row["vector_step"]] = self._judge(actor, FINAL_EPISODES, EVALUATION_SEED + 1)
+        best = max(finals, key=lambda step: finals[step][0])
+        mean, error = finals[best]
+        row = next(row for row in self.curve if row["vector_step"] == best)
+        return row | {"return": mean, "standard_error": error}
 
 
 def train(
@@ -190,7 +242,7 @@ def train(
 ) -> Path:
     """Train (or go on training) in ``folder``; return the policy file written there.
 
-    Writes ``curve.csv`` (noise-free return of every snapshot over 1,000 fixed episodes) and
+    Writes ``curve.csv`` (noise-free return of every snapshot over fixed start states) and
     ``<policies>.safetensors`` with the chosen snapshots and how they were chosen.
     """
     task = load_task(task_id)
@@ -203,10 +255,11 @@ def train(
     metadata = {
         "task": task_id,
         "rules": task.rules,
-        "algorithm": "matd3",
+        "algorithm": "matd3" if type(config) is Matd3Config else "joint-matd3",
         "config": json.dumps(describe(config), sort_keys=True),
         "selection": json.dumps(chosen, sort_keys=True),
     }
-    save_snapshots(path, actors, metadata)
+    dtype = torch.float16 if selection.half_precision else torch.float32
+    save_snapshots(path, actors, metadata, dtype)
     (folder / "training.pt").unlink(missing_ok=True)
     return path

@@ -48,6 +48,10 @@ class BatchedEnv(ABC):
     def set_state(self, state: dict[str, Tensor]) -> None:
         """Continue from ``state``, as returned by :meth:`get_state`; the clock restarts at zero."""
 
+    def global_state(self) -> Tensor:
+        """Return the state (E, S) that a centralised critic may see in training."""
+        raise NotImplementedError(f"{type(self).__name__} declares no global state")
+
     def uniform(self, *shape: int) -> Tensor:
         """Draw U[0, 1) of ``shape`` from the environment's own generator."""
         draw = torch.rand(*shape, dtype=torch.float64, generator=self.generator)
