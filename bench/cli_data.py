@@ -54,6 +54,9 @@ def train(
             show_default=False,
         ),
     ] = None,
+    prey: Annotated[
+        bool, typer.Option("--prey", help="Train the task's frozen prey instead of its team")
+    ] = False,
 ) -> None:
     """Train a task's behaviour policies with MATD3, as the shipped ones were (takes long).
 
@@ -61,7 +64,10 @@ def train(
     """
     from datasets import commands
 
-    print(f"policies: {commands.train_policies(task, into, seed, steps, Ticker())}")
+    if prey:
+        print(f"prey: {commands.train_prey(task, into, seed, Ticker())}")
+    else:
+        print(f"policies: {commands.train_policies(task, into, seed, steps, Ticker())}")
 
 
 @data_app.command()

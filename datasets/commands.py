@@ -35,6 +35,23 @@ def train_policies(
     return train(task_id, folder, progress, seed, vector_steps)
 
 
+def train_prey(
+    task_id: str,
+    into: str | Path | None = None,
+    seed: int | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Train the frozen prey of a task; return its file.
+
+    To play against it, give it as the prey, or put it in place of the one in
+    ``datasets/environments/prey``; the task's datasets and references then change.
+    """
+    from datasets.behaviour.prey import train_prey as train
+
+    folder = Path(into) if into else default_dir() / "behaviour" / "prey" / task_id
+    return train(task_id, folder, progress, seed)
+
+
 def build_dataset(
     dataset_id: str,
     data_seed: int = 0,

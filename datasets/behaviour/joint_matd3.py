@@ -75,6 +75,7 @@ class JointMatd3:
                 each.flatten()
         self.actor_optimiser = torch.optim.Adam([self.actor.flat], fused=True)
         self.critic_optimiser = torch.optim.Adam([self.critic.flat], fused=True)
+        self.updates_per_step = config.updates_per_step
         self.updates = 0
 
     def _pairs(self) -> tuple[tuple[MemberMLP, MemberMLP], ...]:

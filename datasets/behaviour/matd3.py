@@ -38,7 +38,6 @@ class Matd3Config:
     noise: tuple[float, float, float] = (0.3, 0.18, 0.09)
     noise_until: tuple[float, float] = (0.4, 0.7)
     buffer_size: int = 1_000_000
-    updates_per_step: int = 1
     seed: int = 0
 
     def noise_at(self, progress: float) -> float:
@@ -79,6 +78,14 @@ class ReplayBuffer:
         return {key: values[index] for key, values in self.data.items()}
 
 
+@dataclass(frozen=True)
+class Side:
+    """The agents that one learner trains: true sizes of what each observes and does."""
+
+    observation_sizes: tuple[int, ...]
+    action_sizes: tuple[int, ...]
+
+
 def small_last_layer(network: MemberMLP, generator: torch.Generator) -> None:
     """Start the last layer within 3e-3, so that first actions and values are near zero."""
     with torch.no_grad():
@@ -90,12 +97,18 @@ def small_last_layer(network: MemberMLP, generator: torch.Generator) -> None:
 class Matd3:
     """The learner: networks, targets and one update."""
 
-    def __init__(self, config: Matd3Config, env: BatchedEnv) -> None:
+    updates_per_step = 1
+
+    def __init__(self, config: Matd3Config, env: "BatchedEnv | Side") -> None:
         self.config = config
-        self.agents = agents = env.num_agents
+        self.agents = agents = len(env.observation_sizes)
         observation, action = max(env.observation_sizes), max(env.action_sizes)
-        self.fields = {"o": (agents, observation), "a": (agents, action), "r": (agents,)}
-        self.fields["n"] = self.fields["o"]
+        self.fields: dict[str, tuple[int, ...]] = {
+            "o": (agents, observation),
+            "a": (agents, action),
+            "r": (agents,),
+            "n": (agents, observation),
+        }
         self.generator = torch.Generator().manual_seed(config.seed)
         hidden = config.hidden
         seen = observation + agents * action + 2 * (agents - 1)

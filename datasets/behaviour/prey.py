@@ -10,12 +10,11 @@ import csv
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 from torch import Tensor
 
-from datasets.behaviour.matd3 import Matd3, Matd3Config, ReplayBuffer, describe
+from datasets.behaviour.matd3 import Matd3, Matd3Config, ReplayBuffer, Side, describe
 from datasets.behaviour.policy import Actor, save_snapshots
 from datasets.behaviour.training import Progress
 from datasets.environments.mpe import ParticleEnv
@@ -73,20 +72,13 @@ class PreyTraining:
         scenario = SCENARIOS[task_id]()
         self.task_id, self.config = task_id, config
         self.env = ParticleEnv(scenario, config.copies, config.seed + 1)
-        sizes = scenario.observation_sizes
+        sizes: tuple[int, ...] = scenario.observation_sizes
         self.sides = (slice(0, PREDATORS), slice(PREDATORS, PREDATORS + 1))
-        self.learners, self.buffers = [], []
-        for side in self.sides:
-            team = SimpleNamespace(
-                num_agents=side.stop - side.start,
-                observation_sizes=sizes[side],
-                action_sizes=(2,) * (side.stop - side.start),
-            )
-            learner = Matd3(config, team)
-            self.learners.append(learner)
-            self.buffers.append(ReplayBuffer(config.buffer_size, learner.fields))
+        teams = [Side(sizes[side], (2,) * len(sizes[side])) for side in self.sides]
+        self.learners = [Matd3(config, team) for team in teams]
+        self.buffers = [ReplayBuffer(config.buffer_size, each.fields) for each in self.learners]
         self.generator = torch.Generator().manual_seed(config.seed + 2)
-        self.widths = tuple(max(sizes[side]) for side in self.sides)
+        self.widths = tuple(max(team.observation_sizes) for team in teams)
         self.observation = self.env.reset()
         self.step = 0
 

@@ -109,7 +109,7 @@ class Training:
         ended = terminated | truncated
         self.observation = env.reset(ended) if ended.any() else following
         if self.step >= config.random_steps:
-            for _ in range(config.updates_per_step):
+            for _ in range(learner.updates_per_step):
                 batch = self.buffer.sample(config.batch_size, self.generator)
                 learner.update(config.learning_rate_at(share), batch)
         self.step += 1

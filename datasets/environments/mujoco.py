@@ -9,6 +9,7 @@ start and the contact forces between calls, so that its trajectories drift from 
 """
 
 import warnings
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -158,7 +159,7 @@ class MujocoEnv(BatchedEnv):
         qpos, qvel = np.stack(self._qpos), np.stack(self._qvel)
         return self.body.healthy(qpos, qvel)
 
-    def _read(self, copies: "np.ndarray | list[int]") -> None:
+    def _read(self, copies: Iterable[int]) -> None:
         """Refresh the rows of the state that belong to ``copies``."""
         body, state = self.body, self._state
         skip, nq, nv = body.hidden_positions, self.model.nq, self.model.nv

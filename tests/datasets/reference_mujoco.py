@@ -1,6 +1,6 @@
 """The teams of gymnasium-robotics, stepped beside ours; writes the golden trajectories.
 
-    python -m tests.datasets.reference_mujoco datasets/environments/golden
+python -m tests.datasets.reference_mujoco datasets/environments/golden
 """
 
 import sys

@@ -1,18 +1,23 @@
 """The behaviour trainer: it learns, resumes, and its files hold what they say."""
 
+import csv
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 
+from datasets.behaviour.joint_matd3 import JointMatd3, JointMatd3Config
 from datasets.behaviour.matd3 import Matd3Config, evaluate
 from datasets.behaviour.policy import Actor, load_snapshots, save_snapshots
+from datasets.behaviour.prey import fingerprint, train_prey
 from datasets.behaviour.training import Selection, Training, train, training_config
 from datasets.errors import DatasetError
-from datasets.recipes import policies_path
+from datasets.recipes import policies_path, table
 from datasets.tasks import load_task
 
+PREY = Path(__file__).parents[2] / "datasets" / "environments" / "prey"
 TASK = load_task("mpe/spread")
 SHORT = Matd3Config(vector_steps=60, random_steps=20, copies=10, batch_size=32)
 SELECTION = Selection(snapshot_every=10, medium_level=33.0, replay_snapshots=3)
@@ -33,6 +38,12 @@ def run(folder: Path, stop_after: int | None = None) -> Training:
     return training
 
 
+def without_time(training: Training) -> list[dict[str, float]]:
+    return [
+        {key: value for key, value in row.items() if key != "cpu_minutes"} for row in training.curve
+    ]
+
+
 def test_interrupted_training_continues_bit_equal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -40,7 +51,7 @@ def test_interrupted_training_continues_bit_equal(
     whole = run(tmp_path / "whole")
     run(tmp_path / "parts", stop_after=40)
     resumed = run(tmp_path / "parts")
-    assert resumed.curve == whole.curve
+    assert without_time(resumed) == without_time(whole)
     layers = (whole.learner.snapshot().layers, resumed.learner.snapshot().layers)
     for one, other in zip(*layers, strict=True):
         assert torch.equal(one[0], other[0])
@@ -109,3 +120,117 @@ def test_broken_policy_files_are_one_sentence(content: bytes, tmp_path: Path) ->
         load_snapshots(path)
     with pytest.raises(DatasetError, match="are missing"):
         load_snapshots(tmp_path / "none.safetensors")
+
+
+def test_agents_with_networks_of_their_own() -> None:
+    """One batched product per layer equals a loop over agents."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = (5, 4, 2)
+    layers = [
+        (torch.randn(3, i, o, generator=generator), torch.randn(3, o, generator=generator))
+        for i, o in pairwise(sizes)
+    ]
+    observation = torch.randn(7, 3, 5, generator=generator)
+    together = Actor(layers)(observation)
+    for agent in range(3):
+        alone = Actor([(w[agent], b[agent]) for w, b in layers])(observation[:, agent])
+        torch.testing.assert_close(together[:, agent], alone)
+
+
+def test_half_precision_loses_nothing_of_rounded_numbers(tmp_path: Path) -> None:
+    actor = Actor([(torch.randn(2, 4, 3), torch.randn(2, 3))]).rounded()
+    save_snapshots(tmp_path / "p.safetensors", {"a": actor}, {}, torch.float16)
+    stored = load_snapshots(tmp_path / "p.safetensors")[0]["a"]
+    assert torch.equal(stored.layers[0][0], actor.layers[0][0])
+
+
+# --- teams of one body: a critic on the global state ---------------------------------------------
+
+BODY = load_task("mamujoco/hopper-3x1")
+JOINT = JointMatd3Config(
+    vector_steps=60, random_steps=20, copies=3, batch_size=16, hidden=16, actor_hidden=8
+)
+
+
+def test_interrupted_joint_training_continues_bit_equal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datasets.behaviour.training.CHECKPOINT_EVERY", 2)
+    selection = Selection(10, 40.0, 3, evaluation_episodes=2)
+
+    def stop(step: int, total: int, message: str) -> None:
+        if step == 40:
+            raise KeyboardInterrupt
+
+    whole = Training(BODY, JOINT, selection, tmp_path / "whole")
+    whole.run()
+    with pytest.raises(KeyboardInterrupt):
+        Training(BODY, JOINT, selection, tmp_path / "parts").run(stop)
+    resumed = Training(BODY, JOINT, selection, tmp_path / "parts")
+    resumed.run()
+    assert without_time(resumed) == without_time(whole)
+    assert torch.equal(resumed.learner.critic.flat, whole.learner.critic.flat)
+
+
+def test_targets_stop_at_a_fall_and_not_at_the_time_limit() -> None:
+    """With the reward zero and the target critic constant, the critic's target is 0 or 0.99 c."""
+    learner = JointMatd3(JOINT, BODY.make_env(1, seed=0))
+    with torch.no_grad():
+        learner.critic.flat.zero_()
+        learner.target_critic.flat.zero_()
+        learner.target_critic.biases[-1].fill_(7.0)
+    state = torch.zeros(2, 11)
+    batch = {
+        "o": state,
+        "n": state,
+        "a": torch.zeros(2, 3, 1),
+        "r": torch.zeros(2),
+        "d": torch.tensor([0.0, 1.0]),
+    }
+    learner.update(0.0, batch)
+    # d loss / d bias of each head = 2 * mean over the batch of (0 - target)
+    expected = 2.0 * -(JOINT.discount * 7.0 + 0.0) / 2.0
+    assert learner.critic.gradients[-1].flatten().tolist() == pytest.approx([expected] * 2)
+
+
+def test_a_snapshot_acts_on_unscaled_observations_as_the_learner_does() -> None:
+    env = load_task("mamujoco/halfcheetah-6x1").make_env(5, seed=0)
+    learner = JointMatd3(JOINT, env)
+    with torch.no_grad():
+        learner.actor.flat.uniform_(-0.5, 0.5)
+    observation = env.reset()
+    action = learner.act(learner.present(env, observation), noise=0.0)
+    torch.testing.assert_close(learner.snapshot()(observation), action, atol=5e-3, rtol=0.0)
+
+
+# --- the frozen prey -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", ["mpe/tag", "mpe/world"])
+def test_the_shipped_prey_is_as_strong_as_its_file_says(task: str) -> None:
+    actors, metadata = load_snapshots(PREY / str(table()["prey"][task]["file"]))
+    stored = json.loads(metadata["fingerprint"])
+    found = fingerprint(task, actors["prey"])
+    assert found.chase == pytest.approx(stored["chase"], rel=0.02)
+    assert found.random == pytest.approx(stored["random"], abs=0.1)
+    assert json.loads(metadata["goal"]) == table()["prey"][task]["chase_return"]
+
+
+def test_training_a_prey_keeps_the_snapshot_nearest_to_the_goal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = {"vector_steps": 40, "snapshot_every": 10, "random_steps": 5, "copies": 4}
+    recipe |= {"file": "prey.safetensors", "chase_return": 100.0, "batch_size": 8}
+    monkeypatch.setattr("datasets.behaviour.prey.FINGERPRINT_EPISODES", 20)
+    monkeypatch.setattr("datasets.behaviour.prey.table", lambda: {"prey": {"mpe/tag": recipe}})
+    path = train_prey("mpe/tag", tmp_path)
+    with (tmp_path / "prey-curve.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    nearest = min(rows, key=lambda row: abs(float(row["chase"]) - 100.0))
+    _, metadata = load_snapshots(path)
+    assert json.loads(metadata["fingerprint"])["vector_step"] == int(nearest["vector_step"])
+
+
+def test_only_tasks_with_a_prey_train_one(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="mpe/tag"):
+        train_prey("mpe/spread", tmp_path)

@@ -93,7 +93,8 @@ def test_golden_trajectories(team: str) -> None:
     for step in range(golden["action"].shape[1]):
         action = torch.from_numpy(golden["action"][:, step]).double()
         observation, reward, terminated, _ = env.step(action)
-        np.testing.assert_allclose(observation.numpy(), golden["observation"][:, step + 1], atol=1e-6)
+        expected = golden["observation"][:, step + 1]
+        np.testing.assert_allclose(observation.numpy(), expected, atol=1e-6)
         np.testing.assert_allclose(reward[:, 0].numpy(), golden["reward"][:, step], atol=1e-6)
         assert (terminated.numpy() == golden["terminated"][:, step]).all()
 
