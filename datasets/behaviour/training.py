@@ -176,7 +176,7 @@ class Training:
         if not path.is_file():
             return
         state = torch.load(path, weights_only=True)
-        if state["config"] != json.dumps(describe(self.config)):
+        if json.loads(state["config"]) != json.loads(json.dumps(describe(self.config))):
             raise DatasetError(
                 f"{path} belongs to a training with other settings; choose another folder with "
                 "--into, or delete it."
