@@ -11,13 +11,21 @@ that package. One step, in this order:
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from datasets.environments import mpe2_scenarios as mpe2
+from datasets.environments import mpe_scenarios as omar
+from datasets.environments import prey as prey_files
 from datasets.environments.base import BatchedEnv
 from datasets.environments.mpe_scenarios import Scenario
+from datasets.errors import DatasetError
+
+if TYPE_CHECKING:
+    from datasets.tasks import Task
 
 TIME_STEP = 0.1
 DAMPING = 0.25
@@ -25,6 +33,31 @@ CONTACT_FORCE = 100.0
 CONTACT_MARGIN = 1e-3
 
 PreyPolicy = Callable[[Tensor], Tensor]
+
+SCENARIOS: dict[tuple[str, str], Callable[..., Scenario]] = {
+    ("mpe/spread", "omar"): omar.Spread,
+    ("mpe/tag", "omar"): omar.Tag,
+    ("mpe/world", "omar"): omar.World,
+    ("mpe/spread", "mpe2"): mpe2.Mpe2Spread,
+    ("mpe/tag", "mpe2"): mpe2.Mpe2Tag,
+    ("mpe/world", "mpe2"): mpe2.Mpe2World,
+}
+
+
+def make(task: "Task", num_envs: int, seed: int, device: str, dtype: torch.dtype) -> "ParticleEnv":
+    """Return the environment of a particle task, its prey inside unless it is external."""
+    kind = SCENARIOS[task.id, task.rules]
+    scenario = kind() if task.prey_size is not None else kind(task.agents)
+    policy = None
+    if task.prey_size is not None and task.prey != prey_files.EXTERNAL:
+        if task.prey_file is None or task.prey is None:
+            raise DatasetError(
+                f"the prey {task.prey} of {task.id} does not ship with om2p-bench; name its file "
+                "with --prey."
+            )
+        prey = prey_files.load(task.prey_file, task.prey, task.prey_size)
+        policy = prey.to(device, dtype)
+    return ParticleEnv(scenario, num_envs, seed, device, dtype, task.horizon, policy)
 
 
 class ParticleEnv(BatchedEnv):
