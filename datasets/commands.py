@@ -11,7 +11,7 @@ from datasets.files import CARD, read_card, verify_files
 from datasets.paths import data_dir as default_dir
 from datasets.recording import Progress, build, folder_of, load
 from datasets.store import Dataset
-from datasets.tasks import load_task
+from datasets.tasks import Task, load_task
 
 BAR = 40
 
@@ -58,10 +58,14 @@ def build_dataset(
     size: int | None = None,
     data_dir: str | Path | None = None,
     progress: Progress | None = None,
+    rules: str | None = None,
+    prey: str | None = None,
 ) -> Path:
     """Record a dataset unless it is there; return its folder."""
-    identity = recipes.recipe(dataset_id, data_seed, size, data_dir=data_dir)
-    return build(identity, default_dir(data_dir), progress)
+    identity = recipes.recipe(
+        dataset_id, data_seed, size, rules=rules, prey=prey, data_dir=data_dir
+    )
+    return build(identity, default_dir(data_dir), progress, prey)
 
 
 def import_files(
@@ -71,11 +75,13 @@ def import_files(
     name: str,
     data_dir: str | Path | None = None,
     progress: Progress | None = None,
+    rules: str | None = None,
+    prey: str | None = None,
 ) -> Path:
     """Import published files as ``import/<name>``; return the dataset's folder."""
     from datasets.formats.importing import import_dataset
 
-    return import_dataset(layout, path, task_id, name, data_dir, progress)
+    return import_dataset(layout, path, task_id, name, data_dir, progress, rules, prey)
 
 
 def export_files(
@@ -87,13 +93,15 @@ def export_files(
     fraction: float = 1.0,
     data_dir: str | Path | None = None,
     progress: Progress | None = None,
+    rules: str | None = None,
+    prey: str | None = None,
 ) -> Path:
     """Write a dataset in a published layout into a new folder; return the folder."""
     if layout != "omar":
         raise DatasetError(f"datasets cannot be exported as '{layout}'; the one layout is omar.")
     from datasets.formats.omar import export
 
-    dataset = load(dataset_id, data_seed, size, fraction, data_dir, progress=progress)
+    dataset = load(dataset_id, data_seed, size, fraction, data_dir, rules, prey, progress)
     return export(dataset, path, progress)
 
 
@@ -103,9 +111,11 @@ def info(
     size: int | None = None,
     fraction: float = 1.0,
     data_dir: str | Path | None = None,
+    rules: str | None = None,
+    prey: str | None = None,
 ) -> str:
     """Describe a dataset that is there, for reading in a terminal."""
-    identity = recipes.recipe(dataset_id, data_seed, size, fraction, data_dir=data_dir)
+    identity = recipes.recipe(dataset_id, data_seed, size, fraction, rules, prey, data_dir)
     folder = folder_of(identity, default_dir(data_dir))
     if not (folder / CARD).is_file():
         raise DatasetError(
@@ -113,14 +123,16 @@ def info(
             f"`python -m bench data build {dataset_id} --data-seed {data_seed}`."
         )
     card = Dataset(folder, fraction, verify=False).card
-    return "\n".join(_lines(card, folder))
+    task = load_task(identity["task"], identity["rules"], prey or identity["prey"])
+    return "\n".join(_lines(card, folder, task))
 
 
-def _lines(card: dict[str, Any], folder: Path) -> Iterator[str]:
+def _lines(card: dict[str, Any], folder: Path, task: Task) -> Iterator[str]:
     returns, lengths = card["returns"], card["episode_length"]
-    task = load_task(card["task"])
+    score = task.score_if_known(returns["mean"])
     seed = "imported" if card["data_seed"] is None else f"data seed {card['data_seed']}"
-    yield f"{card['id']}   (task {task.id}, rules {card['rules']}, {seed})"
+    prey = "" if task.prey is None else f", prey {task.prey}"
+    yield f"{card['id']}   (task {task.id}, rules {card['rules']}{prey}, {seed})"
     yield f"  folder       {folder}"
     shortest, longest = lengths["min"], lengths["max"]
     span = f"{shortest}" if shortest == longest else f"{shortest} to {longest}"
@@ -134,7 +146,8 @@ def _lines(card: dict[str, Any], folder: Path) -> Iterator[str]:
     yield f"  return       {card['return_definition']}"
     yield (
         f"               mean {returns['mean']:.2f} ± {returns['standard_error']:.2f} (s.e.), "
-        f"s.d. {returns['std']:.2f}, score {task.score(returns['mean']):.1f}"
+        f"s.d. {returns['std']:.2f}, "
+        + ("no score: no references" if score is None else f"score {score:.1f}")
     )
     quantiles = "  ".join(f"{key}: {value:.0f}" for key, value in returns["quantiles"].items())
     yield f"  quantiles    {quantiles}"

@@ -10,7 +10,7 @@ from typing import Any
 from datasets.errors import DatasetError, unknown
 from datasets.files import CARD, IMPORTED, read_card
 from datasets.paths import data_dir as default_dir
-from datasets.tasks import load_task
+from datasets.tasks import PLUGIN, TASKS, Task, load_task
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -49,7 +49,11 @@ def identity(
     prey: str | None = None,
     data_dir: str | Path | None = None,
 ) -> dict[str, Any]:
-    """Return the identity of an imported dataset, all but the fraction kept."""
+    """Return the identity of an imported dataset, all but the fraction kept.
+
+    Rules are those it was imported for. The prey is the one that evaluation plays against: the
+    asked one, else the one named at the import, else the shipped one.
+    """
     folder = folder_of(dataset_id.removeprefix(f"{IMPORTED}/"), data_dir)
     if not (folder / CARD).is_file():
         known = dataset_ids(data_dir)
@@ -64,7 +68,8 @@ def identity(
             f"{dataset_id} has the size of its files; keep a part with --fraction, not --size."
         )
     card = read_card(folder)
-    task = load_task(card["task"], rules, prey)
+    task = load_task(card["task"], _rules(dataset_id, card, rules), prey or card["prey"])
+    _check_team(dataset_id, card, task)
     return {
         "imported": card["checksum"],
         "task": task.id,
@@ -74,3 +79,32 @@ def identity(
         "horizon": task.horizon,
         "data_seed": None,  # others recorded it
     }
+
+
+def _rules(dataset_id: str, card: dict[str, Any], rules: str | None) -> str | None:
+    """Return the rules to load the task with: those of the card, or a plug-in's of today."""
+    own = str(card["rules"])
+    if own.startswith(PLUGIN):
+        if card["task"] not in TASKS:
+            raise DatasetError(
+                f"{dataset_id} was imported for {card['task']}, a plug-in's task; name its file "
+                "with --plugin."
+            )
+        return rules
+    if rules not in (None, own):
+        raise DatasetError(
+            f"{dataset_id} was imported for {own} rules and cannot be used under {rules} rules; "
+            "leave --rules out."
+        )
+    return own
+
+
+def _check_team(dataset_id: str, card: dict[str, Any], task: Task) -> None:
+    """Refuse data of a team that the task does not have."""
+    recorded = [list(card["observation_sizes"]), list(card.get("action_sizes", task.action_sizes))]
+    present = [list(task.observation_sizes), list(task.action_sizes)]
+    if recorded != present:
+        raise DatasetError(
+            f"{dataset_id} has observations and actions of sizes {recorded}, but {task.id} has "
+            f"{present} now; import the files again for the task they belong to."
+        )

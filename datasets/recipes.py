@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from datasets import imported
+from datasets.environments.prey import EXTERNAL
 from datasets.errors import DatasetError, unknown
-from datasets.tasks import load_task, task_ids
+from datasets.tasks import TASKS, Task, load_task, task_ids
 
 BEHAVIOUR = Path(__file__).parent / "behaviour"
 POLICIES = BEHAVIOUR / "policies"
@@ -27,8 +28,9 @@ def table() -> dict[str, Any]:
 
 
 def qualities(task_id: str) -> list[str]:
-    """Return the qualities that can be built for a task, mixtures last."""
-    return [*table()["tasks"][task_id]["qualities"], *table()["mixtures"]]
+    """Return the qualities that can be built for a task, mixtures last; none for a plug-in's."""
+    known = table()["tasks"].get(task_id)
+    return [] if known is None else [*known["qualities"], *table()["mixtures"]]
 
 
 def dataset_ids(data_dir: str | Path | None = None) -> list[str]:
@@ -74,7 +76,8 @@ def recipe(
 
     ``size`` is in transitions (default: the recipe's); ``fraction`` keeps that share of the
     recorded episodes, evenly spaced over the recording. Only an imported dataset is looked up in
-    ``data_dir``; the data seed does not concern it.
+    ``data_dir``; the data seed does not concern it. ``prey`` may be a file: the recipe holds its
+    hash.
     """
     if not 0.0 < fraction <= 1.0:
         raise DatasetError(
@@ -85,7 +88,7 @@ def recipe(
         return {"format": FORMAT_VERSION, **found, "fraction": fraction}
     task_id, quality = split(dataset_id)
     task = load_task(task_id, rules, prey)
-    parts = _parts(task_id, quality, size)
+    parts = _parts(task, quality, size)
     total = sum(part["size"] for part in parts)
     if any(part["size"] < task.horizon for part in parts):
         raise DatasetError(
@@ -93,6 +96,7 @@ def recipe(
             "steps; ask for more transitions."
         )
     uses_policy = any(part["quality"] != "random" for part in parts)
+    _check_variant(task, dataset_id, uses_policy)
     return {
         "format": FORMAT_VERSION,
         "recipe_version": table()["version"],
@@ -108,12 +112,27 @@ def recipe(
     }
 
 
-def _parts(task_id: str, quality: str, size: int | None) -> list[dict[str, Any]]:
+def _check_variant(task: Task, dataset_id: str, uses_policy: bool) -> None:
+    """Refuse to record what its name would not say: a team that was trained for something else."""
+    if task.prey == EXTERNAL:
+        raise DatasetError(
+            f"{dataset_id} is recorded with a prey inside the environment, so prey='{EXTERNAL}' "
+            "cannot be used; name a prey's file, or leave the shipped one."
+        )
+    own = TASKS[task.id].rules
+    if uses_policy and task.rules != own:
+        raise DatasetError(
+            f"the behaviour policies of {task.id} were trained under {own} rules, so {dataset_id} "
+            f"cannot be recorded under {task.rules} rules; only {task.id}/random can."
+        )
+
+
+def _parts(task: Task, quality: str, size: int | None) -> list[dict[str, Any]]:
     """Return what is recorded one after another: quality, size in transitions, noise."""
-    known = table()["tasks"][task_id]["qualities"]
+    known = table()["tasks"][task.id]["qualities"]
     mixture = table()["mixtures"].get(quality, [[quality, 1.0]])
     total = size if size is not None else max(known[name]["size"] for name, _ in mixture)
-    horizon = load_task(task_id).horizon
+    horizon = task.horizon
     return [
         {
             "quality": name,

@@ -50,7 +50,7 @@ def load(
 ) -> Dataset:
     """Return a dataset, recorded first if it is missing; files are checked against the card."""
     identity = recipes.recipe(dataset_id, data_seed, size, fraction, rules, prey, data_dir)
-    folder = build(identity, default_dir(data_dir), progress)
+    folder = build(identity, default_dir(data_dir), progress, prey)
     return Dataset(folder, fraction)
 
 
@@ -62,9 +62,15 @@ def folder_of(identity: dict[str, Any], root: Path) -> Path:
     return root / identity["task"] / name
 
 
-def build(identity: dict[str, Any], root: Path, progress: Progress | None = None) -> Path:
+def build(
+    identity: dict[str, Any],
+    root: Path,
+    progress: Progress | None = None,
+    prey: str | None = None,
+) -> Path:
     """Record the dataset of a recipe unless it is there; return its folder.
 
+    prey: the file of the recipe's prey, where it is not the shipped one.
     Written under a temporary name and renamed when complete; a lock makes concurrent callers wait
     for the first instead of recording twice.
     """
@@ -75,7 +81,7 @@ def build(identity: dict[str, Any], root: Path, progress: Progress | None = None
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _lock(folder.with_suffix(".lock")):
             if not (folder / CARD).is_file():
-                _record_into(identity, folder, progress)
+                _record_into(identity, folder, progress, prey)
     except OSError as error:
         raise DatasetError(
             f"the data folder {root} cannot be written ({error.strerror or error}); choose another "
@@ -91,10 +97,12 @@ def _lock(path: Path) -> Iterator[None]:
         yield
 
 
-def _record_into(identity: dict[str, Any], folder: Path, progress: Progress | None) -> None:
+def _record_into(
+    identity: dict[str, Any], folder: Path, progress: Progress | None, prey: str | None
+) -> None:
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        record(identity, partial, progress)
+        record(identity, partial, progress, prey)
         if folder.exists():  # remains of an interrupted deletion: no card, so no dataset
             shutil.rmtree(folder)
         os.replace(partial, folder)
@@ -102,9 +110,16 @@ def _record_into(identity: dict[str, Any], folder: Path, progress: Progress | No
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def record(identity: dict[str, Any], folder: Path, progress: Progress | None = None) -> None:
+def record(
+    identity: dict[str, Any],
+    folder: Path,
+    progress: Progress | None = None,
+    prey: str | None = None,
+) -> None:
     """Record all parts of a recipe into ``folder``: arrays, then the card."""
-    task = load_task(identity["task"], identity["rules"], identity["prey"])
+    task = load_task(identity["task"], identity["rules"], prey or identity["prey"])
+    if task.prey != identity["prey"]:
+        raise DatasetError(f"the prey {prey} has changed since it was chosen; start again.")
     total = sum(part["size"] for part in identity["parts"])
     writer = Writer(folder, task)
     threads = torch.get_num_threads()
@@ -126,6 +141,8 @@ class _Stage:
         self.task, self.actor, self.noise, self.size = task, actor, noise, size
         self.env_seed, action_seed = _seeds(seed, 2)
         self.generator = torch.Generator().manual_seed(action_seed)
+        size = torch.tensor(task.action_sizes)[:, None]  # (N, 1)
+        self.padding = torch.arange(max(task.action_sizes)) >= size  # (N, A)
 
     def roll(self, writer: Writer, progress: Callable[[int], None]) -> None:
         """Record whole episodes, many side by side, until the size is reached."""
@@ -158,7 +175,8 @@ class _Stage:
     def _act(self, observation: Tensor) -> Tensor:
         shape = (*observation.shape[:2], max(self.task.action_sizes))
         if self.actor is None:
-            return torch.rand(shape, generator=self.generator) * 2.0 - 1.0
+            action = torch.rand(shape, generator=self.generator) * 2.0 - 1.0
+            return action.masked_fill_(self.padding, 0.0)
         noise = self.noise * torch.randn(shape, generator=self.generator)
         return (self.actor(observation) + noise).clamp(-1.0, 1.0)
 

@@ -1,29 +1,38 @@
-"""The literal table of tasks: environment, sizes, horizon, reference returns and their source."""
+"""The literal table of tasks: environment, sizes, horizon; and their variants.
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+A variant of a task (other rules, another prey, another number of agents) is the task's row with
+some fields replaced. Rules and prey are part of its identity; what is not measured for a variant
+(`datasets/references.py`) is None.
+"""
 
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datasets import references
+from datasets.environments import prey as prey_files
 from datasets.errors import DatasetError, unknown
+from datasets.references import Reference
 
 if TYPE_CHECKING:
     import torch
 
     from datasets.environments.base import BatchedEnv
 
+PLUGIN = "plugin:"  # rules of a plug-in's task: this and the first digits of its file's sha256
 
-@dataclass(frozen=True)
-class Reference:
-    """A reference return with its standard error, the episodes behind it, and its source."""
-
-    mean: float
-    standard_error: float
-    episodes: int
-    source: str
+Maker = Callable[["Task", int, int, str, "torch.dtype"], "BatchedEnv"]
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a team has to do. Sizes are per agent; the horizon is in steps."""
+    """What a team has to do. Sizes are per agent; the horizon is in steps.
+
+    A task with a prey has its observation's size in ``prey_size``. The prey moves inside the
+    environment: ``prey`` is its identity (12 hex digits) and ``prey_file`` where it was found. Only
+    with ``prey="external"`` is it an agent of the task, the last one.
+    """
 
     id: str
     summary: str
@@ -32,16 +41,35 @@ class Task:
     observation_sizes: tuple[int, ...]
     action_sizes: tuple[int, ...]
     scored_agents: tuple[int, ...]
-    random_return: Reference | None
-    expert_return: Reference | None
+    random_return: Reference | None = None
+    expert_return: Reference | None = None
     rules: str = "omar"
     prey: str | None = None
     ends: bool = False  # whether an episode can end before its horizon
+    prey_size: int | None = None
+    prey_file: Path | None = field(default=None, compare=False)
+    copies: int = 1000  # episodes that are evaluated side by side, from one draw of start states
+    maker: Maker | None = field(default=None, compare=False)  # of a plug-in's task
+
+    @property
+    def has_score(self) -> bool:
+        """Tell whether both references of this variant are measured."""
+        return self.random_return is not None and self.expert_return is not None
 
     def score(self, value: float) -> float:
-        """Return 100 (value - random) / (expert - random)."""
+        """Return 100 (value - random) / (expert - random); DatasetError without references."""
+        if self.random_return is None or self.expert_return is None:
+            against = "" if self.prey is None else f" against prey {self.prey}"
+            raise DatasetError(
+                f"{self.id} under {self.rules} rules{against} with {self.agents} agents has no "
+                "measured references, so its returns have no score; compare returns."
+            )
         span = self.expert_return.mean - self.random_return.mean
         return 100.0 * (value - self.random_return.mean) / span
+
+    def score_if_known(self, value: float) -> float | None:
+        """Return the score, None for a variant without references."""
+        return self.score(value) if self.has_score else None
 
     def make_env(
         self,
@@ -53,18 +81,18 @@ class Task:
         """Return ``num_envs`` copies whose start states follow from ``seed`` alone."""
         import torch
 
+        dtype = dtype or torch.float32
+        if self.maker is not None:
+            return self.maker(self, num_envs, seed, device, dtype)
         family, _, team = self.id.partition("/")
         if family == "mamujoco":
             from datasets.environments.mujoco import MujocoEnv
 
-            return MujocoEnv(team, num_envs, seed, device, dtype or torch.float32, self.horizon)
+            return MujocoEnv(team, num_envs, seed, device, dtype, self.horizon)
 
-        from datasets.environments.mpe import ParticleEnv
-        from datasets.environments.mpe_scenarios import Spread
+        from datasets.environments import mpe
 
-        return ParticleEnv(
-            Spread(self.agents), num_envs, seed, device, dtype or torch.float32, self.horizon
-        )
+        return mpe.make(self, num_envs, seed, device, dtype)
 
 
 TASKS: dict[str, Task] = {
@@ -76,14 +104,37 @@ TASKS: dict[str, Task] = {
         observation_sizes=(18, 18, 18),
         action_sizes=(2, 2, 2),
         scored_agents=(0, 1, 2),
-        random_return=Reference(
-            160.113, 0.135, 200_000, "uniform random actions in this environment"
-        ),
-        expert_return=Reference(
-            548.75, 0.42, 40_000, "mean return of our recorded mpe/spread/expert, data seed 0"
-        ),
+    ),
+    "mpe/tag": Task(
+        id="mpe/tag",
+        summary="three predators chase a faster prey around two obstacles",
+        agents=3,
+        horizon=25,
+        observation_sizes=(16, 16, 16),
+        action_sizes=(2, 2, 2),
+        scored_agents=(0, 1, 2),
+        prey_size=14,
+    ),
+    "mpe/world": Task(
+        id="mpe/world",
+        summary="three predators chase a faster prey between food and forests",
+        agents=3,
+        horizon=25,
+        observation_sizes=(24, 24, 24),
+        action_sizes=(2, 2, 2),
+        scored_agents=(0, 1, 2),
+        prey_size=22,
     ),
 }
+
+# Rules that a task has besides those of its row, and what they change in it.
+RULES: dict[str, dict[str, dict[str, Any]]] = {
+    "mpe/spread": {"mpe2": {}},
+    "mpe/tag": {"mpe2": {}},
+    "mpe/world": {"mpe2": {"observation_sizes": (28, 28, 28), "action_sizes": (6, 2, 2)}},
+}
+
+SPREAD_AGENTS = range(3, 33)
 
 
 def _mujoco(team: str, summary: str, observations: tuple[int, ...], actions: int) -> Task:
@@ -96,10 +147,9 @@ def _mujoco(team: str, summary: str, observations: tuple[int, ...], actions: int
         observation_sizes=observations,
         action_sizes=(actions,) * agents,
         scored_agents=(0,),
-        random_return=None,
-        expert_return=None,
         rules="gymnasium-v5",
         ends=not team.startswith("halfcheetah"),
+        copies=100,
     )
 
 
@@ -121,19 +171,81 @@ def task_ids() -> list[str]:
     return list(TASKS)
 
 
+def register(task: Task) -> None:
+    """Add a task to the table; DatasetError where its id is taken by another."""
+    known = TASKS.get(task.id)
+    if known is not None and known != task:
+        raise DatasetError(f"there is a task {task.id} already; give the new one another id.")
+    TASKS[task.id] = task
+
+
 def load_task(
     task_id: str, rules: str | None = None, prey: str | None = None, agents: int | None = None
 ) -> Task:
-    """Return the task ``task_id``; ``rules`` other than OMAR's are refused until they exist."""
+    """Return a task or a variant of it.
+
+    rules: ``omar`` or ``mpe2``. prey: a file (OMAR's, or one of ours), ``external``, or an identity
+    as results record it; the shipped prey by default. agents: of ``mpe/spread``, 3 to 32.
+    Raises DatasetError for what does not exist.
+    """
     if task_id not in TASKS:
         raise unknown("task", task_id, TASKS)
-    task = TASKS[task_id]
-    if rules not in (None, task.rules):
-        raise DatasetError(
-            f"task {task_id} has no rules '{rules}'; the only rules implemented are '{task.rules}'."
-        )
-    if prey is not None:
+    row = TASKS[task_id]
+    task = row if rules in (None, row.rules) else _with_rules(row, str(rules))
+    if agents not in (None, row.agents):
+        task = _with_agents(task, int(agents or 0))
+    if row.prey_size is not None:
+        task = _with_prey(task, prey)
+    elif prey is not None:
         raise DatasetError(f"task {task_id} has no prey, so prey='{prey}' cannot be used.")
-    if agents not in (None, task.agents):
-        raise DatasetError(f"task {task_id} has {task.agents} agents; {agents} are not supported.")
-    return task
+    found = references.REFERENCES.get((task.id, task.rules, task.prey))
+    if found is None or agents not in (None, row.agents):
+        return task
+    return replace(task, random_return=found[0], expert_return=found[1])
+
+
+def _with_rules(task: Task, rules: str) -> Task:
+    others = RULES.get(task.id, {})
+    if rules in others:
+        return replace(task, rules=rules, random_return=None, expert_return=None, **others[rules])
+    if task.rules.startswith(PLUGIN) and rules.startswith(PLUGIN):
+        raise DatasetError(
+            f"the plug-in file of task {task.id} has changed: {rules} is asked for, but it is "
+            f"{task.rules} now; name the file of then with --plugin."
+        )
+    listed = ", ".join(f"'{name}'" for name in (task.rules, *others))
+    raise DatasetError(f"task {task.id} has no rules '{rules}'; it has {listed}.")
+
+
+def _with_agents(task: Task, agents: int) -> Task:
+    if task.id != "mpe/spread":
+        raise DatasetError(f"task {task.id} has {task.agents} agents; {agents} are not supported.")
+    if agents not in SPREAD_AGENTS:
+        raise DatasetError(
+            f"{task.id} can have {SPREAD_AGENTS.start} to {SPREAD_AGENTS.stop - 1} agents, not "
+            f"{agents}."
+        )
+    return replace(
+        task,
+        summary=f"{agents} agents cover {agents} landmarks without touching each other",
+        agents=agents,
+        observation_sizes=(6 * agents,) * agents,
+        action_sizes=(2,) * agents,
+        scored_agents=tuple(range(agents)),
+        random_return=None,
+        expert_return=None,
+    )
+
+
+def _with_prey(task: Task, prey: str | None) -> Task:
+    assert task.prey_size is not None
+    if prey == prey_files.EXTERNAL:
+        return replace(
+            task,
+            prey=prey,
+            agents=task.agents + 1,
+            observation_sizes=(*task.observation_sizes, task.prey_size),
+            action_sizes=(*task.action_sizes, prey_files.ACTIONS),
+        )
+    identity, path = prey_files.identify(task.id, task.rules, prey)
+    return replace(task, prey=identity, prey_file=path)

@@ -1,21 +1,31 @@
-"""The Multi-Agent Particle Environments under OMAR's rules, batched in PyTorch.
+"""The Multi-Agent Particle Environments, batched in PyTorch.
 
-The rules are those of the environment fork with which the published offline data were recorded
-(Pan et al. 2022, OMAR), not those of `mpe2`. They are proven against trajectories of the reference
-code in ``golden/``. One step, in this order:
+A scenario brings the rules. ``mpe_scenarios`` has those of the environment fork with which the
+published offline data were recorded (Pan et al. 2022, OMAR), proven against trajectories of the
+reference code in ``golden/``; ``mpe2_scenarios`` has those of the package `mpe2`, proven against
+that package. One step, in this order:
 
     force from actions -> contact forces at the old positions -> velocity -> speed limit
-    -> position with the NEW velocity -> observations and rewards of the new state
+    -> position with the NEW velocity (OMAR) or the OLD one (mpe2)
+    -> observations and rewards of the new state
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from datasets.environments import mpe2_scenarios as mpe2
+from datasets.environments import mpe_scenarios as omar
+from datasets.environments import prey as prey_files
 from datasets.environments.base import BatchedEnv
 from datasets.environments.mpe_scenarios import Scenario
+from datasets.errors import DatasetError
+
+if TYPE_CHECKING:
+    from datasets.tasks import Task
 
 TIME_STEP = 0.1
 DAMPING = 0.25
@@ -24,6 +34,31 @@ CONTACT_MARGIN = 1e-3
 
 PreyPolicy = Callable[[Tensor], Tensor]
 
+SCENARIOS: dict[tuple[str, str], Callable[..., Scenario]] = {
+    ("mpe/spread", "omar"): omar.Spread,
+    ("mpe/tag", "omar"): omar.Tag,
+    ("mpe/world", "omar"): omar.World,
+    ("mpe/spread", "mpe2"): mpe2.Mpe2Spread,
+    ("mpe/tag", "mpe2"): mpe2.Mpe2Tag,
+    ("mpe/world", "mpe2"): mpe2.Mpe2World,
+}
+
+
+def make(task: "Task", num_envs: int, seed: int, device: str, dtype: torch.dtype) -> "ParticleEnv":
+    """Return the environment of a particle task, its prey inside unless it is external."""
+    kind = SCENARIOS[task.id, task.rules]
+    scenario = kind() if task.prey_size is not None else kind(task.agents)
+    policy = None
+    if task.prey_size is not None and task.prey != prey_files.EXTERNAL:
+        if task.prey_file is None or task.prey is None:
+            raise DatasetError(
+                f"the prey {task.prey} of {task.id} does not ship with om2p-bench; name its file "
+                "with --prey."
+            )
+        prey = prey_files.load(task.prey_file, task.prey, task.prey_size)
+        policy = prey.to(device, dtype)
+    return ParticleEnv(scenario, num_envs, seed, device, dtype, task.horizon, policy)
+
 
 class ParticleEnv(BatchedEnv):
     """A batch of particle worlds; state: position (E, entities, 2) and velocity (E, agents, 2).
@@ -31,7 +66,8 @@ class ParticleEnv(BatchedEnv):
     Entities are ordered agents first, then landmarks. With a ``prey_policy`` (observation
     (E, O_prey) -> action (E, 2)) the last agent moves inside the environment and callers see the
     others only; without one every agent of the scenario is controlled from outside. Actions are
-    used as they are: clipping to [-1, 1] is the caller's business.
+    used as they are: clipping to [-1, 1] is the caller's business. Where agent 0 can speak, its
+    action has numbers behind the two of movement, and the state also holds ``message`` (E, M).
     """
 
     def __init__(
@@ -51,7 +87,7 @@ class ParticleEnv(BatchedEnv):
         inside = 0 if prey_policy is None else 1
         self.num_agents = scenario.num_agents - inside
         self.observation_sizes = scenario.observation_sizes[: self.num_agents]
-        self.action_sizes = (2,) * self.num_agents
+        self.action_sizes = scenario.action_sizes[: self.num_agents]
         entities = scenario.entities
         self._start = torch.tensor([e.start for e in entities], dtype=dtype, device=self.device)
         self._gain = self._per_agent([e.force for e in entities])
@@ -61,6 +97,9 @@ class ParticleEnv(BatchedEnv):
         self._position = torch.zeros(num_envs, len(entities), 2, dtype=dtype, device=self.device)
         self._velocity = torch.zeros(
             num_envs, scenario.num_agents, 2, dtype=dtype, device=self.device
+        )
+        self._message = torch.zeros(
+            num_envs, scenario.message_size, dtype=dtype, device=self.device
         )
         self._prey_observation = torch.zeros(0, dtype=dtype, device=self.device)
 
@@ -95,16 +134,21 @@ class ParticleEnv(BatchedEnv):
         if mask is None:
             self._position = position
             self._velocity = torch.zeros_like(self._velocity)
+            self._message = torch.zeros_like(self._message)
             self.time.zero_()
         else:
             chosen = mask.to(self.device).bool()
             self._position = torch.where(chosen[:, None, None], position, self._position)
             self._velocity = self._velocity.masked_fill(chosen[:, None, None], 0.0)
+            self._message = self._message.masked_fill(chosen[:, None], 0.0)
             self.time.masked_fill_(chosen, 0)
         return self._observe()
 
     def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Advance the worlds; rewards are those of the state after the move."""
+        if self.scenario.message_size:
+            self._message = (action[:, 0, 2:] + 1.0) / 2.0
+            action = action[..., :2]
         if self.prey_policy is not None:
             prey = self.prey_policy(self._prey_observation)
             action = torch.cat([action, prey[:, None].to(action.dtype)], dim=1)
@@ -115,8 +159,9 @@ class ParticleEnv(BatchedEnv):
             speed = velocity.norm(dim=-1, keepdim=True)
             scaled = velocity / speed.clamp_min(1e-12) * self._max_speed
             velocity = torch.where(speed > self._max_speed, scaled, velocity)
+        driving = self._velocity if self.scenario.moves_first else velocity
+        moved = self._position[:, :agents] + TIME_STEP * driving
         self._velocity = velocity
-        moved = self._position[:, :agents] + TIME_STEP * velocity
         self._position = torch.cat([moved, self._position[:, agents:]], dim=1)
         self.time += 1
         reward = self.scenario.reward(self._position)[:, : self.num_agents]
@@ -138,7 +183,7 @@ class ParticleEnv(BatchedEnv):
         return self._incidence @ push
 
     def _observe(self) -> Tensor:
-        observations = self.scenario.observe(self._position, self._velocity)
+        observations = self.scenario.observe(self._position, self._velocity, self._message)
         if self.prey_policy is None:
             return observations
         prey_size = self.scenario.observation_sizes[-1]
@@ -146,18 +191,22 @@ class ParticleEnv(BatchedEnv):
         return observations[:, :-1, : max(self.observation_sizes)]
 
     def get_state(self) -> dict[str, Tensor]:
-        """Return position (E, entities, 2) and velocity (E, agents, 2)."""
-        return {"position": self._position.clone(), "velocity": self._velocity.clone()}
+        """Return position (E, entities, 2), velocity (E, agents, 2), message (E, M) where M > 0."""
+        return {name: getattr(self, f"_{name}").clone() for name in self._state_names()}
 
     def set_state(self, state: dict[str, Tensor]) -> None:
         """Continue from ``state``; the clock restarts at zero."""
-        for name in ("position", "velocity"):
+        for name in self._state_names():
             expected = getattr(self, f"_{name}").shape
             if state[name].shape != expected:
                 raise ValueError(
                     f"{name} has shape {tuple(state[name].shape)}, not {tuple(expected)}"
                 )
-        self._position = state["position"].to(self.device, self.dtype).clone()
-        self._velocity = state["velocity"].to(self.device, self.dtype).clone()
+        for name in self._state_names():
+            setattr(self, f"_{name}", state[name].to(self.device, self.dtype).clone())
         self.time.zero_()
         self._observe()
+
+    def _state_names(self) -> tuple[str, ...]:
+        spoken = ("message",) if self.scenario.message_size else ()
+        return ("position", "velocity", *spoken)

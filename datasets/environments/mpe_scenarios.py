@@ -1,5 +1,7 @@
 """Entities, observations and rewards of the particle tasks under OMAR's rules.
 
+``mpe2_scenarios`` derives those of `mpe2` from them.
+
 Relative positions are ``other - self``; an agent skips itself and keeps the order of the others.
 """
 
@@ -27,6 +29,13 @@ class Scenario(ABC):
     entities: tuple[Entity, ...]
     num_agents: int
     observation_sizes: tuple[int, ...]
+    moves_first = False  # whether positions move by the velocity before this step's forces
+    message_size = 0  # numbers that agent 0 says with every action
+
+    @property
+    def action_sizes(self) -> tuple[int, ...]:
+        """Return the size of every agent's action: movement, and what agent 0 says."""
+        return (2 + self.message_size,) + (2,) * (self.num_agents - 1)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Scenario":
         """Prepare index tables on ``device`` and return the scenario."""
@@ -36,8 +45,11 @@ class Scenario(ABC):
         return self
 
     @abstractmethod
-    def observe(self, position: Tensor, velocity: Tensor) -> Tensor:
-        """Return all agents' observations (E, agents, O), padded with zeros on the right."""
+    def observe(self, position: Tensor, velocity: Tensor, message: Tensor | None = None) -> Tensor:
+        """Return all agents' observations (E, agents, O), padded with zeros on the right.
+
+        message: what agent 0 said last, (E, message_size).
+        """
 
     @abstractmethod
     def reward(self, position: Tensor) -> Tensor:
@@ -57,15 +69,21 @@ class Spread(Scenario):
     contact = 0.3
 
     def __init__(self, agents: int = 3) -> None:
-        # The reference widens the start region when more than three agents share it.
-        start = 1.0 if agents <= 3 else 2.0
+        start = self._start(agents)
         mover = Entity(size=0.15, force=5.0, start=start)
         mark = Entity(size=0.05, collides=False, start=start)
         self.num_agents = agents
         self.entities = (mover,) * agents + (mark,) * agents
-        self.observation_sizes = (4 + 2 * agents + 4 * (agents - 1),) * agents
+        self.observation_sizes = (6 * agents,) * agents
 
-    def observe(self, position: Tensor, velocity: Tensor) -> Tensor:
+    def _start(self, agents: int) -> float:
+        """Return the half-width of the start region: the reference widens it beyond three agents.
+
+        It knows up to ten agents; we keep its wider region for more.
+        """
+        return 1.0 if agents <= 3 else 2.0
+
+    def observe(self, position: Tensor, velocity: Tensor, message: Tensor | None = None) -> Tensor:
         """Own velocity and position, landmarks, other agents, their silent messages (zeros)."""
         landmarks, others = self._relative(position)
         own = position[:, : self.num_agents]
@@ -76,12 +94,15 @@ class Spread(Scenario):
         agents, landmarks = position[:, : self.num_agents], position[:, self.num_agents :]
         to_mark = (agents[:, :, None] - landmarks[:, None]).norm(dim=-1)  # (E, agents, landmarks)
         shared = (1.0 / to_mark.amin(dim=1)).clamp_max(10.0).sum(dim=-1)  # (E,)
+        return shared[:, None] - 5.0 * self._collisions(agents)
+
+    def _collisions(self, agents: Tensor) -> Tensor:
+        """Return with how many others each agent is in contact, (E, agents)."""
         between = (agents[:, self._others] - agents[:, :, None]).norm(dim=-1)
-        collisions = (between < self.contact).to(position.dtype).sum(dim=-1)
-        return shared[:, None] - 5.0 * collisions
+        return (between < self.contact).to(agents.dtype).sum(dim=-1)
 
 
-def _bound(coordinate: Tensor) -> Tensor:
+def bound(coordinate: Tensor) -> Tensor:
     """Penalty for leaving the arena: zero below 0.9, then a ramp, then a capped exponential."""
     x = coordinate.abs()
     ramp = 10.0 * (x - 0.9)
@@ -99,15 +120,18 @@ class Tag(Scenario):
     prey_size = 0.05
 
     def __init__(self) -> None:
+        movers = self._movers()
+        self.entities = movers + self._landmarks()
+        self.contact = movers[0].size + self.prey_size
+
+    def _movers(self) -> tuple[Entity, ...]:
         predator = Entity(size=0.075, force=9.0, max_speed=1.0)
-        prey = Entity(size=self.prey_size, force=16.0, max_speed=1.3)
-        self.entities = (predator,) * 3 + (prey,) + self._landmarks()
-        self.contact = predator.size + self.prey_size
+        return (predator,) * 3 + (Entity(size=self.prey_size, force=16.0, max_speed=1.3),)
 
     def _landmarks(self) -> tuple[Entity, ...]:
         return (Entity(size=0.2, start=0.9),) * 2
 
-    def observe(self, position: Tensor, velocity: Tensor) -> Tensor:
+    def observe(self, position: Tensor, velocity: Tensor, message: Tensor | None = None) -> Tensor:
         """Own velocity and position, landmarks, other agents; for predators the prey's velocity."""
         landmarks, others = self._relative(position)
         tail = self._tail(position, velocity)
@@ -128,7 +152,7 @@ class Tag(Scenario):
         """Predators share -0.1 x summed distance + a bonus per contact; the prey the opposite."""
         distance, contacts = self._chase(position)
         predator = -0.1 * distance.sum(dim=-1) + self.contact_reward * contacts
-        prey = -predator - self.bound_weight * _bound(position[:, 3]).sum(dim=-1)
+        prey = -predator - self.bound_weight * bound(position[:, 3]).sum(dim=-1)
         prey = prey + self._food(position)
         return torch.cat([predator[:, None].expand(-1, 3), prey[:, None]], dim=-1)
 
@@ -143,6 +167,7 @@ class World(Tag):
     contact_reward = 5.0
     bound_weight = 2.0
     prey_size = 0.045
+    nearest_food = 0.05  # per unit of distance: the reference's sign, which drives the prey away
 
     def _landmarks(self) -> tuple[Entity, ...]:
         food = Entity(size=0.03, collides=False, start=0.9)
@@ -151,19 +176,23 @@ class World(Tag):
 
     def _tail(self, position: Tensor, velocity: Tensor) -> Tensor:
         """Prey velocity (predators only) and +-1 flags of being in each forest; padding last."""
-        sizes = torch.tensor(
-            [e.size for e in self.entities[:4]], dtype=position.dtype, device=position.device
-        )
-        reach = sizes[:, None] + self.entities[7].size
-        distance = (position[:, :4, None] - position[:, None, 7:9]).norm(dim=-1)  # (E, 4, 2)
-        flags = (distance < reach).to(position.dtype) * 2.0 - 1.0
+        flags = self._forests(position).to(position.dtype) * 2.0 - 1.0
         prey_velocity = velocity[:, 3:4].expand(-1, 3, -1)
         predators = torch.cat([prey_velocity, flags[:, :3]], dim=-1)
         prey = torch.cat([flags[:, 3:], torch.zeros_like(flags[:, 3:])], dim=-1)
         return torch.cat([predators, prey], dim=1)
 
+    def _forests(self, position: Tensor) -> Tensor:
+        """Return which agents are in which forest, (E, 4, 2)."""
+        sizes = torch.tensor(
+            [e.size for e in self.entities[:4]], dtype=position.dtype, device=position.device
+        )
+        reach = sizes[:, None] + self.entities[7].size
+        distance = (position[:, :4, None] - position[:, None, 7:9]).norm(dim=-1)  # (E, 4, 2)
+        return distance < reach
+
     def _food(self, position: Tensor) -> Tensor:
-        """+2 per food item touched, +0.05 x distance to the nearest (the reference's sign)."""
+        """+2 per food item touched, and a term in the distance to the nearest."""
         distance = (position[:, 3:4] - position[:, 5:7]).norm(dim=-1)
         touched = (distance < self.prey_size + 0.03).to(position.dtype).sum(dim=-1)
-        return 2.0 * touched + 0.05 * distance.amin(dim=-1)
+        return 2.0 * touched + self.nearest_food * distance.amin(dim=-1)

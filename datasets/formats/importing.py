@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,10 @@ FORMATS = {
 BLOCK = 50_000  # steps held in memory at a time, up to one episode more
 SAME = 1e-5  # two records of one observation differ by rounding at most
 BOUND = 1.0 + 1e-6
+UNKNOWN_PREY = (
+    "which prey these data were recorded against was not said at the import (--prey FILE); "
+    "evaluation plays against the shipped one, or the one that --prey names then"
+)
 
 Progress = Callable[[int, int, str], None]
 
@@ -36,11 +41,18 @@ def import_dataset(
     name: str,
     data_dir: str | Path | None = None,
     progress: Progress | None = None,
+    rules: str | None = None,
+    prey: str | None = None,
 ) -> Path:
-    """Import published files as the dataset ``import/<name>``; return its folder."""
+    """Import published files as the dataset ``import/<name>``; return its folder.
+
+    rules, prey: under which and against which they were recorded, where that is known.
+    """
     if layout_name not in FORMATS:
         raise unknown("format", layout_name, FORMATS)
-    task = load_task(task_id)
+    task = load_task(task_id, rules, prey)
+    if prey is None:
+        task = replace(task, prey=None)  # the files do not say who it was
     folder = imported.folder_of(name, data_dir)
     if folder.exists():
         raise DatasetError(
@@ -190,6 +202,8 @@ def _facts(layout: Layout, task: Task, layout_name: str, name: str) -> dict[str,
     """Return what the card says besides statistics."""
     wide = any(part.array.dtype.itemsize > 4 for part in layout.observation + layout.action)
     notes = [*layout.notes, *(["float64 files, stored as float32"] if wide else [])]
+    if task.prey_size is not None and task.prey is None:
+        notes.append(UNKNOWN_PREY)
     return {
         "id": f"{imported.IMPORTED}/{name}",
         "task": task.id,

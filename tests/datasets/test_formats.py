@@ -568,7 +568,7 @@ def test_requests_that_make_no_sense_are_one_sentence(files: Path, tmp_path: Pat
     for options, message in (
         ({"dataset_id": "import/publishd"}, "did you mean import/published"),
         ({"size": 100}, "keep a part with --fraction"),
-        ({"rules": "mpe2"}, "no rules 'mpe2'"),
+        ({"rules": "mpe2"}, "imported for omar rules"),
         ({"fraction": 2.0}, r"outside \(0, 1\]"),
     ):
         with pytest.raises(DatasetError, match=message):
