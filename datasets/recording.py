@@ -141,8 +141,8 @@ class _Stage:
         self.task, self.actor, self.noise, self.size = task, actor, noise, size
         self.env_seed, action_seed = _seeds(seed, 2)
         self.generator = torch.Generator().manual_seed(action_seed)
-        size = torch.tensor(task.action_sizes)[:, None]  # (N, 1)
-        self.padding = torch.arange(max(task.action_sizes)) >= size  # (N, A)
+        own = torch.tensor(task.action_sizes)[:, None]  # (N, 1)
+        self.padding = torch.arange(max(task.action_sizes)) >= own  # (N, A)
 
     def roll(self, writer: Writer, progress: Callable[[int], None]) -> None:
         """Record whole episodes, many side by side, until the size is reached."""

@@ -139,9 +139,9 @@ def _published_policy(content: Any, path: Path) -> "dict[str, Tensor]":
     shapes = _published_shapes(policy)
     for name in sorted(shapes.keys() | policy.keys()):
         value = policy.get(name)
-        fits = isinstance(value, torch.Tensor) and value.is_floating_point()
-        if name not in shapes or not fits or tuple(value.shape) != shapes[name]:
-            found = list(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+        shape = tuple(value.shape) if isinstance(value, torch.Tensor) else None
+        if shape is None or shape != shapes.get(name) or not value.is_floating_point():
+            found = type(value).__name__ if shape is None else list(shape)
             raise DatasetError(
                 f"{path} is not the published prey: its policy has {name} of shape {found}, "
                 f"expected {list(shapes[name]) if name in shapes else 'nothing'}; {CURE}."
@@ -153,8 +153,8 @@ def _published_shapes(policy: "dict[str, Any]") -> dict[str, tuple[int, ...]]:
     """Return the shapes that go with the file's own sizes: observation, two hidden, action."""
 
     def rows(name: str) -> int:
-        shape = getattr(policy.get(name), "shape", ())
-        return int(shape[0]) if len(shape) else 0
+        shape = tuple(getattr(policy.get(name), "shape", ()))
+        return int(shape[0]) if shape else 0
 
     seen, first, second = rows("in_fn.weight"), rows("fc1.weight"), rows("fc2.weight")
     sizes = ((first, seen), (second, first), (ACTIONS, second))
