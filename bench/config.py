@@ -146,11 +146,13 @@ def parse_value(text: str) -> Any:
 # --- resolving -----------------------------------------------------------------------------------
 
 
-def resolve_run(preset: Preset, overrides: dict[str, Any]) -> RunSettings:
-    """Return the run settings of a preset under the `run.KEY` overrides."""
+def resolve_run(preset: Preset, overrides: dict[str, Any], task: str = "") -> RunSettings:
+    """Return the run settings of a preset for a task, under the `run.KEY` overrides."""
     changes = _section(overrides, "run")
     _check_keys(changes, RunSettings.model_fields, "run")
-    values = {**preset.run, **changes}
+    family = preset.families.get(task.partition("/")[0], {})
+    _check_keys(family, RunSettings.model_fields, f"families (preset {preset.name})")
+    values = {**preset.run, **family, **changes}
     try:
         return RunSettings.model_validate_json(_json(values, "run"))
     except pydantic.ValidationError as error:

@@ -2,6 +2,7 @@
 
 description = "one sentence"
 [run]                 RunSettings: updates, batch_size, evaluate_every, ...
+[families.FAMILY]     what of them differs for tasks named FAMILY/..., whose episodes are long
 [algorithm]           settings shared by all algorithms that have them
 [algorithms.NAME]     the one fixed set of an algorithm
 """
@@ -15,7 +16,7 @@ from bench.errors import BenchError, closest
 
 FOLDER = Path(__file__).parent
 ORDER = ("smoke", "quick", "cpu", "paper")  # the smallest budget first
-SECTIONS = {"description", "run", "algorithm", "algorithms"}
+SECTIONS = {"description", "run", "families", "algorithm", "algorithms"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Preset:
     name: str
     description: str
     run: dict[str, Any]
+    families: dict[str, dict[str, Any]]
     shared: dict[str, Any]
     algorithms: dict[str, dict[str, Any]]
 
@@ -49,6 +51,7 @@ def load(name: str) -> Preset:
         name,
         table.get("description", ""),
         table.get("run", {}),
+        table.get("families", {}),
         table.get("algorithm", {}),
         table.get("algorithms", {}),
     )
@@ -59,10 +62,12 @@ def _check_form(table: dict[str, Any], path: Path) -> None:
     extra = sorted(set(table) - SECTIONS)
     if extra:
         raise BenchError(f"the preset {path} has an unknown key '{extra[0]}'")
-    named = table.get("algorithms", {})
-    sections = {name: table.get(name, {}) for name in ("run", "algorithm", "algorithms")}
-    if isinstance(named, dict):
-        sections |= {f"algorithms.{name}": value for name, value in named.items()}
+    plain = ("run", "algorithm", "algorithms", "families")
+    sections = {name: table.get(name, {}) for name in plain}
+    for outer in ("algorithms", "families"):
+        named = table.get(outer, {})
+        if isinstance(named, dict):
+            sections |= {f"{outer}.{name}": value for name, value in named.items()}
     for name, value in sections.items():
         if not isinstance(value, dict):
             raise BenchError(f"the preset {path} needs a table [{name}], not {name} = {value!r}")

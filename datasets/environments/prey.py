@@ -140,7 +140,7 @@ def _published_policy(content: Any, path: Path) -> "dict[str, Tensor]":
     for name in sorted(shapes.keys() | policy.keys()):
         value = policy.get(name)
         shape = tuple(value.shape) if isinstance(value, torch.Tensor) else None
-        if shape is None or shape != shapes.get(name) or not value.is_floating_point():
+        if value is None or shape != shapes.get(name) or not value.is_floating_point():
             found = type(value).__name__ if shape is None else list(shape)
             raise DatasetError(
                 f"{path} is not the published prey: its policy has {name} of shape {found}, "
