@@ -1,5 +1,6 @@
 """The statistics on a dataset's card."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,6 @@ def describe(dataset: "Dataset") -> dict[str, Any]:
     per_agent = dataset.episode_returns()  # (episodes, N)
     returns = per_agent.mean(axis=1)
     kept = dataset.transitions
-    reward = dataset.reward if kept is None else dataset.reward[kept]
     lengths = dataset.episode_length[dataset.episodes]
     mean, std = _observation_statistics(dataset)
     terminated = dataset.terminated if kept is None else dataset.terminated[kept]
@@ -34,7 +34,7 @@ def describe(dataset: "Dataset") -> dict[str, Any]:
         "return_definition": "mean over agents of the undiscounted sum of rewards of an episode",
         "returns": summarise(returns),
         "returns_per_agent": [float(value) for value in per_agent.mean(axis=0)],
-        "differing_reward_share": float((reward != reward[:, :1]).any(axis=1).mean()),
+        "differing_reward_share": _differing(dataset),
         "saturated_action_share": _saturated(dataset),
         "observation_mean": mean.tolist(),
         "observation_std": std.tolist(),
@@ -80,12 +80,23 @@ def _observation_statistics(dataset: "Dataset") -> tuple[np.ndarray, np.ndarray]
     return mean + shift, np.sqrt(variance)
 
 
-def _saturated(dataset: "Dataset") -> float:
-    kept = dataset.transitions
-    count = len(dataset)
-    total = 0
-    for start in range(0, count, BLOCK):
+def _blocks(dataset: "Dataset", name: str) -> Iterator[np.ndarray]:
+    """Return an array's kept transitions, some at a time."""
+    array, kept = getattr(dataset, name), dataset.transitions
+    for start in range(0, len(dataset), BLOCK):
         stop = start + BLOCK
-        block = dataset.action[start:stop] if kept is None else dataset.action[kept[start:stop]]
-        total += int((np.abs(block) > SATURATED).sum())
-    return total / (count * int(np.prod(dataset.action.shape[1:])))
+        yield array[start:stop] if kept is None else array[kept[start:stop]]
+
+
+def _differing(dataset: "Dataset") -> float:
+    """Return the share of steps in which not all agents have the same reward."""
+    steps = sum(
+        int((block != block[:, :1]).any(axis=1).sum()) for block in _blocks(dataset, "reward")
+    )
+    return steps / len(dataset)
+
+
+def _saturated(dataset: "Dataset") -> float:
+    """Return the share of action entries at their bounds."""
+    entries = sum(int((np.abs(block) > SATURATED).sum()) for block in _blocks(dataset, "action"))
+    return entries / (len(dataset) * int(np.prod(dataset.action.shape[1:])))
