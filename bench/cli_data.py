@@ -120,8 +120,10 @@ def import_(
     path: Annotated[
         Path,
         typer.Argument(
-            help="The published files: a folder that holds obs_0.npy (omar) or obs.npy (madiff), "
-            "or one .hdf5 file (omiga)",
+            help="The published files: a folder that holds obs_0.npy (omar), obs.npy (madiff) or "
+            "metadata.json (vault), or one .hdf5 file (omiga); such a folder or file in an "
+            "archive, data.zip/seed_0_data; or hub:OWNER/NAME[@REVISION][/FOLDER] on the Hugging "
+            "Face Hub",
             show_default=False,
         ),
     ],
@@ -130,7 +132,7 @@ def import_(
         typer.Option(
             "--format",
             help="The layout of the files: omar (also of CFCQL, OM2P and MADiff's MPE data), "
-            "omiga or madiff (multi-agent MuJoCo): --format omar",
+            "omiga or madiff (multi-agent MuJoCo), or vault (OG-MARL): --format omar",
             show_default=False,
         ),
     ],
@@ -149,6 +151,14 @@ def import_(
             show_default=False,
         ),
     ],
+    action_order: Annotated[
+        str | None,
+        typer.Option(
+            help="How Ant and Walker2d files order actions: old (the wrapper of OMAR and OMIGA) or "
+            "gymnasium (gymnasium-robotics): --action-order old  [default: the format's]",
+            show_default=False,
+        ),
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Import a published dataset: check it, copy it into the data folder, write its card.
@@ -159,7 +169,7 @@ def import_(
     """
     from datasets import commands
 
-    folder = commands.import_files(format_, path, task, name, data_dir, Ticker())
+    folder = commands.import_files(format_, path, task, name, data_dir, Ticker(), action_order)
     print(f"dataset import/{name}: {folder}")
 
 

@@ -54,11 +54,12 @@ def import_files(
     name: str,
     data_dir: str | Path | None = None,
     progress: Progress | None = None,
+    action_order: str | None = None,
 ) -> Path:
     """Import published files as ``import/<name>``; return the dataset's folder."""
     from datasets.formats.importing import import_dataset
 
-    return import_dataset(layout, path, task_id, name, data_dir, progress)
+    return import_dataset(layout, path, task_id, name, data_dir, progress, action_order)
 
 
 def export_files(
