@@ -88,15 +88,27 @@ def info(
     fraction: Annotated[
         float, typer.Option(help="Share of the episodes to describe: --fraction 0.1")
     ] = 1.0,
+    figure: Annotated[
+        Path | None,
+        typer.Option(
+            help="Draw the histogram of returns into this file too: --figure returns.png",
+            show_default=False,
+        ),
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Describe a dataset that is there: size, returns, team, checksum.
+    """Describe a dataset that is there: size, returns, team, coverage, recipe, checksums.
 
-    Example: python -m bench data info mpe/spread/expert
+    Example: python -m bench data info mpe/spread/expert --figure returns.png
     """
     from datasets import commands
 
     print(commands.info(dataset, data_seed, size, fraction, data_dir))
+    if figure is not None:
+        from bench.data_figure import draw
+
+        found = commands.find(dataset, data_seed, size, fraction, data_dir)
+        print(f"figure: {draw(found.card, figure)}")
 
 
 @data_app.command()
