@@ -94,15 +94,27 @@ def info(
     fraction: Annotated[
         float, typer.Option(help="Share of the episodes to describe: --fraction 0.1")
     ] = 1.0,
+    figure: Annotated[
+        Path | None,
+        typer.Option(
+            help="Draw the histogram of returns into this file too: --figure returns.png",
+            show_default=False,
+        ),
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Describe a dataset that is there: size, returns, team, checksum.
+    """Describe a dataset that is there: size, returns, team, coverage, recipe, checksums.
 
-    Example: python -m bench data info mpe/spread/expert
+    Example: python -m bench data info mpe/spread/expert --figure returns.png
     """
     from datasets import commands
 
     print(commands.info(dataset, data_seed, size, fraction, data_dir))
+    if figure is not None:
+        from bench.data_figure import draw
+
+        found = commands.find(dataset, data_seed, size, fraction, data_dir)
+        print(f"figure: {draw(found.card, figure)}")
 
 
 @data_app.command()
@@ -126,8 +138,10 @@ def import_(
     path: Annotated[
         Path,
         typer.Argument(
-            help="The published files: a folder that holds obs_0.npy (omar) or obs.npy (madiff), "
-            "or one .hdf5 file (omiga)",
+            help="The published files: a folder that holds obs_0.npy (omar), obs.npy (madiff) or "
+            "metadata.json (vault), or one .hdf5 file (omiga); such a folder or file in an "
+            "archive, data.zip/seed_0_data; or hub:OWNER/NAME[@REVISION][/FOLDER] on the Hugging "
+            "Face Hub",
             show_default=False,
         ),
     ],
@@ -136,7 +150,7 @@ def import_(
         typer.Option(
             "--format",
             help="The layout of the files: omar (also of CFCQL, OM2P and MADiff's MPE data), "
-            "omiga or madiff (multi-agent MuJoCo): --format omar",
+            "omiga or madiff (multi-agent MuJoCo), or vault (OG-MARL): --format omar",
             show_default=False,
         ),
     ],
@@ -155,6 +169,14 @@ def import_(
             show_default=False,
         ),
     ],
+    action_order: Annotated[
+        str | None,
+        typer.Option(
+            help="How Ant and Walker2d files order actions: old (the wrapper of OMAR and OMIGA) or "
+            "gymnasium (gymnasium-robotics): --action-order old  [default: the format's]",
+            show_default=False,
+        ),
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Import a published dataset: check it, copy it into the data folder, write its card.
@@ -165,7 +187,9 @@ def import_(
     """
     from datasets import commands
 
-    folder = commands.import_files(format_, path, task, name, data_dir, Ticker())
+    folder = commands.import_files(
+        format_, path, task, name, data_dir, Ticker(), action_order=action_order
+    )
     print(f"dataset import/{name}: {folder}")
 
 

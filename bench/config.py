@@ -32,7 +32,7 @@ Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 class RunSettings(BaseModel):
-    """The budget of a cell; every field has its value in the preset's `[run]` table."""
+    """The budget of a cell: the preset's `[run]` table, under the overrides `run.KEY`."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
@@ -42,10 +42,17 @@ class RunSettings(BaseModel):
     evaluation_episodes: Count = Field(description="episodes of an evaluation on the way")
     final_episodes: Count = Field(description="episodes of the last evaluation, the headline")
     checkpoint_every: Count = Field(description="gradient steps between two checkpoints")
+    reweight: Literal["quantiles"] | None = Field(
+        default=None, description="sample the best episodes more often: quantiles (as DOM2)"
+    )
 
-    def identity(self) -> dict[str, int]:
-        """Return what can change a result: all but the spacing of checkpoints."""
-        return self.model_dump(exclude={"checkpoint_every"})
+    def identity(self) -> dict[str, Any]:
+        """Return what can change a result: all but the spacing of checkpoints.
+
+        ``reweight`` belongs to it where it is set: cells that do not reweight keep their ids.
+        """
+        left_out = {"checkpoint_every"} | ({"reweight"} if self.reweight is None else set())
+        return self.model_dump(exclude=left_out)
 
 
 class RunConfig(BaseModel):

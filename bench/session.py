@@ -33,7 +33,9 @@ class Session:
         return algorithms.make(self.cell.algorithm, self.spec, settings, (seed,), self.device)
 
     def _make_sampler(self, seed: int) -> Any:
-        return self.dataset.sampler(self.cell.run["batch_size"], 1, (seed,), self.device)
+        run = self.cell.run
+        reweight = run.get("reweight")  # absent in records of before
+        return self.dataset.sampler(run["batch_size"], 1, (seed,), self.device, reweight=reweight)
 
     def describe(self, record: dict[str, Any]) -> None:
         """Fill the sections of a record that do not change while the cell runs."""

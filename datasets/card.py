@@ -1,5 +1,6 @@
 """The statistics on a dataset's card."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,11 @@ QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 SATURATED = 0.99
 BLOCK = 200_000
 HISTOGRAM_BINS = 40
+# The grid on which coverage is counted. Shares of distinct cells fall with the number of steps, so
+# that sets are compared on equally many.
+COVERAGE_STEPS = 100_000
+OBSERVATION_WIDTH = 1.0
+ACTION_BINS = 5
 
 
 def describe(dataset: "Dataset") -> dict[str, Any]:
@@ -18,7 +24,6 @@ def describe(dataset: "Dataset") -> dict[str, Any]:
     per_agent = dataset.episode_returns()  # (episodes, N)
     returns = per_agent.mean(axis=1)
     kept = dataset.transitions
-    reward = dataset.reward if kept is None else dataset.reward[kept]
     lengths = dataset.episode_length[dataset.episodes]
     mean, std = _observation_statistics(dataset)
     terminated = dataset.terminated if kept is None else dataset.terminated[kept]
@@ -34,8 +39,9 @@ def describe(dataset: "Dataset") -> dict[str, Any]:
         "return_definition": "mean over agents of the undiscounted sum of rewards of an episode",
         "returns": summarise(returns),
         "returns_per_agent": [float(value) for value in per_agent.mean(axis=0)],
-        "differing_reward_share": float((reward != reward[:, :1]).any(axis=1).mean()),
+        "differing_reward_share": _differing(dataset),
         "saturated_action_share": _saturated(dataset),
+        "coverage": coverage(dataset),
         "observation_mean": mean.tolist(),
         "observation_std": std.tolist(),
     }
@@ -80,12 +86,56 @@ def _observation_statistics(dataset: "Dataset") -> tuple[np.ndarray, np.ndarray]
     return mean + shift, np.sqrt(variance)
 
 
-def _saturated(dataset: "Dataset") -> float:
-    kept = dataset.transitions
-    count = len(dataset)
-    total = 0
-    for start in range(0, count, BLOCK):
+def _blocks(dataset: "Dataset", name: str) -> Iterator[np.ndarray]:
+    """Return an array's kept transitions, some at a time."""
+    array, kept = getattr(dataset, name), dataset.transitions
+    for start in range(0, len(dataset), BLOCK):
         stop = start + BLOCK
-        block = dataset.action[start:stop] if kept is None else dataset.action[kept[start:stop]]
-        total += int((np.abs(block) > SATURATED).sum())
-    return total / (count * int(np.prod(dataset.action.shape[1:])))
+        yield array[start:stop] if kept is None else array[kept[start:stop]]
+
+
+def _differing(dataset: "Dataset") -> float:
+    """Return the share of steps in which not all agents have the same reward."""
+    steps = sum(
+        int((block != block[:, :1]).any(axis=1).sum()) for block in _blocks(dataset, "reward")
+    )
+    return steps / len(dataset)
+
+
+def _saturated(dataset: "Dataset") -> float:
+    """Return the share of action entries at their bounds."""
+    entries = sum(int((np.abs(block) > SATURATED).sum()) for block in _blocks(dataset, "action"))
+    return entries / (len(dataset) * int(np.prod(dataset.action.shape[1:])))
+
+
+def coverage(dataset: "Dataset", steps: int = COVERAGE_STEPS) -> dict[str, Any]:
+    """Return how many different situations the data show, on a declared grid.
+
+    An agent's observation falls into a cell of a grid of width 1, its action into one of 5 bins per
+    dimension. Of at most ``steps`` steps, evenly spread over the kept ones, ``observations`` and
+    ``pairs`` (observation and action) are the shares that are in a cell of their own or the first
+    in one, mean over agents: near 1 where nothing comes twice, near 0 where all is repetition.
+    """
+    count = min(steps, len(dataset))
+    places = np.linspace(0, len(dataset) - 1, count).astype(np.int64)
+    index = places if dataset.transitions is None else dataset.transitions[places]
+    observation = dataset.observation[index + dataset.episode_of[index]]  # (steps, N, O)
+    seen = np.floor(observation.astype(np.float64) / OBSERVATION_WIDTH).astype(np.int64)
+    bins = np.floor((dataset.action[index].astype(np.float64) + 1) / 2 * ACTION_BINS)
+    acted = np.clip(bins, 0, ACTION_BINS - 1).astype(np.int64)
+    agents = range(dataset.action.shape[1])
+    pairs = np.concatenate([seen, acted], axis=2)
+    return {
+        "observations": float(np.mean([_distinct(seen[:, agent]) for agent in agents])),
+        "pairs": float(np.mean([_distinct(pairs[:, agent]) for agent in agents])),
+        "steps": count,
+        "observation_width": OBSERVATION_WIDTH,
+        "action_bins": ACTION_BINS,
+    }
+
+
+def _distinct(cells: np.ndarray) -> float:
+    """Return the share of different rows, counted by a hash of 64 bits."""
+    odd = np.random.default_rng(0).integers(1, 1 << 63, cells.shape[1], dtype=np.uint64) * 2 + 1
+    hashes = (cells.astype(np.uint64) * odd).sum(axis=1, dtype=np.uint64)
+    return len(np.unique(hashes)) / len(cells)

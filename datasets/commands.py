@@ -1,19 +1,16 @@
 """What `python -m bench data ...` does: functions that return text or paths, and print nothing."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from datasets import recipes
 from datasets.errors import DatasetError
 from datasets.files import CARD, read_card, verify_files
+from datasets.info import text
 from datasets.paths import data_dir as default_dir
 from datasets.recording import Progress, build, folder_of, load
 from datasets.store import Dataset
-from datasets.tasks import Task, load_task
-
-BAR = 40
+from datasets.tasks import load_task
 
 
 def train_policies(
@@ -77,11 +74,14 @@ def import_files(
     progress: Progress | None = None,
     rules: str | None = None,
     prey: str | None = None,
+    action_order: str | None = None,
 ) -> Path:
     """Import published files as ``import/<name>``; return the dataset's folder."""
     from datasets.formats.importing import import_dataset
 
-    return import_dataset(layout, path, task_id, name, data_dir, progress, rules, prey)
+    return import_dataset(
+        layout, path, task_id, name, data_dir, progress, rules, prey, action_order
+    )
 
 
 def export_files(
@@ -115,6 +115,20 @@ def info(
     prey: str | None = None,
 ) -> str:
     """Describe a dataset that is there, for reading in a terminal."""
+    dataset = find(dataset_id, data_seed, size, fraction, data_dir, rules, prey)
+    return text(dataset, prey)
+
+
+def find(
+    dataset_id: str,
+    data_seed: int = 0,
+    size: int | None = None,
+    fraction: float = 1.0,
+    data_dir: str | Path | None = None,
+    rules: str | None = None,
+    prey: str | None = None,
+) -> Dataset:
+    """Return a dataset that is there, without recording or hashing it."""
     identity = recipes.recipe(dataset_id, data_seed, size, fraction, rules, prey, data_dir)
     folder = folder_of(identity, default_dir(data_dir))
     if not (folder / CARD).is_file():
@@ -122,54 +136,7 @@ def info(
             f"{dataset_id} with data seed {data_seed} is not in {folder.parent}; record it with "
             f"`python -m bench data build {dataset_id} --data-seed {data_seed}`."
         )
-    card = Dataset(folder, fraction, verify=False).card
-    task = load_task(identity["task"], identity["rules"], prey or identity["prey"])
-    return "\n".join(_lines(card, folder, task))
-
-
-def _lines(card: dict[str, Any], folder: Path, task: Task) -> Iterator[str]:
-    returns, lengths = card["returns"], card["episode_length"]
-    score = task.score_if_known(returns["mean"])
-    seed = "imported" if card["data_seed"] is None else f"data seed {card['data_seed']}"
-    prey = "" if task.prey is None else f", prey {task.prey}"
-    yield f"{card['id']}   (task {task.id}, rules {card['rules']}{prey}, {seed})"
-    yield f"  folder       {folder}"
-    shortest, longest = lengths["min"], lengths["max"]
-    span = f"{shortest}" if shortest == longest else f"{shortest} to {longest}"
-    yield (
-        f"  size         {card['n_transitions']:,} transitions in {card['n_episodes']:,} episodes "
-        f"of {span} steps; {card['cut_rule']}"
-    )
-    sizes = ", ".join(map(str, card["observation_sizes"]))
-    actions = ", ".join(map(str, card["action_sizes"]))
-    yield f"  team         {card['agents']} agents; observations {sizes}; actions {actions}"
-    yield f"  return       {card['return_definition']}"
-    yield (
-        f"               mean {returns['mean']:.2f} ± {returns['standard_error']:.2f} (s.e.), "
-        f"s.d. {returns['std']:.2f}, "
-        + ("no score: no references" if score is None else f"score {score:.1f}")
-    )
-    quantiles = "  ".join(f"{key}: {value:.0f}" for key, value in returns["quantiles"].items())
-    yield f"  quantiles    {quantiles}"
-    yield f"  rewards      agents differ in {100 * card['differing_reward_share']:.2f}% of steps"
-    yield f"  actions      {100 * card['saturated_action_share']:.1f}% of the entries beyond ±0.99"
-    if card.get("replay_kind"):
-        snapshots = card["replay_kind"]["snapshots"]
-        steps = ", ".join(f"{row['vector_step']:.0f}" for row in snapshots)
-        yield f"  replay       snapshots at vector steps {steps}, each with its training noise"
-    yield from (f"  note         {note}" for note in card.get("notes", ()))
-    yield f"  checksum     {card['checksum']}"
-    yield f"  licence      {card['licence']}"
-    yield "  histogram of returns"
-    yield from _histogram(returns["histogram"])
-
-
-def _histogram(histogram: dict[str, list[float]]) -> Iterator[str]:
-    counts, edges = histogram["counts"], histogram["edges"]
-    pairs = [(edges[i], sum(counts[i : i + 2])) for i in range(0, len(counts), 2)]
-    top = max(count for _, count in pairs) or 1
-    for edge, count in pairs:
-        yield f"  {edge:9.1f} | {'█' * round(BAR * count / top)} {int(count)}"
+    return Dataset(folder, fraction, verify=False)
 
 
 def verify(data_dir: str | Path | None = None) -> list[tuple[str, str | None]]:

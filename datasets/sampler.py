@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from datasets.batch import Batch
+from datasets.indices import IndexStream
+from datasets.placement import Pages, home, share_memory
 
 if TYPE_CHECKING:
     from datasets.store import Dataset
-
-INDEX_BLOCK = 64  # batches of indices drawn at a time: one generator call serves many batches
 
 
 def _pairs(observation: Tensor) -> Tensor:
@@ -24,40 +24,37 @@ def _pairs(observation: Tensor) -> Tensor:
     return observation.as_strided((rows - 1, 2, agents, size), (step, step, size, 1))
 
 
-class Sampler:
-    """Draws transitions uniformly with replacement; replica r has its own stream of indices.
+class Source:
+    """The arrays of a dataset where they can be gathered from, and what members are made of.
 
-    On a CPU the arrays stay memory-mapped; on another device they are copied there once.
+    ``home`` is the device they lie on: the training device where they fit, otherwise the CPU,
+    where they stay memory-mapped.
     """
 
-    def __init__(
-        self, dataset: "Dataset", batch_size: int, seeds: tuple[int, ...], device: str
-    ) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-        self.batch_size = batch_size
-        self.replicas = len(seeds)
+    def __init__(self, dataset: "Dataset", batch_size: int, replicas: int, device: str) -> None:
         self.device = torch.device(device)
-        self.count = len(dataset)
-        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        self._arrays = {
-            "pair": _pairs(self._place(dataset.observation)),
-            "action": self._place(dataset.action),
-            "reward": self._place(dataset.reward),
-            "terminated": self._place(dataset.terminated).float(),
-            "timeout": self._place(dataset.timeout).float(),
-            "episode_of": self._place(dataset.episode_of),
-        }
-        kept = dataset.transitions
-        self._kept = None if kept is None else self._place(kept)
+        self.batch_size, self.replicas = batch_size, replicas
         self.num_agents = dataset.action.shape[1]
-        self._masks = self._make_masks(dataset.card)
-        self._block = torch.empty(0, self.replicas, batch_size, dtype=torch.long)
-        self._next = 0
-        self._block_states = [generator.get_state() for generator in self.generators]
+        large = [dataset.observation, dataset.action, dataset.reward]
+        if dataset.state is not None:
+            large.append(dataset.state)
+        self.home = home(large, self.device)
+        self.pages = Pages(large)
+        self.arrays = {
+            "observation": self.place(dataset.observation),
+            "action": self.place(dataset.action),
+            "reward": self.place(dataset.reward),
+            "terminated": self.place(dataset.terminated),
+            "timeout": self.place(dataset.timeout),
+            "episode_of": self.place(dataset.episode_of),
+        }
+        if dataset.state is not None:
+            self.arrays["state"] = self.place(dataset.state)
+        self.masks = self._make_masks(dataset.card)
 
-    def _place(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(array).to(self.device)
+    def place(self, array: np.ndarray) -> Tensor:
+        """Return an array as a tensor at home."""
+        return share_memory(array).to(self.home)
 
     def _make_masks(self, card: dict[str, Any]) -> tuple[Tensor, Tensor]:
         def mask(sizes: list[int]) -> Tensor:
@@ -67,59 +64,74 @@ class Sampler:
 
         return mask(card["observation_sizes"]), mask(card["action_sizes"])
 
-    def _indices(self) -> Tensor:
-        """Return the next transition indices (R * B,), replica by replica."""
-        if self._next == len(self._block):
-            self._block_states = [generator.get_state() for generator in self.generators]
-            shape = (INDEX_BLOCK, self.batch_size)
-            draws = [torch.randint(self.count, shape, generator=g) for g in self.generators]
-            self._block = torch.stack(draws, dim=1).to(self.device)
-            if self._kept is not None:
-                self._block = self._kept[self._block]
-            self._next = 0
-        self._next += 1
-        return self._block[self._next - 1].flatten()
+    def rows(self, name: str, index: Tensor) -> Tensor:
+        """Return rows of an array on the training device."""
+        return self.arrays[name].index_select(0, index).to(self.device)
 
-    def _members(self, rows: Tensor) -> Tensor:
+    def members(self, rows: Tensor) -> Tensor:
         """Turn (R * B, N, ...) into member-major (R * N, B, ...)."""
         shaped = rows.unflatten(0, (self.replicas, self.batch_size))
         return shaped.transpose(1, 2).reshape(-1, self.batch_size, *rows.shape[2:])
 
-    def _shared(self, rows: Tensor) -> Tensor:
+    def shared(self, rows: Tensor) -> Tensor:
         """Repeat a per-transition value (R * B,) for every agent: (M, B)."""
         shaped = rows.view(self.replicas, 1, self.batch_size)
         return shaped.expand(-1, self.num_agents, -1).reshape(-1, self.batch_size)
 
+
+class Sampler:
+    """Draws transitions uniformly with replacement; replica r has its own stream of indices.
+
+    ``reweight="quantiles"`` draws from the set that holds its best episodes several times
+    (:meth:`datasets.store.Dataset.reweighted_episodes`).
+    """
+
+    def __init__(
+        self,
+        dataset: "Dataset",
+        batch_size: int,
+        seeds: tuple[int, ...],
+        device: str,
+        reweight: str | None = None,
+    ) -> None:
+        self._source = source = Source(dataset, batch_size, len(seeds), device)
+        self.batch_size, self.replicas, self.device = batch_size, len(seeds), source.device
+        self.num_agents = source.num_agents
+        spans = dataset.spans(source.home, reweight)
+        self._stream = IndexStream(len(dataset), batch_size, seeds, source.home, spans)
+        self.count = self._stream.count
+        self._pair = _pairs(source.arrays["observation"])
+
+    def _indices(self) -> Tensor:
+        """Return the next transition indices (R * B,), replica by replica."""
+        return self._stream.next()
+
     def next(self) -> Batch:
         """Return the next mini-batch of every member."""
-        index = self._indices()
-
-        def rows(name: str) -> Tensor:
-            return self._arrays[name].index_select(0, index)
-
-        pair = self._arrays["pair"].index_select(0, index + rows("episode_of"))
-        observation_mask, action_mask = self._masks
+        source, index = self._source, self._indices()
+        source.pages.touch(len(index))
+        row = index + source.arrays["episode_of"].index_select(0, index)
+        pair = self._pair.index_select(0, row).to(self.device)
+        observation_mask, action_mask = source.masks
+        state = None
+        if "state" in source.arrays:
+            state = source.rows("state", index).unflatten(0, (self.replicas, self.batch_size))
         return Batch(
-            observation=self._members(pair[:, 0]),
-            action=self._members(rows("action")),
-            reward=self._members(rows("reward")),
-            next_observation=self._members(pair[:, 1]),
-            terminated=self._shared(rows("terminated")),
-            timeout=self._shared(rows("timeout")),
+            observation=source.members(pair[:, 0]),
+            action=source.members(source.rows("action", index)),
+            reward=source.members(source.rows("reward", index)),
+            next_observation=source.members(pair[:, 1]),
+            terminated=source.shared(source.rows("terminated", index).float()),
+            timeout=source.shared(source.rows("timeout", index).float()),
             observation_mask=observation_mask,
             action_mask=action_mask,
+            state=state,
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where every stream stands: generators before the present block, and the offset."""
-        return {"generators": self._block_states, "next": self._next, "drawn": len(self._block) > 0}
+        """Return where every stream stands."""
+        return self._stream.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where :meth:`state_dict` was taken."""
-        for generator, value in zip(self.generators, state["generators"], strict=True):
-            generator.set_state(value)
-        self._block = self._block[:0]
-        self._next = 0
-        if state["drawn"]:
-            self._indices()
-            self._next = state["next"]
+        self._stream.load_state_dict(state)

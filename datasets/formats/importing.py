@@ -14,6 +14,7 @@ import numpy as np
 from datasets import imported
 from datasets.errors import DatasetError, unknown
 from datasets.files import sha256
+from datasets.formats import actions, sources
 from datasets.formats.layout import Layout, Part, check_layout
 from datasets.store import write_card
 from datasets.tasks import Task, load_task
@@ -22,6 +23,7 @@ FORMATS = {
     "omar": "datasets.formats.omar",
     "omiga": "datasets.formats.omiga",
     "madiff": "datasets.formats.madiff",
+    "vault": "datasets.formats.vault",
 }
 BLOCK = 50_000  # steps held in memory at a time, up to one episode more
 SAME = 1e-5  # two records of one observation differ by rounding at most
@@ -30,8 +32,11 @@ UNKNOWN_PREY = (
     "which prey these data were recorded against was not said at the import (--prey FILE); "
     "evaluation plays against the shipped one, or the one that --prey names then"
 )
+# Tasks whose own rules give every agent of the team the same reward, by how their ids begin.
+ONE_REWARD = ("mpe/tag", "mpe/world", "mamujoco/")
 
 Progress = Callable[[int, int, str], None]
+Places = tuple[tuple[int, ...], ...] | None
 
 
 def import_dataset(
@@ -43,10 +48,13 @@ def import_dataset(
     progress: Progress | None = None,
     rules: str | None = None,
     prey: str | None = None,
+    action_order: str | None = None,
 ) -> Path:
     """Import published files as the dataset ``import/<name>``; return its folder.
 
+    path: a folder or file, one in an archive, or ``hub:OWNER/NAME`` (see formats/sources.py).
     rules, prey: under which and against which they were recorded, where that is known.
+    action_order: what the files of multi-agent MuJoCo hold (see formats/actions.py).
     """
     if layout_name not in FORMATS:
         raise unknown("format", layout_name, FORMATS)
@@ -59,11 +67,20 @@ def import_dataset(
             f"import/{name} is there already, in {folder}; choose another --name or delete it."
         )
     reader = importlib.import_module(FORMATS[layout_name])
+    places = actions.actuators(layout_name, task, action_order)
     try:
-        with reader.opened(Path(path).expanduser(), task) as layout:
+        with (
+            sources.opened(path, folder.parent) as source,
+            reader.opened(source.path, task) as layout,
+        ):
             check_layout(layout, task)
+            facts = _facts(layout, task, folder.name)
+            facts["recipe"] |= {"format": layout_name, **source.origin}
+            facts["source"] = f"imported from files in the {layout_name} layout"
+            if places is not None:
+                facts["notes"].append(actions.REORDERED)
             folder.parent.mkdir(parents=True, exist_ok=True)
-            _write(layout, task, layout_name, folder, progress)
+            _write(layout, task, facts, folder, places, progress)
     except OSError as error:
         raise DatasetError(
             f"{path} cannot be imported into {folder.parent} ({error.strerror or error}); check "
@@ -73,19 +90,30 @@ def import_dataset(
 
 
 def _write(
-    layout: Layout, task: Task, layout_name: str, folder: Path, progress: Progress | None
+    layout: Layout,
+    task: Task,
+    facts: dict[str, Any],
+    folder: Path,
+    places: Places,
+    progress: Progress | None,
 ) -> None:
     """Write under a temporary name, renamed when complete."""
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        copy(layout, task, partial, progress)
-        write_card(partial, _facts(layout, task, layout_name, folder.name))
+        copy(layout, task, partial, progress, places)
+        write_card(partial, facts)
         os.rename(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def copy(layout: Layout, task: Task, folder: Path, progress: Progress | None = None) -> None:
+def copy(
+    layout: Layout,
+    task: Task,
+    folder: Path,
+    progress: Progress | None = None,
+    places: Places = None,
+) -> None:
     """Write the arrays of a checked layout into ``folder``."""
     arrays = _create(layout, task, folder)
     total = int(layout.lengths.sum())
@@ -93,10 +121,13 @@ def copy(layout: Layout, task: Task, folder: Path, progress: Progress | None = N
         rows = slice(step, step + int(lengths.sum()))
         place = slice(step + episode, rows.stop + episode + len(lengths))
         arrays["observation"][place] = _observations(layout, task, rows, lengths)
-        for agent, (act, reward) in enumerate(zip(layout.action, layout.reward, strict=True)):
-            size = task.action_sizes[agent]
-            arrays["action"][rows, agent, :size] = _actions(act, rows, size)
-            arrays["reward"][rows, agent] = _numbers(reward, rows, 1)[:, 0]
+        sizes = zip(layout.action, task.action_sizes, strict=True)
+        acts = [_actions(part, rows, size) for part, size in sizes]
+        for agent, act in enumerate(acts if places is None else actions.reorder(acts, places)):
+            arrays["action"][rows, agent, : act.shape[1]] = act
+        arrays["reward"][rows] = _rewards(layout.reward, rows, task)
+        if layout.state is not None:
+            arrays["state"][rows] = _numbers(layout.state, rows, layout.state.width)
         if layout.following is None:
             arrays["terminated"][step + np.cumsum(lengths) - 1] = True
         if progress is not None:
@@ -116,6 +147,8 @@ def _create(layout: Layout, task: Task, folder: Path) -> dict[str, np.memmap]:
         "terminated": (bool, (steps,)),
         "episode_length": (np.int32, (episodes,)),
     }  # fmt: skip
+    if layout.state is not None:
+        shapes["state"] = (np.float32, (steps, layout.state.width))
     arrays = {
         name: np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
         for name, (dtype, shape) in shapes.items()
@@ -158,7 +191,7 @@ def _observations(layout: Layout, task: Task, rows: slice, lengths: np.ndarray) 
 
 def _torn(following: Part, part: Part, row: int, task: Task) -> DatasetError:
     return DatasetError(
-        f"{following.name} row {row} is not the observation in {part.name} row {row + 1}, so the "
+        f"{following.at(row)} is not the observation in {part.at(row + 1)}, so the "
         f"rows are not whole episodes of {task.id}'s {task.horizon} steps in time order; choose "
         "the --task the files were recorded on."
     )
@@ -171,7 +204,7 @@ def _numbers(part: Part, rows: slice, size: int) -> np.ndarray:
     filled = ((padding != 0) & ~np.isneginf(padding)).any(axis=1)
     if filled.any():
         raise DatasetError(
-            f"{part.name} row {rows.start + int(filled.argmax())} holds numbers beyond an agent's "
+            f"{part.at(rows.start + int(filled.argmax()))} holds numbers beyond an agent's "
             f"{size}, where only padding belongs; choose the --task the files were recorded on."
         )
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused
@@ -179,7 +212,7 @@ def _numbers(part: Part, rows: slice, size: int) -> np.ndarray:
     bad = ~np.isfinite(narrow).all(axis=1)
     if bad.any():
         raise DatasetError(
-            f"{part.name} row {rows.start + int(bad.argmax())} (the first is 0) holds NaN or "
+            f"{part.at(rows.start + int(bad.argmax()))} (the first is 0) holds NaN or "
             f"infinity, as do {int(bad.sum()) - 1} more of the rows read with it; remove the "
             "episodes concerned from all arrays."
         )
@@ -192,13 +225,29 @@ def _actions(part: Part, rows: slice, size: int) -> np.ndarray:
     if bad.any():
         row = int(bad.argmax())
         raise DatasetError(
-            f"{part.name} row {rows.start + row} holds the action {np.abs(values[row]).max():g}, "
+            f"{part.at(rows.start + row)} holds the action {np.abs(values[row]).max():g}, "
             "but actions lie between -1 and 1; rescale the file's actions."
         )
     return values
 
 
-def _facts(layout: Layout, task: Task, layout_name: str, name: str) -> dict[str, Any]:
+def _rewards(parts: list[Part], rows: slice, task: Task) -> np.ndarray:
+    """Return rewards (rows, N); refuse unequal ones where the rules give all agents the same."""
+    values = np.concatenate([_numbers(part, rows, 1) for part in parts], axis=1)
+    if task.id.startswith(ONE_REWARD) and task.rules != "mpe2":
+        off = (np.abs(values - values[:, :1]) > 1e-4 * (1 + np.abs(values[:, :1]))).any(axis=1)
+        if off.any():
+            row = int(off.argmax())
+            raise DatasetError(
+                f"{parts[0].at(rows.start + row)} and its like of the other "
+                f"agents hold the rewards {', '.join(f'{v:g}' for v in values[row])}, but all "
+                f"agents of {task.id} receive the same; choose the --task the files were recorded "
+                "on."
+            )
+    return values
+
+
+def _facts(layout: Layout, task: Task, name: str) -> dict[str, Any]:
     """Return what the card says besides statistics."""
     wide = any(part.array.dtype.itemsize > 4 for part in layout.observation + layout.action)
     notes = [*layout.notes, *(["float64 files, stored as float32"] if wide else [])]
@@ -219,11 +268,11 @@ def _facts(layout: Layout, task: Task, layout_name: str, name: str) -> dict[str,
         "cut_rule": layout.cut_rule,
         "replay_kind": None,
         "notes": notes,
-        "recipe": {
-            "format": layout_name,
-            "source_files": {path.name: sha256(path) for path in layout.files},
-        },
-        "source": f"imported from files in the {layout_name} layout",
+        "recipe": {"source_files": {_title(p, layout.root): sha256(p) for p in layout.files}},
         "licence": "as its publishers say; not recorded by om2p-bench",
         "libraries": {"numpy": np.__version__},
     }
+
+
+def _title(path: Path, root: Path | None) -> str:
+    return path.name if root is None else path.relative_to(root).as_posix()

@@ -5,7 +5,7 @@ Readers open files without reading them through: arrays stay on disk until they 
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,18 +19,28 @@ NO_FOLLOWING = (
 )
 
 
+class Cut(NamedTuple):
+    """Which rows of equally long episodes are read: ``keep`` of ``every``, from ``first`` on."""
+
+    every: int
+    keep: int
+    first: int = 0
+
+
 @dataclass(frozen=True)
 class Part:
     """One agent's share of a published array, read row by row."""
 
     name: str  # the file, and the key in it
-    array: Any  # (T, D), (T,) or, stacked over agents, (T, N, D)
+    array: Any  # (T, D), (T,) or, stacked over agents, (T, N, D) or (T, N)
     agent: int | None = None  # the agent's place in a stacked array
+    cut: Cut | None = None  # None: every row
 
     @property
     def rows(self) -> int:
         """Number of time steps."""
-        return int(self.array.shape[0])
+        count = int(self.array.shape[0])
+        return count if self.cut is None else count // self.cut.every * self.cut.keep
 
     @property
     def width(self) -> int:
@@ -38,8 +48,24 @@ class Part:
         shape = self.array.shape if self.agent is None else self.array.shape[1:]
         return int(np.prod(shape[1:]))
 
+    def place(self, row: Any) -> Any:
+        """Return where a row, or an array of them, lies in the file."""
+        if self.cut is None:
+            return row
+        return row // self.cut.keep * self.cut.every + row % self.cut.keep + self.cut.first
+
+    def at(self, row: int) -> str:
+        """Return a row's place in words."""
+        return f"{self.name} row {self.place(row)}"
+
     def read(self, rows: slice) -> np.ndarray:
         """Return rows as they are on disk, (rows, width)."""
+        if self.cut is None:
+            return self._block(rows)
+        places = self.place(np.arange(rows.start, rows.stop))
+        return self._block(slice(int(places[0]), int(places[-1]) + 1))[places - places[0]]
+
+    def _block(self, rows: slice) -> np.ndarray:
         block = self.array[rows] if self.agent is None else self.array[rows, self.agent]
         return np.asarray(block).reshape(len(block), -1)
 
@@ -56,6 +82,8 @@ class Layout:
     cut_rule: str
     files: list[Path]
     notes: list[str] = field(default_factory=list)
+    state: Part | None = None  # the task's global state, where the layout holds it
+    root: Path | None = None  # the folder that files are named from; None: by their own names
 
 
 def open_array(path: Path) -> np.ndarray:
@@ -93,6 +121,26 @@ def check_rows(parts: list[Part]) -> int:
                 "arrays of a dataset must be equally long."
             )
     return first.rows
+
+
+def find_ends(name: str, flags: np.ndarray) -> np.ndarray:
+    """Return the rows (T, agents or 1) of 0 and 1 that end an episode."""
+    wrong = ~((flags == 0) | (flags == 1)).all(axis=1) | (flags != flags[:, :1]).any(axis=1)
+    if wrong.any():
+        raise DatasetError(
+            f"{name} row {int(wrong.argmax())} is not the same 0 or 1 for all agents, so it is "
+            "unclear whether the episode ends there; repair the file."
+        )
+    ends = np.flatnonzero(flags[:, 0])
+    if not len(ends):
+        raise DatasetError(f"{name} is 0 throughout, so no episode ends; repair the file.")
+    return ends
+
+
+def unfinished(steps: int, ends: np.ndarray, notes: list[str]) -> None:
+    """Note how many rows lie behind the last end."""
+    if ends[-1] + 1 < steps:
+        notes.append(f"{steps - ends[-1] - 1:,} rows of an unfinished last episode were left out")
 
 
 def check_lengths(lengths: np.ndarray, horizon: int, name: str) -> np.ndarray:
@@ -163,5 +211,7 @@ def check_layout(layout: Layout, task: Task) -> None:
     check_sizes(layout.observation, task.observation_sizes, "observation", task)
     check_sizes(layout.action, task.action_sizes, "action", task)
     check_sizes(layout.reward, (1,) * task.agents, "reward", task)
+    if layout.state is not None:
+        check_rows([*layout.observation, layout.state])
     if following:
         check_sizes(following, task.observation_sizes, "observation", task)

@@ -2,8 +2,9 @@
 
     obs_<i>.npy, next_obs_<i>.npy (T, O_i)   acs_<i>.npy (T, A_i)   rews_<i>.npy, dones_<i>.npy (T,)
 
-Rows are in time order. ``dones`` is 0 throughout, also at the time limit, so episodes are cut by
-the task's horizon. Tag and World hold the scripted prey as one agent more.
+HalfCheetah adds states_<i>.npy (T, S), the same for all agents. Rows are in time order. ``dones``
+is 0 throughout, also at the time limit, so episodes are cut by the task's horizon. Tag and World
+hold the scripted prey as one agent more.
 """
 
 import os
@@ -42,6 +43,8 @@ def opened(folder: Path, task: Task) -> Iterator[Layout]:
     notes = [_check_dones(parts["dones"], horizon)]
     if agents > task.agents:
         notes.append(f"files of agent {task.agents}, the prey, were skipped")
+    files = [folder / f"{kind}_{i}.npy" for kind in KINDS for i in range(task.agents)]
+    state = _part(folder, "states", 0) if (folder / "states_0.npy").is_file() else None
     yield Layout(
         observation=parts["obs"],
         action=parts["acs"],
@@ -49,8 +52,9 @@ def opened(folder: Path, task: Task) -> Iterator[Layout]:
         following=parts["next_obs"],
         lengths=np.full(steps // horizon, horizon, dtype=np.int32),
         cut_rule=f"cut every {horizon} rows; the time limit is not terminal",
-        files=[folder / f"{kind}_{i}.npy" for kind in KINDS for i in range(task.agents)],
+        files=files if state is None else [*files, Path(state.name)],
         notes=notes,
+        state=state,
     )
 
 

@@ -19,8 +19,10 @@ from datasets.formats.layout import (
     check_lengths,
     check_numbers,
     check_rows,
+    find_ends,
     split_agents,
     split_rewards,
+    unfinished,
 )
 from datasets.tasks import Task
 
@@ -65,11 +67,12 @@ def _open(file: Any, key: str, path: Path) -> Any:
 def _layout(path: Path, arrays: dict[str, Any], task: Task) -> Layout:
     names = {key: f"key {key} of {path}" for key in arrays}
     steps = check_rows([Part(names[key], arrays[key]) for key in arrays])
-    ends = _ends(names["d"], arrays["d"])
+    flags = np.asarray(arrays["d"])
+    ends = find_ends(names["d"], flags.reshape(steps, -1))
     lengths = check_lengths(np.diff(ends, prepend=-1), task.horizon, names["d"])
+    _check_views(names["o"], arrays["o"], task)
     notes = [NO_FOLLOWING]
-    if ends[-1] + 1 < steps:
-        notes.append(f"{steps - ends[-1] - 1:,} rows of an unfinished last episode were left out")
+    unfinished(steps, ends, notes)
     return Layout(
         observation=split_agents(names["o"], arrays["o"], task),
         action=split_agents(names["a"], arrays["a"], task),
@@ -82,16 +85,17 @@ def _layout(path: Path, arrays: dict[str, Any], task: Task) -> Layout:
     )
 
 
-def _ends(name: str, array: Any) -> np.ndarray:
-    """Return the rows that end an episode."""
-    flags = np.asarray(array).reshape(len(array), -1)
-    wrong = ~((flags == 0) | (flags == 1)).all(axis=1) | (flags != flags[:, :1]).any(axis=1)
-    if wrong.any():
+def _check_views(name: str, array: Any, task: Task) -> None:
+    """Refuse what OMIGA's own environment showed its agents; no task here can show it.
+
+    There an agent observes the full state and its own number, and every vector is standardised by
+    itself: a policy trained on that has nothing to act on in an environment of local observations.
+    """
+    sizes, width = task.observation_sizes, int(array.shape[-1])
+    if task.id.startswith("mamujoco/") and len(array.shape) == 3 and width > max(sizes):
         raise DatasetError(
-            f"{name} row {int(wrong.argmax())} is not the same 0 or 1 for all agents, so it is "
-            "unclear whether the episode ends there; repair the file."
+            f"{name} holds {width} numbers per agent, as where each sees the full state and its "
+            f"own number, standardised row by row; agents of {task.id} see "
+            f"{', '.join(map(str, sizes))} numbers of their own, so a policy trained on these data "
+            f"could not act there; use `python -m bench data build {task.id}/expert` instead."
         )
-    ends = np.flatnonzero(flags[:, 0])
-    if not len(ends):
-        raise DatasetError(f"{name} is 0 throughout, so no episode ends; repair the file.")
-    return ends

@@ -54,6 +54,7 @@ def test_ids_are_the_same_in_another_process() -> None:
     [
         {"overrides": {"run.updates": 77}},
         {"overrides": {"run.final_episodes": 77}},
+        {"overrides": {"run.reweight": "quantiles"}},
         {"overrides": {"algorithm.learning_rate": 1e-5}},
         {"preset": "smoke"},
         {"data_seed": 1},
@@ -84,6 +85,14 @@ def test_whatever_changes_numbers_changes_the_id(change: dict[str, Any]) -> None
 )
 def test_how_a_cell_is_run_does_not_change_the_id(change: dict[str, Any]) -> None:
     assert ids(**change) == ids()
+
+
+def test_not_reweighting_leaves_ids_as_they_were_before_it_existed() -> None:
+    """Records of before have no such entry, neither in their canonical form nor in their run."""
+    (cell, *_) = grid.cells(config.make_config(**BASE))
+    assert "reweight" not in cell.canonical
+    old = {key: value for key, value in cell.run.items() if key != "reweight"}
+    assert config.RunSettings(**old).identity() == config.RunSettings(**cell.run).identity()
 
 
 def test_an_override_of_one_algorithm_leaves_the_others_alone() -> None:

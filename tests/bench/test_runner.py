@@ -1,5 +1,6 @@
 """One cell: its results, and the same results after every kind of interruption."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -321,3 +322,15 @@ def test_borders_are_multiples_whatever_the_start(make_cell: Make, tmp_path: Pat
         run.update = run._next_border()
         borders.append(run.update)
     assert borders == [5, 7, 10, 14, 15, 20]
+
+
+def test_reweighting_is_a_switch_of_every_cell(make_cell: Make, tmp_path: Path) -> None:
+    """It changes what is learnt and the id, and a record of before runs without it."""
+    plain, weighted = make_cell("bc"), make_cell("bc", run__reweight="quantiles")
+    records = [run_cell(cell, tmp_path / cell.id, FRESH) for cell in (plain, weighted)]
+    assert [record["status"] for record in records] == ["done", "done"]
+    assert records[0]["results"] != records[1]["results"]
+    assert records[1]["config"]["run"]["reweight"] == "quantiles"
+    old = dataclasses.replace(plain, run={k: v for k, v in plain.run.items() if k != "reweight"})
+    again = run_cell(old, tmp_path / "old", FRESH)
+    assert again["results"] == records[0]["results"]

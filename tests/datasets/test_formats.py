@@ -197,6 +197,26 @@ def test_unequal_sizes_are_padded_with_zeros(tmp_path: Path) -> None:
     np.testing.assert_array_equal(arrays["observation"][[8, 17], 1, :3], last)
 
 
+def test_states_are_kept_where_the_files_have_them(
+    files: Path, expert: Dataset, tmp_path: Path
+) -> None:
+    """HalfCheetah has states_<i>.npy, the same for every agent."""
+    state = np.random.default_rng(0).normal(size=(5000, 17))
+    for i in range(3):
+        np.save(files / f"states_{i}.npy", state)
+        np.save(files / f"next_states_{i}.npy", state)
+    back = import_spread(files, tmp_path)
+    np.testing.assert_array_equal(back.state, state.astype(np.float32))
+    assert "states_0.npy" in back.card["recipe"]["source_files"]
+    np.testing.assert_array_equal(back.reward, expert.reward)
+    change(files, "states_0", put(77, np.nan))
+    with pytest.raises(DatasetError, match=r"states_0\.npy row 77 .*NaN"):
+        import_spread(files, tmp_path, "other")
+    change(files, "states_0", lambda array: array[:-1])
+    with pytest.raises(DatasetError, match=r"states_0\.npy has 4,999 rows"):
+        import_spread(files, tmp_path, "other")
+
+
 CASES: dict[str, tuple[str, Callable[[np.ndarray], Any], str]] = {
     "not a number": ("obs_1", put(37, np.nan), r"/obs_1\.npy row 37 .*NaN or infinity"),
     "infinite reward": ("rews_2", put(4999, np.inf), r"rews_2\.npy row 4999 .*NaN or infinity"),
@@ -480,6 +500,18 @@ def test_bad_hdf5_is_refused(key: str, act: Any, message: str, tmp_path: Path) -
     arrays = toy([3, 5])
     with pytest.raises(DatasetError, match=message):
         read_omiga(tmp_path, arrays | {key: act(arrays[key])})
+
+
+def test_observations_of_the_full_state_are_refused(tmp_path: Path) -> None:
+    """OMIGA's agents see the state and their number: no task here shows a policy that."""
+    cheetah = dataclasses.replace(
+        SMALL, id="mamujoco/toy", observation_sizes=(4, 4), action_sizes=(2, 2)
+    )
+    arrays = toy([3, 5])
+    arrays["o"] = np.random.default_rng(0).normal(size=(8, 2, 17 + 2))
+    path = save_omiga(tmp_path / "x.hdf5", arrays)
+    with pytest.raises(DatasetError, match=r"19 numbers per agent.*see 4, 4 numbers of their own"):
+        omiga.opened(path, cheetah).__enter__()
 
 
 def test_episodes_longer_than_the_task_are_refused(tmp_path: Path) -> None:

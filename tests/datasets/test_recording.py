@@ -119,6 +119,40 @@ def test_card_statistics_agree_with_the_arrays(expert: Dataset) -> None:
     assert json.loads(json.dumps(card)) == card
 
 
+def test_coverage_counts_cells_of_the_declared_grid(expert: Dataset) -> None:
+    """Against a set of tuples, agent by agent."""
+    shares: dict[str, list[float]] = {"observations": [], "pairs": []}
+    for agent in range(3):
+        seen = np.floor(expert.observation.reshape(-1, 26, 3, 18)[:, :25, agent]).reshape(SIZE, 18)
+        acted = np.minimum(np.floor((expert.action[:, agent] + 1) * 2.5), 4)
+        rows = [tuple(row) for row in seen]
+        pairs = [(*row, *act) for row, act in zip(rows, acted, strict=True)]
+        shares["observations"].append(len(set(rows)) / SIZE)
+        shares["pairs"].append(len(set(pairs)) / SIZE)
+    found = expert.card["coverage"]
+    assert found["steps"] == SIZE
+    for name, values in shares.items():
+        assert found[name] == pytest.approx(np.mean(values), abs=1e-12)
+
+
+def test_a_team_that_repeats_itself_covers_less(data_dir: Path, expert: Dataset) -> None:
+    random = datasets.load("mpe/spread/random", size=SIZE, data_dir=data_dir).card["coverage"]
+    assert expert.card["coverage"]["pairs"] < random["pairs"]
+
+
+def test_cards_of_before_coverage_still_load(copy: Path, tmp_path: Path) -> None:
+    """A new field is no part of a dataset's identity, and is computed where it is missing."""
+    path = copy / "card.json"
+    card = json.loads(path.read_text())
+    recorded = card.pop("coverage")
+    path.write_text(json.dumps(card))
+    dataset = reload(tmp_path)
+    assert dataset.card["checksum"] == card["checksum"]
+    assert "coverage" not in dataset.card
+    text = commands.info("mpe/spread/expert", size=SIZE, data_dir=tmp_path)
+    assert f"{100 * recorded['pairs']:.1f}% of its observations with actions" in text
+
+
 def test_fraction_keeps_whole_episodes_spread_over_the_recording(data_dir: Path) -> None:
     part = datasets.load("mpe/spread/expert", size=SIZE, fraction=0.1, data_dir=data_dir)
     assert len(part) == SIZE // 10
@@ -237,7 +271,12 @@ def test_concurrent_builders_record_once(tmp_path: Path) -> None:
 
 def test_info_and_verify_read_what_is_there(data_dir: Path, expert: Dataset, copy: Path) -> None:
     text = commands.info("mpe/spread/expert", size=SIZE, data_dir=data_dir)
-    for expected in ("5,000 transitions in 200 episodes", expert.card["checksum"], "histogram"):
+    for expected in (
+        "5,000 transitions in 200 episodes", expert.card["checksum"], "histogram", "coverage",
+        "agents differ in", "horizon      25 steps", "5,000 transitions of expert, noise 0.1",
+        expert.card["recipe"]["policies"], expert.card["files"]["reward.npy"], "licence      MIT",
+        "quantiles    0: ",
+    ):  # fmt: skip
         assert expected in text
     with pytest.raises(DatasetError, match="is not in"):
         commands.info("mpe/spread/medium", data_dir=data_dir)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import datasets
 from datasets.batch import Batch
-from datasets.sampler import INDEX_BLOCK
+from datasets.indices import INDEX_BLOCK
 from datasets.store import Dataset
 
 

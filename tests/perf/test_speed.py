@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
@@ -17,7 +18,9 @@ from bench import config, presets
 from bench.evaluation import evaluate
 from datasets.environments.mpe import ParticleEnv
 from datasets.environments.mpe_scenarios import Spread, Tag, World
+from datasets.placement import RESIDENT
 from datasets.store import Dataset
+from tests.datasets.made import sparse_dataset
 
 PRESET = "quick"
 
@@ -69,6 +72,31 @@ def test_sampling(benchmark: Any, data: Dataset) -> None:
     """A batch of 256; to be read beside the update of bc."""
     sampler = data.sampler(256)
     benchmark(sampler.next)
+
+
+def test_sampling_windows(benchmark: Any, data: Dataset) -> None:
+    """A batch of 32 windows of 24 steps, as trajectory methods take."""
+    sampler = data.sequences(32, horizon=24)
+    benchmark(sampler.next)
+
+
+def test_sampling_from_ten_million(benchmark: Any, tmp_path: Path) -> None:
+    """A batch of 256 from 10 million transitions on disk, and the memory that takes.
+
+    `resident_mib` is what all of the benchmark added to this process: mapped pages and the sampler.
+    """
+    before = psutil.Process().memory_info().rss
+    sampler = sparse_dataset(tmp_path / "ten", 10_000_000).sampler(256)
+    peak = 0
+
+    def draw() -> None:
+        nonlocal peak
+        sampler.next()
+        peak = max(peak, psutil.Process().memory_info().rss)
+
+    benchmark.pedantic(draw, rounds=2000, warmup_rounds=1)
+    benchmark.extra_info["resident_mib"] = round((peak - before) / 2**20)
+    assert peak - before < 1.3 * RESIDENT
 
 
 def test_evaluation(benchmark: Any, data: Dataset) -> None:
