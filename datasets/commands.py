@@ -7,7 +7,7 @@ from typing import Any
 
 from datasets import recipes
 from datasets.errors import DatasetError
-from datasets.files import CARD, read_card, verify_files
+from datasets.files import CARD, broken, read_card, verify_files
 from datasets.paths import data_dir as default_dir
 from datasets.recording import Progress, build, folder_of, load
 from datasets.store import Dataset
@@ -96,7 +96,10 @@ def info(
             f"`python -m bench data build {dataset_id} --data-seed {data_seed}`."
         )
     card = Dataset(folder, fraction, verify=False).card
-    return "\n".join(_lines(card, folder))
+    try:
+        return "\n".join(_lines(card, folder))
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        raise broken(folder / CARD, f"it cannot be described: {error!r}") from error
 
 
 def _lines(card: dict[str, Any], folder: Path) -> Iterator[str]:

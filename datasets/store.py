@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from datasets.files import CARD, broken, checksum, read_card, sha256, verify_files
+from datasets.forms import check_arrays, check_card, open_plain
 
 if TYPE_CHECKING:
     from datasets.sampler import Sampler
@@ -37,9 +38,11 @@ class Dataset:
         self.folder = folder
         self.fraction = fraction
         self.recorded_card = read_card(folder)
+        check_card(folder, self.recorded_card, complete=verify)
         if verify:
             verify_files(folder, self.recorded_card)
         arrays = {name: self._open(name) for name in ARRAYS}
+        check_arrays(folder, self.recorded_card, arrays)
         self.observation, self.action = arrays["observation"], arrays["action"]
         self.reward, self.terminated = arrays["reward"], arrays["terminated"]
         self.episode_length = arrays["episode_length"]
@@ -48,8 +51,8 @@ class Dataset:
         path = self.folder / f"{name}.npy"
         try:
             # Mode "c" (copy on write) never changes the file and lets torch share the pages.
-            return np.load(path, mmap_mode="c", allow_pickle=False)
-        except (OSError, ValueError) as error:
+            return open_plain(path, "c")
+        except ValueError as error:
             raise broken(path, str(error)) from error
 
     @cached_property
