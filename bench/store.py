@@ -190,7 +190,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def _content(path: Path, limit: int) -> bytes:
-    """Return a plain file's content; BenchError for what is larger or no file (a pipe, a device)."""
+    """Return a file's content; BenchError for what is larger, or no plain file (a device)."""
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):
         raise BenchError(f"{path} is no plain file: remove it and run the cell again")

@@ -41,11 +41,8 @@ def check_card(folder: Path, card: dict[str, Any], complete: bool = True) -> Non
 
 def _of_team(card: dict[str, Any]) -> str:
     """Return what is wrong with the facts that say how to read the arrays."""
-    for key in ("task", "checksum"):
-        if not isinstance(card[key], str):
-            return f"{key} is no text"
-    for key in ("rules", "prey"):
-        if not isinstance(card[key], str | None):
+    for key in ("task", "checksum", "rules", "prey"):
+        if not isinstance(card[key], str | None if key in ("rules", "prey") else str):
             return f"{key} is no text"
     if not _is_count(card["horizon"], MAX_HORIZON):
         return "horizon is no number of steps"

@@ -24,8 +24,8 @@ OURS = (BenchError, AlgorithmError, DatasetError)
 BATCH = 50
 INPUTS = int(os.environ.get("OM2P_BENCH_FUZZ", "300"))
 WORDS = (
-    "", " ", "nan", "-1", "0", "true", "null", "inf", "1e999", "../../etc/passwd", "/dev/zero", "\0",
-    "<script>alert(1)</script>", "\\input{/etc/passwd}", "%s%n", "{{7*7}}", "\ud800", "é", "=1+1",
+    "", " ", "nan", "-1", "0", "true", "null", "inf", "1e999", "../../etc/passwd", "/dev/zero",
+    "\0",     "<script>alert(1)</script>", "\\input{/etc/passwd}", "%s%n", "{{7*7}}", "\ud800", "é", "=1+1",
     "x" * 300, "om2p", "mpe/spread/expert", "done", "omar", "[", "{", '"',
 )  # fmt: skip
 NUMBERS = (
@@ -86,19 +86,14 @@ class Inputs:
         """Return any JSON value, with a taste for the nasty."""
         dice = self._dice
         kind = dice.randrange(9 if depth else 6)
-        if kind == 0:
-            return dice.choice((None, True, False))
-        if kind == 1:
-            return dice.choice(NUMBERS)
-        if kind == 2:
-            return dice.uniform(-1e3, 1e3) if dice.random() < 0.5 else dice.randrange(-100, 10**6)
-        if kind in (3, 4):
-            return dice.choice(WORDS)
-        if kind == 5:
-            return "".join(dice.choices(string.printable, k=dice.randrange(12)))
-        if kind in (6, 7):
+        if kind > 7:
+            return [self.value(depth - 1) for _ in range(dice.randrange(4))]
+        if kind > 5:
             return {str(self.value(0)): self.value(depth - 1) for _ in range(dice.randrange(4))}
-        return [self.value(depth - 1) for _ in range(dice.randrange(4))]
+        plain = dice.uniform(-1e3, 1e3) if dice.random() < 0.5 else dice.randrange(-100, 10**6)
+        printable = "".join(dice.choices(string.printable, k=dice.randrange(12)))
+        words, numbers = dice.choice(WORDS), dice.choice(NUMBERS)
+        return (dice.choice((None, True, False)), numbers, plain, words, words, printable)[kind]
 
     def bytes(self, limit: int = 200) -> bytes:
         """Return any bytes, at times deeply nested brackets."""
@@ -131,7 +126,7 @@ class Inputs:
         return bytes(found)
 
     def damaged(self, tree: Any, times: int = 3) -> Any:
-        """Return a copy of nested dictionaries in which up to `times` values are replaced or gone."""
+        """Return a copy of nested dictionaries with up to `times` values replaced or gone."""
         copy = dict(tree)
         for _ in range(self._dice.randrange(1, times + 1)):
             place = copy
