@@ -72,6 +72,10 @@ class RunConfig(BaseModel):
     device: Device = "auto"
     jobs: PositiveInt | None = None
     jobs_per_gpu: PositiveInt = 1
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    replicas: Literal["1", "auto"] = "1"
+    launcher: Literal["local", "ray"] = "local"
+    address: str | None = None
     timeout: PositiveFloat | None = None
     memory_limit: PositiveFloat | None = None
     resume: Resume = "only-missing"

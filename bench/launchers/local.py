@@ -254,7 +254,7 @@ class Pool:
         ended = {}
         for cell in group:
             last = (worker.last or {}).get("ended", {}).get(cell.id)
-            record = _read_or_new(self.root, cell)
+            record = read_or_new(self.root, cell)
             if last is None or record["status"] != last["status"]:
                 # The counter of out-of-memory kills is asked once for all cells of a worker.
                 verdict = verdict or self._verdict(key, worker)
@@ -311,7 +311,7 @@ class Pool:
         return self._reap()
 
 
-def _read_or_new(root: Path, cell: Cell) -> dict[str, Any]:
+def read_or_new(root: Path, cell: Cell) -> dict[str, Any]:
     """Return a cell's record as it lies on disk, or that of a cell that never ran."""
     try:
         return store.read_run(root / cell.id)
