@@ -50,7 +50,7 @@ class MemberNetwork(nn.Module):
         not depending on how many replicas are trained together.
         """
         parameters = list(self.parameters())
-        widths = [-(-p[0].numel() // ROW) * ROW for p in parameters]
+        widths = self._widths()
         total = sum(len(p) * width for p, width in zip(parameters, widths, strict=True))
         values = torch.zeros(total, dtype=parameters[0].dtype, device=parameters[0].device)
         gradients = torch.zeros_like(values)
@@ -67,6 +67,21 @@ class MemberNetwork(nn.Module):
         if parameters[0].requires_grad:
             self.flat.requires_grad_(True)
             self.flat.grad = gradients
+
+    def _widths(self) -> list[int]:
+        """Return the padded length of one member's row of every parameter."""
+        return [-(-p[0].numel() // ROW) * ROW for p in self.parameters()]
+
+    def shares(self, parts: int) -> list[list[slice]]:
+        """Return where each of ``parts`` equal groups of members lies in the flat buffers."""
+        found: list[list[slice]] = [[] for _ in range(parts)]
+        offset = 0
+        for parameter, width in zip(self.parameters(), self._widths(), strict=True):
+            length = len(parameter) * width // parts
+            for share in found:
+                share.append(slice(offset, offset + length))
+                offset += length
+        return found
 
 
 class MemberMLP(MemberNetwork):

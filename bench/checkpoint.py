@@ -1,5 +1,6 @@
 """Resumable checkpoints of a cell: the newest, and the one before in case the newest is damaged."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,19 @@ def save(folder: Path, state: dict[str, Any]) -> None:
 def load(folder: Path, cell: str) -> tuple[dict[str, Any] | None, list[str]]:
     """Return the newest whole checkpoint of `cell`, or None, and a sentence per damaged one."""
     complaints: list[str] = []
+    return next(whole(folder, cell, complaints.append), None), complaints
+
+
+def whole(folder: Path, cell: str, complain: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+    """Yield the whole checkpoints of `cell`, the newest first; say a sentence per damaged one."""
     for name in (NAME, PREVIOUS):
         path = folder / name
         if not path.exists():
             continue
         try:
-            return read(path, cell), complaints
+            yield read(path, cell)
         except BenchError as error:
-            complaints.append(str(error))
-    return None, complaints
+            complain(str(error))
 
 
 def read(path: Path, cell: str) -> dict[str, Any]:

@@ -69,6 +69,27 @@ Jobs = Annotated[
 JobsPerGpu = Annotated[
     int, typer.Option(help="Cells that share a GPU; above 1 their timings are marked as shared.")
 ]
+Threads = Annotated[
+    int, typer.Option(help="Threads of every worker; more than 1 changes rounding: --threads 4")
+]
+Replicas = Annotated[
+    str,
+    typer.Option(
+        help="1: every cell alone; auto: seeds of a cell share a process, with the same numbers, "
+        "and timings that say so."
+    ),
+]
+Launcher = Annotated[
+    str, typer.Option(help="local (processes of this machine) or ray: --launcher ray")
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a running Ray cluster: --address 10.0.0.1:6379  [default: RAY_ADDRESS, or a "
+        "cluster of this machine alone]",
+        show_default=False,
+    ),
+]
 Timeout = Annotated[
     float | None,
     typer.Option(
@@ -93,6 +114,10 @@ Resume = Annotated[
     ),
 ]
 Format = Annotated[str, typer.Option("--format", help="table or json: --format json")]
+PlanFormat = Annotated[
+    str,
+    typer.Option("--format", help="table, json, or slurm (an array job, a cell per index)."),
+]
 CellName = Annotated[str, typer.Option("--run", help="A cell's id (or folder): --run 0123456789ab")]
 
 
@@ -112,8 +137,12 @@ def run(
     device: Device = "auto",
     jobs: Jobs = None,
     jobs_per_gpu: JobsPerGpu = 1,
+    threads: Threads = 1,
+    replicas: Replicas = "1",
     timeout: Timeout = None,
     memory_limit: MemoryLimit = None,
+    launcher: Launcher = "local",
+    address: Address = None,
     resume: Resume = "only-missing",
 ) -> None:
     """Train and evaluate every algorithm on every dataset with every seed.
@@ -140,12 +169,21 @@ def plan(
     fraction: Fraction = 1.0,
     data_dir: DataDir = None,
     rules: Rules = None,
+    device: Device = "auto",
+    jobs: Jobs = None,
+    jobs_per_gpu: JobsPerGpu = 1,
+    threads: Threads = 1,
+    replicas: Replicas = "1",
+    timeout: Timeout = None,
+    memory_limit: MemoryLimit = None,
+    launcher: Launcher = "local",
+    address: Address = None,
     resume: Resume = "only-missing",
-    format_: Format = "table",
+    format_: PlanFormat = "table",
 ) -> None:
     """Show what `run` with the same flags would do: cells, ids, what is done already.
 
-    Example: python -m bench plan --algos om2p,dom2 --seeds 5 --format json
+    Example: python -m bench plan --algos om2p,dom2 --seeds 5 --format slurm > study.sh
     """
     from bench import commands
 
@@ -263,7 +301,8 @@ def _config(values: dict[str, Any]) -> Any:
         name: values[name]
         for name in (
             "preset", "out", "data_seed", "size", "fraction", "data_dir", "rules", "device", "jobs",
-            "jobs_per_gpu", "timeout", "memory_limit", "resume",
+            "jobs_per_gpu", "threads", "replicas", "launcher", "address", "timeout",
+            "memory_limit", "resume",
         )
         if name in values
     }  # fmt: skip

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench import store
+from bench import config, grid, store
 from bench.errors import BenchError
 from bench.locks import FolderLock
 
@@ -40,6 +40,7 @@ def collect(sources: list[Path], out: Path) -> dict[str, int]:
             for cell, record in store.read_records(source).items():
                 if record["status"] != "done":
                     continue
+                check_record(record, source / cell)
                 other = wanted[cell][1] if cell in wanted else known.get(cell)
                 if other is not None and other["status"] == "done":
                     _check_same_results(cell, record, other, source)
@@ -53,6 +54,19 @@ def collect(sources: list[Path], out: Path) -> dict[str, int]:
         counts["copied"] = len(wanted)
         store.rebuild_table(out)
     return counts
+
+
+def check_record(record: dict[str, Any], folder: Path) -> None:
+    """Refuse a record whose id is not that of the cell it tells of."""
+    try:
+        text = config.canonical(record.get("identity"))
+    except (ValueError, RecursionError) as error:
+        raise BenchError(f"{folder}/run.json has no usable identity: leave it out") from error
+    if config.digest(text)[: grid.ID_DIGITS] != record["cell"]:
+        raise BenchError(
+            f"{folder}/run.json has been changed: its identity is not that of cell "
+            f"{record['cell']}; leave the folder out"
+        )
 
 
 def _check_same_results(

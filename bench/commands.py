@@ -43,11 +43,19 @@ def plan(config: RunConfig, form: str) -> int:
     from bench.estimate import Estimator
     from bench.meters import machine
 
-    _check_form(form)
+    _check_form(form, "table", "json", "slurm")
     planned = study.plan(config)
     todo = {cell.id for cell in planned.todo}
-    estimator = Estimator(planned.known.values(), machine.worker_class())
+    estimator = Estimator(planned.known.values(), machine.worker_class(config.threads))
     estimates = {cell.id: estimator.of(cell) for cell in planned.cells}
+    if form == "slurm":
+        from bench import slurm
+
+        if not planned.todo:
+            raise BenchError(f"all {len(planned.cells)} cells are done in {config.out}: no job")
+        needs = [(estimates[c.id].seconds, estimates[c.id].rss_bytes) for c in planned.todo]
+        print(slurm.script(planned.todo, config, needs))
+        return 0
     rows = [
         {
             "cell": cell.id,
@@ -105,7 +113,7 @@ def status(out: Path, form: str) -> int:
     """Print how the cells of a results folder stand."""
     from bench import locks
 
-    _check_form(form)
+    _check_form(form, "table", "json")
     _check_folder(out)
     rows = [_status_row(record) for record in store.read_records(out).values()]
     if form == "json":
@@ -186,9 +194,8 @@ def _check_folder(out: Path) -> None:
         raise BenchError(f"there is no results folder {out}: name one with --out")
 
 
-def _check_form(form: str) -> None:
+def _check_form(form: str, *forms: str) -> None:
     """Refuse an unknown --format."""
-    forms = ("table", "json")
     if form not in forms:
         raise BenchError(f"unknown --format '{form}': {closest(form, forms)}")
 

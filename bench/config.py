@@ -6,6 +6,7 @@ A configuration is built in one order, later entries winning: an algorithm's def
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -78,6 +79,10 @@ class RunConfig(BaseModel):
     device: Device = "auto"
     jobs: PositiveInt | None = None
     jobs_per_gpu: PositiveInt = 1
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    replicas: Literal["1", "auto"] = "1"
+    launcher: Literal["local", "ray"] = "local"
+    address: str | None = None
     timeout: PositiveFloat | None = None
     memory_limit: PositiveFloat | None = None
     resume: Resume = "only-missing"
@@ -193,11 +198,18 @@ def resolve_settings(
 
 def build_settings(name: str, values: dict[str, Any]) -> Any:
     """Return the settings instance of an algorithm from plain values, strictly typed."""
-    kind = algorithms.settings_class(name)
     try:
-        return pydantic.TypeAdapter(kind).validate_json(_json(values, name), strict=True)
+        return _adapter(algorithms.settings_class(name)).validate_json(
+            _json(values, name), strict=True
+        )
     except pydantic.ValidationError as error:
         raise BenchError(_sentence(error, f"{name}.")) from error
+
+
+@functools.cache
+def _adapter(kind: type) -> pydantic.TypeAdapter[Any]:
+    """Return what validates a settings class; building it takes longer than using it."""
+    return pydantic.TypeAdapter(kind)
 
 
 def check_overrides(overrides: dict[str, Any], names: typing.Iterable[str]) -> None:

@@ -37,17 +37,17 @@ def draw(card: dict[str, Any], path: Path) -> Path:
 
 
 def _fill(figure: Any, card: dict[str, Any]) -> None:
-    returns, task = card["returns"], datasets.load_task(card["task"])
+    returns, task = card["returns"], datasets.load_task(card["task"], card["rules"], card["prey"])
     counts = np.array(returns["histogram"]["counts"], dtype=float)
     edges = np.array(returns["histogram"]["edges"], dtype=float)
     axes = figure.subplots()
     axes.stairs(counts, edges, fill=True, color=BLUE, alpha=0.3)
     axes.stairs(counts, edges, color=BLUE, linewidth=1.2)
-    marks = {
-        "mean of the data": (returns["mean"], BLUE, "-"),
-        "random team": (task.random_return.mean, GREY, ":"),
-        "expert reference": (task.expert_return.mean, ORANGE, "--"),
-    }
+    marks = {"mean of the data": (returns["mean"], BLUE, "-")}
+    if task.random_return is not None:
+        marks["random team"] = (task.random_return.mean, GREY, ":")
+    if task.expert_return is not None:
+        marks["expert reference"] = (task.expert_return.mean, ORANGE, "--")
     for label, (value, colour, dashes) in marks.items():
         axes.axvline(value, color=colour, linestyle=dashes, linewidth=1.4, label=label)
     axes.set_title(

@@ -31,6 +31,7 @@ class Estimator:
             if (
                 not fits
                 or row["shared"] is not False
+                or row["replicas"] not in (1, None)  # its clock was shared with other seeds
                 or not all(map(_is_number, map(row.get, NEEDED)))
             ):
                 continue

@@ -1,7 +1,7 @@
 """From a configuration to cells: algorithms x datasets x seeds with stable ids. Torch-free."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import algorithms
@@ -11,6 +11,7 @@ from bench import presets, store
 from bench.config import RunConfig
 
 ID_DIGITS = 12  # of the sha256 that names a cell
+MOST_REPLICAS = 8  # trained together with --replicas auto
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +115,31 @@ def _cell(
     )  # fmt: skip
     text = configuration.canonical(cell.identity())
     return dataclasses.replace(cell, id=configuration.digest(text)[:ID_DIGITS])
+
+
+def replicas(cells: int, places: int) -> int:
+    """Return how many cells to train together so that every place still has work."""
+    return max(1, min(MOST_REPLICAS, -(-cells // places)))
+
+
+def groups(
+    found: Iterable[Cell], size: int, apart: Callable[[Cell], Any] = lambda cell: None
+) -> list[list[Cell]]:
+    """Put cells that differ in the training seed alone into groups of up to `size`, in order.
+
+    apart: cells for which it returns different values are not put together.
+    """
+    made: list[list[Cell]] = []
+    current: dict[Any, list[Cell]] = {}
+    for cell in found:
+        key = (configuration.canonical([cell.dataset, cell.data, cell.run]), cell.algorithm,
+               cell.canonical, apart(cell)) if size > 1 else None  # fmt: skip
+        group = current.get(key)
+        if group is None or len(group) == size:
+            group = current[key] = []
+            made.append(group)
+        group.append(cell)
+    return made
 
 
 def from_dict(values: dict[str, Any]) -> Cell:

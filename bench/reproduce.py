@@ -56,7 +56,7 @@ def reproduce(folder: Path, show: Any, data_dir: Path | None = None) -> Comparis
         with interrupts.caught():
             local.prepare([cell], Path(root), interrupts, show)
             pool = local.Pool(Path(root), places, local.Limits(), interrupts, show)
-            repeated = pool.run([cell])[cell.id]
+            repeated = pool.run([[cell]])[cell.id]
     if repeated["status"] != "done":
         raise BenchError(f"running cell {cell.id} again ended as {repeated['status']}")
     return Comparison(record, repeated)

@@ -1,5 +1,6 @@
 """What a cell works with: its data, task, algorithm and sampler, and what can be said of them."""
 
+import functools
 from typing import Any
 
 import algorithms
@@ -13,10 +14,10 @@ from bench.meters.clock import Clock
 
 
 class Session:
-    """The parts of one cell, ready to train."""
+    """The parts of one cell, or of cells that differ in the seed alone, ready to train."""
 
-    def __init__(self, cell: Cell, device: str, clock: Clock) -> None:
-        """Load the data and build everything, charging the accounts `data` and `setup`."""
+    def __init__(self, cell: Cell, seeds: tuple[int, ...], device: str, clock: Clock) -> None:
+        """Load the data and build everything for `seeds`, charging `data` and `setup`."""
         self.cell, self.device = cell, device
         with clock("data"):
             self.dataset = datasets.load(cell.dataset, **cell.data)
@@ -25,17 +26,23 @@ class Session:
             rules, prey = cell.data["rules"], cell.data["prey"]
             self.task = datasets.load_task(self.card["task"], rules=rules, prey=prey)
             self.spec = TeamSpec.from_dataset(self.dataset)
-            self.algorithm = self._make_algorithm(cell.seed)
-            self.sampler = self._make_sampler(cell.seed)
+            self.build(seeds)
 
-    def _make_algorithm(self, seed: int) -> Any:
+    def build(self, seeds: tuple[int, ...]) -> None:
+        """Make algorithm and sampler anew, for one replica per seed."""
+        self.algorithm = self._make_algorithm(*seeds)
+        self.sampler = self._make_sampler(*seeds)
+
+    def _make_algorithm(self, *seeds: int) -> Any:
         settings = config.build_settings(self.cell.algorithm, self.cell.settings)
-        return algorithms.make(self.cell.algorithm, self.spec, settings, (seed,), self.device)
+        return algorithms.make(self.cell.algorithm, self.spec, settings, seeds, self.device)
 
-    def _make_sampler(self, seed: int) -> Any:
+    def _make_sampler(self, *seeds: int) -> Any:
         run = self.cell.run
         reweight = run.get("reweight")  # absent in records of before
-        return self.dataset.sampler(run["batch_size"], 1, (seed,), self.device, reweight=reweight)
+        return self.dataset.sampler(
+            run["batch_size"], len(seeds), seeds, self.device, reweight=reweight
+        )
 
     def describe(self, record: dict[str, Any]) -> None:
         """Fill the sections of a record that do not change while the cell runs."""
@@ -49,8 +56,9 @@ class Session:
         record["references"] = records.references_section(self.task)
         record["machine"] = machine.describe(self.device)
         record["versions"] = machine.versions()
-        record["cost"] = self._cost()
+        record["cost"] = self._cost
 
+    @functools.cached_property
     def _cost(self) -> dict[str, int]:
         """Measure the repeatable costs on an algorithm and a batch that training never sees."""
         batch = self._make_sampler(0).next()
@@ -58,4 +66,5 @@ class Session:
 
     def probe(self) -> None:
         """Hold the policy to what it says it observes; BenchError if it sees more."""
-        probe_decentralised(self.algorithm, self._make_sampler(0).next().observation)
+        seeds = (0,) * self.algorithm.num_replicas
+        probe_decentralised(self.algorithm, self._make_sampler(*seeds).next().observation)

@@ -15,6 +15,7 @@ import contextlib
 import json
 import math
 import os
+import stat
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,10 +29,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA = 1
+EPISODE_COLUMNS = ("episode", "agent", "return")
 STATUSES = (
     "queued", "running", "done", "failed", "skipped", "timeout", "out_of_memory", "diverged",
 )  # fmt: skip
-RECORD_LIMIT = 16 * 2**20  # bytes; a larger run.json is not one of ours
+SECTIONS = (
+    "identity", "algorithm", "config", "dataset", "references", "results", "execution", "machine",
+    "versions", "time", "memory", "cost",
+)  # fmt: skip
+# Sizes that no file of ours comes near: what is larger was made to exhaust its reader.
+RECORD_LIMIT = 16 * 2**20  # bytes of run.json
+PROGRESS_LIMIT = 256 * 2**20  # bytes of progress.jsonl
+EPISODES_LIMIT = 50_000_000  # rows of episodes.parquet, however few bytes they are packed into
+TEXT_LIMIT = 100_000  # characters of one text in the flat table
+LARGEST = 2**63  # of the whole numbers in a table file
 
 
 # --- writing -------------------------------------------------------------------------------------
@@ -145,6 +156,9 @@ def read_run(folder: Path) -> dict[str, Any]:
         )
     if record.get("status") not in STATUSES:
         raise BenchError(f"{path} has no valid status: delete its folder and run the cell again")
+    for name in SECTIONS:
+        if not isinstance(record.get(name), dict | None):
+            raise BenchError(f"{path} has a section {name} that is none: run the cell again")
     if record.get("cell") != path.parent.name:
         raise BenchError(
             f"{path} belongs to cell {record.get('cell')!r}, not to the folder it lies in: "
@@ -160,9 +174,7 @@ class SchemaError(BenchError):
 def _parse(path: Path) -> dict[str, Any]:
     """Parse a JSON object from `path`, saying what is wrong with the file otherwise."""
     try:
-        if path.stat().st_size > RECORD_LIMIT:
-            raise BenchError(f"{path} is larger than {RECORD_LIMIT} bytes: it is not a run record")
-        record = json.loads(path.read_bytes())
+        record = json.loads(_content(path, RECORD_LIMIT), parse_constant=_refuse_constant)
     except OSError as error:
         raise BenchError(f"{path} cannot be read ({error.strerror}): run the cell again") from error
     except (ValueError, RecursionError) as error:
@@ -172,13 +184,35 @@ def _parse(path: Path) -> dict[str, Any]:
     return record
 
 
+def _refuse_constant(name: str) -> None:
+    """Refuse NaN and infinities, which are no JSON and which we never write."""
+    raise ValueError(f"{name} is no JSON")
+
+
+def _content(path: Path, limit: int) -> bytes:
+    """Return a file's content; BenchError for what is larger, or no plain file (a device)."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise BenchError(f"{path} is no plain file: remove it and run the cell again")
+    if found.st_size > limit:
+        raise BenchError(f"{path} is larger than {limit} bytes, so it is none of ours: remove it")
+    return path.read_bytes()
+
+
 def read_progress(folder: Path) -> list[dict[str, Any]]:
-    """Return a cell's evaluation rows, without a last line that a crash cut off."""
+    """Return a cell's evaluation rows, without a last line that a crash cut off.
+
+    Raises BenchError where the file is too large, no plain file, or cannot be read.
+    """
     path = Path(folder) / "progress.jsonl"
-    if not path.exists():
+    try:
+        content = _content(path, PROGRESS_LIMIT)
+    except FileNotFoundError:
         return []
+    except OSError as error:
+        raise BenchError(f"{path} cannot be read ({error.strerror}): run the cell again") from error
     rows = []
-    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+    for number, line in enumerate(content.split(b"\n"), start=1):
         try:
             row = json.loads(line) if line.strip() else None
         except (ValueError, RecursionError):
@@ -192,13 +226,18 @@ def read_progress(folder: Path) -> list[dict[str, Any]]:
 
 def read_episodes(folder: Path) -> "pd.DataFrame":
     """Return the final evaluation's returns as rows (episode, agent, return)."""
-    import pandas as pd
     import pyarrow
+    import pyarrow.parquet
 
     path = Path(folder) / "episodes.parquet"
     try:
-        return pd.read_parquet(path)
-    except (OSError, pyarrow.ArrowException) as error:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            if file.metadata.num_rows > EPISODES_LIMIT:
+                raise BenchError(
+                    f"{path} holds {file.metadata.num_rows} rows, so it is none of ours: remove it"
+                )
+            return file.read(columns=list(EPISODE_COLUMNS)).to_pandas()
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise BenchError(f"{path} cannot be read ({error}): run the cell again") from error
 
 
@@ -242,9 +281,27 @@ def read_records(
 
 
 def flatten(record: dict[str, Any]) -> dict[str, Any]:
-    """Return a record's row of the flat table: exactly `COLUMNS`, None where unknown."""
-    row = {column: value_at(record, path) for column, (path, _) in COLUMNS.items()}
-    return {name: None if isinstance(value, dict | list) else value for name, value in row.items()}
+    """Return a record's row of the flat table: exactly `COLUMNS`, None where unknown.
+
+    A value of another kind than its column's is unknown: who reads rows need not expect it.
+    """
+    return {name: _of_kind(value_at(record, path), kind) for name, (path, kind) in COLUMNS.items()}
+
+
+def _of_kind(value: Any, kind: str) -> Any:
+    """Return a value if it is a finite number, a text of bearable length or a flag, else None."""
+    if kind == "flag":
+        return value if isinstance(value, bool) else None
+    if kind == "text":
+        return _readable(value[:TEXT_LIMIT]) if isinstance(value, str) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if abs(value) < LARGEST and math.isfinite(value) else None
+
+
+def _readable(text: str) -> str:
+    """Return a text without the lone surrogates that JSON can hold and no file can."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def value_at(record: Any, path: str) -> Any:

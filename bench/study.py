@@ -5,6 +5,7 @@ import dataclasses
 import importlib.util
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +85,7 @@ def _wanted(record: dict[str, Any] | None, resume: str) -> bool:
 def run_study(config: RunConfig, show: Any) -> Outcome:
     """Run a study with a display that follows it."""
     plan(config)  # everything wrong with names and settings is said before anything is written
-    places = local.slots(
-        config.device, config.jobs, usable_gpus(config.device), config.jobs_per_gpu
-    )
+    places = _places(config)
     root = Path(config.out).absolute()
     with FolderLock(root):
         _check_writable(root)
@@ -95,28 +94,69 @@ def run_study(config: RunConfig, show: Any) -> Outcome:
         interrupts = local.Interrupts()
         records = dict(planned.records)
         _keep_environment(root)
-        with contextlib.closing(show), interrupts.caught():
+        with contextlib.closing(show), contextlib.ExitStack() as stack:
             if planned.todo:
+                # Ray installs signal handlers of its own, so ours come after it.
+                opened = _pool(config, root, places, interrupts, show)
+                pool = stack.enter_context(opened)
+                stack.enter_context(interrupts.caught())
                 needed = grid.distinct_datasets(planned.todo)
                 local.prepare(needed, root, interrupts, show)
-                records |= _launch(config, root, places, planned, interrupts, show)
+                records |= _launch(config, pool, planned, len(places))
         store.rebuild_table(root)
     return Outcome(planned.cells, records, interrupts.count > 0)
 
 
-def _launch(
+def _places(config: RunConfig) -> list[local.Slot]:
+    """Return where workers run on this machine; none where a cluster decides that."""
+    if config.launcher == "ray":
+        return []
+    if config.address is not None:
+        raise BenchError("--address belongs to a Ray cluster: add --launcher ray, or leave it out")
+    gpus = usable_gpus(config.device)
+    return local.slots(config.device, config.jobs, gpus, config.jobs_per_gpu)
+
+
+@contextlib.contextmanager
+def _pool(
     config: RunConfig,
     root: Path,
     places: list[local.Slot],
-    planned: Plan,
     interrupts: local.Interrupts,
     show: Any,
-) -> dict[str, dict[str, Any]]:
-    """Run the cells that have to run, those that continue from a checkpoint included."""
+) -> Iterator[Any]:
+    """Yield what runs groups of cells: processes of this machine, or a Ray cluster."""
     limits = local.Limits(config.timeout, config.memory_limit)
-    pool = local.Pool(root, places, limits, interrupts, show)
-    anew = config.resume in ("never", "always")
-    return pool.run(planned.todo, lambda cell: anew or _is_broken(planned.records.get(cell.id)))
+    if config.launcher == "local":
+        yield local.Pool(root, places, limits, interrupts, show, config.threads)
+        return
+    from bench.launchers import ray
+
+    with ray.connected(config.address, config.jobs) as cluster:
+        yield ray.Pool(
+            cluster, root, limits, interrupts, show, device=config.device, jobs=config.jobs,
+            jobs_per_gpu=config.jobs_per_gpu, threads=config.threads,
+        )  # fmt: skip
+
+
+def _launch(config: RunConfig, pool: Any, planned: Plan, places: int) -> dict[str, dict[str, Any]]:
+    """Run the cells that have to run, those that continue from a checkpoint included."""
+
+    def anew(cell: Cell) -> bool:
+        always = config.resume in ("never", "always")
+        return always or _is_broken(planned.records.get(cell.id))
+
+    def begun(cell: Cell) -> tuple[bool, bool]:
+        """Tell apart what cannot be trained together: cells that start and cells that go on."""
+        return anew(cell), (Path(config.out) / cell.id / checkpoint_name).exists()
+
+    checkpoint_name = "checkpoint.pt"
+    size = 1
+    if config.replicas == "auto":
+        size = grid.replicas(len(planned.todo), places or config.jobs or os.cpu_count() or 1)
+    groups = grid.groups(planned.todo, size, begun)
+    found: dict[str, dict[str, Any]] = pool.run(groups, anew)
+    return found
 
 
 def _is_broken(record: dict[str, Any] | None) -> bool:

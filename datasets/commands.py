@@ -5,7 +5,7 @@ from pathlib import Path
 
 from datasets import recipes
 from datasets.errors import DatasetError
-from datasets.files import CARD, read_card, verify_files
+from datasets.files import CARD, broken, read_card, verify_files
 from datasets.info import text
 from datasets.paths import data_dir as default_dir
 from datasets.recording import Progress, build, folder_of, load
@@ -116,7 +116,10 @@ def info(
 ) -> str:
     """Describe a dataset that is there, for reading in a terminal."""
     dataset = find(dataset_id, data_seed, size, fraction, data_dir, rules, prey)
-    return text(dataset, prey)
+    try:
+        return text(dataset, prey)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        raise broken(dataset.folder / CARD, f"it cannot be described: {error!r}") from error
 
 
 def find(

@@ -10,6 +10,7 @@ from datasets.errors import DatasetError
 CARD = "card.json"
 IMPORTED = "import"  # the folder of imported datasets, and the first part of their ids
 CHUNK = 1 << 22
+CARD_LIMIT = 1 << 26  # bytes
 REQUIRED = {"task", "rules", "prey", "horizon", "files", "checksum", "observation_sizes"}
 
 
@@ -42,8 +43,10 @@ def read_card(folder: Path) -> dict[str, Any]:
     """Read a dataset's card."""
     path = folder / CARD
     try:
-        card = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        if path.stat().st_size > CARD_LIMIT:
+            raise broken(path, f"it is larger than {CARD_LIMIT} bytes")
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise broken(path, f"no readable card: {error}") from error
     missing = REQUIRED - set(card if isinstance(card, dict) else ())
     if missing:
@@ -53,7 +56,12 @@ def read_card(folder: Path) -> dict[str, Any]:
 
 def verify_files(folder: Path, card: dict[str, Any]) -> None:
     """Compare every file with the card's sha256; name the first that differs."""
-    for name, expected in card["files"].items():
+    files = card["files"]
+    if not isinstance(files, dict) or not all(isinstance(value, str) for value in files.values()):
+        raise broken(folder / CARD, "its list of files is none")
+    for name, expected in files.items():
+        if "/" in name or "\0" in name or name.startswith("."):
+            raise broken(folder / CARD, "it names files outside its folder")
         path = folder / name
         if not path.is_file():
             raise broken(path, "it is missing")

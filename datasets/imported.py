@@ -9,6 +9,7 @@ from typing import Any
 
 from datasets.errors import DatasetError, unknown
 from datasets.files import CARD, IMPORTED, read_card
+from datasets.forms import check_card
 from datasets.paths import data_dir as default_dir
 from datasets.tasks import PLUGIN, TASKS, Task, load_task
 
@@ -68,6 +69,7 @@ def identity(
             f"{dataset_id} has the size of its files; keep a part with --fraction, not --size."
         )
     card = read_card(folder)
+    check_card(folder, card)
     task = load_task(card["task"], _rules(dataset_id, card, rules), prey or card["prey"])
     _check_team(dataset_id, card, task)
     return {

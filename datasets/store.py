@@ -21,6 +21,7 @@ import numpy as np
 
 from datasets.errors import DatasetError
 from datasets.files import CARD, broken, checksum, read_card, sha256, verify_files
+from datasets.forms import check_arrays, check_card, open_plain
 
 if TYPE_CHECKING:
     import torch
@@ -47,9 +48,11 @@ class Dataset:
         self.folder = folder
         self.fraction = fraction
         self.recorded_card = read_card(folder)
+        check_card(folder, self.recorded_card, complete=verify)
         if verify:
             verify_files(folder, self.recorded_card)
         arrays = {name: self._open(name) for name in ARRAYS}
+        check_arrays(folder, self.recorded_card, arrays)
         self.observation, self.action = arrays["observation"], arrays["action"]
         self.reward, self.terminated = arrays["reward"], arrays["terminated"]
         self.episode_length = arrays["episode_length"]
@@ -61,8 +64,8 @@ class Dataset:
         try:
             # Not mode "c": the system must set memory aside for a private copy, so that it refuses
             # files larger than the memory.
-            return np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
+            return open_plain(path, "r")
+        except ValueError as error:
             raise broken(path, str(error)) from error
 
     @cached_property

@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Any
 
+from bench import store
 from reports import words
 from reports.results import PENDING, WORDS, Results
 
@@ -86,7 +87,7 @@ def limits(results: Results) -> list[str]:
             f"{len(results.machine_classes)} classes of machine: their timings are never mixed; "
             "figures show the one with most runs."
         )
-    dirty = sum(bool(cell.record.get("versions", {}).get("dirty")) for cell in results.cells)
+    dirty = sum(store.value_at(cell.record, "versions.dirty") is True for cell in results.cells)
     if dirty:
         told.append(f"{dirty} runs were made from a checkout with uncommitted changes.")
     told.append(words.timing(results.cells))
@@ -119,7 +120,8 @@ def datasets(results: Results) -> list[dict[str, Any]]:
         cells = [cell for group in results.on(track) for cell in group.cells]
         sections = [cell.record.get("dataset") or {} for cell in cells]
         section: dict[str, Any] = next((one for one in sections if one.get("checksum")), {})
-        card = section.get("card") or {}
+        card = section.get("card")
+        card = card if isinstance(card, dict) else {}
         facts = [
             (name, words.fact(card[key]))
             for key, name in CARD_FACTS.items()
@@ -153,13 +155,15 @@ def machines(results: Results) -> list[dict[str, Any]]:
     found = []
     for name in results.machine_classes:
         cells = [cell for cell in results.cells if cell["machine_class"] == name]
-        machine = cells[0].record.get("machine", {})
-        versions = cells[0].record.get("versions", {})
+        machine = cells[0].record.get("machine") or {}
+        versions = cells[0].record.get("versions") or {}
         facts = [("runs", words.fact(len(cells)))]
         for key, label in MACHINE_FACTS.items():
             value = machine.get(key)
+            if key == "memory_bytes":
+                value = f"{value / GIB:.0f}" if isinstance(value, int) else None
             if value is not None:
-                facts.append((label, f"{value / GIB:.0f}" if key == "memory_bytes" else str(value)))
+                facts.append((label, str(value)))
         facts += [(key, str(versions[key])) for key in VERSIONS if versions.get(key)]
         found.append({"title": "Machine", "facts": [("class", name), *facts]})
     return found

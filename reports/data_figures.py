@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from bench import store
 from reports import canvas, style, words
 from reports.curves import AXES, measure
 from reports.results import Entry, Results, Track
 
+MOST_BINS = 10_000
 FILLS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7F7F7F", "#000000")
 
 
@@ -51,16 +53,27 @@ def _card(results: Results, track: Track) -> dict[str, Any]:
 
 
 def _histogram(results: Results, track: Track) -> tuple[np.ndarray, np.ndarray] | None:
-    found = (_card(results, track).get("returns") or {}).get("histogram") or {}
-    counts, edges = found.get("counts"), found.get("edges")
-    if not counts or not edges or len(edges) != len(counts) + 1 or not sum(counts):
+    card = _card(results, track)
+    counts, edges = (_numbers(card, key) for key in ("counts", "edges"))
+    if counts is None or edges is None or len(edges) != len(counts) + 1:
         return None
-    return np.array(counts, dtype=float), np.array(edges, dtype=float)
+    whole = bool((counts >= 0).all()) and counts.sum() > 0 and bool((np.diff(edges) > 0).all())
+    return (counts, edges) if whole else None
+
+
+def _numbers(card: dict[str, Any], key: str) -> np.ndarray | None:
+    """Return a list of a card's histogram, None where it holds anything but finite numbers."""
+    values = store.value_at(card, f"returns.histogram.{key}")
+    if not isinstance(values, list) or not 0 < len(values) <= MOST_BINS:
+        return None
+    if not all(type(value) in (int, float) and abs(value) < 1e15 for value in values):
+        return None
+    return np.array(values, dtype=float)
 
 
 def _episodes(results: Results, track: Track) -> str:
     count = _card(results, track).get("n_episodes")
-    return f"{track.short} {words.thousands(count) if count else 'not recorded'}"
+    return f"{track.short} {words.thousands(count) if type(count) is int else 'not recorded'}"
 
 
 def fractions(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from bench import statistics
+from bench import statistics, store
 from reports.results import Cell, Group, Results, Track
 
 
@@ -50,7 +50,7 @@ def timing(cells: Sequence[Cell]) -> str:
     jobs = {
         count
         for cell in done
-        if isinstance(count := cell.record.get("execution", {}).get("jobs"), int)
+        if isinstance(count := store.value_at(cell.record, "execution.jobs"), int)
     }
     together = sum(bool(cell["shared"]) for cell in done)
     if jobs:

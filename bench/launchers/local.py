@@ -1,4 +1,7 @@
-"""The local launcher: every cell in a fresh worker process, several side by side."""
+"""The local launcher: every group of cells in a fresh worker process, several side by side.
+
+A group is one cell, or cells that differ in the training seed alone and are trained together.
+"""
 
 import contextlib
 import dataclasses
@@ -17,6 +20,7 @@ from bench.errors import BenchError
 from bench.grid import Cell
 from bench.launchers.process import WorkerProcess, out_of_memory_kills
 
+Group = list[Cell]
 TICK = 0.2  # seconds between two looks at limits and ended workers
 GIB = 2**30
 
@@ -135,30 +139,37 @@ class Pool:
     """Runs cells on slots until none is left or the user has had enough."""
 
     def __init__(
-        self, root: Path, places: list[Slot], limits: Limits, interrupts: Interrupts, show: Display
+        self,
+        root: Path,
+        places: list[Slot],
+        limits: Limits,
+        interrupts: Interrupts,
+        show: Display,
+        threads: int = 1,
     ) -> None:
-        """Prepare to run cells in `root`."""
+        """Prepare to run cells in `root`, each worker with `threads` threads."""
         self.root, self.limits, self.interrupts, self.show = root, limits, interrupts, show
+        self.threads = threads
         self._free = list(reversed(places))
-        self._running: dict[str, tuple[Cell, Slot, WorkerProcess]] = {}
+        self._running: dict[str, tuple[Group, Slot, WorkerProcess]] = {}  # by the first cell's id
         self._selector = selectors.DefaultSelector()
         self._oom_kills = out_of_memory_kills()
         self._looked = time.monotonic()
 
     def run(
-        self, cells: list[Cell], anew: Callable[[Cell], bool] = lambda cell: False
+        self, groups: list[Group], anew: Callable[[Cell], bool] = lambda cell: False
     ) -> dict[str, dict[str, Any]]:
-        """Run `cells` and return their records by id; cells never started are not among them.
+        """Run all cells and return their records by id; cells never started are not among them.
 
-        anew: whether a cell begins from nothing instead of continuing from its checkpoint.
+        anew: whether a cell, and so its group, begins from nothing instead of from its checkpoint.
         """
-        waiting, ended = deque(cells), {}
+        waiting, ended = deque(groups), {}
         asked = False
         try:
             while self._running or (waiting and not self.interrupts.count):
                 while waiting and self._free and not self.interrupts.count:
-                    cell = waiting.popleft()
-                    self._start(cell, anew(cell))
+                    group = waiting.popleft()
+                    self._start(group, anew(group[0]))
                 if self.interrupts.count and not asked:
                     asked = True
                     self._ask_to_stop()
@@ -172,23 +183,25 @@ class Pool:
             self._selector.close()
         return ended
 
-    def _start(self, cell: Cell, anew: bool) -> None:
-        """Start a cell's worker on a free slot."""
+    def _start(self, group: Group, anew: bool) -> None:
+        """Start a group's worker on a free slot."""
         slot = self._free.pop()
-        folder = self.root / cell.id
-        folder.mkdir(parents=True, exist_ok=True)
+        for cell in group:
+            (self.root / cell.id).mkdir(parents=True, exist_ok=True)
         job = {
-            "kind": "cell",
-            "cell": cell.as_dict(),
-            "folder": str(folder),
-            "threads": 1,
+            "kind": "cells",
+            "cells": [cell.as_dict() for cell in group],
+            "root": str(self.root),
+            "threads": self.threads,
             "execution": {"device": slot.device, "shared": slot.shared, "resume": not anew},
         }
-        worker = WorkerProcess(job, slot.environment, folder / "log.txt")
+        key = group[0].id
+        worker = WorkerProcess(job, slot.environment, self.root / key / "log.txt", self.threads)
         for pipe in worker.pipes:
-            self._selector.register(pipe, selectors.EVENT_READ, cell.id)
-        self._running[cell.id] = (cell, slot, worker)
-        self.show.started(cell)
+            self._selector.register(pipe, selectors.EVENT_READ, key)
+        self._running[key] = (group, slot, worker)
+        for cell in group:
+            self.show.started(cell)
 
     def _ask_to_stop(self) -> None:
         """Let the running cells save a checkpoint and leave."""
@@ -199,12 +212,13 @@ class Pool:
     def _wait(self) -> None:
         """Wait for news of the workers, and pass them on."""
         # A pipe at its end is readable for ever: leave it to `_reap`, which closes it.
-        for cell_id in {key.data for key, _ in self._selector.select(TICK)}:
-            cell, _, worker = self._running[cell_id]
+        for name in {key.data for key, _ in self._selector.select(TICK)}:
+            group, _, worker = self._running[name]
+            cells = {cell.id: cell for cell in group}
             messages = worker.read()
             for message in messages:
                 if message["kind"] == "progress":
-                    self.show.progress(cell, message)
+                    self.show.progress(cells[message["cell"]], message)
             if not messages and worker.exit_code() is None:
                 time.sleep(0.01)
 
@@ -227,36 +241,45 @@ class Pool:
         done = [
             key for key, (_, _, worker) in self._running.items() if worker.exit_code() is not None
         ]
-        return {cell_id: self._collect(cell_id) for cell_id in done}
+        return {name: record for key in done for name, record in self._collect(key).items()}
 
-    def _collect(self, cell_id: str) -> dict[str, Any]:
-        """Close one ended worker and make sure that its record says what became of it."""
-        cell, slot, worker = self._running.pop(cell_id)
+    def _collect(self, key: str) -> dict[str, dict[str, Any]]:
+        """Close one ended worker and make sure that records say what became of its cells."""
+        group, slot, worker = self._running.pop(key)
         for pipe in worker.pipes:
             self._selector.unregister(pipe)
         worker.close()
         self._free.append(slot)
-        record = self._record_of(cell, worker)
-        self.show.ended(cell, record)
-        return record
+        verdict: dict[str, Any] | None = None
+        ended = {}
+        for cell in group:
+            last = (worker.last or {}).get("ended", {}).get(cell.id)
+            record = read_or_new(self.root, cell)
+            if last is None or record["status"] != last["status"]:
+                # The counter of out-of-memory kills is asked once for all cells of a worker.
+                verdict = verdict or self._verdict(key, worker)
+                record = self._completed(
+                    cell, record, verdict if last is None else _unwritten(last)
+                )
+            self.show.ended(cell, record)
+            ended[cell.id] = record
+        return ended
 
-    def _record_of(self, cell: Cell, worker: WorkerProcess) -> dict[str, Any]:
-        """Return the record the worker wrote, completed where it could not write its end."""
-        folder = self.root / cell.id
-        try:
-            record = store.read_run(folder)
-        except BenchError:
-            record = records.new_record(cell)
-        if worker.last is not None and record["status"] == worker.last["status"]:
+    def _completed(
+        self, cell: Cell, record: dict[str, Any], verdict: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Return the record with the end that its worker could not write, and write it."""
+        if record["status"] == "done":  # written whole before the worker died
             return record
-        record |= self._verdict(cell, worker)
+        folder = self.root / cell.id
+        record = {**record, **verdict}
         try:
             store.write_run(folder, record)
         except OSError as error:
             self.show.note(f"{folder}/run.json cannot be written ({error.strerror}): make room")
         return record
 
-    def _verdict(self, cell: Cell, worker: WorkerProcess) -> dict[str, Any]:
+    def _verdict(self, key: str, worker: WorkerProcess) -> dict[str, Any]:
         """Say what became of a worker that ended without a last word of its own record."""
         if worker.ended_by == "stop":
             return {"status": "queued", "error": None}
@@ -266,10 +289,7 @@ class Pool:
         if worker.ended_by == "memory":
             limit = f"--memory-limit {self.limits.gib:g} GiB"
             return _failure("out_of_memory", f"exceeded {limit} and was ended")
-        if worker.last is not None:
-            sentence = worker.last["error"] or "its record could not be written"
-            return _failure("failed", sentence, lost=True)
-        return self._verdict_on_exit(worker.exit_code() or 0, self.root / cell.id / "log.txt")
+        return self._verdict_on_exit(worker.exit_code() or 0, self.root / key / "log.txt")
 
     def _verdict_on_exit(self, code: int, log: Path) -> dict[str, Any]:
         """Read an exit code of a worker that nobody here has ended."""
@@ -289,6 +309,19 @@ class Pool:
         while any(worker.exit_code() is None for _, _, worker in self._running.values()):
             time.sleep(0.01)
         return self._reap()
+
+
+def read_or_new(root: Path, cell: Cell) -> dict[str, Any]:
+    """Return a cell's record as it lies on disk, or that of a cell that never ran."""
+    try:
+        return store.read_run(root / cell.id)
+    except BenchError:
+        return records.new_record(cell)
+
+
+def _unwritten(last: dict[str, Any]) -> dict[str, Any]:
+    """Return the verdict on a cell whose worker could not write the record of its end."""
+    return _failure("failed", last["error"] or "its record could not be written", lost=True)
 
 
 def _failure(status: str, sentence: str, lost: bool = False) -> dict[str, Any]:

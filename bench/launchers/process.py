@@ -34,7 +34,9 @@ ALLOCATOR = {
 class WorkerProcess:
     """A worker with its two pipes: `messages` (JSON lines) and `output` (its prints)."""
 
-    def __init__(self, job: dict[str, Any], environment: dict[str, str], log: Path) -> None:
+    def __init__(
+        self, job: dict[str, Any], environment: dict[str, str], log: Path, threads: int = 1
+    ) -> None:
         """Start the worker on `job`; its prints are appended to `log`, up to a limit."""
         self.log = log
         self.started = time.monotonic()
@@ -49,7 +51,7 @@ class WorkerProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             pass_fds=(writing,),
-            env=worker_environment(environment),
+            env=worker_environment(environment, threads),
             start_new_session=True,  # Ctrl-C reaches the launcher only; forks stay in our group
         )
         os.close(writing)
@@ -131,10 +133,10 @@ class WorkerProcess:
                 pipe.close()
 
 
-def worker_environment(extra: dict[str, str]) -> dict[str, str]:
-    """Return a worker's environment: ours, one thread, kept memory, our packages first."""
+def worker_environment(extra: dict[str, str], count: int = 1) -> dict[str, str]:
+    """Return a worker's environment: ours, its threads, kept memory, our packages first."""
     path = os.pathsep.join(filter(None, [str(HOME), os.environ.get("PYTHONPATH", "")]))
-    threads = dict.fromkeys(THREAD_VARIABLES, "1")
+    threads = dict.fromkeys(THREAD_VARIABLES, str(count))
     return {**ALLOCATOR, **os.environ, **threads, "PYTHONPATH": path, **extra}
 
 

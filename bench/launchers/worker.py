@@ -1,4 +1,4 @@
-"""The process that runs one job: a cell, or the preparation of datasets.
+"""The process that runs one job: a group of cells, or the preparation of datasets.
 
     python -m bench.launchers.worker MESSAGES_FD PARENT_PID     (the job: one JSON line on stdin)
 
@@ -38,25 +38,26 @@ def main() -> int:
     import torch
 
     torch.set_num_threads(job["threads"])
-    send(_prepare(job, send) if job["kind"] == "prepare" else _cell(job, send, stop))
+    send(_prepare(job, send) if job["kind"] == "prepare" else _cells(job, send, stop))
     return 0
 
 
-def _cell(job: dict[str, Any], send: Any, stop: threading.Event) -> dict[str, Any]:
-    """Run one cell and return the last message."""
+def _cells(job: dict[str, Any], send: Any, stop: threading.Event) -> dict[str, Any]:
+    """Run a group of cells and return the last message."""
     from bench import grid
-    from bench.runner import Execution, run_cell
+    from bench.runner import Execution, run_cells
 
     wall, cpu = time.perf_counter() - _STARTED[0], time.process_time()
     execution = Execution(**job["execution"], started=(wall, cpu))
-    record = run_cell(
-        grid.from_dict(job["cell"]),
-        Path(job["folder"]),
+    records = run_cells(
+        [grid.from_dict(cell) for cell in job["cells"]],
+        Path(job["root"]),
         execution,
         lambda message: send({"kind": "progress", **message}),
         stop.is_set,
     )
-    return {"kind": "end", "status": record["status"], "error": record["error"]}
+    ended = {r["cell"]: {"status": r["status"], "error": r["error"]} for r in records}
+    return {"kind": "end", "ended": ended}
 
 
 def _prepare(job: dict[str, Any], send: Any) -> dict[str, Any]:

@@ -47,9 +47,9 @@ def machine_class(machine: dict[str, Any], torch_version: str) -> str:
     )
 
 
-def worker_class() -> str:
+def worker_class(threads: int = 1) -> str:
     """Return the class of a worker on this machine's processor, without importing torch."""
-    machine = {"processor": processor(), "cores": os.cpu_count(), "threads": 1, "gpu": None}
+    machine = {"processor": processor(), "cores": os.cpu_count(), "threads": threads, "gpu": None}
     return machine_class(machine, importlib.metadata.version("torch"))
 
 

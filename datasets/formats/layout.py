@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from datasets.errors import DatasetError
+from datasets.forms import open_plain
 from datasets.tasks import Task
 
 NUMBERS = "fiub"  # kinds of dtype: floats, integers, booleans
@@ -91,14 +92,12 @@ def open_array(path: Path) -> np.ndarray:
     if not path.is_file():
         raise DatasetError(f"{path} is missing; name a folder that holds the whole layout.")
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        array = open_plain(path, "r")
+    except ValueError as error:
         raise DatasetError(
             f"{path} cannot be read as a plain array ({error}); arrays of objects and pickles are "
             "refused because opening them can run code."
         ) from error
-    if not isinstance(array, np.ndarray):
-        raise DatasetError(f"{path} is an archive of arrays; unpack it into .npy files.")
     check_numbers(str(path), array)
     return array
 

@@ -26,6 +26,8 @@ from datasets.formats.layout import (
 )
 from datasets.tasks import Task
 
+MOST_UNPACKED = 1000  # times its file: what deflate can do at best
+
 
 @contextmanager
 def opened(path: Path, task: Task) -> Iterator[Layout]:
@@ -45,7 +47,15 @@ def opened(path: Path, task: Task) -> Iterator[Layout]:
             f"{path} cannot be read as HDF5 ({error}); download it again."
         ) from error
     with file:
-        yield _layout(path, {key: _open(file, key, path) for key in "oard"}, task)
+        try:
+            layout = _layout(path, {key: _open(file, key, path) for key in "oard"}, task)
+        except DatasetError:
+            raise
+        except Exception as error:  # h5py raises many types for a damaged file
+            raise DatasetError(
+                f"{path} is damaged ({type(error).__name__}: {error}); download it again."
+            ) from error
+        yield layout
 
 
 def _open(file: Any, key: str, path: Path) -> Any:
@@ -61,6 +71,11 @@ def _open(file: Any, key: str, path: Path) -> Any:
     if not isinstance(array, h5py.Dataset) or array.external or array.is_virtual:
         raise DatasetError(f"{name} is no array inside the file; links are not followed.")
     check_numbers(name, array)
+    if array.nbytes > MOST_UNPACKED * path.stat().st_size:
+        raise DatasetError(
+            f"{name} unpacks to {array.nbytes:,} bytes, over {MOST_UNPACKED} times the file: it is "
+            "refused as made to exhaust memory."
+        )
     return array
 
 

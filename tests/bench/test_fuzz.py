@@ -1,87 +1,45 @@
-"""Broken and hostile files: only our own error may come out, whatever stands in them.
+"""Broken and hostile results and settings: only our own errors may come out of what reads them.
 
-OM2P_BENCH_FUZZ=100000 runs each with that many inputs.
+`OM2P_BENCH_FUZZ=100000 pytest tests/bench/test_fuzz.py tests/datasets/test_fuzz.py` runs each with
+that many inputs.
 """
 
+import io
 import json
-import os
-import warnings
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+import torch
 
-from algorithms.errors import AlgorithmError
-from bench import checkpoint, collect, presets, records, store, summary
+from bench import checkpoint, collect, config, presets, records, store, summary
 from bench.commands import _status_row
 from bench.config import resolve_run, resolve_settings
 from bench.errors import BenchError
 from bench.estimate import Estimator
 from bench.reproduce import cell_of
-from datasets.errors import DatasetError
+from reports import results as reported
+from reports.build import all_tables
+from tests.fuzzing import Inputs, fuzz, refused
 
-OURS = (BenchError, AlgorithmError, DatasetError)
 GOLDEN = Path(__file__).parent / "golden" / "schema-1"
 CELL = next(GOLDEN.iterdir()).name
-fuzz = settings(
-    max_examples=int(os.environ.get("OM2P_BENCH_FUZZ", "40")),
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=6,
-)  # fmt: skip
-
-
-def refused(work: Callable[[], Any]) -> str:
-    """Do something that may be refused; return the sentence, and let nothing else pass."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            work()
-        except OURS as error:
-            return str(error)
-    return ""
-
-
-def paths_in(value: Any, prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    """Return the paths of all values in nested dictionaries."""
-    found = [prefix] if prefix else []
-    if isinstance(value, dict):
-        for key, item in value.items():
-            found += paths_in(item, (*prefix, key))
-    return found
-
-
 RECORD = json.loads((GOLDEN / CELL / "run.json").read_text())
-
-
-@st.composite
-def damaged_records(draw: st.DrawFn) -> dict[str, Any]:
-    """A real record in which up to three values are replaced by anything."""
-    record = json.loads(json.dumps(RECORD))
-    for path in draw(st.lists(st.sampled_from(paths_in(RECORD)), min_size=1, max_size=3)):
-        place = record
-        for key in path[:-1]:
-            place = place.get(key) if isinstance(place, dict) else None
-        if isinstance(place, dict):
-            place[path[-1]] = draw(VALUES)
-    return {**record, "schema": store.SCHEMA, "cell": CELL, "status": "done"}
+PROGRESS = (GOLDEN / CELL / "progress.jsonl").read_bytes()
+EPISODES = (GOLDEN / CELL / "episodes.parquet").read_bytes()
 
 
 @fuzz
-@given(content=st.binary(max_size=200) | VALUES.map(lambda v: json.dumps(v).encode()))
-def test_run_json(tmp_path: Path, content: bytes) -> None:
+def test_run_json(tmp_path: Path, inputs: Inputs) -> None:
     folder = tmp_path / CELL
     folder.mkdir(exist_ok=True)
-    (folder / "run.json").write_bytes(content)
-    assert str(folder) in refused(lambda: store.read_run(folder))
+    for dice in inputs:
+        content = inputs.bytes() if dice.random() < 0.2 else inputs.json(RECORD)
+        (folder / "run.json").write_bytes(content)
+        told = refused(lambda: store.read_run(folder), content)
+        assert not told or str(folder) in told
 
 
 @pytest.mark.parametrize("config", [True, 3, None, "", "[]", '{"algorithm": 1}', "{}"])
@@ -95,55 +53,87 @@ def test_a_damaged_record_estimates_nothing(config: Any, updates: Any) -> None:
 
 
 @fuzz
-@given(record=damaged_records())
-def test_what_reads_records(tmp_path: Path, record: dict[str, Any]) -> None:
-    store.write_run(tmp_path / CELL, record)
-    read = store.read_run(tmp_path / CELL)
-    refused(lambda: _status_row(read))
-    refused(lambda: cell_of(read))
-    refused(lambda: collect._check_same_data({CELL: read, "other": RECORD}))
-    refused(lambda: collect._check_same_results(CELL, read, RECORD, tmp_path))
-    refused(lambda: summary.table([cell_of(RECORD)], {CELL: read}))
-    refused(lambda: Estimator([read], str(store.value_at(read, "machine.machine_class"))))
-    refused(lambda: store.rebuild_table(tmp_path))
+def test_what_reads_records(tmp_path: Path, inputs: Inputs) -> None:
+    """Status, reproduction, merging, the table, estimates, and the tables of the report."""
+    root, cell = tmp_path / "results", cell_of(RECORD)
+    for number, _ in enumerate(inputs):
+        name = f"{number:012x}"
+        record = {**inputs.damaged(RECORD), "schema": store.SCHEMA, "cell": name, "status": "done"}
+        folder = root / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "run.json").write_bytes(json.dumps(record).encode())
+        if refused(lambda folder=folder: store.read_run(folder), record):
+            continue  # a number that JSON has not, a section that is none
+        read = store.read_run(folder)
+        readers: list[Callable[[], Any]] = [
+            lambda: _status_row(read),
+            lambda: cell_of(read),
+            lambda: collect.check_record(read, folder),
+            lambda: collect._check_same_data({CELL: read, "other": RECORD}),
+            lambda: collect._check_same_results(CELL, read, RECORD, tmp_path),
+            lambda: summary.table([cell], {CELL: read}),
+            lambda: Estimator([read], str(store.value_at(read, "machine.machine_class"))),
+        ]
+        for reader in readers:
+            refused(reader, record)
+    refused(lambda: store.rebuild_table(root), inputs)
+    if inputs.seed % 4 == 0:  # a report draws on all records at once, and takes its time
+        refused(lambda: all_tables(reported.read(root), "ci95"), inputs)
+    shutil.rmtree(root)
 
 
 @fuzz
-@given(content=st.binary(max_size=300) | VALUES.map(lambda v: json.dumps(v).encode()))
-def test_progress(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "progress.jsonl").write_bytes(content)
-    assert refused(lambda: store.read_progress(tmp_path)) == ""
+def test_progress(tmp_path: Path, inputs: Inputs) -> None:
+    path = tmp_path / "progress.jsonl"
+    for dice in inputs:
+        kind = dice.randrange(3)
+        content = (inputs.bytes(), inputs.mutated(PROGRESS), inputs.json())[kind]
+        path.write_bytes(content)
+        assert refused(lambda: store.read_progress(tmp_path), content) == ""
 
 
 @fuzz
-@given(content=st.binary(max_size=300))
-def test_episodes_and_checkpoints(tmp_path: Path, content: bytes) -> None:
-    for name in ("episodes.parquet", checkpoint.NAME):
-        (tmp_path / name).write_bytes(content)
-    assert refused(lambda: store.read_episodes(tmp_path))
-    assert refused(lambda: checkpoint.read(tmp_path / checkpoint.NAME, CELL))
+def test_episodes(tmp_path: Path, inputs: Inputs) -> None:
+    path = tmp_path / "episodes.parquet"
+    for dice in inputs:
+        content = inputs.bytes() if dice.random() < 0.1 else inputs.mutated(EPISODES)
+        path.write_bytes(content)
+        refused(lambda: store.read_episodes(tmp_path), content)
+
+
+def saved_checkpoint() -> bytes:
+    """The bytes of a small checkpoint with all kinds of values that ours hold."""
+    state = {
+        "schema": store.SCHEMA, "cell": CELL, "update": 3, "rows": 1, "device": "cpu",
+        "metrics": {"actor/loss": torch.zeros(1)}, "clock": {"train": [1.0, 1.0]},
+        "algorithm": {"weights.0": torch.ones(2, 3), "_extra_state": {"updates": 3}},
+        "sampler": {"generators": [torch.zeros(16, dtype=torch.uint8)], "next": 3},
+    }  # fmt: skip
+    file = io.BytesIO()
+    torch.save(state, file)
+    return file.getvalue()
 
 
 @fuzz
-@given(cut=st.integers(0, 10**6), flip=st.integers(0, 10**6))
-def test_a_damaged_episodes_file(tmp_path: Path, cut: int, flip: int) -> None:
-    content = bytearray((GOLDEN / CELL / "episodes.parquet").read_bytes())
-    content[flip % len(content)] ^= 0xFF
-    (tmp_path / "episodes.parquet").write_bytes(content[: 1 + cut % len(content)])
-    refused(lambda: store.read_episodes(tmp_path))
+def test_checkpoints(tmp_path: Path, inputs: Inputs) -> None:
+    path, whole = tmp_path / checkpoint.NAME, saved_checkpoint()
+    for dice in inputs:
+        content = inputs.bytes() if dice.random() < 0.1 else inputs.mutated(whole)
+        path.write_bytes(content)
+        refused(lambda: checkpoint.read(path, CELL), content)
 
 
-TOML = st.sampled_from(
-    ["[run]", "updates = 3", "batch_size = 'x'", "[algorithm]", "hidden = [1]", "[algorithms.om2p]",
-     "q_weight = nan", "hidden = 3", "[algorithms]", "om2p = 1", "run = 2", "algorithm = []",
-     "description = 4", "[[run]]", "x = 1979-05-27"]
+TOML = (
+    "[run]", "updates = 3", "batch_size = 'x'", "[algorithm]", "hidden = [1]", "[algorithms.om2p]",
+    "q_weight = nan", "hidden = 3", "[algorithms]", "om2p = 1", "run = 2", "algorithm = []",
+    "description = 4", "[[run]]", "x = 1979-05-27", "updates = 99999999999999999999",
+    'description = "\\ud800"', "[algorithms.om2p.deep]", "q_weight = 0x1F", "updates = true",
 )  # fmt: skip
 
 
 @fuzz
-@given(text=st.text(max_size=80) | st.lists(TOML, max_size=6).map("\n".join))
-def test_presets(tmp_path: Path, text: str) -> None:
-    (tmp_path / "mine.toml").write_text(text, encoding="utf-8", errors="surrogatepass")
+def test_presets(tmp_path: Path, inputs: Inputs) -> None:
+    path, shipped = tmp_path / "mine.toml", (presets.FOLDER / "smoke.toml").read_bytes()
 
     def use() -> None:
         preset = presets.load("mine")
@@ -152,7 +142,38 @@ def test_presets(tmp_path: Path, text: str) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(presets, "FOLDER", tmp_path)
-        refused(use)
+        for dice in inputs:
+            lines = "\n".join(dice.choices(TOML, k=dice.randrange(6))).encode()
+            content = dice.choice((inputs.bytes(), lines, inputs.mutated(shipped)))
+            path.write_bytes(content)
+            refused(use, content)
+
+
+KEYS = (
+    "run.updates", "run.batch_size", "om2p.q_weight", "om2p.hidden", "algorithm.hidden", "om2p.",
+    "om2p.total_updates", "algorithm.learning_rate", "om2p.activation", "run", ".", "om2p.derivative",
+)  # fmt: skip
+VALUES = ("3", "0.1", "128x2", "[64, 64]", "true", "gelu", "999999x99", "{a=1}", "1_000", "'x'")
+
+
+@fuzz
+def test_set_seeds_and_names(inputs: Inputs) -> None:
+    """What is typed on the command line."""
+    preset = presets.load("smoke")
+
+    def use(entry: str) -> None:
+        overrides = config.parse_overrides([entry])
+        config.check_overrides(overrides, ("om2p",))
+        run = resolve_run(preset, overrides)
+        resolve_settings("om2p", preset, overrides, run.updates)
+
+    for dice in inputs:
+        value = dice.choice((dice.choice(VALUES), str(inputs.value()), dice.choice(VALUES) * 2))
+        key = dice.choice(KEYS) if dice.random() < 0.9 else str(inputs.value(0))
+        entry = f"{key}={value}"
+        refused(lambda entry=entry: use(entry), entry)
+        refused(lambda value=value: config.parse_seeds(value), value)
+        refused(lambda value=value: config.parse_names(value, "--algos"), value)
 
 
 def test_results_of_every_old_version_still_load() -> None:
@@ -167,3 +188,24 @@ def test_results_of_every_old_version_still_load() -> None:
 
 def test_a_new_record_has_the_sections_of_the_golden_one(make_cell: Callable[..., Any]) -> None:
     assert set(records.new_record(make_cell())) <= set(RECORD)
+
+
+def test_files_made_to_exhaust_a_reader_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / CELL
+    shutil.copytree(GOLDEN / CELL, folder)
+    for limit, name, read in (
+        ("RECORD_LIMIT", "run.json", store.read_run),
+        ("PROGRESS_LIMIT", "progress.jsonl", store.read_progress),
+        ("EPISODES_LIMIT", "episodes.parquet", store.read_episodes),
+    ):
+        read(folder)
+        with monkeypatch.context() as patch:
+            patch.setattr(store, limit, 10)
+            with pytest.raises(BenchError, match="none of ours"):
+                read(folder)
+        (folder / name).unlink()
+        (folder / name).symlink_to("/dev/zero")  # endless
+        with pytest.raises(BenchError, match=r"no plain file|cannot be read"):
+            read(folder)

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from bench import checkpoint, runner, store
+from bench import checkpoint, store
+from bench.lane import Lane
 from bench.runner import Execution, run_cell
+from bench.training import Training
 
 FRESH, RESUME = Execution(resume=False), Execution(resume=True)
 Make = Callable[..., Any]
@@ -316,7 +318,8 @@ def test_the_best_evaluation_is_kept_apart_from_the_last(make_cell: Make, tmp_pa
 
 def test_borders_are_multiples_whatever_the_start(make_cell: Make, tmp_path: Path) -> None:
     cell = make_cell(run__evaluate_every=7, run__checkpoint_every=5, run__updates=20)
-    run = runner._Run(cell, tmp_path, FRESH, lambda message: None, lambda: False)
+    lanes = [Lane(cell, tmp_path)]
+    run = Training(lanes, FRESH, lambda message: None, lambda: False)
     borders = []
     while run.update < 20:
         run.update = run._next_border()
