@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from algorithms import settings as _settings
+from algorithms import settings_generative as _generative
 from algorithms.errors import AlgorithmError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Row:
     observes: str = "own"  # what a policy sees when acting: "own" or "joint" observations
     centralised_training: bool = False
     switches: Mapping[str, Any] = field(default_factory=dict)  # fixed settings of a variant
+    steps_setting: str = ""  # the setting that counts network evaluations per action; "": one
 
 
 _OM2P = "algorithms.om2p:Om2p"
@@ -86,6 +88,7 @@ TABLE: dict[str, Row] = {
         summary="diffusion policy per agent, first-order DPM-Solver, conservative twin critic",
         source="DOM2, arXiv 2307.01472; no official code",
         deviations="trunk, schedule, steps and weights are our choice; no trajectory re-weighting",
+        steps_setting="solver_steps",
     ),
     "flow-bc": Row(
         target="algorithms.flow_bc:FlowBc",
@@ -94,6 +97,7 @@ TABLE: dict[str, Row] = {
         summary="cloning by flow matching, Euler steps when acting",
         source="flow matching; the behaviour policy of FQL, arXiv 2502.02538",
         deviations="one network per agent",
+        steps_setting="flow_steps",
     ),
     "diffusion-bc": Row(
         target="algorithms.diffusion_bc:DiffusionBc",
@@ -102,6 +106,100 @@ TABLE: dict[str, Row] = {
         summary="cloning by denoising diffusion (DDPM), ancestral steps when acting",
         source="Diffusion-QL, arXiv 2208.06193, without its Q term",
         deviations="one network per agent, scalar time input",
+        steps_setting="diffusion_steps",
+    ),
+    "flow-bc-joint": Row(
+        target="algorithms.flow_bc_joint:FlowBcJoint",
+        settings="FlowBcSettings",
+        version=1,
+        summary="cloning by one flow of the whole team, all observations seen (mac-flow's stage 1)",
+        source="MAC-Flow, arXiv 2511.05005, stage 1",
+        deviations="loss averaged over agents and action dimensions",
+        observes="joint",
+        centralised_training=True,
+        steps_setting="flow_steps",
+    ),
+    "diffusion-ql": Row(
+        target="algorithms.diffusion_ql:DiffusionQl",
+        settings="DiffusionQlSettings",
+        version=1,
+        summary="diffusion policy per agent, Q guidance through its whole denoising chain",
+        source="Diffusion-QL, arXiv 2208.06193, and its code d871f5c",
+        deviations="per agent, scalar time input, one candidate by default, no max-Q backup",
+        steps_setting="diffusion_steps",
+    ),
+    "edp": Row(
+        target="algorithms.edp:Edp",
+        settings="EdpSettings",
+        version=1,
+        summary="diffusion-ql whose Q term needs one evaluation, sampled by a first-order solver",
+        source="EDP, arXiv 2305.20081, and its code sail-sg/edp b019648",
+        deviations="as diffusion-ql; first-order solver",
+        steps_setting="solver_steps",
+    ),
+    "fql": Row(
+        target="algorithms.fql:Fql",
+        settings="FqlSettings",
+        version=1,
+        summary="one-step policy per agent distilled from a cloning flow and guided by Q",
+        source="FQL, arXiv 2502.02538, and its code seohongpark/fql 719d044",
+        deviations="per agent; Q normalised, alpha 1",
+    ),
+    "mac-flow": Row(
+        target="algorithms.mac_flow:MacFlow",
+        settings="MacFlowSettings",
+        version=1,
+        summary="joint flow distilled into one-step agents of shared weights, mixed critic",
+        source="MAC-Flow, arXiv 2511.05005 (the official continuous agent is missing)",
+        deviations="both stages train together; flat batches; means over action dimensions",
+        centralised_training=True,
+        switches={"flow": "joint"},
+    ),
+    "mac-flow-factorised": Row(
+        target="algorithms.mac_flow:MacFlow",
+        settings="MacFlowSettings",
+        version=1,
+        summary="mac-flow as its code runs: the flow that teaches sees one agent at a time",
+        source="DongsuLeeTech/mac-flow e47e324 and a copy derived from it",
+        deviations="as mac-flow",
+        centralised_training=True,
+        switches={"flow": "factorised"},
+    ),
+    "meanflow-ql": Row(
+        target="algorithms.meanflow_ql:MeanFlowQl",
+        settings="MeanFlowQlSettings",
+        version=1,
+        summary="residual mean flow per agent, one evaluation, the best of five actions by Q",
+        source="MeanFlowQL, arXiv 2511.13035, and its code HiccupRL/MeanFlowQL 3fab100",
+        deviations="per agent; MLP instead of a transformer; fixed alpha, Q normalised",
+    ),
+    "dof": Row(
+        target="algorithms.dof:Dof",
+        settings="DofSettings",
+        version=1,
+        summary="factorised diffusion with Q guidance by its formulas, ten levels",
+        source="DoF (ICLR 2025), policy variant",
+        deviations="concatenation only; one Adam, one backward pass",
+        switches={"q_gradient": True, "backward": "once"},
+        steps_setting="diffusion_steps",
+    ),
+    "dof-shipped": Row(
+        target="algorithms.dof:Dof",
+        settings="DofSettings",
+        version=1,
+        summary="dof as its code runs: cloning only (no Q gradient), a hundred linear levels",
+        source="xmu-rl-3dv/DoF 84ba48a",
+        deviations="PyTorch streams differ; one random candidate of 50 is drawn directly",
+        switches={
+            "diffusion_steps": 100,
+            "schedule": "linear",
+            "beta_min": 1e-4,
+            "beta_max": 2e-2,
+            "prediction": "noise",
+            "q_gradient": False,
+            "backward": "per_agent",
+        },
+        steps_setting="diffusion_steps",
     ),
     "bc": Row(
         target="algorithms.bc:Bc",
@@ -132,7 +230,10 @@ def row(name: str) -> Row:
 
 def settings_class(name: str) -> type[_settings.Settings]:
     """Return the dataclass of an algorithm's hyper-parameters."""
-    found: type[_settings.Settings] = getattr(_settings, row(name).settings)
+    kind = row(name).settings
+    found: type[_settings.Settings] = getattr(
+        _generative if hasattr(_generative, kind) else _settings, kind
+    )
     return found
 
 

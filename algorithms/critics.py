@@ -68,6 +68,20 @@ def q_term(value: Tensor, normalise: str) -> Tensor:
     return loss / value.detach().abs().mean(dim=-1).clamp_min(NORMALISER_FLOOR)
 
 
+def coin_q_term(value: Tensor, coin: Tensor, normalise: str, by_other: bool) -> Tensor:
+    """Return -mean Q_k per member (M,) of the head k that the coin shows, normalised if asked.
+
+    ``value`` is (M, 2, B), ``coin`` (M, 1, 1) uniform on [0, 1). The divisor is the batch mean of
+    |Q| of the other head (Diffusion-QL's code) or of the same one (EDP's code).
+    """
+    first = coin[..., 0] < 0.5  # (M, 1)
+    chosen = torch.where(first, value[:, 0], value[:, 1])  # (M, B)
+    if normalise == "none":
+        return -chosen.mean(dim=-1)
+    scale = torch.where(first, value[:, 1], value[:, 0]) if by_other else chosen
+    return -chosen.mean(dim=-1) / scale.detach().abs().mean(dim=-1).clamp_min(NORMALISER_FLOOR)
+
+
 def conservative_term(sampled: Tensor, recorded: Tensor) -> Tensor:
     """Return the CQL term, summed over heads: mean_b [log sum_k exp Q(o, a_k) - Q(o, a)], (M,).
 

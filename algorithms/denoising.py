@@ -2,12 +2,12 @@
 
 from torch import Tensor
 
-from algorithms.samplers import NoisePrediction, VariancePreserving
+from algorithms.samplers import NoisePrediction, Schedule
 from algorithms.trunk import TimedPolicy
 
 
 class Denoiser:
-    """A policy network read as a denoiser under a variance-preserving schedule.
+    """A policy network read as a denoiser under a noise schedule.
 
     With ``prediction="noise"`` the network outputs eps itself (Ho et al. 2020, eq. 14). With
     ``"velocity"`` it outputs v = alpha eps - sigma action (Salimans and Ho 2022, section 4), from
@@ -16,7 +16,7 @@ class Denoiser:
     about 12 under the usual schedule.
     """
 
-    def __init__(self, schedule: VariancePreserving, prediction: str) -> None:
+    def __init__(self, schedule: Schedule, prediction: str) -> None:
         self.schedule = schedule
         self.predicts_velocity = prediction == "velocity"
 
@@ -28,6 +28,18 @@ class Denoiser:
         output = policy(seen, alpha * action + sigma * noise, t)
         goal = alpha * noise - sigma * action if self.predicts_velocity else noise
         return (output - goal).square()
+
+    def error_and_action(
+        self, policy: TimedPolicy, seen: Tensor, action: Tensor, noise: Tensor, t: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As error, beside the clean action that the same output stands for (EDP, eq. 8)."""
+        alpha, sigma = self.schedule.scales_at(t)
+        x = alpha * action + sigma * noise
+        output = policy(seen, x, t)
+        if self.predicts_velocity:
+            error = (output - (alpha * noise - sigma * action)).square()
+            return error, alpha * x - sigma * output
+        return (output - noise).square(), (x - sigma * output) / alpha
 
     def noise_of(self, policy: TimedPolicy, seen: Tensor) -> NoisePrediction:
         """Return the function (x, t) -> predicted noise for observations (M, B, O)."""

@@ -11,7 +11,7 @@ u(o, x_s, s, e) is the average velocity from s to e along the flow. Differentiat
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -25,6 +25,30 @@ TINY_STEP = 1e-5  # below this step float32 differences vanish; only the release
 # Average velocity as a function of the state and both times, (M, B, A), (M, B, 1), (M, B, 1).
 Average = Callable[[Tensor, Tensor, Tensor], Tensor]
 Uniform = Callable[[], Tensor]
+
+
+class Differentiated(Protocol):
+    """Settings of an estimate of the derivative."""
+
+    @property
+    def anchor(self) -> str:
+        """Time of the state, start or end."""
+
+    @property
+    def fd_step(self) -> float:
+        """Step of a difference."""
+
+
+class Weighted(Protocol):
+    """Settings of the adaptive loss weight."""
+
+    @property
+    def adaptive_power(self) -> float:
+        """Power p; 0 is off."""
+
+    @property
+    def adaptive_constant(self) -> float:
+        """Constant c."""
 
 
 class Times(NamedTuple):
@@ -77,7 +101,7 @@ class Neighbour(NamedTuple):
     width: Tensor
 
 
-def neighbour(settings: Om2pSettings, x: Tensor, times: Times, tangent: Tensor) -> Neighbour:
+def neighbour(settings: Differentiated, x: Tensor, times: Times, tangent: Tensor) -> Neighbour:
     """Return where to evaluate the network a second time.
 
     Start anchor: forward if s + d <= e, else backward if s - d >= 0, else to the farther of e
@@ -94,7 +118,7 @@ def neighbour(settings: Om2pSettings, x: Tensor, times: Times, tangent: Tensor) 
     return Neighbour(x + width * tangent, start + width, end, width)
 
 
-def one_sided(there: Tensor, here: Tensor, width: Tensor, settings: Om2pSettings) -> Tensor:
+def one_sided(there: Tensor, here: Tensor, width: Tensor, settings: Differentiated) -> Tensor:
     """Return (u_there - u_here) / width, zero where the points all but coincide."""
     if settings.fd_step < TINY_STEP:  # the release divides by its 1e-12 without a guard
         return (there - here) / width
@@ -103,7 +127,9 @@ def one_sided(there: Tensor, here: Tensor, width: Tensor, settings: Om2pSettings
     return torch.where(narrow, torch.zeros_like(here), (there - here) / safe)
 
 
-def central(average: Average, settings: Om2pSettings, x: Tensor, times: Times, v: Tensor) -> Tensor:
+def central(
+    average: Average, settings: Differentiated, x: Tensor, times: Times, v: Tensor
+) -> Tensor:
     """Return the central difference between max(s - d, 0) and min(s + d, e)."""
     start, end = times
     low = (start - settings.fd_step).clamp_min(0.0)
@@ -113,7 +139,7 @@ def central(average: Average, settings: Om2pSettings, x: Tensor, times: Times, v
     return one_sided(after, before, high - low, settings)
 
 
-def exact(average: Average, settings: Om2pSettings, x: Tensor, times: Times, v: Tensor) -> Tensor:
+def exact(average: Average, settings: Differentiated, x: Tensor, times: Times, v: Tensor) -> Tensor:
     """Return the total derivative by forward-mode differentiation."""
     start, end = times
     one, zero = torch.ones_like(start), torch.zeros_like(start)
@@ -123,7 +149,7 @@ def exact(average: Average, settings: Om2pSettings, x: Tensor, times: Times, v: 
 
 
 def batch_jacobian(
-    average: Average, settings: Om2pSettings, x: Tensor, times: Times, v: Tensor
+    average: Average, settings: Differentiated, x: Tensor, times: Times, v: Tensor
 ) -> Tensor:
     """Return the total derivative through the whole-batch Jacobian (B A, M, B, A), as released.
 
@@ -156,9 +182,7 @@ def target(settings: Om2pSettings, v: Tensor, derivative: Tensor, times: Times) 
     return value
 
 
-def weighted(
-    settings: Om2pSettings, residual: Tensor, reduce: Callable[[Tensor], Tensor]
-) -> Tensor:
+def weighted(settings: Weighted, residual: Tensor, reduce: Callable[[Tensor], Tensor]) -> Tensor:
     """Return the loss per member (M,) of residuals (M, B, A); ``reduce`` averages over dimensions.
 
     With adaptive_power p each sample is weighted by sg(1 / (error + c)^p).

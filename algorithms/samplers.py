@@ -6,9 +6,10 @@ Time runs from t = 0 (noise) to t = 1 (action) everywhere.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Velocity = Callable[[Tensor, float], Tensor]
 NoisePrediction = Callable[[Tensor, float], Tensor]
@@ -21,6 +22,16 @@ def euler(velocity: Velocity, noise: Tensor, steps: int) -> Tensor:
     for index in range(steps):
         x = x + velocity(x, index / steps) / steps
     return x.clamp(-1.0, 1.0)
+
+
+class Schedule(Protocol):
+    """Scales (alpha, sigma) = (sqrt(abar), sqrt(1 - abar)) of x_t = alpha action + sigma noise."""
+
+    def scales(self, t: float) -> tuple[float, float]:
+        """Return both at one time."""
+
+    def scales_at(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Return both at times (M, B, 1)."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +62,39 @@ class VariancePreserving:
         return torch.exp(0.5 * log_abar), torch.sqrt(-torch.expm1(log_abar))
 
 
+class LinearBetas(nn.Module):
+    """The discrete schedule of Ho et al. 2020: beta_k rises linearly over the levels k = 1..T.
+
+    abar_k = prod_{i <= k} (1 - beta_i) at t = 1 - k / T, log abar linear between levels.
+    """
+
+    log_abar: Tensor  # (T + 1,), at levels 0..T
+
+    def __init__(self, levels: int, first: float, last: float) -> None:
+        super().__init__()
+        betas = torch.linspace(first, last, levels, dtype=torch.float64)
+        table = torch.cat([torch.zeros(1, dtype=torch.float64), torch.log1p(-betas).cumsum(0)])
+        self.levels, self._numbers = levels, table.tolist()
+        self.register_buffer("log_abar", table.float(), persistent=False)
+
+    def scales(self, t: float) -> tuple[float, float]:
+        """Return (sqrt(abar), sqrt(1 - abar)) at one time."""
+        level = (1.0 - t) * self.levels
+        below = min(int(level), self.levels - 1)
+        low, high = self._numbers[below : below + 2]
+        log_abar = low + (level - below) * (high - low)
+        return math.exp(0.5 * log_abar), math.sqrt(-math.expm1(log_abar))
+
+    def scales_at(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (sqrt(abar), sqrt(1 - abar)) at times (M, B, 1)."""
+        level = (1.0 - t) * self.levels
+        below = level.floor().clamp(0, self.levels - 1)
+        index = below.long()
+        low, high = self.log_abar[index], self.log_abar[index + 1]
+        log_abar = low + (level - below) * (high - low)
+        return torch.exp(0.5 * log_abar), torch.sqrt(-torch.expm1(log_abar))
+
+
 def _clean(x: Tensor, noise: Tensor, alpha: float, sigma: float) -> Tensor:
     """Return the predicted action x0 = (x - sigma eps) / alpha, clipped to [-1, 1]."""
     return ((x - sigma * noise) / alpha).clamp(-1.0, 1.0)
@@ -60,7 +104,7 @@ def dpm_solver(
     predict: NoisePrediction,
     noise: Tensor,
     steps: int,
-    schedule: VariancePreserving,
+    schedule: Schedule,
     clip: bool = True,
 ) -> Tensor:
     """Sample by the first-order DPM-Solver (DDIM) in equal steps of t; deterministic given noise.
@@ -79,7 +123,7 @@ def dpm_solver(
 
 
 def ddpm(
-    predict: NoisePrediction, noise: Tensor, steps: int, schedule: VariancePreserving, draw: Draw
+    predict: NoisePrediction, noise: Tensor, steps: int, schedule: Schedule, draw: Draw
 ) -> Tensor:
     """Sample by the ancestral chain of Ho et al. 2020 over ``steps`` levels, x0 clipped each step.
 

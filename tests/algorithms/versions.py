@@ -42,7 +42,7 @@ def source_hash(name: str) -> str:
     while todo:
         module = todo.pop()
         path = ROOT / (module.replace(".", "/") + ".py")
-        if module in done or not path.is_file() or module == "algorithms.settings":
+        if module in done or not path.is_file() or module.startswith("algorithms.settings"):
             continue
         tree = ast.parse(path.read_text())
         todo += sorted(_own_imports(tree))

@@ -1,0 +1,69 @@
+"""Cloning by one flow of the whole team: it sees all observations and moves all actions.
+
+Source: stage 1 of MAC-Flow, arXiv 2511.05005: v(t, o_1..n, x_joint) regresses the joint action
+minus noise; Euler steps act. This is the teacher of `mac-flow` as a policy of its own, and what a
+factorised policy is measured against where agents must coordinate. Acting is centralised.
+Choice: the loss averages over agents and action dimensions.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from algorithms.base import Algorithm, Generators, Metrics, TeamSpec
+from algorithms.joint import JointPolicy, same_for_team
+from algorithms.networks import MemberNetwork
+from algorithms.samplers import euler
+from algorithms.settings import FlowBcSettings
+from datasets.batch import Batch
+
+
+class FlowBcJoint(Algorithm[FlowBcSettings]):
+    """One velocity network of the team per replica."""
+
+    def __init__(self, spec: TeamSpec, settings: FlowBcSettings, seeds: tuple[int, ...]) -> None:
+        super().__init__(spec, settings, seeds)
+        self.policy = JointPolicy(
+            self.init_generators,
+            self.num_agents,
+            self.observation_dim,
+            self.action_dim,
+            1,
+            settings.hidden,
+            settings.activation,
+            self.output_mask,
+        )
+        self.sampling_steps = settings.flow_steps
+
+    def trained_networks(self) -> list[MemberNetwork]:
+        """Only the policy is trained."""
+        return [self.policy.network]
+
+    def acting_parameters(self) -> list[nn.Parameter]:
+        """All of it acts."""
+        return list(self.policy.parameters())
+
+    def losses(self, batch: Batch) -> tuple[Tensor, Metrics]:
+        """Mean over batch, team and dimensions of (v - (a - noise))^2, one t per team, (R,)."""
+        rows = batch.action.shape[1]
+        noise, t = self.noise(rows), same_for_team(self.uniform(rows), self.num_agents)
+        x = (1.0 - t) * noise + t * batch.action
+        velocity = self.policy(self.observed(batch.observation), x, t)
+        error = self.mean_over_action((velocity - (batch.action - noise)).square())
+        loss = error.mean(dim=-1).unflatten(0, (-1, self.num_agents)).mean(dim=1)
+        return loss, {"actor/flow_loss": loss}
+
+    @torch.no_grad()
+    def act(
+        self,
+        observation: Tensor,
+        memory: Any = None,
+        generators: Generators | None = None,
+    ) -> tuple[Tensor, Any]:
+        """Integrate the team's velocity from fresh noise."""
+        chosen = self.acting_generators if generators is None else generators
+        seen = self.observed(observation)
+        noise = self.noise(observation.shape[1], chosen)
+        steps = self.settings.flow_steps
+        return euler(lambda x, t: self.policy(seen, x, t), noise, steps), memory
