@@ -67,15 +67,21 @@ def measure_random(task: "Task", episodes: int | None = None, seed: int = RANDOM
 
 
 def measure_expert(
-    task: "Task", prey: str | None = None, data_dir: str | Path | None = None
+    task: "Task",
+    prey: str | None = None,
+    data_dir: str | Path | None = None,
+    size: int | None = None,
 ) -> Reference:
     """Return the mean return of our expert data, recorded first if missing.
 
-    prey: what :func:`datasets.load_task` got, where it was a file.
+    prey: what :func:`datasets.load_task` got, where it was a file. size: in transitions, the
+    recipe's by default; a smaller set holds the first episodes of a larger one.
     """
     from datasets.recording import load
 
-    dataset = load(f"{task.id}/expert", data_dir=data_dir, rules=task.rules, prey=prey)
+    dataset = load(
+        f"{task.id}/expert", size=size, data_dir=data_dir, rules=task.rules, prey=prey
+    )
     returns = dataset.card["returns"]
     source = EXPERT_DATA.format(task.id)
     episodes = dataset.card["n_episodes"]
@@ -88,6 +94,7 @@ def report(
     prey: str | None = None,
     episodes: int | None = None,
     data_dir: str | Path | None = None,
+    size: int | None = None,
 ) -> str:
     """Measure both references of a task and return them as text, beside those of the table."""
     from datasets.tasks import load_task
@@ -96,7 +103,7 @@ def report(
     lines = [f"{task.id}   (rules {task.rules}, prey {task.prey or 'none'})"]
     lines.append(_line("random", measure_random(task, episodes), task.random_return))
     try:
-        lines.append(_line("expert", measure_expert(task, prey, data_dir), task.expert_return))
+        lines.append(_line("expert", measure_expert(task, prey, data_dir, size), task.expert_return))
     except DatasetError as error:
         lines.append(f"  expert   not measured: {error}")
     return "\n".join(lines)
