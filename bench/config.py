@@ -74,6 +74,7 @@ class RunConfig(BaseModel):
     timeout: PositiveFloat | None = None
     memory_limit: PositiveFloat | None = None
     resume: Resume = "only-missing"
+    plugins: tuple[Path, ...] = ()
 
 
 def make_config(**options: Any) -> RunConfig:

@@ -169,7 +169,8 @@ class Training:
 
     def select(self) -> dict[str, Any]:
         """Name the snapshots: the last is expert, the one nearest to the level is medium."""
-        last, random_return = self.curve[-1]["return"], self.task.random_return.mean
+        last, reference = self.curve[-1]["return"], self.task.random_return
+        random_return = self.curve[0]["return"] if reference is None else reference.mean
         span = last - random_return
         goal = random_return + self.selection.medium_level / 100.0 * span
         medium = min(self.curve, key=lambda row: abs(row["return"] - goal))

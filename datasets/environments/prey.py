@@ -130,21 +130,21 @@ def _published_policy(content: Any, path: Path) -> "dict[str, Tensor]":
     import torch
 
     try:
-        policy = dict(content["agent_params"][3]["policy"])
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+        agents = dict(content)["agent_params"]
+        policy = dict(list(agents)[3]["policy"])
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         raise DatasetError(
             f"{path} has no agent_params[3]['policy'], where the published prey lies; {CURE}."
         ) from error
     policy.pop("in_fn.num_batches_tracked", None)
     shapes = _published_shapes(policy)
     for name in sorted(shapes.keys() | policy.keys()):
-        value = policy.get(name)
-        fits = isinstance(value, torch.Tensor) and value.is_floating_point()
-        if name not in shapes or not fits or tuple(value.shape) != shapes[name]:
-            found = list(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+        value, expected = policy.get(name), shapes.get(name)
+        found = tuple(value.shape) if isinstance(value, torch.Tensor) else None
+        if value is None or found is None or found != expected or not value.is_floating_point():
             raise DatasetError(
                 f"{path} is not the published prey: its policy has {name} of shape {found}, "
-                f"expected {list(shapes[name]) if name in shapes else 'nothing'}; {CURE}."
+                f"expected {expected}; {CURE}."
             )
     return {name: value.double() for name, value in policy.items()}
 
@@ -153,14 +153,14 @@ def _published_shapes(policy: "dict[str, Any]") -> dict[str, tuple[int, ...]]:
     """Return the shapes that go with the file's own sizes: observation, two hidden, action."""
 
     def rows(name: str) -> int:
-        shape = getattr(policy.get(name), "shape", ())
-        return int(shape[0]) if len(shape) else 0
+        shape = tuple(getattr(policy.get(name), "shape", ()))
+        return int(shape[0]) if shape else 0
 
     seen, first, second = rows("in_fn.weight"), rows("fc1.weight"), rows("fc2.weight")
     sizes = ((first, seen), (second, first), (ACTIONS, second))
     shapes: dict[str, tuple[int, ...]] = {f"in_fn.{name}": (seen,) for name in NORM}
     for name, size in zip(LAYERS, sizes, strict=True):
-        shapes |= {f"{name}.weight": size, f"{name}.bias": size[:1]}
+        shapes |= {f"{name}.weight": size, f"{name}.bias": (size[0],)}
     return shapes
 
 
