@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli_data import DataDir, Size, data_app
+from bench.cli_data import DataDir, PluginFiles, Prey, Rules, Size, data_app
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -49,12 +49,6 @@ Out = Annotated[Path, typer.Option(help="The results folder: --out results-mine"
 DataSeed = Annotated[int, typer.Option(help="Seed of the recorded data: --data-seed 1")]
 Fraction = Annotated[
     float, typer.Option(help="Share of the recorded episodes to train on: --fraction 0.1")
-]
-Rules = Annotated[
-    str | None,
-    typer.Option(
-        help="Rules of the environment: --rules omar  [default: the task's]", show_default=False
-    ),
 ]
 Device = Annotated[
     str, typer.Option(help="auto (a GPU if there is one), cpu or cuda: --device cpu")
@@ -134,6 +128,7 @@ def run(
     fraction: Fraction = 1.0,
     data_dir: DataDir = None,
     rules: Rules = None,
+    prey: Prey = None,
     device: Device = "auto",
     jobs: Jobs = None,
     jobs_per_gpu: JobsPerGpu = 1,
@@ -144,6 +139,7 @@ def run(
     launcher: Launcher = "local",
     address: Address = None,
     resume: Resume = "only-missing",
+    plugin: PluginFiles = None,
 ) -> None:
     """Train and evaluate every algorithm on every dataset with every seed.
 
@@ -169,6 +165,7 @@ def plan(
     fraction: Fraction = 1.0,
     data_dir: DataDir = None,
     rules: Rules = None,
+    prey: Prey = None,
     device: Device = "auto",
     jobs: Jobs = None,
     jobs_per_gpu: JobsPerGpu = 1,
@@ -179,6 +176,7 @@ def plan(
     launcher: Launcher = "local",
     address: Address = None,
     resume: Resume = "only-missing",
+    plugin: PluginFiles = None,
     format_: PlanFormat = "table",
 ) -> None:
     """Show what `run` with the same flags would do: cells, ids, what is done already.
@@ -194,17 +192,19 @@ def plan(
 @app.command("list")
 def list_(
     what: Annotated[str, typer.Argument(help="algorithms, datasets, tasks or presets")],
+    plugin: PluginFiles = None,
 ) -> None:
     """List algorithms, datasets, tasks or presets, one line each.
 
     Example: python -m bench list algorithms
     """
-    _list(what)
+    _list(what, plugin or [])
 
 
-def _list(what: str) -> None:
-    from bench import listing
+def _list(what: str, plugin: list[Path]) -> None:
+    from bench import listing, plugins
 
+    plugins.load_all(plugin)
     print(listing.lines(what))
 
 
@@ -228,14 +228,20 @@ def evaluate(
     episodes: Annotated[int, typer.Option(min=1, help="Episodes to play: --episodes 1000")] = 1000,
     out: Out = Path("results"),
     device: Annotated[str, typer.Option(help="cpu or cuda: --device cpu")] = "cpu",
+    rules: Rules = None,
+    prey: Prey = None,
+    plugin: PluginFiles = None,
 ) -> None:
     """Evaluate the last checkpoint of a cell again; the results folder stays as it is.
 
+    Rules and prey are those of the cell unless others are named.
+
     Example: python -m bench evaluate --run 0123456789ab --episodes 5000
     """
-    from bench import commands
+    from bench import commands, plugins
 
-    raise typer.Exit(commands.evaluate(cell, out, episodes, device))
+    plugins.load_all(plugin or [])
+    raise typer.Exit(commands.evaluate(cell, out, episodes, device, rules, prey))
 
 
 @app.command()
@@ -257,14 +263,17 @@ def reproduce(
     cell: Annotated[str, typer.Argument(help="A cell's id (or folder): 0123456789ab")],
     out: Out = Path("results"),
     data_dir: DataDir = None,
+    prey: Prey = None,
+    plugin: PluginFiles = None,
 ) -> None:
     """Run a recorded cell again and compare: exit code 1 where a number differs.
 
     Example: python -m bench reproduce 0123456789ab --out results
     """
-    from bench import commands
+    from bench import commands, plugins
 
-    raise typer.Exit(commands.reproduce(cell, out, data_dir))
+    plugins.load_all(plugin or [])
+    raise typer.Exit(commands.reproduce(cell, out, data_dir, prey))
 
 
 @app.command()
@@ -300,8 +309,8 @@ def _config(values: dict[str, Any]) -> Any:
     flags = {
         name: values[name]
         for name in (
-            "preset", "out", "data_seed", "size", "fraction", "data_dir", "rules", "device", "jobs",
-            "jobs_per_gpu", "threads", "replicas", "launcher", "address", "timeout",
+            "preset", "out", "data_seed", "size", "fraction", "data_dir", "rules", "prey", "device",
+            "jobs", "jobs_per_gpu", "threads", "replicas", "launcher", "address", "timeout",
             "memory_limit", "resume",
         )
         if name in values
@@ -311,6 +320,7 @@ def _config(values: dict[str, Any]) -> Any:
         datasets=config.parse_names(values["datasets"], "--datasets"),
         seeds=config.parse_seeds(values["seeds"]),
         overrides=config.parse_overrides(values["set_"] or []),
+        plugins=tuple(values["plugin"] or ()),
         **flags,
     )
 
@@ -321,7 +331,7 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         if len(arguments) == 2 and arguments[0] == "list" and not arguments[1].startswith("-"):
-            _list(arguments[1])  # typer loads pydantic to parse any command: lists come at once
+            _list(arguments[1], [])  # typer loads pydantic to parse any command: lists come at once
         else:
             app(args=arguments)
     except SystemExit as end:

@@ -29,6 +29,32 @@ Size = Annotated[
         show_default=False,
     ),
 ]
+Rules = Annotated[
+    str | None,
+    typer.Option(
+        help="Rules of the environment, omar or mpe2: --rules mpe2  [default: the task's]",
+        show_default=False,
+    ),
+]
+Prey = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Play against the prey in a file, OMAR's or one of ours: "
+        "--prey simple_tag/pretrained_adv_model.pt  [default: the shipped one]",
+        show_default=False,
+    ),
+]
+PluginFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE",
+        help="A Python file that registers tasks or algorithms of yours; may be repeated: "
+        "--plugin my_task.py",
+        show_default=False,
+    ),
+]
 
 
 @data_app.command()
@@ -76,6 +102,8 @@ def build(
     data_seed: DataSeed = 0,
     size: Size = None,
     data_dir: DataDir = None,
+    rules: Rules = None,
+    prey: Prey = None,
 ) -> None:
     """Record a dataset, unless it is there; `run` does so by itself.
 
@@ -83,7 +111,8 @@ def build(
     """
     from datasets import commands
 
-    print(f"dataset: {commands.build_dataset(dataset, data_seed, size, data_dir, Ticker())}")
+    folder = commands.build_dataset(dataset, data_seed, size, data_dir, Ticker(), rules, prey)
+    print(f"dataset: {folder}")
 
 
 @data_app.command()
@@ -102,19 +131,54 @@ def info(
         ),
     ] = None,
     data_dir: DataDir = None,
+    rules: Rules = None,
+    prey: Prey = None,
+    plugin: PluginFiles = None,
 ) -> None:
     """Describe a dataset that is there: size, returns, team, coverage, recipe, checksums.
 
     Example: python -m bench data info mpe/spread/expert --figure returns.png
     """
+    from bench import plugins
     from datasets import commands
 
-    print(commands.info(dataset, data_seed, size, fraction, data_dir))
+    plugins.load_all(plugin or [])
+    print(commands.info(dataset, data_seed, size, fraction, data_dir, rules, prey))
     if figure is not None:
         from bench.data_figure import draw
 
-        found = commands.find(dataset, data_seed, size, fraction, data_dir)
+        found = commands.find(dataset, data_seed, size, fraction, data_dir, rules, prey)
         print(f"figure: {draw(found.card, figure)}")
+
+
+@data_app.command()
+def references(
+    task: Annotated[str, typer.Argument(help="A task's id (see `list tasks`)")],
+    episodes: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Episodes of the random team: --episodes 200000  [default: half a million steps]",
+            show_default=False,
+        ),
+    ] = None,
+    size: Size = None,
+    data_dir: DataDir = None,
+    rules: Rules = None,
+    prey: Prey = None,
+    plugin: PluginFiles = None,
+) -> None:
+    """Measure the returns that scores refer to: a random team's, and our expert data's.
+
+    The table of `datasets/references.py` holds what this printed.
+
+    Example: python -m bench data references mpe/spread --episodes 200000
+    """
+    from bench import plugins
+    from datasets.references import report
+
+    plugins.load_all(plugin or [])
+    print(report(task, rules, prey, episodes, data_dir, size))
 
 
 @data_app.command()
@@ -178,6 +242,9 @@ def import_(
         ),
     ] = None,
     data_dir: DataDir = None,
+    rules: Rules = None,
+    prey: Prey = None,
+    plugin: PluginFiles = None,
 ) -> None:
     """Import a published dataset: check it, copy it into the data folder, write its card.
 
@@ -185,10 +252,12 @@ def import_(
 
     Example: python -m bench data import seed_0_data --format omar --task mpe/spread --name omar-0
     """
+    from bench import plugins
     from datasets import commands
 
+    plugins.load_all(plugin or [])
     folder = commands.import_files(
-        format_, path, task, name, data_dir, Ticker(), action_order=action_order
+        format_, path, task, name, data_dir, Ticker(), rules, prey, action_order
     )
     print(f"dataset import/{name}: {folder}")
 
@@ -206,15 +275,20 @@ def export(
         float, typer.Option(help="Share of the episodes to export: --fraction 0.1")
     ] = 1.0,
     data_dir: DataDir = None,
+    rules: Rules = None,
+    prey: Prey = None,
+    plugin: PluginFiles = None,
 ) -> None:
     """Write a dataset as OMAR's files, one .npy per agent and kind; it is recorded if missing.
 
     Example: python -m bench data export mpe/spread/expert simple_spread/expert/seed_0_data
     """
+    from bench import plugins
     from datasets import commands
 
+    plugins.load_all(plugin or [])
     done = commands.export_files(
-        format_, dataset, path, data_seed, size, fraction, data_dir, Ticker()
+        format_, dataset, path, data_seed, size, fraction, data_dir, Ticker(), rules, prey
     )
     print(f"files: {done}")
 

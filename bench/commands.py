@@ -135,16 +135,24 @@ def _status_row(record: dict[str, Any]) -> dict[str, Any]:
     return {**row, "updates": f"{record.get('updates_done') or 0}/{flat['updates']}"}
 
 
-def evaluate(cell: str, out: Path, episodes: int, device: str) -> int:
+def evaluate(
+    cell: str,
+    out: Path,
+    episodes: int,
+    device: str,
+    rules: str | None = None,
+    prey: str | None = None,
+) -> int:
     """Evaluate a cell's checkpoint again and print the return."""
     from bench import policy
 
     folder = policy.find_cell(cell, out)
-    result = policy.evaluate_again(folder, episodes, device)
+    result = policy.evaluate_again(folder, episodes, device, rules, prey)
     error = result.return_std / result.episodes**0.5
+    score = "no score" if result.score is None else f"score {result.score:.2f}"
     print(
         f"{folder.name}: return {result.return_mean:.3f} (standard error {error:.3f}), "
-        f"score {result.score:.2f}, {result.episodes} episodes"
+        f"{score}, {result.episodes} episodes"
     )
     return 0
 
@@ -158,13 +166,13 @@ def collect(folders: list[Path], out: Path) -> int:
     return 0
 
 
-def reproduce(cell: str, out: Path, data_dir: Path | None) -> int:
+def reproduce(cell: str, out: Path, data_dir: Path | None, prey: str | None = None) -> int:
     """Run a recorded cell again and compare; 1 where the numbers differ."""
     from bench import policy
     from bench import reproduce as again
     from bench.progress import Plain
 
-    found = again.reproduce(policy.find_cell(cell, out), Plain(sys.stderr), data_dir)
+    found = again.reproduce(policy.find_cell(cell, out), Plain(sys.stderr), data_dir, prey)
     for name, record in zip(("recorded", "repeated"), found.both, strict=True):
         last = store.flatten(record)
         print(f"{name}  return {last['return_mean']!r}  score {last['score']!r}")

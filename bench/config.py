@@ -86,6 +86,7 @@ class RunConfig(BaseModel):
     timeout: PositiveFloat | None = None
     memory_limit: PositiveFloat | None = None
     resume: Resume = "only-missing"
+    plugins: tuple[Path, ...] = ()
 
 
 def make_config(**options: Any) -> RunConfig:
@@ -207,7 +208,7 @@ def build_settings(name: str, values: dict[str, Any]) -> Any:
 
 
 @functools.cache
-def _adapter(kind: type) -> pydantic.TypeAdapter[Any]:
+def _adapter(kind: Any) -> pydantic.TypeAdapter[Any]:
     """Return what validates a settings class; building it takes longer than using it."""
     return pydantic.TypeAdapter(kind)
 

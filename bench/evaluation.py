@@ -24,14 +24,14 @@ class Evaluation:
     returns: Tensor  # (episodes, N) float64 on the CPU: undiscounted sums of rewards per agent
     return_mean: float  # over episodes of the mean over scored agents
     return_std: float  # over episodes; 0 for a single one
-    score: float
+    score: float | None  # None for a variant of a task that has no references
 
     @property
     def episodes(self) -> int:
         """Return the number of episodes."""
         return int(self.returns.shape[0])
 
-    def summary(self) -> dict[str, float]:
+    def summary(self) -> dict[str, float | None]:
         """Return what a run record keeps of it."""
         return {
             "return_mean": self.return_mean,
@@ -44,8 +44,9 @@ class Evaluation:
 def evaluate(algorithm: Any, task: Any, episodes: int, device: str = "cpu") -> list[Evaluation]:
     """Play `episodes` full episodes with every replica and return one Evaluation each."""
     parts = []
-    for start in range(0, episodes, EPISODES_AT_ONCE):
-        count = min(EPISODES_AT_ONCE, episodes - start)
+    at_once = min(EPISODES_AT_ONCE, task.copies)
+    for start in range(0, episodes, at_once):
+        count = min(at_once, episodes - start)
         parts.append(_play(algorithm, task, count, EVALUATION_SEED + start, device))
     returns = torch.cat(parts, dim=1).to("cpu")  # (R, episodes, N)
     return [_summarise(replica, task) for replica in returns]
@@ -56,7 +57,7 @@ def _summarise(returns: Tensor, task: Any) -> Evaluation:
     team = returns[:, list(task.scored_agents)].mean(dim=1)  # (episodes,)
     mean = float(team.mean())
     spread = float(team.std()) if len(team) > 1 else 0.0
-    return Evaluation(returns, mean, spread, task.score(mean))
+    return Evaluation(returns, mean, spread, task.score_if_known(mean))
 
 
 @torch.no_grad()

@@ -2,12 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import algorithms
 import datasets
 from bench import config as configuration
-from bench import presets, store
+from bench import plugins, presets, store
 from bench.config import RunConfig
 
 ID_DIGITS = 12  # of the sha256 that names a cell
@@ -52,6 +53,7 @@ def cells(config: RunConfig) -> list[Cell]:
 
     Raises BenchError, AlgorithmError or DatasetError for an unknown name or setting.
     """
+    plugins.load_all(config.plugins)
     preset = presets.load(config.preset)
     for name in config.algorithms:
         algorithms.row(name)
@@ -63,7 +65,7 @@ def cells(config: RunConfig) -> list[Cell]:
         "size": config.size,
         "fraction": config.fraction,
         "rules": config.rules,
-        "prey": config.prey,
+        "prey": absolute(config.prey),
         "data_dir": None if config.data_dir is None else str(config.data_dir),
     }
     recipes = [(name, datasets.recipe(name, **data)) for name in config.datasets]
@@ -73,6 +75,13 @@ def cells(config: RunConfig) -> list[Cell]:
         for seed in config.seeds
         for method in methods
     ]
+
+
+def absolute(prey: str | None) -> str | None:
+    """Return the absolute path of a prey's file; what is no file stays as it is."""
+    if prey is None or not Path(prey).expanduser().is_file():
+        return prey
+    return str(Path(prey).expanduser().absolute())
 
 
 @dataclasses.dataclass(frozen=True)

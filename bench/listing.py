@@ -6,6 +6,7 @@ import algorithms
 import datasets
 from bench import presets
 from bench.errors import BenchError, closest
+from datasets.tasks import TASKS
 
 
 def lines(what: str) -> str:
@@ -26,8 +27,7 @@ def _datasets() -> list[tuple[str, str]]:
 
 
 def _tasks() -> list[tuple[str, str]]:
-    tasks = [datasets.load_task(name) for name in datasets.task_ids()]
-    return [(task.id, f"{task.agents} agents: {task.summary}") for task in tasks]
+    return [(name, f"{row.agents} agents: {row.summary}") for name, row in TASKS.items()]
 
 
 def _presets() -> list[tuple[str, str]]:

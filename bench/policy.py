@@ -93,11 +93,27 @@ def find_cell(cell: str | Path, out: str | Path) -> Path:
     )
 
 
-def evaluate_again(folder: Path, episodes: int, device: str = "cpu") -> Evaluation:
-    """Evaluate the last checkpoint of a cell; nothing is written."""
+def evaluate_again(
+    folder: Path,
+    episodes: int,
+    device: str = "cpu",
+    rules: str | None = None,
+    prey: str | None = None,
+) -> Evaluation:
+    """Evaluate the last checkpoint of a cell; nothing is written.
+
+    rules, prey: play under and against these instead of the cell's own.
+    """
     record, state = _load(folder)
     row = store.flatten(record)
-    task = datasets.load_task(row["task"], rules=row["rules"], prey=row["prey"])
+    task = datasets.load_task(row["task"], rules or row["rules"], prey or row["prey"])
+    own = [list(state["spec"][name]) for name in ("observation_sizes", "action_sizes")]
+    other = [list(task.observation_sizes), list(task.action_sizes)]
+    if own != other:
+        raise BenchError(
+            f"the team of cell {record['cell']} has observations and actions of sizes {own}, but "
+            f"{task.id} under {task.rules} rules has {other}: evaluate it as it was trained"
+        )
     (result,) = evaluate(_restore(record, state, device), task, episodes, device)
     return result
 

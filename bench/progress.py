@@ -200,7 +200,8 @@ def verdict(record: dict[str, Any]) -> str:
         error = record.get("error")
         return record["status"] if error is None else f"{record['status']}: {error}"
     last, total = record["results"]["last"], record["time"]["total"]["wall"]
-    return f"return {last['return_mean']:.1f}, score {last['score']:.1f}, {duration(total)}"
+    score = "" if last["score"] is None else f", score {last['score']:.1f}"
+    return f"return {last['return_mean']:.1f}{score}, {duration(total)}"
 
 
 def duration(seconds: float) -> str:

@@ -1,5 +1,6 @@
 """The sections of run.json, built from what each part of a cell knows. Torch-free."""
 
+import dataclasses
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,7 +27,7 @@ def new_record(cell: Cell, status: str = "queued") -> dict[str, Any]:
             "canonical": cell.canonical,
             "run": cell.run,
             "algorithm": cell.settings,
-            "data": {key: value for key, value in cell.data.items() if key != "data_dir"},
+            "data": _data(cell),
         },
         "dataset": {
             "id": cell.dataset,
@@ -41,10 +42,19 @@ def new_record(cell: Cell, status: str = "queued") -> dict[str, Any]:
     }
 
 
+def _data(cell: Cell) -> dict[str, Any]:
+    """Return how the data were asked for; of folders and files of this machine, nothing.
+
+    A prey's file is named by its hash.
+    """
+    asked = {key: value for key, value in cell.data.items() if key != "data_dir"}
+    return asked if asked["prey"] is None else asked | {"prey": cell.recipe["prey"]}
+
+
 CARD_LEFT_OUT = ("observation_mean", "observation_std", "recipe", "files")
 
 
-def dataset_section(card: dict[str, Any], score: float) -> dict[str, Any]:
+def dataset_section(card: dict[str, Any], score: float | None) -> dict[str, Any]:
     """Return what the recorded data add to the dataset section, the card for readers included."""
     return {
         "card": {key: value for key, value in card.items() if key not in CARD_LEFT_OUT},
@@ -56,14 +66,9 @@ def dataset_section(card: dict[str, Any], score: float) -> dict[str, Any]:
 
 
 def references_section(task: Any) -> dict[str, Any]:
-    """Return the reference returns that the score is made of."""
+    """Return the reference returns that the score is made of; null where not measured."""
     return {
-        name: {
-            "mean": reference.mean,
-            "standard_error": reference.standard_error,
-            "episodes": reference.episodes,
-            "source": reference.source,
-        }
+        name: None if reference is None else dataclasses.asdict(reference)
         for name, reference in (("random", task.random_return), ("expert", task.expert_return))
     }
 

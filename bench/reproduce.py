@@ -39,15 +39,20 @@ class Comparison:
         return self.recorded, self.repeated
 
 
-def reproduce(folder: Path, show: Any, data_dir: Path | None = None) -> Comparison:
+def reproduce(
+    folder: Path, show: Any, data_dir: Path | None = None, prey: str | None = None
+) -> Comparison:
     """Run the cell of `folder` again in a temporary folder.
 
+    prey: the file of the cell's prey, where it does not ship.
     Raises BenchError where this version of om2p-bench cannot run that cell, or it fails.
     """
     record = store.read_run(folder)
     if record["status"] != "done":
         raise BenchError(f"cell {record['cell']} is {record['status']}, so it has no result yet")
-    cell = cell_of(record, data_dir)
+    cell = cell_of(record, data_dir, prey)
+    recipe = cell.recipe
+    datasets.load_task(recipe["task"], recipe["rules"], cell.data["prey"]).require_prey()
     device = store.value_at(record, "execution.device") or "cpu"
     places = local.slots(device, 1, usable_gpus(device), 1)
     with tempfile.TemporaryDirectory(prefix="om2p-bench-") as root:
@@ -62,10 +67,10 @@ def reproduce(folder: Path, show: Any, data_dir: Path | None = None) -> Comparis
     return Comparison(record, repeated)
 
 
-def cell_of(record: dict[str, Any], data_dir: Path | None = None) -> Cell:
+def cell_of(record: dict[str, Any], data_dir: Path | None = None, prey: str | None = None) -> Cell:
     """Return the cell that a record tells of; BenchError if it would be another one today."""
     try:
-        cell = _rebuild(record, data_dir)
+        cell = _rebuild(record, data_dir, prey)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BenchError(
             f"the record of cell {record['cell']} is incomplete ({error!r}): run the cell itself"
@@ -80,9 +85,10 @@ def cell_of(record: dict[str, Any], data_dir: Path | None = None) -> Cell:
     return cell
 
 
-def _rebuild(record: dict[str, Any], data_dir: Path | None) -> Cell:
+def _rebuild(record: dict[str, Any], data_dir: Path | None, prey: str | None) -> Cell:
     """Put the cell of a record together, with today's version and recipe."""
     made, data = record["config"], dict(record["config"]["data"])
+    data["prey"] = grid.absolute(prey) or data["prey"]
     name, dataset = record["algorithm"]["name"], record["dataset"]["id"]
     return Cell(
         id=record["cell"],

@@ -23,8 +23,8 @@ class Session:
             self.dataset = datasets.load(cell.dataset, **cell.data)
         with clock("setup"):
             self.card = self.dataset.card
-            rules, prey = cell.data["rules"], cell.data["prey"]
-            self.task = datasets.load_task(self.card["task"], rules=rules, prey=prey)
+            prey = cell.data["prey"] or cell.recipe["prey"]
+            self.task = datasets.load_task(self.card["task"], cell.recipe["rules"], prey)
             self.spec = TeamSpec.from_dataset(self.dataset)
             self.build(seeds)
 
@@ -51,7 +51,7 @@ class Session:
             "observes": algorithm.observes,
             "sampling_steps": algorithm.sampling_steps,
         }
-        score = self.task.score(self.card["returns"]["mean"])
+        score = self.task.score_if_known(self.card["returns"]["mean"])
         record["dataset"] |= records.dataset_section(self.card, score)
         record["references"] = records.references_section(self.task)
         record["machine"] = machine.describe(self.device)

@@ -17,25 +17,31 @@ _EXPORTS = {
     "Dataset": "datasets.store",
     "data_dir": "datasets.paths",
     "load": "datasets.recording",
+    "plugin_task": "datasets.environments.parallel",
+    "Reference": "datasets.references",
 }
 
 __all__ = [
     "Dataset",
     "DatasetError",
+    "Reference",
     "Task",
     "data_dir",
     "dataset_ids",
     "load",
     "load_task",
+    "plugin_task",
     "recipe",
     "task_ids",
 ]
 
 if TYPE_CHECKING:
+    from datasets.environments.parallel import plugin_task
     from datasets.errors import DatasetError
     from datasets.paths import data_dir
     from datasets.recipes import dataset_ids, recipe
     from datasets.recording import load
+    from datasets.references import Reference
     from datasets.store import Dataset
     from datasets.tasks import Task, load_task, task_ids
 

@@ -87,12 +87,7 @@ def _rules(dataset_id: str, card: dict[str, Any], rules: str | None) -> str | No
     """Return the rules to load the task with: those of the card, or a plug-in's of today."""
     own = str(card["rules"])
     if own.startswith(PLUGIN):
-        if card["task"] not in TASKS:
-            raise DatasetError(
-                f"{dataset_id} was imported for {card['task']}, a plug-in's task; name its file "
-                "with --plugin."
-            )
-        return rules
+        return rules if card["task"] in TASKS else own
     if rules not in (None, own):
         raise DatasetError(
             f"{dataset_id} was imported for {own} rules and cannot be used under {rules} rules; "

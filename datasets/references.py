@@ -79,9 +79,7 @@ def measure_expert(
     """
     from datasets.recording import load
 
-    dataset = load(
-        f"{task.id}/expert", size=size, data_dir=data_dir, rules=task.rules, prey=prey
-    )
+    dataset = load(f"{task.id}/expert", size=size, data_dir=data_dir, rules=task.rules, prey=prey)
     returns = dataset.card["returns"]
     source = EXPERT_DATA.format(task.id)
     episodes = dataset.card["n_episodes"]
@@ -103,7 +101,9 @@ def report(
     lines = [f"{task.id}   (rules {task.rules}, prey {task.prey or 'none'})"]
     lines.append(_line("random", measure_random(task, episodes), task.random_return))
     try:
-        lines.append(_line("expert", measure_expert(task, prey, data_dir, size), task.expert_return))
+        lines.append(
+            _line("expert", measure_expert(task, prey, data_dir, size), task.expert_return)
+        )
     except DatasetError as error:
         lines.append(f"  expert   not measured: {error}")
     return "\n".join(lines)

@@ -71,6 +71,15 @@ class Task:
         """Return the score, None for a variant without references."""
         return self.score(value) if self.has_score else None
 
+    def require_prey(self) -> None:
+        """Raise DatasetError where a prey has to move inside but its file was not found."""
+        if self.prey_size is None or self.prey == prey_files.EXTERNAL or self.prey_file:
+            return
+        raise DatasetError(
+            f"the prey {self.prey} of {self.id} does not ship with om2p-bench; name its file with "
+            "--prey."
+        )
+
     def make_env(
         self,
         num_envs: int,
@@ -189,6 +198,8 @@ def load_task(
     Raises DatasetError for what does not exist.
     """
     if task_id not in TASKS:
+        if rules is not None and rules.startswith(PLUGIN):
+            raise DatasetError(f"{task_id} is a plug-in's task; name its file with --plugin.")
         raise unknown("task", task_id, TASKS)
     row = TASKS[task_id]
     task = row if rules in (None, row.rules) else _with_rules(row, str(rules))

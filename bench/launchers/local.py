@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
-from bench import records, store
+from bench import plugins, records, store
 from bench.errors import BenchError
 from bench.grid import Cell
 from bench.launchers.process import WorkerProcess, out_of_memory_kills
@@ -102,7 +102,7 @@ def prepare(cells: list[Cell], root: Path, interrupts: Interrupts, display: Disp
     cannot be used.
     """
     datasets = [{"id": cell.dataset, "data": cell.data} for cell in cells]
-    job = {"kind": "prepare", "datasets": datasets, "threads": 1}
+    job = {"kind": "prepare", "datasets": datasets, "threads": 1, "plugins": plugins.loaded()}
     log = root / "data.log"
     worker = WorkerProcess(job, {"CUDA_VISIBLE_DEVICES": ""}, log)
     told: set[str] = set()
@@ -193,6 +193,7 @@ class Pool:
             "cells": [cell.as_dict() for cell in group],
             "root": str(self.root),
             "threads": self.threads,
+            "plugins": plugins.loaded(),
             "execution": {"device": slot.device, "shared": slot.shared, "resume": not anew},
         }
         key = group[0].id

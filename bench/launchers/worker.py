@@ -38,6 +38,16 @@ def main() -> int:
     import torch
 
     torch.set_num_threads(job["threads"])
+    from bench import plugins
+    from bench.errors import BenchError
+
+    try:
+        plugins.load_expected(job["plugins"])
+    except BenchError as error:
+        end = {"status": "failed", "error": str(error)}
+        cells = {cell["id"]: end for cell in job.get("cells", [])}
+        send({"kind": "end", **end, "ended": cells})
+        return 0
     send(_prepare(job, send) if job["kind"] == "prepare" else _cells(job, send, stop))
     return 0
 

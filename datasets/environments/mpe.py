@@ -22,7 +22,6 @@ from datasets.environments import mpe_scenarios as omar
 from datasets.environments import prey as prey_files
 from datasets.environments.base import BatchedEnv
 from datasets.environments.mpe_scenarios import Scenario
-from datasets.errors import DatasetError
 
 if TYPE_CHECKING:
     from datasets.tasks import Task
@@ -50,11 +49,9 @@ def make(task: "Task", num_envs: int, seed: int, device: str, dtype: torch.dtype
     scenario = kind() if task.prey_size is not None else kind(task.agents)
     policy = None
     if task.prey_size is not None and task.prey != prey_files.EXTERNAL:
-        if task.prey_file is None or task.prey is None:
-            raise DatasetError(
-                f"the prey {task.prey} of {task.id} does not ship with om2p-bench; name its file "
-                "with --prey."
-            )
+        task.require_prey()
+        assert task.prey_file is not None
+        assert task.prey is not None
         prey = prey_files.load(task.prey_file, task.prey, task.prey_size)
         policy = prey.to(device, dtype)
     return ParticleEnv(scenario, num_envs, seed, device, dtype, task.horizon, policy)

@@ -130,21 +130,21 @@ def _published_policy(content: Any, path: Path) -> "dict[str, Tensor]":
     import torch
 
     try:
-        policy = dict(content["agent_params"][3]["policy"])
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+        agents = dict(content)["agent_params"]
+        policy = dict(list(agents)[3]["policy"])
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         raise DatasetError(
             f"{path} has no agent_params[3]['policy'], where the published prey lies; {CURE}."
         ) from error
     policy.pop("in_fn.num_batches_tracked", None)
     shapes = _published_shapes(policy)
     for name in sorted(shapes.keys() | policy.keys()):
-        value = policy.get(name)
-        shape = tuple(value.shape) if isinstance(value, torch.Tensor) else None
-        if value is None or shape != shapes.get(name) or not value.is_floating_point():
-            found = type(value).__name__ if shape is None else list(shape)
+        value, expected = policy.get(name), shapes.get(name)
+        found = tuple(value.shape) if isinstance(value, torch.Tensor) else None
+        if value is None or found is None or found != expected or not value.is_floating_point():
             raise DatasetError(
                 f"{path} is not the published prey: its policy has {name} of shape {found}, "
-                f"expected {list(shapes[name]) if name in shapes else 'nothing'}; {CURE}."
+                f"expected {expected}; {CURE}."
             )
     return {name: value.double() for name, value in policy.items()}
 
@@ -160,7 +160,7 @@ def _published_shapes(policy: "dict[str, Any]") -> dict[str, tuple[int, ...]]:
     sizes = ((first, seen), (second, first), (ACTIONS, second))
     shapes: dict[str, tuple[int, ...]] = {f"in_fn.{name}": (seen,) for name in NORM}
     for name, size in zip(LAYERS, sizes, strict=True):
-        shapes |= {f"{name}.weight": size, f"{name}.bias": size[:1]}
+        shapes |= {f"{name}.weight": size, f"{name}.bias": (size[0],)}
     return shapes
 
 
