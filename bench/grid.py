@@ -58,8 +58,6 @@ def cells(config: RunConfig) -> list[Cell]:
     for name in config.algorithms:
         algorithms.row(name)
     configuration.check_overrides(config.overrides, config.algorithms)
-    run = configuration.resolve_run(preset, config.overrides)
-    methods = [_method(name, preset, run, config.overrides) for name in config.algorithms]
     data: dict[str, Any] = {
         "data_seed": config.data_seed,
         "size": config.size,
@@ -68,13 +66,17 @@ def cells(config: RunConfig) -> list[Cell]:
         "prey": absolute(config.prey),
         "data_dir": None if config.data_dir is None else str(config.data_dir),
     }
-    recipes = [(name, datasets.recipe(name, **data)) for name in config.datasets]
-    return [
-        _cell(method, name, recipe, seed, run, data, preset.name)
-        for name, recipe in recipes
-        for seed in config.seeds
-        for method in methods
-    ]
+    found: list[Cell] = []
+    for name in config.datasets:
+        recipe = datasets.recipe(name, **data)
+        run = configuration.resolve_run(preset, config.overrides, recipe["task"])
+        methods = [_method(each, preset, run, config.overrides) for each in config.algorithms]
+        found += [
+            _cell(method, name, recipe, seed, run, data, preset.name)
+            for seed in config.seeds
+            for method in methods
+        ]
+    return found
 
 
 def absolute(prey: str | None) -> str | None:
