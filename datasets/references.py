@@ -39,6 +39,18 @@ REFERENCES: dict[tuple[str, str, str | None], tuple[Reference | None, Reference 
         Reference(160.113, 0.135, 200_000, UNIFORM),
         Reference(548.75, 0.42, 40_000, EXPERT_DATA.format("mpe/spread")),
     ),
+    ("mpe/tag", "omar", "ba200a0a9569"): (
+        Reference(-5.913, 0.069, 20_000, UNIFORM),
+        Reference(191.886, 0.319, 40_000, EXPERT_DATA.format("mpe/tag")),
+    ),
+    ("mpe/world", "omar", "0e39fb3a0a22"): (
+        Reference(-7.742, 0.035, 20_000, UNIFORM),
+        Reference(84.660, 0.140, 40_000, EXPERT_DATA.format("mpe/world")),
+    ),
+    ("mamujoco/halfcheetah-2x3", "gymnasium-v5", None): (
+        Reference(-282.433, 3.348, 500, UNIFORM),
+        Reference(3724.458, 24.447, 300, EXPERT_DATA.format("mamujoco/halfcheetah-2x3")),
+    ),
 }
 
 
