@@ -51,6 +51,10 @@ REFERENCES: dict[tuple[str, str, str | None], tuple[Reference | None, Reference 
         Reference(-282.433, 3.348, 500, UNIFORM),
         Reference(3724.458, 24.447, 300, EXPERT_DATA.format("mamujoco/halfcheetah-2x3")),
     ),
+    ("mamujoco/hopper-3x1", "gymnasium-v5", None): (
+        Reference(18.493, 0.864, 500, UNIFORM),
+        Reference(3352.373, 11.059, 303, EXPERT_DATA.format("mamujoco/hopper-3x1")),
+    ),
 }
 
 
