@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from bench import cli_tools
 from bench.cli_data import DataDir, PluginFiles, Prey, Rules, Size, data_app
 from bench.errors import BenchError
 
@@ -23,6 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data_app, name="data")
+cli_tools.register(app)
 
 Algos = Annotated[
     str, typer.Option(help="Algorithms, a comma list (see `list algorithms`): --algos om2p,bc")

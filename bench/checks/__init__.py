@@ -1,0 +1,1 @@
+"""What `python -m bench doctor` looks at, one module per kind of thing."""
