@@ -14,7 +14,7 @@ from datasets.references import measure_random
 # Contacts of MuJoCo amplify it.
 MPE_TOLERANCE, MUJOCO_TOLERANCE = 1e-9, 1e-6
 SHORT = 100  # steps: tasks of such a horizon play many episodes, longer ones few
-MANY, FEW = 10_000, 32
+MANY, FEW = 10_000, 12
 SEED = 77_000
 BOUND = 4.0  # standard errors within which a random team's return must lie
 # What a random team gets against OMAR's own prey, with its standard error (10,000 episodes of the
