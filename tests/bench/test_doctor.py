@@ -32,7 +32,7 @@ def only(rows: Iterable[Row]) -> Row:
 def quick(monkeypatch: Patch) -> None:
     """Few episodes: the bound is in standard errors, so that it holds for any number."""
     monkeypatch.setattr(environments, "MANY", 400)
-    monkeypatch.setattr(environments, "FEW", 8)
+    monkeypatch.setattr(environments, "FEW", 4)
 
 
 @pytest.mark.usefixtures("quick")
@@ -136,11 +136,6 @@ def test_a_random_team_is_held_to_its_reference(monkeypatch: Patch) -> None:
     assert only(environments.reference("mpe/spread")).status == "failed"
     task = dataclasses.replace(SPREAD, random_return=None)
     assert list(environments.reference("mpe/spread")) == []
-
-
-def test_a_random_team_repeats_itself() -> None:
-    assert environments.random_team(SPREAD, 50) == environments.random_team(SPREAD, 50)
-    assert environments.random_team(SPREAD, 50) != environments.random_team(SPREAD, 50, seed=1)
 
 
 @pytest.mark.usefixtures("quick")
