@@ -92,8 +92,8 @@ def _table(rows: list[Row]) -> Any:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
-    for title, share in (("check", 2), ("status", None), ("found", 5), ("cure", 3)):
-        table.add_column(title, ratio=share, overflow="fold")
+    for title in ("check", "status", "found", "cure"):
+        table.add_column(title, overflow="fold", no_wrap=title in ("check", "status"))
     for row in rows:
         status = Text(row.status, style=COLOURS[row.status])
         table.add_row(Text(row.check), status, Text(row.detail), Text(row.cure))
