@@ -104,7 +104,8 @@ def _join_optimisers(algorithm: Algorithm, optimisers: list[State]) -> State:
     for index, network in enumerate(algorithm.trained_networks()):
         places = network.shares(algorithm.num_replicas)
         for name, first in optimisers[0]["state"].get(index, {}).items():
-            state.setdefault(index, {})[name] = first
+            # A copy: the optimiser would keep, and count up, the tensor it is given.
+            state.setdefault(index, {})[name] = copy.deepcopy(first)
             if not isinstance(first, Tensor) or first.dim() == 0:
                 continue
             flat = torch.zeros_like(network.flat, requires_grad=False)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -10,7 +11,10 @@ from typing import Any
 from bench import config, grid, store
 from bench.errors import BenchError
 from bench.locks import FolderLock
+from bench.meters.machine import environment_name
 
+ENVIRONMENT = re.compile(r"environment-[0-9a-f]{12}\.txt")
+ENVIRONMENT_LIMIT = 2**20  # bytes
 FILES = (
     "run.json",
     "progress.jsonl",
@@ -51,6 +55,7 @@ def collect(sources: list[Path], out: Path) -> dict[str, int]:
         _check_same_data(records)
         for folder, _ in wanted.values():
             _copy(folder, out)
+        _copy_environments(sources, out)
         counts["copied"] = len(wanted)
         store.rebuild_table(out)
     return counts
@@ -95,6 +100,17 @@ def _check_same_data(records: dict[str, dict[str, Any]]) -> None:
                 f"cells {first} and {cell} were trained on different data of the same name "
                 f"({store.value_at(record, 'dataset.id')}): keep them in separate folders"
             )
+
+
+def _copy_environments(sources: list[Path], out: Path) -> None:
+    """Copy the lists of installed distributions that records refer to by the hash in the name."""
+    for source in sources:
+        for path in sorted(source.glob("environment-*.txt")):
+            if ENVIRONMENT.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+                text = path.read_bytes()[:ENVIRONMENT_LIMIT]
+                if not (out / path.name).exists() and path.name == environment_name(text):
+                    with store.atomic_file(out / path.name) as file:
+                        file.write(text)
 
 
 def _copy(folder: Path, out: Path) -> None:

@@ -29,6 +29,8 @@ class Lane:
 
     def announce(self, execution: dict[str, Any], resume: bool) -> None:
         """Take over the count of interruptions and say on disk that the cell is running."""
+        for remains in self.folder.glob(".*.tmp"):  # of a write that a kill cut off
+            remains.unlink(missing_ok=True)
         if resume and (self.folder / "run.json").exists():
             try:
                 before = store.read_run(self.folder)

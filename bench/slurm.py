@@ -30,7 +30,7 @@ def script(cells: list[Cell], config: RunConfig, needs: list[tuple[float | None,
         f"#SBATCH --array=0-{len(cells) - 1}",
         f"#SBATCH --cpus-per-task={config.threads}",
         *_resources(config, needs),
-        f"# {len(cells)} cells. Submit it with `sbatch FILE`; when all are done, put them together:",
+        f"# {len(cells)} cells: submit it with `sbatch FILE`. When all are done:",
         f"#   python -m bench collect {shlex.quote(str(parts))}/* --out "
         f"{shlex.quote(str(config.out))}",
         "set -euo pipefail",

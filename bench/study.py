@@ -103,7 +103,10 @@ def run_study(config: RunConfig, show: Any) -> Outcome:
                 needed = grid.distinct_datasets(planned.todo)
                 local.prepare(needed, root, interrupts, show)
                 records |= _launch(config, pool, planned, len(places))
-        store.rebuild_table(root)
+        try:
+            store.rebuild_table(root)
+        except OSError as error:  # it is derived: nothing is lost with it
+            show.note(f"{root}/results.parquet cannot be written ({error.strerror}): make room")
     return Outcome(planned.cells, records, interrupts.count > 0)
 
 
@@ -168,8 +171,8 @@ def _is_broken(record: dict[str, Any] | None) -> bool:
 
 def _keep_environment(root: Path) -> None:
     """Keep the list of installed distributions beside the results that name it."""
-    text, name = machine.environment()
-    path = root / f"environment-{name}.txt"
+    text, _ = machine.environment()
+    path = root / machine.environment_name(text.encode())
     if not path.exists():
         with store.atomic_file(path) as file:
             file.write(text.encode())

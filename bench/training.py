@@ -233,6 +233,11 @@ class Training:
             self.session.build(tuple(lane.cell.seed for lane in self.lanes))
             self._load([learnt[replica] for replica in kept], [drawn[replica] for replica in kept])
 
+    def _check_data(self) -> None:
+        """Refuse to keep what was learnt from data that changed under the cell."""
+        with self.clock("data"):
+            self.session.dataset.check_unchanged()
+
     def _tell(self) -> None:
         """Report the progress since the last report."""
         now, (then, before) = time.perf_counter(), self._reported
@@ -262,6 +267,7 @@ class Training:
 
     def _save(self) -> None:
         """Write a checkpoint of every cell: all it takes to continue, and to act without data."""
+        self._check_data()
         with self.clock("write"):
             for replica, (lane, learnt, drawn) in enumerate(
                 zip(self.lanes, *self._states(), strict=True)
@@ -285,6 +291,7 @@ class Training:
 
     def finish(self) -> None:
         """Evaluate the last checkpoint, the headline, and complete the records."""
+        self._check_data()
         with self.clock("evaluate"):
             self.session.probe()
         results = self._evaluate(self.settings.final_episodes)

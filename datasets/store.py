@@ -48,6 +48,7 @@ class Dataset:
         self.folder = folder
         self.fraction = fraction
         self.recorded_card = read_card(folder)
+        self._seen = {name: self._stamp(name) for name in ARRAYS}
         check_card(folder, self.recorded_card, complete=verify)
         if verify:
             verify_files(folder, self.recorded_card)
@@ -58,6 +59,28 @@ class Dataset:
         self.episode_length = arrays["episode_length"]
         has_state = f"{STATE}.npy" in self.recorded_card["files"]
         self.state = self._open(STATE) if has_state else None
+
+    def _stamp(self, name: str) -> tuple[int, int, int] | None:
+        """Return what changes when a file is written to; None where it is gone."""
+        try:
+            found = (self.folder / f"{name}.npy").stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
+    def check_unchanged(self) -> None:
+        """Refuse to go on where somebody has written into the mapped files since they were opened.
+
+        A file that was replaced or deleted does no harm: what is mapped is still the old one.
+        """
+        for name, seen in self._seen.items():
+            now = self._stamp(name)
+            if seen is None or now is None or now == seen or now[0] != seen[0]:
+                continue
+            path = self.folder / f"{name}.npy"
+            if sha256(path) != self.recorded_card["files"][path.name]:
+                raise broken(path, "it was changed while in use")
+            self._seen[name] = now
 
     def _open(self, name: str) -> np.ndarray:
         path = self.folder / f"{name}.npy"

@@ -44,7 +44,8 @@ def connected(address: str | None, jobs: int | None) -> Iterator[Any]:
     options["runtime_env"] = {"env_vars": {"PYTHONPATH": path}}
     try:
         ray.init(address=address, **options)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+    except Exception as error:  # Ray raises plain exceptions for clusters that do not start
+        ray.shutdown()
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BenchError(
             f"no Ray cluster could be used at {address or 'this machine'} ({reason}): check "
@@ -59,6 +60,8 @@ def connected(address: str | None, jobs: int | None) -> Iterator[Any]:
 class Pool:
     """Runs groups of cells as tasks of a connected Ray until none is left or the user stops."""
 
+    share = True  # whether nodes that see the results folder may write there themselves
+
     def __init__(
         self,
         ray: Any,
@@ -71,11 +74,10 @@ class Pool:
         jobs: int | None = None,
         jobs_per_gpu: int = 1,
         threads: int = 1,
-        share: bool = True,
     ) -> None:
-        """Prepare to run cells in `root`; share: whether nodes may write there themselves."""
+        """Prepare to run cells in `root`."""
         self.ray, self.root, self.limits, self.interrupts = ray, root, limits, interrupts
-        self.show, self.jobs, self.threads, self.share = show, jobs, threads, share
+        self.show, self.jobs, self.threads = show, jobs, threads
         gpus = ray.cluster_resources().get("GPU", 0)
         self.device = device if device != "auto" else ("cuda" if gpus else "cpu")
         self.jobs_per_gpu = jobs_per_gpu if self.device == "cuda" else 0

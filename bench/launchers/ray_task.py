@@ -84,7 +84,7 @@ class _Line(Interrupts):
         """Yield the files of every cell that has saved something since the last time."""
         for folder in store.cell_folders(self._root) if self._root else ():
             newest = max((p.stat().st_mtime for p in folder.glob("[cr]*")), default=0.0)
-            if newest > self._sent.get(folder.name, 0.0):
+            if newest != self._sent.get(folder.name, 0.0):  # a clock may be set back
                 self._sent[folder.name] = newest
                 yield {"kind": "files", "cell": folder.name, "files": read_files(folder)}
 

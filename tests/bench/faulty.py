@@ -100,7 +100,23 @@ def _slow(self: Any, metrics: Any) -> None:
     time.sleep(0.03)
 
 
+def _unlucky(self: Any, metrics: Any) -> Any:
+    """Diverge with seed 1 only, whoever else is trained beside it."""
+    import torch
+
+    if self.updates < FAULT_AT:
+        return None
+    bad = torch.tensor([float("nan") if seed == 1 else 0.0 for seed in self.seeds])
+    return {name: value + bad for name, value in metrics.items()}
+
+
+def _picky(self: Any, metrics: Any) -> None:
+    if self.updates == FAULT_AT and 1 in self.seeds:
+        raise ZeroDivisionError("seed 1 divides by zero")
+
+
 _FAULTS = {
     "Raise": _raise, "Nan": _nan, "Hang": _hang, "Noisy": _noisy, "Peek": _peek,
     "Greedy": _greedy, "Suicide": _suicide, "Segfault": _segfault, "Slow": _slow,
+    "Unlucky": _unlucky, "Picky": _picky,
 }  # fmt: skip

@@ -14,37 +14,10 @@ from bench import checkpoint, store
 from bench.lane import Lane
 from bench.runner import Execution, run_cell
 from bench.training import Training
+from tests.bench.runs import numbers, stop_after
 
 FRESH, RESUME = Execution(resume=False), Execution(resume=True)
 Make = Callable[..., Any]
-
-
-def stop_after(asked: int) -> Callable[[], bool]:
-    """Return a wish to stop that comes true after some updates."""
-    calls = 0
-
-    def stop() -> bool:
-        nonlocal calls
-        calls += 1
-        return calls > asked
-
-    return stop
-
-
-def numbers(folder: Path) -> dict[str, Any]:
-    """Return everything of a finished cell that must not depend on interruptions."""
-    rows = [
-        {key: row[key] for key in ("update", "return_mean", "score", "episodes", "metrics")}
-        for row in store.read_progress(folder)
-    ]
-    state = torch.load(folder / checkpoint.NAME, weights_only=True)
-    weights = {k: v for k, v in state["algorithm"].items() if isinstance(v, torch.Tensor)}
-    return {
-        "results": store.read_run(folder)["results"],
-        "rows": rows,
-        "episodes": store.read_episodes(folder)["return"].to_numpy().tobytes(),
-        "weights": {name: value.numpy().tobytes() for name, value in weights.items()},
-    }
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +160,19 @@ def test_without_any_whole_checkpoint_the_cell_begins_anew(
     for name in (checkpoint.NAME, checkpoint.PREVIOUS):
         (folder / name).write_bytes(b"")
     (folder / "progress.jsonl").write_bytes(b'{"update": 20, "sc')
+    assert run_cell(cell, folder, RESUME)["status"] == "done"
+    assert numbers(folder) == straight(cell)
+
+
+@pytest.mark.parametrize("left", [b"", b'{"update": 20, "sc', b"\0\xff\n[]\n"])
+def test_a_truncated_progress_file_loses_nothing(
+    make_cell: Make, straight: Callable, tmp_path: Path, left: bytes
+) -> None:
+    """The checkpoint knows the rows as well."""
+    cell = make_cell()
+    folder = tmp_path / cell.id
+    run_cell(cell, folder, RESUME, stop=stop_after(50))
+    (folder / "progress.jsonl").write_bytes(left)
     assert run_cell(cell, folder, RESUME)["status"] == "done"
     assert numbers(folder) == straight(cell)
 

@@ -1,0 +1,75 @@
+"""Joint states taken apart and put together: a checkpoint must not tell who trained beside it."""
+
+from typing import Any
+
+import pytest
+import torch
+
+import algorithms
+from algorithms import replicas
+from tests.algorithms.conftest import batch_for, stacked, team
+from tests.algorithms.test_contract import make
+
+SEEDS = (3, 1, 4)
+
+
+def leaves(value: Any, place: str = "") -> dict[str, Any]:
+    """Return the leaves of nested containers by their place."""
+    if isinstance(value, dict):
+        return {
+            k: v for key, item in value.items() for k, v in leaves(item, f"{place}/{key}").items()
+        }
+    if isinstance(value, list | tuple):
+        return {
+            k: v for i, item in enumerate(value) for k, v in leaves(item, f"{place}/{i}").items()
+        }
+    return {place: value}
+
+
+def assert_equal(first: Any, second: Any) -> None:
+    """Compare two states bit by bit."""
+    a, b = leaves(first), leaves(second)
+    assert a.keys() == b.keys()
+    for place, value in a.items():
+        if isinstance(value, torch.Tensor):
+            assert torch.equal(value, b[place]), place
+        else:
+            assert value == b[place], place
+
+
+@pytest.mark.parametrize("name", algorithms.names())
+def test_a_share_of_the_joint_state_is_the_state_alone(name: str) -> None:
+    """Parameters, optimiser, generators; joined again, training goes on as if never split."""
+    together, alone = make(name, seeds=SEEDS), [make(name, seeds=(seed,)) for seed in SEEDS]
+
+    def train(step: int) -> None:
+        batches = [batch_for(team(), seed=100 * step + seed) for seed in SEEDS]
+        together.update(stacked(batches))
+        for learner, batch in zip(alone, batches, strict=True):
+            learner.update(batch)
+
+    for step in range(3):
+        train(step)
+    states = [learner.state_dict() for learner in alone]
+    for mine, theirs in zip(states, replicas.split(together, together.state_dict()), strict=True):
+        assert_equal(mine, theirs)
+    # In other company and another order.
+    order = (2, 0)
+    pair = make(name, seeds=tuple(SEEDS[index] for index in order))
+    pair.load_state_dict(replicas.join(pair, [states[index] for index in order]))
+    batches = [batch_for(team(), seed=500 + index) for index in order]
+    pair.update(stacked(batches))
+    for index, batch in zip(order, batches, strict=True):
+        alone[index].update(batch)
+    for index, state in zip(order, replicas.split(pair, pair.state_dict()), strict=True):
+        assert_equal(alone[index].state_dict(), state)
+
+
+def test_a_share_does_not_carry_the_others_numbers() -> None:
+    """A saved share must not drag the joint storage along."""
+    learner = make("bc", seeds=SEEDS)
+    learner.update(stacked([batch_for(team(), seed=seed) for seed in SEEDS]))
+    for state in replicas.split(learner, learner.state_dict()):
+        for value in leaves(state).values():
+            if isinstance(value, torch.Tensor) and value.dim():
+                assert value.untyped_storage().nbytes() == value.numel() * value.element_size()

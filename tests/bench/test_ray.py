@@ -1,0 +1,214 @@
+"""The Ray launcher on a real cluster of this machine, started as docs/scaling.md says.
+
+One cluster serves all tests of this file; every test is about what only a cluster can get wrong.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from bench import store, study
+from bench.errors import BenchError
+from bench.launchers import ray as launcher
+from bench.progress import Quiet
+from bench.runner import Execution, run_cell
+
+ray = pytest.importorskip("ray")
+ROOT = Path(__file__).parents[2]
+Make = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """The address of a cluster with two places for cells."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:  # socket paths are short
+        command = [
+            sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block",
+            f"--port={port}", "--num-cpus=2", "--object-store-memory=100000000",
+            "--include-dashboard=false", "--disable-usage-stats", f"--temp-dir={folder}",
+        ]  # fmt: skip
+        head = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
+        )
+        try:
+            assert head.stdout is not None
+            said = []
+            for line in head.stdout:
+                said.append(line)
+                if "Ray runtime started" in line:
+                    break
+            else:
+                pytest.fail("no cluster: " + "".join(said[-5:]))
+            threading.Thread(target=head.stdout.read, daemon=True).start()
+            yield f"127.0.0.1:{port}"
+        finally:
+            family = psutil.Process(head.pid).children(recursive=True)
+            head.terminate()
+            psutil.wait_procs(family, timeout=10)
+            for process in family:
+                if process.is_running():
+                    process.kill()
+            head.wait(timeout=10)
+
+
+class Recorder(Quiet):
+    """Keeps what a study shows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.notes: list[str] = []
+        self.seen: list[tuple[str, str]] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def started(self, cell: Any) -> None:
+        self.seen.append(("started", cell.id))
+
+    def progress(self, cell: Any, message: dict[str, Any]) -> None:
+        super().progress(cell, message)
+        self.seen.append(("progress", cell.id))
+
+    def ended(self, cell: Any, record: dict[str, Any]) -> None:
+        super().ended(cell, record)
+        self.seen.append(("ended", cell.id))
+
+
+def same_as_alone(outcome: study.Outcome, root: Path, folder: Path) -> None:
+    """Hold every cell against one run in this process, bit by bit."""
+    for cell in outcome.cells:
+        alone = run_cell(cell, folder / cell.id, Execution())
+        assert store.read_run(root / cell.id)["results"] == alone["results"]
+        assert outcome.records[cell.id]["results"] == alone["results"]
+        files = [place / cell.id / "episodes.parquet" for place in (root, folder)]
+        assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def ray_worker_of_a_cell() -> psutil.Process | None:
+    """Return the Ray worker process that looks after a cell right now."""
+    for process in psutil.process_iter(["cmdline"]):
+        if "bench.launchers.worker" in (process.info["cmdline"] or []):
+            parent = process.parent()
+            if parent is not None and parent.name().startswith("ray::"):
+                return parent
+    return None
+
+
+def kill_once_saved(root: Path, what: Callable[[psutil.Process], None]) -> threading.Thread:
+    """In the background: wait for a checkpoint in `root`, then do something to the Ray worker."""
+
+    def wait() -> None:
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            victim = ray_worker_of_a_cell()
+            if victim is not None and list(root.glob("*/checkpoint.pt")):
+                what(victim)
+                return
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+@pytest.mark.usefixtures("faulty")
+@pytest.mark.parametrize("share", [True, False], ids=["shared folder", "sent back"])
+def test_a_killed_worker_costs_nothing_but_time(
+    address: str, make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: bool
+) -> None:
+    """Two cells side by side; the Ray worker of one is killed in the middle of it."""
+    monkeypatch.setattr(launcher.Pool, "share", share)
+    config = make_config(
+        {"run.updates": 100}, algorithms=("bad-slow",), seeds=(0, 1), launcher="ray",
+        address=address, threads=1, memory_limit=1.0,
+    )  # fmt: skip
+    show = Recorder()
+    killer = kill_once_saved(config.out, lambda victim: victim.send_signal(signal.SIGKILL))
+    outcome = study.run_study(config, show)
+    killer.join()
+    assert outcome.complete, [record["error"] for record in outcome.records.values()]
+    assert [note for note in show.notes if "it is tried again" in note]
+    assert sum(record["interruptions"] for record in outcome.records.values()) == 1
+    same_as_alone(outcome, config.out, tmp_path / "alone")
+    for cell in outcome.cells:
+        kinds = [kind for kind, name in show.seen if name == cell.id]
+        assert kinds[0] == "started"
+        assert kinds[-1] == "ended"
+        assert "progress" in kinds
+    assert not list(config.out.glob(".shared-*"))
+    assert not list(config.out.glob("*/.*.tmp"))
+    assert len(store.read_results(config.out)) == 2
+
+
+@pytest.mark.usefixtures("faulty")
+def test_ctrl_c_keeps_what_was_learnt_and_leaves_no_process(
+    address: str, make_config: Make, tmp_path: Path
+) -> None:
+    config = make_config(
+        {"run.updates": 200}, algorithms=("bad-slow",), launcher="ray", address=address
+    )
+    interrupt = kill_once_saved(config.out, lambda _: os.kill(os.getpid(), signal.SIGINT))
+    outcome = study.run_study(config, Recorder())
+    interrupt.join()
+    assert outcome.interrupted
+    (record,) = outcome.records.values()
+    assert record["status"] == "queued"
+    end = time.monotonic() + 10
+    while ray_worker_of_a_cell() is not None and time.monotonic() < end:
+        time.sleep(0.05)
+    assert ray_worker_of_a_cell() is None
+    (cell,) = outcome.cells
+    assert run_cell(cell, config.out / cell.id, Execution())["interruptions"] == 1
+
+
+@pytest.mark.usefixtures("faulty")
+def test_faults_end_as_on_this_machine(address: str, make_config: Make) -> None:
+    config = make_config(
+        algorithms=("bad-raise", "bad-segfault"), launcher="ray", address=address, jobs=2
+    )
+    outcome = study.run_study(config, Recorder())
+    errors = {c.algorithm: outcome.records[c.id] for c in outcome.cells}
+    assert {name: record["status"] for name, record in errors.items()} == {
+        "bad-raise": "failed", "bad-segfault": "failed",
+    }  # fmt: skip
+    assert "the plug-in divides" in errors["bad-raise"]["error"]
+    assert "SIGSEGV" in errors["bad-segfault"]["error"]
+
+
+def test_what_no_node_can_give_is_refused(address: str, make_config: Make) -> None:
+    for options, said in (({"memory_limit": 1e6}, "1e+06 GiB"), ({"threads": 64}, "CPU")):
+        config = make_config(launcher="ray", address=address, **options)
+        with pytest.raises(BenchError, match="no node of the Ray cluster offers") as caught:
+            study.run_study(config, Quiet())
+        assert said in str(caught.value)
+
+
+def test_without_ray_or_a_cluster_the_cure_is_said(
+    make_config: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(BenchError, match="--address belongs to a Ray cluster"):
+        study.run_study(make_config(address="127.0.0.1:1"), Quiet())
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(BenchError, match=r"pip install 'om2p-bench\[ray\]'"):
+        study.run_study(make_config(launcher="ray"), Quiet())
+
+
+def test_a_node_with_other_code_is_refused(tmp_path: Path) -> None:
+    from bench.launchers import ray_task
+
+    with pytest.raises(BenchError, match="has another om2p-bench"):
+        ray_task.run_task({"code": "of another version"}, None)

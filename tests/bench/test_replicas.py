@@ -1,0 +1,138 @@
+"""Seeds that share a process: the numbers, files and fates of cells that ran alone."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import checkpoint, grid, store, study
+from bench.progress import Quiet
+from bench.runner import Execution, run_cell, run_cells
+from tests.bench.runs import numbers, stop_after
+
+Make = Callable[..., Any]
+FRESH, RESUME = Execution(resume=False), Execution(resume=True)
+
+
+@pytest.fixture
+def seeds(make_cell: Make) -> list[Any]:
+    return [make_cell("om2p", seed=seed) for seed in (0, 1, 5)]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Any], dict[str, Any]]:
+    """Return the numbers of a cell that ran alone, once per cell."""
+    found: dict[str, dict[str, Any]] = {}
+
+    def run(cell: Any) -> dict[str, Any]:
+        if cell.id not in found:
+            folder = tmp_path_factory.mktemp("alone") / cell.id
+            assert run_cell(cell, folder, FRESH)["status"] == "done"
+            found[cell.id] = numbers(folder)
+        return found[cell.id]
+
+    return run
+
+
+def test_together_is_alone(seeds: list[Any], tmp_path: Path, alone: Callable) -> None:
+    """Results, rows, episodes and weights, bit by bit; the record tells who shared the clock."""
+    records = run_cells(seeds, tmp_path, FRESH)
+    for cell, record in zip(seeds, records, strict=True):
+        assert record["cell"] == cell.id
+        assert record["seed"] == cell.seed
+        assert record == store.read_run(tmp_path / cell.id)
+        assert numbers(tmp_path / cell.id) == alone(cell)
+        row = store.flatten(record)
+        assert row["replicas"] == 3
+        assert row["seconds_total"] > row["seconds_train"] > 0
+        names = {path.name for path in (tmp_path / cell.id).iterdir()}
+        assert names >= {"run.json", "progress.jsonl", "episodes.parquet", "checkpoint.pt"}
+
+
+def test_cells_go_on_together_alone_or_in_other_company(
+    seeds: list[Any], tmp_path: Path, alone: Callable
+) -> None:
+    """Stopped together, one goes on alone, the others in two; all end in the same numbers."""
+    records = run_cells(seeds, tmp_path, FRESH, stop=stop_after(30))
+    assert [record["status"] for record in records] == ["queued"] * 3
+    run_cell(seeds[1], tmp_path / seeds[1].id, RESUME)
+    rest = [seeds[2], seeds[0]]
+    assert {r["status"] for r in run_cells(rest, tmp_path, RESUME, stop=stop_after(9))} == {
+        "queued"
+    }
+    last = run_cells(rest, tmp_path, RESUME)
+    assert [record["interruptions"] for record in last] == [2, 2]
+    for cell in seeds:
+        assert numbers(tmp_path / cell.id) == alone(cell)
+        assert store.flatten(store.read_run(tmp_path / cell.id))["replicas"] == 3
+
+
+def test_a_kill_between_two_checkpoints_of_a_group_is_no_mix(
+    seeds: list[Any], tmp_path: Path, alone: Callable
+) -> None:
+    """One cell's newest checkpoint is a step behind: all continue from the last common one."""
+    run_cells(seeds, tmp_path, FRESH, stop=stop_after(50))
+    folder = tmp_path / seeds[2].id
+    (folder / checkpoint.PREVIOUS).replace(folder / checkpoint.NAME)
+    run_cells(seeds, tmp_path, RESUME)
+    for cell in seeds:
+        assert numbers(tmp_path / cell.id) == alone(cell)
+
+
+def test_without_a_common_checkpoint_each_goes_its_own_way(
+    seeds: list[Any], tmp_path: Path, alone: Callable
+) -> None:
+    run_cells(seeds[:1], tmp_path, FRESH, stop=stop_after(30))
+    records = run_cells(seeds[:2], tmp_path, RESUME)
+    assert [record["status"] for record in records] == ["done", "done"]
+    for cell in seeds[:2]:
+        assert numbers(tmp_path / cell.id) == alone(cell)
+    assert "trained alone from here on" in (tmp_path / seeds[0].id / "log.txt").read_text()
+
+
+@pytest.mark.usefixtures("faulty")
+@pytest.mark.parametrize(
+    ("algorithm", "status"), [("bad-unlucky", "diverged"), ("bad-picky", "failed")]
+)
+def test_one_bad_seed_ends_alone(
+    make_cell: Make, tmp_path: Path, algorithm: str, status: str
+) -> None:
+    """Seed 1 diverges, or raises; its companions end as they would without it."""
+    cells = [make_cell(algorithm, seed=seed) for seed in (0, 1, 2)]
+    records = {record["seed"]: record for record in run_cells(cells, tmp_path / "a", FRESH)}
+    assert {seed: r["status"] for seed, r in records.items()} == {0: "done", 1: status, 2: "done"}
+    state, _ = checkpoint.load(tmp_path / "a" / cells[1].id, cells[1].id)
+    assert state is not None
+    assert state["update"] == 20  # the last good one
+    for cell in (cells[0], cells[2]):
+        run_cell(cell, tmp_path / "b" / cell.id, FRESH)
+        assert numbers(tmp_path / "a" / cell.id) == numbers(tmp_path / "b" / cell.id)
+
+
+def test_jobs_launcher_and_replicas_do_not_change_a_bit(
+    make_config: Make, alone: Callable, tmp_path: Path
+) -> None:
+    """The study's own way: three seeds in one process, and one after the other."""
+    for replicas, count in (("auto", 3), ("1", 1)):
+        config = make_config(
+            algorithms=("om2p",), seeds=(0, 1, 5), replicas=replicas, jobs=1,
+            out=tmp_path / replicas,
+        )  # fmt: skip
+        outcome = study.run_study(config, Quiet())
+        assert outcome.complete
+        for cell in outcome.cells:
+            assert outcome.records[cell.id]["execution"]["replicas"] == count
+            assert numbers(config.out / cell.id) == alone(cell)
+
+
+def test_groups_are_seeds_of_one_cell_and_leave_no_place_idle(make_config: Make) -> None:
+    cells = grid.cells(make_config(algorithms=("bc", "om2p"), seeds=tuple(range(5))))
+    made = grid.groups(cells, 3)
+    assert [len(group) for group in made] == [3, 3, 2, 2]
+    assert all(len({cell.algorithm for cell in group}) == 1 for group in made)
+    assert sorted(cell.id for group in made for cell in group) == sorted(c.id for c in cells)
+    assert [len(g) for g in grid.groups(cells, 1)] == [1] * 10
+    apart = grid.groups(cells, 5, lambda cell: cell.seed == 0)
+    assert [len(group) for group in apart] == [1, 1, 4, 4]
+    assert [grid.replicas(10, places) for places in (1, 2, 4, 10, 99)] == [8, 5, 3, 1, 1]

@@ -1,0 +1,82 @@
+"""The array job of a plan, executed line by line as Slurm would: once per index."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench import config, grid, slurm, store
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_index_runs_its_cell_and_together_they_are_the_study(
+    small_flags: list[str],
+    environment: dict[str, str],
+    command: Callable,
+    tmp_path: Path,
+) -> None:
+    flags = ["--algos", "bc,om2p", "--seeds", "3,", *small_flags, "--set", "om2p.q_weight=0.25"]
+    flags += ["--set", "om2p.q_normalise=none"]
+    planned = command("plan", *flags, "--format", "slurm")
+    assert planned.returncode == 0, planned.stderr
+    script = tmp_path / "study.sh"
+    script.write_text(planned.stdout)
+    assert subprocess.run(["bash", "-n", script], check=True).returncode == 0
+    first, last = map(int, re.findall(r"^#SBATCH --array=(\d+)-(\d+)$", planned.stdout, re.M)[0])
+    assert (first, last) == (0, 1)
+    for index in range(first, last + 1):
+        python = {"PYTHON": sys.executable, "SLURM_ARRAY_TASK_ID": str(index)}
+        done = subprocess.run(
+            ["bash", script], cwd=ROOT, env={**environment, **python}, capture_output=True,
+            text=True, check=False, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    out = tmp_path / "results"
+    parts = sorted(slurm.parts_folder(out).iterdir())
+    assert len(parts) == 2
+    merged = command("collect", *map(str, parts), "--out", str(out))
+    assert merged.returncode == 0, merged.stderr
+    assert len(list(out.glob("environment-*.txt"))) == 1
+    rest = json.loads(command("plan", *flags, "--format", "json").stdout)
+    assert [row["status"] for row in rest] == ["done", "done"]
+    again = command("plan", *flags, "--format", "slurm")
+    assert (again.returncode, again.stdout) == (2, "")
+    assert "are done in" in again.stderr
+    assert store.read_results(out)["config"].str.contains('"q_weight":0.25').sum() == 1
+
+
+def test_limits_or_past_cells_decide_what_is_asked_for(
+    make_config: Callable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = make_config(timeout=3600.0, memory_limit=1.5, threads=2, fraction=0.5)
+    text = slurm.script(grid.cells(made), made, [(None, None)])
+    for line in ("--mem=1536M", "--time=70", "--cpus-per-task=2"):
+        assert f"#SBATCH {line}\n" in text
+    assert "--timeout 3600.0 --memory-limit 1.5" in text
+    assert "--fraction 0.5" in text
+    plain = make_config()
+    assert "--time" not in slurm.script(grid.cells(plain), plain, [(None, None)])
+    text = slurm.script(grid.cells(plain), plain, [(600.0, 2**30)])
+    assert "#SBATCH --mem=1536M\n#SBATCH --time=40\n" in text
+
+
+def test_what_users_type_is_quoted(make_config: Callable, tmp_path: Path) -> None:
+    made = make_config(out=tmp_path / "a b;c", data_dir=tmp_path / "$(x)")
+    text = slurm.script(grid.cells(made), made, [(None, None)])
+    assert f"--data-dir '{tmp_path}/$(x)'" in text
+    assert f"--out '{tmp_path}/a b;c-parts'/\"$cell\"" in text
+    assert subprocess.run(["bash", "-n"], input=text, text=True, check=True).returncode == 0
+
+
+def test_every_flag_that_makes_a_cell_reaches_the_job() -> None:
+    """A field of the configuration that is added later must be passed on, or named here."""
+    elsewhere = {
+        "algorithms", "datasets", "seeds", "overrides", "out", "jobs", "jobs_per_gpu", "replicas",
+        "launcher", "address",
+    }  # fmt: skip
+    assert set(slurm.FLAGS) | elsewhere == set(config.RunConfig.model_fields)
