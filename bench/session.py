@@ -19,7 +19,7 @@ class Session:
         """Load the data and build everything, charging the accounts `data` and `setup`."""
         self.cell, self.device = cell, device
         with clock("data"):
-            self.dataset = datasets.load(cell.dataset, **cell.data)
+            self.dataset: Any = datasets.load(cell.dataset, **cell.data)
         with clock("setup"):
             self.card = self.dataset.card
             rules, prey = cell.data["rules"], cell.data["prey"]
@@ -33,7 +33,17 @@ class Session:
         return algorithms.make(self.cell.algorithm, self.spec, settings, (seed,), self.device)
 
     def _make_sampler(self, seed: int) -> Any:
-        return self.dataset.sampler(self.cell.run["batch_size"], 1, (seed,), self.device)
+        windows = self.algorithm.trajectory
+        if windows is None:
+            return self.dataset.sampler(self.cell.run["batch_size"], 1, (seed,), self.device)
+        return self.dataset.sequences(
+            windows.batch_size,
+            windows.horizon,
+            windows.history,
+            windows.discount,
+            seeds=(seed,),
+            device=self.device,
+        )
 
     def describe(self, record: dict[str, Any]) -> None:
         """Fill the sections of a record that do not change while the cell runs."""
@@ -52,8 +62,13 @@ class Session:
     def _cost(self) -> dict[str, int]:
         """Measure the repeatable costs on an algorithm and a batch that training never sees."""
         batch = self._make_sampler(0).next()
-        return cost.measure(lambda: self._make_algorithm(0), batch, batch.observation)
+        return cost.measure(lambda: self._make_algorithm(0), batch, self._present(batch))
+
+    def _present(self, batch: Any) -> Any:
+        """Return the observations (M, B, O) of transitions, or of the present of windows."""
+        windows = self.algorithm.trajectory
+        return batch.observation if windows is None else batch.observation[:, :, windows.history]
 
     def probe(self) -> None:
         """Hold the policy to what it says it observes; BenchError if it sees more."""
-        probe_decentralised(self.algorithm, self._make_sampler(0).next().observation)
+        probe_decentralised(self.algorithm, self._present(self._make_sampler(0).next()))

@@ -22,3 +22,23 @@ class Batch(NamedTuple):
     observation_mask: Tensor  # (M, 1, O)
     action_mask: Tensor  # (M, 1, A)
     state: Tensor | None = None  # (R, B, S), where the task has a global state
+
+
+class SequenceBatch(NamedTuple):
+    """Windows of T = history + horizon steps, for methods that model trajectories.
+
+    The present step lies at place ``history`` of a window and is always recorded. A window never
+    leaves its episode: before its first step the first row is repeated, after its end the last
+    observation (of an episode of L steps there are L + 1) and the last action, with reward and
+    return-to-go 0. All agents of a replica share the windows.
+    """
+
+    observation: Tensor  # (M, B, T, O)
+    action: Tensor  # (M, B, T, A)
+    reward: Tensor  # (M, B, T), each agent's own
+    return_to_go: Tensor  # (M, B, T): discounted sum of own rewards to the episode's end
+    returns: Tensor  # (M, B): return_to_go at the present step, what plans are conditioned on
+    mask: Tensor  # (M, B, T), 1.0 where a step was recorded: its action, reward, next observation
+    observed: Tensor  # (M, B, T), 1.0 where the observation was recorded: mask, and the last one
+    observation_mask: Tensor  # (M, 1, O), 1 on true dimensions
+    action_mask: Tensor  # (M, 1, A)
