@@ -7,7 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,7 @@ class TeamSpec:
     observation_mean: Tensor
     observation_std: Tensor
     horizon: int
+    return_scale: float = 1.0  # largest |episode return| of the data, what plans are scaled by
 
     @property
     def agents(self) -> int:
@@ -48,7 +49,17 @@ class TeamSpec:
             observation_mean=torch.tensor(card["observation_mean"], dtype=torch.float32),
             observation_std=torch.tensor(card["observation_std"], dtype=torch.float32),
             horizon=int(card["horizon"]),
+            return_scale=max(abs(card["returns"]["min"]), abs(card["returns"]["max"])),
         )
+
+
+class Windows(NamedTuple):
+    """The windows of episodes that a trajectory method learns from, instead of transitions."""
+
+    history: int  # steps before the present one
+    horizon: int  # steps from the present one on
+    discount: float  # of the return-to-go
+    batch_size: int  # windows per update
 
 
 def seeded(seed: int, purpose: str, device: str = "cpu") -> torch.Generator:
@@ -68,6 +79,7 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
     version: int
     observes: str
     sampling_steps: int = 1  # network evaluations behind one action
+    trajectory: Windows | None = None  # set where batches are windows of episodes
     observation_mean: Tensor  # (M, 1, O)
     observation_std: Tensor  # (M, 1, O)
     action_mask: Tensor  # (M, 1, A)
@@ -153,7 +165,9 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
         """Take one gradient step of everything; return metrics per replica (R,), detached."""
         self.optimiser.param_groups[0]["lr"] = self.learning_rate()
         if self.ragged:
-            batch = batch._replace(action=batch.action * self.action_mask)
+            middle = [1] * (batch.action.dim() - 2)
+            mask = self.action_mask.view(-1, *middle, self.action_dim)
+            batch = batch._replace(action=batch.action * mask)
         loss, metrics = self.losses(batch)
         gradients = torch.autograd.grad(loss.sum(), self._trained)
         torch._foreach_copy_(self._gradients, gradients)

@@ -1,9 +1,12 @@
 """What the diffusion policies share: the regression, and the noise read from the network."""
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from algorithms.samplers import NoisePrediction, Schedule
-from algorithms.trunk import TimedPolicy
+
+Policy = Callable[..., Tensor]  # (observation or condition, x, time) -> output of the shape of x
 
 
 class Denoiser:
@@ -21,7 +24,7 @@ class Denoiser:
         self.predicts_velocity = prediction == "velocity"
 
     def error(
-        self, policy: TimedPolicy, seen: Tensor, action: Tensor, noise: Tensor, t: Tensor
+        self, policy: Policy, seen: Tensor, action: Tensor, noise: Tensor, t: Tensor
     ) -> Tensor:
         """Return the squared regression error (M, B, A) at x_t = alpha action + sigma noise."""
         alpha, sigma = self.schedule.scales_at(t)
@@ -30,7 +33,7 @@ class Denoiser:
         return (output - goal).square()
 
     def error_and_action(
-        self, policy: TimedPolicy, seen: Tensor, action: Tensor, noise: Tensor, t: Tensor
+        self, policy: Policy, seen: Tensor, action: Tensor, noise: Tensor, t: Tensor
     ) -> tuple[Tensor, Tensor]:
         """As error, beside the clean action that the same output stands for (EDP, eq. 8)."""
         alpha, sigma = self.schedule.scales_at(t)
@@ -41,7 +44,7 @@ class Denoiser:
             return error, alpha * x - sigma * output
         return (output - noise).square(), (x - sigma * output) / alpha
 
-    def noise_of(self, policy: TimedPolicy, seen: Tensor) -> NoisePrediction:
+    def noise_of(self, policy: Policy, seen: Tensor) -> NoisePrediction:
         """Return the function (x, t) -> predicted noise for observations (M, B, O)."""
 
         def predict(x: Tensor, t: float) -> Tensor:

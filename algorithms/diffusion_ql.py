@@ -56,10 +56,11 @@ class DiffusionPolicyLearner(Algorithm[Config]):
         self.schedule = schedule_of(settings)
         self.denoiser = Denoiser(self.schedule, settings.prediction)
         self.sampling_steps = settings.diffusion_steps
+        self.has_critic = settings.q_weight > 0
 
     def trained_networks(self) -> list[MemberNetwork]:
         """Policy and critic share one optimiser; pure cloning trains no critic."""
-        critic = [self.critic.network] if self.settings.q_weight > 0 else []
+        critic = [self.critic.network] if self.has_critic else []
         return [self.policy.network, *critic]
 
     def acting_parameters(self) -> list[nn.Parameter]:
@@ -71,7 +72,7 @@ class DiffusionPolicyLearner(Algorithm[Config]):
         """L = L_bc + q_weight L_Q + L_critic of every member; pure cloning needs no critic."""
         seen, following = self.observed(batch.observation), self.observed(batch.next_observation)
         actor_loss, metrics = self._actor(batch, seen)
-        if self.settings.q_weight == 0:
+        if not self.has_critic:
             return actor_loss, metrics
         critic_loss, critic_metrics = self._critic(batch, seen, following)
         return actor_loss + critic_loss, metrics | critic_metrics
@@ -80,7 +81,7 @@ class DiffusionPolicyLearner(Algorithm[Config]):
         """L_bc, and Q of the chain's action with the gradient through every step."""
         loss = self._cloning(batch, seen)
         metrics = {"actor/diffusion_loss": loss}
-        if self.settings.q_weight == 0:
+        if not self.has_critic:
             return loss, metrics
         q_loss, q_metrics = self._q_term(seen, self._sample(self.policy, seen), by_other=True)
         return loss + self.settings.q_weight * q_loss, metrics | q_metrics

@@ -35,7 +35,7 @@ class Edp(DiffusionPolicyLearner[EdpSettings]):
         error, action = self.denoiser.error_and_action(self.policy, seen, batch.action, noise, t)
         loss = self.mean_over_action(error).mean(dim=-1)
         metrics = {"actor/diffusion_loss": loss}
-        if self.settings.q_weight == 0:
+        if not self.has_critic:
             return loss, metrics
         q_loss, q_metrics = self._q_term(seen, action.clamp(-1.0, 1.0), by_other=False)
         return loss + self.settings.q_weight * q_loss, metrics | q_metrics

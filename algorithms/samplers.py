@@ -106,19 +106,21 @@ def dpm_solver(
     steps: int,
     schedule: Schedule,
     clip: bool = True,
+    keep: Callable[[Tensor], Tensor] = lambda x: x,
 ) -> Tensor:
     """Sample by the first-order DPM-Solver (DDIM) in equal steps of t; deterministic given noise.
 
     x0 = (x - sigma eps) / alpha, then x_next = alpha_next x0 + sigma_next eps (Lu et al. 2022,
-    eq. 3.7, written so that the last step, sigma_next = 0, is finite).
+    eq. 3.7, written so that the last step, sigma_next = 0, is finite). ``keep`` puts what is known
+    back into the state, at the start and after every step.
     """
-    x = noise
+    x = keep(noise)
     alpha, sigma = schedule.scales(0.0)
     for index in range(steps):
         eps = predict(x, index / steps)
         clean = _clean(x, eps, alpha, sigma) if clip else (x - sigma * eps) / alpha
         alpha, sigma = schedule.scales((index + 1) / steps)
-        x = alpha * clean + sigma * eps
+        x = keep(alpha * clean + sigma * eps)
     return x
 
 

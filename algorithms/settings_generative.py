@@ -11,6 +11,7 @@ from algorithms.settings import (
     Activation,
     CriticSettings,
     Prediction,
+    Settings,
     require,
     setting,
 )
@@ -103,6 +104,13 @@ class DofSettings(DiffusionQlSettings):
         "once", "as shipped, per_agent counts the cloning gradient of agent j (from 0) N - j times"
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            self.candidates == 1 or self.q_gradient,
+            "candidates above 1 are chosen by Q, which q_gradient = false does not train",
+        )
+
 
 @dataclass(frozen=True)
 class FqlSettings(CriticSettings):
@@ -163,3 +171,58 @@ class MeanFlowQlSettings(CriticSettings):
         require(self.adaptive_power >= 0, "adaptive_power must not be negative")
         require(self.candidates > 0, "candidates must be positive")
         require(self.gradient_clip >= 0, "gradient_clip must not be negative")
+
+
+@dataclass(frozen=True)
+class MadiffSettings(Settings):
+    """MADiff: diffusion over the team's observations, and inverse dynamics."""
+
+    hidden: tuple[int, ...] = setting((256, 256), "widths of the inverse dynamics")
+    activation: Activation = setting("relu", "activation of the inverse dynamics")
+    learning_rate: float = setting(2e-4, "Adam's learning rate")
+    execution: Literal["centralised", "decentralised"] = setting(
+        "centralised", "plan from all observations, or each agent for all from its own"
+    )
+    unet_width: int = setting(128, "channels of the U-Net's first resolution (64: small)")
+    unet_multipliers: tuple[int, ...] = setting((1, 4, 8), "channels of each resolution, in widths")
+    attention_heads: int = setting(4, "heads of the attention between agents")
+    history: int = setting(0, "past steps in a plan (MuJoCo: 18)")
+    horizon: int = setting(24, "steps of a plan from the present one on (MuJoCo: 10)")
+    windows: int = setting(64, "windows per update, in place of the run's batch_size")
+    diffusion_steps: int = setting(200, "noise levels in training")
+    solver_steps: int = setting(15, "DDIM steps when acting, two evaluations each")
+    beta_min: float = setting(0.1, "smallest rate of the variance-preserving schedule")
+    beta_max: float = setting(20.0, "largest rate of the variance-preserving schedule")
+    prediction: Prediction = setting("noise", PREDICTION)
+    return_discount: float = setting(0.99, "discount of the return that plans are conditioned on")
+    return_dropout: float = setting(0.25, "probability that training hides the return")
+    target_return: float = setting(0.9, "return asked for when acting, in the data's largest")
+    guidance: float = setting(1.2, "weight w of the return: unconditional + w (difference)")
+    ema_rate: float = setting(0.005, "step of the averaged network that acts, after every update")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.unet_width > 0, "unet_width must be positive")
+        require(
+            len(self.unet_multipliers) > 0 and all(m > 0 for m in self.unet_multipliers),
+            "unet_multipliers needs positive numbers",
+        )
+        require(
+            self.attention_heads > 0 and self.unet_width % self.attention_heads == 0,
+            "attention_heads must divide unet_width",
+        )
+        require(self.history >= 0, "history must not be negative")
+        require(self.horizon > 1, "horizon needs the present and the next step: at least 2")
+        halvings = 2 ** (len(self.unet_multipliers) - 1)
+        require(
+            (self.history + self.horizon) % halvings == 0,
+            f"history + horizon must be a multiple of {halvings}: the U-Net halves it at every "
+            "resolution",
+        )
+        for name in ("windows", "diffusion_steps", "solver_steps"):
+            require(getattr(self, name) > 0, f"{name} must be positive")
+        require(0 < self.beta_min <= self.beta_max, "need 0 < beta_min <= beta_max")
+        require(0 <= self.return_discount <= 1, "return_discount must lie in [0, 1]")
+        require(0 <= self.return_dropout <= 1, "return_dropout must lie in [0, 1]")
+        require(self.guidance >= 0, "guidance must not be negative")
+        require(0 < self.ema_rate <= 1, "ema_rate must lie in (0, 1]")

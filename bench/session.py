@@ -20,7 +20,7 @@ class Session:
         """Load the data and build everything for `seeds`, charging `data` and `setup`."""
         self.cell, self.device = cell, device
         with clock("data"):
-            self.dataset = datasets.load(cell.dataset, **cell.data)
+            self.dataset: Any = datasets.load(cell.dataset, **cell.data)
         with clock("setup"):
             self.card = self.dataset.card
             prey = cell.data["prey"] or cell.recipe["prey"]
@@ -38,10 +38,21 @@ class Session:
         return algorithms.make(self.cell.algorithm, self.spec, settings, seeds, self.device)
 
     def _make_sampler(self, *seeds: int) -> Any:
-        run = self.cell.run
+        run, windows = self.cell.run, self.algorithm.trajectory
         reweight = run.get("reweight")  # absent in records of before
-        return self.dataset.sampler(
-            run["batch_size"], len(seeds), seeds, self.device, reweight=reweight
+        if windows is None:
+            return self.dataset.sampler(
+                run["batch_size"], len(seeds), seeds, self.device, reweight=reweight
+            )
+        return self.dataset.sequences(
+            windows.batch_size,
+            windows.horizon,
+            windows.history,
+            windows.discount,
+            replicas=len(seeds),
+            seeds=seeds,
+            device=self.device,
+            reweight=reweight,
         )
 
     def describe(self, record: dict[str, Any]) -> None:
@@ -62,9 +73,14 @@ class Session:
     def _cost(self) -> dict[str, int]:
         """Measure the repeatable costs on an algorithm and a batch that training never sees."""
         batch = self._make_sampler(0).next()
-        return cost.measure(lambda: self._make_algorithm(0), batch, batch.observation)
+        return cost.measure(lambda: self._make_algorithm(0), batch, self._present(batch))
+
+    def _present(self, batch: Any) -> Any:
+        """Return the observations (M, B, O) of transitions, or of the present of windows."""
+        windows = self.algorithm.trajectory
+        return batch.observation if windows is None else batch.observation[:, :, windows.history]
 
     def probe(self) -> None:
         """Hold the policy to what it says it observes; BenchError if it sees more."""
         seeds = (0,) * self.algorithm.num_replicas
-        probe_decentralised(self.algorithm, self._make_sampler(*seeds).next().observation)
+        probe_decentralised(self.algorithm, self._present(self._make_sampler(*seeds).next()))

@@ -1,10 +1,12 @@
 """Small teams and batches shared by the tests of the algorithms."""
 
+from typing import Any
+
 import pytest
 import torch
 
 from algorithms.base import TeamSpec
-from datasets.batch import Batch
+from datasets.batch import Batch, SequenceBatch
 
 AGENTS, OBSERVATION, ACTION = 3, 7, 2
 
@@ -59,7 +61,34 @@ def batch_for(spec: TeamSpec, rows: int = 32, seed: int = 0) -> Batch:
     )
 
 
-def stacked(batches: list[Batch]) -> Batch:
+def stacked(batches: list[Any]) -> Any:
     """Join the batches of single replicas into one of several, replica-major."""
-    fields = zip(*(batch[:-1] for batch in batches), strict=True)
-    return Batch(*(torch.cat(parts) for parts in fields))
+    fields = zip(*batches, strict=True)
+    return type(batches[0])(*(None if p[0] is None else torch.cat(p) for p in fields))
+
+
+def windows_for(spec: TeamSpec, steps: int, rows: int = 32, seed: int = 0) -> SequenceBatch:
+    """Return windows of a smooth walk; each action is a function of the step it makes."""
+    generator = torch.Generator().manual_seed(seed)
+    agents, size, act = spec.agents, max(spec.observation_sizes), max(spec.action_sizes)
+    observation_mask, action_mask = masks(spec)
+    moves = 0.3 * torch.randn(agents, rows, steps, size, generator=generator)
+    observation = moves.cumsum(dim=2) * observation_mask[:, None]
+    change = torch.zeros_like(observation)
+    change[:, :, :-1] = observation[:, :, 1:] - observation[:, :, :-1]
+    length = torch.randint(1, steps + 1, (rows, 1), generator=generator)
+    recorded = (torch.arange(steps) < length).float().expand(agents, -1, -1)
+    observed = (torch.arange(steps) <= length).float().expand(agents, -1, -1)
+    reward = torch.randn(agents, rows, steps, generator=generator) * recorded
+    to_go = reward.flip(2).cumsum(dim=2).flip(2)
+    return SequenceBatch(
+        observation=observation,
+        action=torch.tanh(2.0 * change[..., :act]) * action_mask[:, None],
+        reward=reward,
+        return_to_go=to_go,
+        returns=to_go[:, :, 0].clone(),
+        mask=recorded,
+        observed=observed,
+        observation_mask=observation_mask,
+        action_mask=action_mask,
+    )

@@ -11,18 +11,32 @@ import algorithms
 from algorithms.base import Algorithm, TeamSpec
 from algorithms.errors import AlgorithmError
 from algorithms.settings import Settings
-from tests.algorithms.conftest import batch_for, stacked, team
+from tests.algorithms.conftest import batch_for, stacked, team, windows_for
 
 NAMES = algorithms.names()
 SMALL: dict[str, Any] = {"hidden": (32, 32), "learning_rate": 1e-3}
+NARROW = {
+    "critic_hidden": (32, 32),
+    "unet_width": 8,
+    "unet_multipliers": (1, 2),
+    "horizon": 6,
+}
 
 
 def small(name: str, **changes: Any) -> Settings:
     """The algorithm's defaults with narrow networks."""
-    config = replace(algorithms.default_settings(name), **(SMALL | changes))
-    if hasattr(config, "critic_hidden"):
-        config = replace(config, critic_hidden=(32, 32))  # type: ignore[call-arg]
-    return config
+    config = algorithms.default_settings(name)
+    narrow = SMALL | {key: value for key, value in NARROW.items() if hasattr(config, key)}
+    return replace(config, **(narrow | changes))
+
+
+def batch_of(name: str, spec: TeamSpec | None = None, rows: int = 32, seed: int = 0) -> Any:
+    """A batch of the kind that the algorithm learns from: transitions, or windows of episodes."""
+    spec = spec or team()
+    windows = make(name, spec).trajectory
+    if windows is None:
+        return batch_for(spec, rows, seed)
+    return windows_for(spec, windows.history + windows.horizon, rows, seed)
 
 
 def make(name: str, spec: TeamSpec | None = None, seeds: tuple[int, ...] = (0,)) -> Algorithm:
@@ -52,7 +66,9 @@ def test_actions_have_their_shape_and_bounds(name: str, rows: int) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_update_returns_one_detached_number_per_replica(name: str) -> None:
     learner = make(name, seeds=(0, 1))
-    metrics = learner.update(stacked([batch_for(team(), seed=0), batch_for(team(), seed=1)]))
+    metrics = learner.update(
+        stacked([batch_of(name, team(), seed=0), batch_of(name, team(), seed=1)])
+    )
     assert metrics
     for key, value in metrics.items():
         assert "/" in key
@@ -65,7 +81,7 @@ def test_update_returns_one_detached_number_per_replica(name: str) -> None:
 def test_same_seed_gives_the_same_parameters_and_another_seed_others(name: str) -> None:
     first, again, other = make(name), make(name), make(name, seeds=(1,))
     for step in range(5):
-        batch = batch_for(team(), seed=step)
+        batch = batch_of(name, team(), seed=step)
         for learner in (first, again, other):
             learner.update(batch)
     for key, value in parameters(first).items():
@@ -82,7 +98,7 @@ def test_replicas_trained_together_equal_those_trained_alone(name: str) -> None:
     together = make(name, seeds=seeds)
     alone = [make(name, seeds=(seed,)) for seed in seeds]
     for step in range(3):
-        batches = [batch_for(team(), seed=100 * step + seed) for seed in seeds]
+        batches = [batch_of(name, team(), seed=100 * step + seed) for seed in seeds]
         together.update(stacked(batches))
         for learner, batch in zip(alone, batches, strict=True):
             learner.update(batch)
@@ -99,7 +115,7 @@ def test_an_agent_learns_from_its_own_data_alone(name: str) -> None:
     if algorithms.row(name).centralised_training:
         pytest.skip("trained centrally by design")
     first, second = make(name), make(name)
-    batch = batch_for(team())
+    batch = batch_of(name)
     changed = [field.clone() for field in batch[:-1]]
     for index in range(4):
         changed[index][2] += 0.3
@@ -127,19 +143,30 @@ def test_a_decentralised_policy_cannot_see_the_others(name: str) -> None:
     assert not torch.equal(action[1], again[1])
 
 
+@pytest.mark.parametrize("name", [n for n in NAMES if algorithms.row(n).observes == "joint"])
+def test_a_centralised_policy_sees_the_others(name: str) -> None:
+    learner = make(name)
+    observation = torch.randn(3, 16, 7)
+    disturbed = observation.clone()
+    disturbed[1:] += 5.0
+    action, _ = learner.act(observation, generators=generators(5))
+    again, _ = learner.act(disturbed, generators=generators(5))
+    assert not torch.equal(action[0], again[0])
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_saved_and_loaded_learner_continues_bit_equal(name: str) -> None:
     learner = make(name)
     for step in range(3):
-        learner.update(batch_for(team(), seed=step))
+        learner.update(batch_of(name, team(), seed=step))
     file = io.BytesIO()
     torch.save(learner.state_dict(), file)
     file.seek(0)
     restored = make(name, seeds=(0,))
     restored.load_state_dict(torch.load(file, weights_only=True))
     for step in range(3, 6):
-        metrics = learner.update(batch_for(team(), seed=step))
-        for key, value in restored.update(batch_for(team(), seed=step)).items():
+        metrics = learner.update(batch_of(name, team(), seed=step))
+        for key, value in restored.update(batch_of(name, team(), seed=step)).items():
             assert torch.equal(metrics[key], value)
     for key, value in parameters(learner).items():
         assert torch.equal(value, parameters(restored)[key]), key
@@ -152,8 +179,8 @@ def test_acting_does_not_change_training(name: str) -> None:
     quiet, acting = make(name), make(name)
     for step in range(3):
         acting.act(torch.randn(3, 8, 7))
-        quiet.update(batch_for(team(), seed=step))
-        acting.update(batch_for(team(), seed=step))
+        quiet.update(batch_of(name, team(), seed=step))
+        acting.update(batch_of(name, team(), seed=step))
     for key, value in parameters(quiet).items():
         assert torch.equal(value, parameters(acting)[key]), key
 
@@ -162,7 +189,7 @@ def test_acting_does_not_change_training(name: str) -> None:
 def test_the_imitation_loss_falls(name: str) -> None:
     """On data whose action is a function of the observation, over 60 updates."""
     learner = algorithms.make(name, team(), small(name, learning_rate=1e-2))
-    batches = [batch_for(team(), rows=32, seed=seed) for seed in range(5)]
+    batches = [batch_of(name, team(), seed=seed) for seed in range(5)]
     updates = 60
     history = []
     for step in range(updates):
@@ -176,7 +203,7 @@ def test_every_trained_tensor_receives_a_gradient_and_no_other_does(name: str) -
     learner = make(name)
     before = parameters(learner)
     for step in range(5):
-        learner.update(batch_for(team(), seed=step))
+        learner.update(batch_of(name, team(), seed=step))
     networks = learner.trained_networks()
     trained = [p for network in networks for p in network.parameters()]
     gradients = [g for network in networks for g in network.gradients]
@@ -194,12 +221,13 @@ def test_ragged_teams_ignore_padding(name: str) -> None:
     """Agents of unequal size: numbers in the padding of actions change nothing that is learnt."""
     spec = team((7, 5, 6), (2, 1, 2))
     first, second = make(name, spec), make(name, spec)
-    batch = batch_for(spec)
-    noisy = batch._replace(action=batch.action + 0.5 * (1.0 - batch.action_mask))
+    batch = batch_of(name, spec)
+    padding = 1.0 - batch.action_mask.view(-1, *[1] * (batch.action.dim() - 2), 2)
+    noisy = batch._replace(action=batch.action + 0.5 * padding)
     metrics, again = first.update(batch), second.update(noisy)
     key = next(iter(metrics))
     torch.testing.assert_close(metrics[key], again[key])
-    action, _ = first.act(batch.observation)
+    action, _ = first.act(torch.randn(3, 32, 7))
     assert action.shape == (3, 32, 2)
 
 
@@ -237,7 +265,7 @@ def test_unknown_names_suggest_near_ones() -> None:
 def test_update_never_waits_for_the_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No .item(), .tolist(), bool(tensor) or .cpu() in a step: each would stall a GPU."""
     learner = make(name)
-    batch = batch_for(team())
+    batch = batch_of(name)
     learner.update(batch)
 
     def forbidden(*args: Any, **kwargs: Any) -> None:

@@ -1,6 +1,7 @@
 """Toys with known answers: two modes chosen by the state, and a Gaussian."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -139,3 +140,91 @@ def test_one_step_reproduces_a_gaussian() -> None:
     assert sample.median().item() == pytest.approx(0.7, abs=0.03)
     assert (sample.quantile(0.5) - sample.quantile(0.16)).item() == pytest.approx(0.3, abs=0.05)
     assert len(inside) / len(sample) == pytest.approx((data < 1.0).float().mean().item(), abs=0.06)
+
+
+# The other generative policies, at a small budget --------------------------------------------------
+
+SMALL_TOY = {"hidden": (128, 128), "learning_rate": 3e-3, "activation": "gelu", "q_weight": 0.0}
+VP = {"schedule": "vp", "beta_min": 0.1, "beta_max": 10.0}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "changes", "most_energy", "most_distance"),
+    [
+        # Five ancestral steps are coarse: they, not the budget, leave the samples off the modes.
+        ("diffusion-ql", {"prediction": "velocity", "ema_start": 0}, 0.05, 0.32),
+        ("edp", {"prediction": "velocity", **VP}, 0.012, 0.2),
+        ("dof", {"prediction": "velocity"}, 0.02, 0.25),
+        ("fql", {}, 0.02, 0.3),
+        ("meanflow-ql", {}, 0.02, 0.35),
+    ],
+)
+def test_generative_policies_imitate_two_modes(
+    name: str, changes: dict[str, Any], most_energy: float, most_distance: float
+) -> None:
+    """A fifth of the reference's updates at half its width; `bc` is at .14 and .59."""
+    fixed = algorithms.row(name).switches
+    wanted = {"lr_schedule": "constant", **SMALL_TOY, **changes, **fixed}
+    config = algorithms.settings_class(name)(**wanted)
+    energy, distance, share = judged(trained(name, config, two_modes, UPDATES // 5))
+    assert energy < most_energy
+    assert distance < most_distance
+    assert 0.4 < share < 0.6
+
+
+def two_problems(rows: int, generator: torch.Generator) -> Batch:
+    """Two agents: one on the two modes, rewarded near mode +; a bandit with a known optimum.
+
+    The bandit's Q*(o, a) = -|a - f(o)|^2, f = .5 (cos pi o, sin pi o), data wide; steps are
+    terminal.
+    """
+    first, action = two_modes(rows, generator)
+    second = torch.rand(rows, 1, generator=generator) * 2 - 1
+    wide = torch.rand(rows, 2, generator=generator) * 2 - 1
+    observation, actions = torch.stack([first, second]), torch.stack([action, wide])
+    near = (action - modes(first)).norm(dim=-1)
+    off = (wide - modes(second) / 1.2).square().sum(dim=-1)
+    return Batch(
+        observation=observation,
+        action=actions,
+        reward=-torch.stack([near, off]),
+        next_observation=observation,
+        terminated=torch.ones(2, rows),
+        timeout=torch.zeros(2, rows),
+        observation_mask=torch.ones(2, 1, 1),
+        action_mask=torch.ones(2, 1, 2),
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("om2p", {}),
+        ("diffusion-ql", {"prediction": "velocity", "ema_start": 0}),
+        ("edp", {"prediction": "velocity", **VP}),
+        ("dof", {"prediction": "velocity"}),
+        ("fql", {}),
+        ("meanflow-ql", {"imitation_weight": 1.0}),
+        ("mac-flow", {}),
+    ],
+)
+def test_q_guides_policies_to_the_wanted_mode_and_the_known_optimum(
+    name: str, changes: dict[str, Any]
+) -> None:
+    """With weight 10 more than nine in ten samples lie on mode +, and |a - f(o)| is small."""
+    torch.set_num_threads(1)
+    fixed = algorithms.row(name).switches
+    shape = {"lr_schedule": "constant", "critic_hidden": (64, 64), "critic_layer_norm": True}
+    wanted = {**SMALL_TOY, **shape, "hidden": (64, 64), "q_weight": 10.0, **changes, **fixed}
+    team = TeamSpec((1, 1), (2, 2), torch.zeros(2, 1), torch.ones(2, 1), horizon=1)
+    learner = algorithms.make(name, team, algorithms.settings_class(name)(**wanted))
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(500):
+        learner.update(two_problems(ROWS, generator))
+    observation = torch.rand(2, 1000, 1, generator=generator) * 2 - 1
+    sample = learner.act(observation)[0]
+    plus, minus = ((sample[0] - sign * modes(observation[0])).norm(dim=-1) for sign in (1, -1))
+    assert (plus < minus).float().mean() > 0.9
+    assert (sample[1] - modes(observation[1]) / 1.2).abs().mean() < 0.1
