@@ -20,8 +20,8 @@ OM2P_BENCH = "om2p-bench"
 class Row:
     """One algorithm: where it lives, what it fixes, and what users should know about it."""
 
-    target: str  # "module:Class"
-    settings: str  # name of its dataclass in algorithms.settings
+    target: "str | type[Algorithm[Any]]"  # "module:Class", or a plug-in's class
+    settings: "str | type[_settings.Settings]"  # a dataclass, by its name in algorithms.settings
     version: int  # raised when the mathematics changes
     summary: str
     source: str
@@ -29,6 +29,8 @@ class Row:
     observes: str = "own"  # what a policy sees when acting: "own" or "joint" observations
     centralised_training: bool = False
     switches: Mapping[str, Any] = field(default_factory=dict)  # fixed settings of a variant
+    steps_setting: str = ""  # the setting that counts network evaluations per action; "": one
+    plugin: str | None = None  # sha256 of the file that registered it, None for our own
 
 
 _OM2P = "algorithms.om2p:Om2p"
@@ -86,6 +88,7 @@ TABLE: dict[str, Row] = {
         summary="diffusion policy per agent, first-order DPM-Solver, conservative twin critic",
         source="DOM2, arXiv 2307.01472; no official code",
         deviations="trunk, schedule, steps and weights are our choice; no trajectory re-weighting",
+        steps_setting="solver_steps",
     ),
     "flow-bc": Row(
         target="algorithms.flow_bc:FlowBc",
@@ -94,6 +97,7 @@ TABLE: dict[str, Row] = {
         summary="cloning by flow matching, Euler steps when acting",
         source="flow matching; the behaviour policy of FQL, arXiv 2502.02538",
         deviations="one network per agent",
+        steps_setting="flow_steps",
     ),
     "diffusion-bc": Row(
         target="algorithms.diffusion_bc:DiffusionBc",
@@ -102,6 +106,7 @@ TABLE: dict[str, Row] = {
         summary="cloning by denoising diffusion (DDPM), ancestral steps when acting",
         source="Diffusion-QL, arXiv 2208.06193, without its Q term",
         deviations="one network per agent, scalar time input",
+        steps_setting="diffusion_steps",
     ),
     "bc": Row(
         target="algorithms.bc:Bc",
@@ -110,6 +115,46 @@ TABLE: dict[str, Row] = {
         summary="deterministic cloning by mean squared error",
         source="behaviour cloning",
         deviations="none",
+    ),
+    "bc-gaussian": Row(
+        target="algorithms.bc_gaussian:BcGaussian",
+        settings="BcGaussianSettings",
+        version=1,
+        summary="cloning by a Gaussian's likelihood, one mode by construction",
+        source="behaviour cloning",
+        deviations="mean instead of sum over action dimensions",
+    ),
+    "td3bc": Row(
+        target="algorithms.td3bc:Td3Bc",
+        settings="Td3BcSettings",
+        version=1,
+        summary="deterministic actor that maximises Q and stays near the data",
+        source="TD3+BC, arXiv 2106.06860, per agent on OMAR's actor-critic",
+        deviations="no target smoothing, no delayed actor",
+    ),
+    "cql": Row(
+        target="algorithms.cql:Cql",
+        settings="CqlSettings",
+        version=1,
+        summary="MA-CQL: deterministic actor on a conservative twin critic",
+        source="CQL, arXiv 2006.04779, as in ling-pan/OMAR 0e52ad6",
+        deviations="log-density where the code subtracts a density; its weight is a median",
+    ),
+    "omar": Row(
+        target="algorithms.omar:Omar",
+        settings="OmarSettings",
+        version=1,
+        summary="cql whose actor also follows the best action a zeroth-order search finds",
+        source="OMAR, arXiv 2111.11188, and ling-pan/OMAR 0e52ad6",
+        deviations="as cql; the share c is a median of the published values",
+    ),
+    "iql": Row(
+        target="algorithms.iql:Iql",
+        settings="IqlSettings",
+        version=1,
+        summary="expectile value, advantage-weighted cloning of a Gaussian",
+        source="IQL, arXiv 2110.06169, per agent",
+        deviations="advantages divided by their batch deviation instead of scaled rewards",
     ),
 }
 
@@ -132,13 +177,21 @@ def row(name: str) -> Row:
 
 def settings_class(name: str) -> type[_settings.Settings]:
     """Return the dataclass of an algorithm's hyper-parameters."""
-    found: type[_settings.Settings] = getattr(_settings, row(name).settings)
+    kind = row(name).settings
+    found: type[_settings.Settings] = getattr(_settings, kind) if isinstance(kind, str) else kind
     return found
 
 
 def default_settings(name: str) -> _settings.Settings:
     """Return the official hyper-parameters with the row's fixed switches applied."""
     return settings_class(name)(**row(name).switches)
+
+
+def sampling_steps(name: str, config: "_settings.Settings | None" = None) -> int:
+    """Return the network evaluations behind one action, under ``config`` or the defaults."""
+    setting = row(name).steps_setting
+    config = config if config is not None else default_settings(name)
+    return int(getattr(config, setting)) if setting else 1
 
 
 def make(
@@ -158,7 +211,10 @@ def make(
             raise AlgorithmError(
                 f"{name} fixes {key}={value}; to change it use the algorithm it is a variant of."
             )
-    module, _, cls = chosen.target.partition(":")
-    learner: Algorithm = getattr(importlib.import_module(module), cls)(spec, config, tuple(seeds))
+    kind = chosen.target
+    if isinstance(kind, str):
+        module, _, cls = kind.partition(":")
+        kind = getattr(importlib.import_module(module), cls)
+    learner: Algorithm = kind(spec, config, tuple(seeds))
     learner.name, learner.version, learner.observes = name, chosen.version, chosen.observes
     return learner.to_device(device)

@@ -1,6 +1,7 @@
 """The contract of a learning algorithm."""
 
 import copy
+import functools
 import hashlib
 import math
 from abc import ABC, abstractmethod
@@ -131,6 +132,9 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
     def losses(self, batch: Batch) -> tuple[Tensor, Metrics]:
         """Return the loss of every member (M,) and metrics, each (M,)."""
 
+    def before_step(self) -> None:
+        """Change the gradients, where a method clips them; called before every optimiser step."""
+
     def after_update(self) -> None:
         """Move target networks; called after every optimiser step."""
 
@@ -153,6 +157,7 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
         loss, metrics = self.losses(batch)
         gradients = torch.autograd.grad(loss.sum(), self._trained)
         torch._foreach_copy_(self._gradients, gradients)
+        self.before_step()
         self.optimiser.step()
         self.updates += 1
         with torch.no_grad():
@@ -199,6 +204,19 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
             return value.mean(dim=-1)
         mask = self.action_mask
         return (value * mask).sum(dim=-1) / mask.sum(dim=-1)
+
+    def clip_gradients(self, network: MemberNetwork, largest: float) -> None:
+        """Scale the gradients of ``network`` so that no agent's norm exceeds ``largest``.
+
+        An agent's heads count as one network; no agent's norm enters another's.
+        """
+        members = self.num_agents * self.num_replicas
+        squares = [g.square().flatten(1).sum(dim=1) for g in network.gradients]  # (heads * M,)
+        # Added one by one: a sum over a stack rounds by its width, so by the replicas beside it.
+        norm = functools.reduce(torch.add, squares).view(members, -1).sum(dim=1).sqrt()
+        scale = (largest / norm.clamp_min(largest)).repeat_interleave(len(squares[0]) // members)
+        scales = [scale.view(-1, *[1] * (g.dim() - 1)) for g in network.gradients]
+        torch._foreach_mul_(network.gradients, scales)
 
     # Checkpoints: nn.Module.state_dict() picks these up as "_extra_state" ----------------------
 

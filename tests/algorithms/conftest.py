@@ -1,65 +1,13 @@
-"""Small teams and batches shared by the tests of the algorithms."""
+"""What the tests of the algorithms share."""
 
 import pytest
 import torch
 
-from algorithms.base import TeamSpec
-from datasets.batch import Batch
+from algorithms.examples import ACTION, AGENTS, OBSERVATION, batch_for, masks, stacked, team
 
-AGENTS, OBSERVATION, ACTION = 3, 7, 2
+__all__ = ["ACTION", "AGENTS", "OBSERVATION", "batch_for", "masks", "stacked", "team"]
 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
-
-
-def team(
-    observation_sizes: tuple[int, ...] = (OBSERVATION,) * AGENTS,
-    action_sizes: tuple[int, ...] = (ACTION,) * AGENTS,
-) -> TeamSpec:
-    generator = torch.Generator().manual_seed(99)
-    shape = (len(observation_sizes), max(observation_sizes))
-    return TeamSpec(
-        observation_sizes=observation_sizes,
-        action_sizes=action_sizes,
-        observation_mean=torch.randn(shape, generator=generator),
-        observation_std=torch.rand(shape, generator=generator) + 0.5,
-        horizon=25,
-    )
-
-
-def masks(spec: TeamSpec) -> tuple[torch.Tensor, torch.Tensor]:
-    def mask(sizes: tuple[int, ...]) -> torch.Tensor:
-        return (torch.arange(max(sizes)) < torch.tensor(sizes)[:, None]).float()[:, None]
-
-    return mask(spec.observation_sizes), mask(spec.action_sizes)
-
-
-def batch_for(spec: TeamSpec, rows: int = 32, seed: int = 0) -> Batch:
-    """Return a batch in which each agent's best-cloning action is a function of its observation."""
-    generator = torch.Generator().manual_seed(seed)
-    agents, size, act = spec.agents, max(spec.observation_sizes), max(spec.action_sizes)
-    observation_mask, action_mask = masks(spec)
-
-    def normal(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=generator)
-
-    observation = normal(agents, rows, size) * observation_mask
-    action = torch.tanh(observation[..., :act] + 0.1 * normal(agents, rows, act)) * action_mask
-    return Batch(
-        observation=observation,
-        action=action,
-        reward=observation[..., 0] + 0.1 * normal(agents, rows),
-        next_observation=normal(agents, rows, size) * observation_mask,
-        terminated=(torch.rand(agents, rows, generator=generator) < 0.1).float(),
-        timeout=torch.zeros(agents, rows),
-        observation_mask=observation_mask,
-        action_mask=action_mask,
-    )
-
-
-def stacked(batches: list[Batch]) -> Batch:
-    """Join the batches of single replicas into one of several, replica-major."""
-    fields = zip(*(batch[:-1] for batch in batches), strict=True)
-    return Batch(*(torch.cat(parts) for parts in fields))
