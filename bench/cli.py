@@ -93,6 +93,23 @@ Resume = Annotated[
     ),
 ]
 Format = Annotated[str, typer.Option("--format", help="table or json: --format json")]
+Tuned = Annotated[
+    bool,
+    typer.Option(
+        "--tuned",
+        help="Use values published for a dataset, where an algorithm has them (`list algorithms` "
+        "says which); without it one set serves all datasets.",
+    ),
+]
+PluginFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE",
+        help="A Python file that registers algorithms of yours; may be repeated: "
+        "--plugin my_algorithm.py",
+    ),
+]
 CellName = Annotated[str, typer.Option("--run", help="A cell's id (or folder): --run 0123456789ab")]
 
 
@@ -115,6 +132,8 @@ def run(
     timeout: Timeout = None,
     memory_limit: MemoryLimit = None,
     resume: Resume = "only-missing",
+    tuned: Tuned = False,
+    plugin: PluginFiles = None,
 ) -> None:
     """Train and evaluate every algorithm on every dataset with every seed.
 
@@ -141,6 +160,8 @@ def plan(
     data_dir: DataDir = None,
     rules: Rules = None,
     resume: Resume = "only-missing",
+    tuned: Tuned = False,
+    plugin: PluginFiles = None,
     format_: Format = "table",
 ) -> None:
     """Show what `run` with the same flags would do: cells, ids, what is done already.
@@ -156,18 +177,34 @@ def plan(
 @app.command("list")
 def list_(
     what: Annotated[str, typer.Argument(help="algorithms, datasets, tasks or presets")],
+    plugin: PluginFiles = None,
 ) -> None:
     """List algorithms, datasets, tasks or presets, one line each.
 
     Example: python -m bench list algorithms
     """
-    _list(what)
+    _list(what, plugin or [])
 
 
-def _list(what: str) -> None:
-    from bench import listing
+def _list(what: str, plugin: list[Path]) -> None:
+    from bench import listing, plugins
 
+    plugins.load_all(plugin)
     print(listing.lines(what))
+
+
+@app.command()
+def check(
+    algorithm: Annotated[str, typer.Argument(help="An algorithm's name: my-algorithm")],
+    plugin: PluginFiles = None,
+) -> None:
+    """Hold an algorithm to the contract that ours keep: seeds, replicas, bounds, gradients.
+
+    Example: python -m bench check my-algorithm --plugin my_algorithm.py
+    """
+    from bench import commands
+
+    raise typer.Exit(commands.check(algorithm, plugin or []))
 
 
 @app.command()
@@ -190,13 +227,15 @@ def evaluate(
     episodes: Annotated[int, typer.Option(min=1, help="Episodes to play: --episodes 1000")] = 1000,
     out: Out = Path("results"),
     device: Annotated[str, typer.Option(help="cpu or cuda: --device cpu")] = "cpu",
+    plugin: PluginFiles = None,
 ) -> None:
     """Evaluate the last checkpoint of a cell again; the results folder stays as it is.
 
     Example: python -m bench evaluate --run 0123456789ab --episodes 5000
     """
-    from bench import commands
+    from bench import commands, plugins
 
+    plugins.load_all(plugin or [])
     raise typer.Exit(commands.evaluate(cell, out, episodes, device))
 
 
@@ -219,13 +258,15 @@ def reproduce(
     cell: Annotated[str, typer.Argument(help="A cell's id (or folder): 0123456789ab")],
     out: Out = Path("results"),
     data_dir: DataDir = None,
+    plugin: PluginFiles = None,
 ) -> None:
     """Run a recorded cell again and compare: exit code 1 where a number differs.
 
     Example: python -m bench reproduce 0123456789ab --out results
     """
-    from bench import commands
+    from bench import commands, plugins
 
+    plugins.load_all(plugin or [])
     raise typer.Exit(commands.reproduce(cell, out, data_dir))
 
 
@@ -263,7 +304,7 @@ def _config(values: dict[str, Any]) -> Any:
         name: values[name]
         for name in (
             "preset", "out", "data_seed", "size", "fraction", "data_dir", "rules", "device", "jobs",
-            "jobs_per_gpu", "timeout", "memory_limit", "resume",
+            "jobs_per_gpu", "timeout", "memory_limit", "resume", "tuned",
         )
         if name in values
     }  # fmt: skip
@@ -272,6 +313,7 @@ def _config(values: dict[str, Any]) -> Any:
         datasets=config.parse_names(values["datasets"], "--datasets"),
         seeds=config.parse_seeds(values["seeds"]),
         overrides=config.parse_overrides(values["set_"] or []),
+        plugins=tuple(values["plugin"] or ()),
         **flags,
     )
 
@@ -282,7 +324,7 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         if len(arguments) == 2 and arguments[0] == "list" and not arguments[1].startswith("-"):
-            _list(arguments[1])  # typer loads pydantic to parse any command: lists come at once
+            _list(arguments[1], [])  # typer loads pydantic to parse any command: lists come at once
         else:
             app(args=arguments)
     except SystemExit as end:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
-from bench import records, store
+from bench import plugins, records, store
 from bench.errors import BenchError
 from bench.grid import Cell
 from bench.launchers.process import WorkerProcess, out_of_memory_kills
@@ -98,7 +98,7 @@ def prepare(cells: list[Cell], root: Path, interrupts: Interrupts, display: Disp
     cannot be used.
     """
     datasets = [{"id": cell.dataset, "data": cell.data} for cell in cells]
-    job = {"kind": "prepare", "datasets": datasets, "threads": 1}
+    job = {"kind": "prepare", "datasets": datasets, "threads": 1, "plugins": plugins.loaded()}
     log = root / "data.log"
     worker = WorkerProcess(job, {"CUDA_VISIBLE_DEVICES": ""}, log)
     told: set[str] = set()
@@ -182,6 +182,7 @@ class Pool:
             "cell": cell.as_dict(),
             "folder": str(folder),
             "threads": 1,
+            "plugins": plugins.loaded(),
             "execution": {"device": slot.device, "shared": slot.shared, "resume": not anew},
         }
         worker = WorkerProcess(job, slot.environment, folder / "log.txt")

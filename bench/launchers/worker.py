@@ -38,6 +38,14 @@ def main() -> int:
     import torch
 
     torch.set_num_threads(job["threads"])
+    from bench import plugins
+    from bench.errors import BenchError
+
+    try:
+        plugins.load_expected(job["plugins"])
+    except BenchError as error:
+        send({"kind": "end", "status": "failed", "error": str(error)})
+        return 0
     send(_prepare(job, send) if job["kind"] == "prepare" else _cell(job, send, stop))
     return 0
 
