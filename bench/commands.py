@@ -155,9 +155,12 @@ def check(algorithm: str, files: list[Path]) -> int:
         print(f"{word:8}{outcome.check}" + (f": {outcome.text}" if outcome.text else ""))
 
     outcomes = contract.check(algorithm, tell)
-    broken = sum(outcome.status == "broken" for outcome in outcomes)
-    print(f"{algorithm}: {len(outcomes) - broken} of {len(outcomes)} checks hold")
-    return 1 if broken else 0
+    counts = collections.Counter(outcome.status for outcome in outcomes)
+    print(
+        f"{algorithm}: {counts['ok']} checks hold, {counts['broken']} are broken, "
+        f"{counts['skipped']} do not apply"
+    )
+    return 1 if counts["broken"] else 0
 
 
 def collect(folders: list[Path], out: Path) -> int:
