@@ -3,7 +3,10 @@
 This module is the literal table of algorithms and loads no torch; ``make`` does.
 """
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +24,8 @@ OM2P_BENCH = "om2p-bench"
 class Row:
     """One algorithm: where it lives, what it fixes, and what users should know about it."""
 
-    target: str  # "module:Class"
-    settings: str  # name of its dataclass in algorithms.settings
+    target: "str | type[Algorithm[Any]]"  # "module:Class", or a plug-in's class
+    settings: "str | type[_settings.Settings]"  # a dataclass, by its name in algorithms.settings
     version: int  # raised when the mathematics changes
     summary: str
     source: str
@@ -31,6 +34,7 @@ class Row:
     centralised_training: bool = False
     switches: Mapping[str, Any] = field(default_factory=dict)  # fixed settings of a variant
     steps_setting: str = ""  # the setting that counts network evaluations per action; "": one
+    plugin: str | None = None  # sha256 of the file that registered it, None for our own
 
 
 _OM2P = "algorithms.om2p:Om2p"
@@ -232,6 +236,46 @@ TABLE: dict[str, Row] = {
         source="behaviour cloning",
         deviations="none",
     ),
+    "bc-gaussian": Row(
+        target="algorithms.bc_gaussian:BcGaussian",
+        settings="BcGaussianSettings",
+        version=1,
+        summary="cloning by a Gaussian's likelihood, one mode by construction",
+        source="behaviour cloning",
+        deviations="mean instead of sum over action dimensions",
+    ),
+    "td3bc": Row(
+        target="algorithms.td3bc:Td3Bc",
+        settings="Td3BcSettings",
+        version=1,
+        summary="deterministic actor that maximises Q and stays near the data",
+        source="TD3+BC, arXiv 2106.06860, per agent on OMAR's actor-critic",
+        deviations="no target smoothing, no delayed actor",
+    ),
+    "cql": Row(
+        target="algorithms.cql:Cql",
+        settings="CqlSettings",
+        version=1,
+        summary="MA-CQL: deterministic actor on a conservative twin critic",
+        source="CQL, arXiv 2006.04779, as in ling-pan/OMAR 0e52ad6",
+        deviations="log-density where the code subtracts a density; its weight is a median",
+    ),
+    "omar": Row(
+        target="algorithms.omar:Omar",
+        settings="OmarSettings",
+        version=1,
+        summary="cql whose actor also follows the best action a zeroth-order search finds",
+        source="OMAR, arXiv 2111.11188, and ling-pan/OMAR 0e52ad6",
+        deviations="as cql; the share c is a median of the published values",
+    ),
+    "iql": Row(
+        target="algorithms.iql:Iql",
+        settings="IqlSettings",
+        version=1,
+        summary="expectile value, advantage-weighted cloning of a Gaussian",
+        source="IQL, arXiv 2110.06169, per agent",
+        deviations="advantages divided by their batch deviation instead of scaled rewards",
+    ),
 }
 
 
@@ -254,6 +298,8 @@ def row(name: str) -> Row:
 def settings_class(name: str) -> type[_settings.Settings]:
     """Return the dataclass of an algorithm's hyper-parameters."""
     kind = row(name).settings
+    if not isinstance(kind, str):
+        return kind
     found: type[_settings.Settings] = getattr(
         _generative if hasattr(_generative, kind) else _settings, kind
     )
@@ -265,6 +311,13 @@ def default_settings(name: str) -> _settings.Settings:
     return settings_class(name)(**row(name).switches)
 
 
+def sampling_steps(name: str, config: "_settings.Settings | None" = None) -> int:
+    """Return the network evaluations behind one action, under ``config`` or the defaults."""
+    setting = row(name).steps_setting
+    config = config if config is not None else default_settings(name)
+    return int(getattr(config, setting)) if setting else 1
+
+
 def make(
     name: str,
     spec: "TeamSpec",
@@ -273,8 +326,6 @@ def make(
     device: str = "cpu",
 ) -> "Algorithm":
     """Return a fresh learner for the team ``spec``, one replica per seed, on ``device``."""
-    import importlib
-
     chosen = row(name)
     config = config if config is not None else default_settings(name)
     for key, value in chosen.switches.items():
@@ -282,7 +333,97 @@ def make(
             raise AlgorithmError(
                 f"{name} fixes {key}={value}; to change it use the algorithm it is a variant of."
             )
-    module, _, cls = chosen.target.partition(":")
-    learner: Algorithm = getattr(importlib.import_module(module), cls)(spec, config, tuple(seeds))
+    learner = resolve(name, chosen.target)(spec, config, tuple(seeds))
     learner.name, learner.version, learner.observes = name, chosen.version, chosen.observes
     return learner.to_device(device)
+
+
+# Plug-ins ----------------------------------------------------------------------------------------
+
+RESERVED = ("run", "algorithm")  # sections of --set
+_plugin: str | None = None  # sha256 of the file that is being executed
+
+
+def register(
+    name: str,
+    target: "str | type[Algorithm[Any]]",
+    *,
+    summary: str,
+    settings: "str | type[_settings.Settings]" = "Settings",
+    version: int = 1,
+    source: str = "plug-in",
+    deviations: str = "not stated",
+    observes: str = "own",
+    centralised_training: bool = False,
+    switches: Mapping[str, Any] | None = None,
+    steps_setting: str = "",
+) -> None:
+    """Add an algorithm to the table; the last lines of a plug-in file do this.
+
+    target: the class, or "module:Class" to import it only when it is made. settings: the dataclass
+    of its hyper-parameters, derived from ``Settings``. The rest is as in ``Row``. Raises
+    AlgorithmError with one sentence for a name that is taken or malformed, a class that lacks
+    methods, and settings that do not fit.
+    """
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name, re.ASCII) or name in RESERVED:
+        raise AlgorithmError(
+            f"'{name}' cannot be an algorithm's name: use small letters, digits, single hyphens, "
+            f"and neither of {', '.join(RESERVED)}."
+        )
+    if name in TABLE:
+        raise AlgorithmError(
+            f"the name '{name}' is taken ({TABLE[name].summary}): register under another one."
+        )
+    kind = getattr(_settings, settings, None) if isinstance(settings, str) else settings
+    if not (isinstance(kind, type) and issubclass(kind, _settings.Settings)):
+        raise AlgorithmError(
+            f"the settings of {name} must be a dataclass derived from algorithms.settings.Settings."
+        )
+    known = {one.name for one in dataclasses.fields(kind)}
+    for key in [*(switches or {}), *([steps_setting] if steps_setting else [])]:
+        if key not in known:
+            raise AlgorithmError(f"{name} fixes or names a setting '{key}' that it does not have.")
+    if not isinstance(target, str):
+        resolve(name, target)
+    TABLE[name] = Row(
+        target, settings, version, summary, source, deviations, observes, centralised_training,
+        dict(switches or {}), steps_setting, _plugin,
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def registering(digest: str) -> Iterator[None]:
+    """Mark what is registered inside the block as coming from the source with this sha256."""
+    global _plugin  # noqa: PLW0603
+    before, _plugin = _plugin, digest
+    try:
+        yield
+    finally:
+        _plugin = before
+
+
+def resolve(name: str, target: "str | type[Algorithm[Any]]") -> "type[Algorithm[Any]]":
+    """Return an algorithm's class, importing it where it is named by a string.
+
+    Raises AlgorithmError where it cannot be found, is none, or lacks methods.
+    """
+    import importlib
+
+    from algorithms.base import Algorithm
+
+    kind: Any = target
+    if isinstance(target, str):
+        module, _, cls = target.partition(":")
+        try:
+            kind = getattr(importlib.import_module(module), cls)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise AlgorithmError(f"{name} is said to be {target}, but {error}.") from error
+    if not (isinstance(kind, type) and issubclass(kind, Algorithm)):
+        raise AlgorithmError(f"{name} must be a class derived from algorithms.base.Algorithm.")
+    missing = sorted(getattr(kind, "__abstractmethods__", ()))
+    if missing:
+        raise AlgorithmError(
+            f"the class {kind.__name__} of {name} lacks {', '.join(missing)}: every algorithm "
+            "states them (see algorithms/template.py)."
+        )
+    return kind

@@ -1,7 +1,7 @@
 """Twin Q-functions of all members, their targets, and the conservative (CQL) term."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
@@ -45,6 +45,11 @@ class TwinCritic(nn.Module):
         value = self.network.frozen(self._rows(observation, action))
         return value.view(-1, HEADS, action.shape[1])
 
+    def frozen_first(self, observation: Tensor, action: Tensor) -> Tensor:
+        """Return the first head's values alone, (M, B); gradients reach the action only."""
+        rows = torch.cat([observation, action], dim=-1)
+        return self.network.frozen(rows, every=HEADS)[..., 0]
+
 
 def td_target(
     reward: Tensor, terminated: Tensor, next_value: Tensor, discount: float, aggregate: str
@@ -82,13 +87,30 @@ def coin_q_term(value: Tensor, coin: Tensor, normalise: str, by_other: bool) -> 
     return -chosen.mean(dim=-1) / scale.detach().abs().mean(dim=-1).clamp_min(NORMALISER_FLOOR)
 
 
-def conservative_term(sampled: Tensor, recorded: Tensor) -> Tensor:
-    """Return the CQL term, summed over heads: mean_b [log sum_k exp Q(o, a_k) - Q(o, a)], (M,).
+def conservative_term(
+    sampled: Tensor,
+    recorded: Tensor,
+    log_density: Tensor | None = None,
+    temperature: float = 1.0,
+) -> Tensor:
+    """Return the CQL term, summed over heads (Kumar et al. 2020, eq. 4 and appendix F), (M,).
 
-    ``sampled`` is (M, 2, B, K) for K uniform actions, ``recorded`` (M, 2, B). The constant density
-    of the uniform law is left out: it has no gradient (Kumar et al. 2020, eq. 4).
+    mean_b [T log sum_k exp((Q(o, a_k) - log p(a_k)) / T) - Q(o, a)] with ``sampled`` (M, 2, B, K),
+    ``recorded`` (M, 2, B) and ``log_density`` (M, B, K) of the laws the a_k were drawn from. For
+    uniform actions alone the density is a constant without gradient and may be left out.
     """
-    return (sampled.logsumexp(dim=-1) - recorded).mean(dim=-1).sum(dim=-1)
+    if log_density is not None:
+        sampled = sampled - log_density[:, None]
+    soft_maximum = temperature * (sampled / temperature).logsumexp(dim=-1)  # (M, 2, B)
+    return (soft_maximum - recorded).mean(dim=-1).sum(dim=-1)
+
+
+def of_each(evaluate: Callable[[Tensor, Tensor], Tensor], seen: Tensor, actions: Tensor) -> Tensor:
+    """Evaluate K actions per observation at once: (M, B, O), (M, B, K, A) -> (M, ..., B, K)."""
+    rows, count = actions.shape[1:3]
+    states = seen[:, :, None].expand(-1, -1, count, -1)
+    value = evaluate(states.flatten(1, 2), actions.flatten(1, 2))
+    return value.unflatten(-1, (rows, count))
 
 
 def move(target: MemberNetwork, online: MemberNetwork, rate: float) -> None:

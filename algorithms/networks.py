@@ -124,15 +124,16 @@ class MemberMLP(MemberNetwork):
 
     def forward(self, x: Tensor) -> Tensor:
         """Evaluate every member on its own rows, (M, B, inputs) -> (M, B, outputs)."""
-        return self._run(x, frozen=False)
+        return self._run(x, lambda parameter: parameter)
 
-    def frozen(self, x: Tensor) -> Tensor:
-        """Evaluate with the parameters held fixed: gradients reach ``x`` only."""
-        return self._run(x, frozen=True)
+    def frozen(self, x: Tensor, every: int = 1) -> Tensor:
+        """Evaluate with the parameters held fixed: gradients reach ``x`` only.
 
-    def _run(self, x: Tensor, frozen: bool) -> Tensor:
-        def held(parameter: Tensor) -> Tensor:
-            return parameter.detach() if frozen else parameter
+        ``every`` k takes members 0, k, 2k, ... and as many rows in ``x``.
+        """
+        return self._run(x, lambda parameter: parameter.detach()[::every])
+
+    def _run(self, x: Tensor, held: Callable[[Tensor], Tensor]) -> Tensor:
 
         last = len(self.weights) - 1
         for index, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):

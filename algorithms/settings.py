@@ -83,17 +83,13 @@ class DiffusionBcSettings(Settings):
 
 
 @dataclass(frozen=True)
-class CriticSettings(Settings):
+class ValueSettings(Settings):
     """What algorithms with a Q-function add."""
 
     discount: float = setting(0.99, "discount factor of the TD target")
     target_rate: float = setting(0.005, "step of the target critic towards the critic, each update")
     critic_hidden: tuple[int, ...] = setting((512, 512, 512, 512), "widths of the critic")
     critic_layer_norm: bool = setting(True, "LayerNorm after each hidden activation of the critic")
-    q_weight: float = setting(1.0, "weight of the Q term in the actor's loss; 0 is pure cloning")
-    q_normalise: Literal["none", "mean_abs"] = setting(
-        "mean_abs", "divide the Q term by the batch mean of |Q| of each agent"
-    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -103,6 +99,19 @@ class CriticSettings(Settings):
             "critic_hidden needs positive widths",
         )
         require(0 < self.target_rate <= 1, "target_rate must lie in (0, 1]")
+
+
+@dataclass(frozen=True)
+class CriticSettings(ValueSettings):
+    """What algorithms add whose actor's loss is cloning plus a weighted Q term."""
+
+    q_weight: float = setting(1.0, "weight of the Q term in the actor's loss; 0 is pure cloning")
+    q_normalise: Literal["none", "mean_abs"] = setting(
+        "mean_abs", "divide the Q term by the batch mean of |Q| of each agent"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.q_weight >= 0, "q_weight must not be negative")
 
 
@@ -183,3 +192,125 @@ class Dom2Settings(CriticSettings):
         require(self.cql_weight >= 0, "cql_weight must not be negative")
         require(0 < self.beta_min <= self.beta_max, "need 0 < beta_min <= beta_max")
         require(0 < self.ema_rate <= 1, "ema_rate must lie in (0, 1]")
+
+
+# The conservative family and Gaussian cloning. Sizes are those of OMAR's HalfCheetah set, whose
+# batch and order of updates are the `paper` preset's; its MPE set (64 wide, rate .01, batch 1024)
+# belongs to runs of 2,000 updates.
+SMALL_CRITIC = (256, 256)
+GRADIENT_CLIP = "largest gradient norm of an agent's actor, and of its critic; 0 is off"
+
+
+@dataclass(frozen=True)
+class BcGaussianSettings(Settings):
+    """Cloning by the likelihood of a Gaussian."""
+
+    log_std_min: float = setting(-5.0, "smallest logarithm of a standard deviation")
+    log_std_max: float = setting(2.0, "largest logarithm of a standard deviation")
+    act_with: Literal["sample", "mean"] = setting("sample", "what of the Gaussian acts")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.log_std_min < self.log_std_max, "need log_std_min < log_std_max")
+
+
+@dataclass(frozen=True)
+class Td3BcSettings(CriticSettings):
+    """TD3+BC: deterministic actor, twin critic, cloning in the actor's loss."""
+
+    hidden: tuple[int, ...] = setting(SMALL_CRITIC, "widths of the hidden layers")
+    activation: Activation = setting("relu", "activation of all hidden layers")
+    critic_hidden: tuple[int, ...] = setting(SMALL_CRITIC, "widths of the critic")
+    critic_layer_norm: bool = setting(False, "LayerNorm after each hidden activation of the critic")
+    q_weight: float = setting(2.5, "weight lambda of the Q term; 0 is pure cloning")
+    gradient_clip: float = setting(0.0, GRADIENT_CLIP)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.gradient_clip >= 0, "gradient_clip must not be negative")
+
+
+@dataclass(frozen=True)
+class CqlSettings(ValueSettings):
+    """MA-CQL: deterministic actor, conservative twin critic."""
+
+    hidden: tuple[int, ...] = setting(SMALL_CRITIC, "widths of the hidden layers")
+    activation: Activation = setting("relu", "activation of all hidden layers")
+    critic_hidden: tuple[int, ...] = setting(SMALL_CRITIC, "widths of the critic")
+    critic_layer_norm: bool = setting(False, "LayerNorm after each hidden activation of the critic")
+    gradient_clip: float = setting(0.5, GRADIENT_CLIP)
+    action_penalty: float = setting(1e-3, "weight of the mean squared action in the actor's loss")
+    cql_weight: float = setting(1.0, "weight of the conservative term (cql_alpha)")
+    cql_samples: int = setting(10, "actions of each law in the conservative log-sum-exp")
+    cql_temperature: float = setting(1.0, "temperature of the conservative log-sum-exp")
+    cql_laws: Literal["uniform", "uniform_and_policy"] = setting(
+        "uniform",
+        "laws of the log-sum-exp's actions; the policy's are noisy actions at o and at o' "
+        "(OMAR on HalfCheetah)",
+    )
+    cql_noise: float = setting(0.2, "standard deviation of the policy's noisy actions")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.gradient_clip >= 0, "gradient_clip must not be negative")
+        require(self.action_penalty >= 0, "action_penalty must not be negative")
+        require(self.cql_weight >= 0, "cql_weight must not be negative")
+        require(self.cql_samples > 0, "cql_samples must be positive")
+        require(self.cql_temperature > 0, "cql_temperature must be positive")
+        require(self.cql_noise > 0, "cql_noise must be positive")
+
+
+@dataclass(frozen=True)
+class OmarSettings(CqlSettings):
+    """OMAR: MA-CQL whose actor also imitates the best action that a search finds."""
+
+    omar_weight: float = setting(
+        0.9, "share c of the searched action in the actor's loss; 1 - c is the Q term's (omar_coe)"
+    )
+    search: Literal["softmax", "elites"] = setting(
+        "softmax", "how a round refits the search: softmax of Q (MPE) or elites (HalfCheetah)"
+    )
+    search_rounds: int = setting(3, "rounds of the search (HalfCheetah: 2)")
+    search_samples: int = setting(10, "actions drawn in a round (HalfCheetah: 20)")
+    search_elites: int = setting(5, "best actions that refit the search and enter the next round")
+    search_mean: float = setting(0.0, "mean of the first round, every dimension")
+    search_std: float = setting(2.0, "standard deviation of the first round, every dimension")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 <= self.omar_weight <= 1, "omar_weight must lie in [0, 1]")
+        require(self.search_rounds > 0, "search_rounds must be positive")
+        require(self.search_samples > 0, "search_samples must be positive")
+        require(
+            self.search == "softmax" or 2 <= self.search_elites <= self.search_samples,
+            "search_elites must lie between 2 and search_samples",
+        )
+        require(self.search_std > 0, "search_std must be positive")
+
+
+@dataclass(frozen=True)
+class IqlSettings(ValueSettings):
+    """IQL: expectile value, twin critic, advantage-weighted cloning of a Gaussian."""
+
+    hidden: tuple[int, ...] = setting(SMALL_CRITIC, "widths of the hidden layers")
+    activation: Activation = setting("relu", "activation of all hidden layers")
+    critic_hidden: tuple[int, ...] = setting(SMALL_CRITIC, "widths of the critic and the value")
+    critic_layer_norm: bool = setting(
+        False, "LayerNorm after each hidden activation of critic and value"
+    )
+    expectile: float = setting(0.7, "expectile of Q that the value regresses")
+    inverse_temperature: float = setting(3.0, "beta of the weights exp(beta A); 0 is pure cloning")
+    weight_cap: float = setting(100.0, "largest weight of a transition")
+    advantage_normalise: Literal["none", "std"] = setting(
+        "std", "divide advantages by their batch standard deviation, of each agent"
+    )
+    log_std_min: float = setting(-5.0, "smallest logarithm of a standard deviation")
+    log_std_max: float = setting(2.0, "largest logarithm of a standard deviation")
+    act_with: Literal["sample", "mean"] = setting("mean", "what of the Gaussian acts")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 < self.expectile < 1, "expectile must lie between 0 and 1")
+        require(self.inverse_temperature >= 0, "inverse_temperature must not be negative")
+        require(self.weight_cap > 0, "weight_cap must be positive")
+        require(self.log_std_min < self.log_std_max, "need log_std_min < log_std_max")

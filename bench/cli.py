@@ -114,6 +114,14 @@ PlanFormat = Annotated[
     str,
     typer.Option("--format", help="table, json, or slurm (an array job, a cell per index)."),
 ]
+Tuned = Annotated[
+    bool,
+    typer.Option(
+        "--tuned",
+        help="Use values published for a dataset, where an algorithm has them (`list algorithms` "
+        "says which); without it one set serves all datasets.",
+    ),
+]
 CellName = Annotated[str, typer.Option("--run", help="A cell's id (or folder): --run 0123456789ab")]
 
 
@@ -141,6 +149,7 @@ def run(
     launcher: Launcher = "local",
     address: Address = None,
     resume: Resume = "only-missing",
+    tuned: Tuned = False,
     plugin: PluginFiles = None,
 ) -> None:
     """Train and evaluate every algorithm on every dataset with every seed.
@@ -178,6 +187,7 @@ def plan(
     launcher: Launcher = "local",
     address: Address = None,
     resume: Resume = "only-missing",
+    tuned: Tuned = False,
     plugin: PluginFiles = None,
     format_: PlanFormat = "table",
 ) -> None:
@@ -208,6 +218,20 @@ def _list(what: str, plugin: list[Path]) -> None:
 
     plugins.load_all(plugin)
     print(listing.lines(what))
+
+
+@app.command()
+def check(
+    algorithm: Annotated[str, typer.Argument(help="An algorithm's name: my-algorithm")],
+    plugin: PluginFiles = None,
+) -> None:
+    """Hold an algorithm to the contract that ours keep: seeds, replicas, bounds, gradients.
+
+    Example: python -m bench check my-algorithm --plugin my_algorithm.py
+    """
+    from bench import commands
+
+    raise typer.Exit(commands.check(algorithm, plugin or []))
 
 
 @app.command()
@@ -313,7 +337,7 @@ def _config(values: dict[str, Any]) -> Any:
         for name in (
             "preset", "out", "data_seed", "size", "fraction", "data_dir", "rules", "prey", "device",
             "jobs", "jobs_per_gpu", "threads", "replicas", "launcher", "address", "timeout",
-            "memory_limit", "resume",
+            "memory_limit", "resume", "tuned",
         )
         if name in values
     }  # fmt: skip

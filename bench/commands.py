@@ -64,6 +64,7 @@ def plan(config: RunConfig, form: str) -> int:
             "seed": cell.seed,
             "updates": cell.run["updates"],
             "status": planned.records.get(cell.id, {}).get("status"),
+            "tuned": cell.tuned is not None,
             "run": cell.id in todo,
             "seconds": estimates[cell.id].seconds,
             "rss_bytes": estimates[cell.id].rss_bytes,
@@ -74,18 +75,19 @@ def plan(config: RunConfig, form: str) -> int:
     if form == "json":
         print(json.dumps(rows, indent=1))
         return 0
-    _print_rows([_plan_row(row) for row in rows])
+    _print_rows([_plan_row(row, config.tuned) for row in rows])
     print(f"{len(rows)} cells, {len(todo)} to run, results in {config.out}")
     print(_plan_estimate([row for row in rows if row["run"]], config))
     return 0
 
 
-def _plan_row(row: dict[str, Any]) -> dict[str, Any]:
+def _plan_row(row: dict[str, Any], any_tuned: bool) -> dict[str, Any]:
     """Return one line of the plan's table, in units for people."""
     shown = {key: row[key] for key in ("cell", "algorithm", "dataset", "seed", "updates", "status")}
     memory = row["rss_bytes"]
     return {
         **shown,
+        **({"tuned": "yes" if row["tuned"] else "no"} if any_tuned else {}),
         "run": "yes" if row["run"] else "no",
         "seconds": row["seconds"],
         "GiB": None if memory is None else memory / 2**30,
@@ -155,6 +157,26 @@ def evaluate(
         f"{score}, {result.episodes} episodes"
     )
     return 0
+
+
+def check(algorithm: str, files: list[Path]) -> int:
+    """Hold an algorithm to the contract and print a line per check; 1 where one is broken."""
+    from algorithms import contract
+    from bench import plugins
+
+    plugins.load_all(files)
+
+    def tell(outcome: contract.Outcome) -> None:
+        word = outcome.status if outcome.status != "broken" else "BROKEN"
+        print(f"{word:8}{outcome.check}" + (f": {outcome.text}" if outcome.text else ""))
+
+    outcomes = contract.check(algorithm, tell)
+    counts = collections.Counter(outcome.status for outcome in outcomes)
+    print(
+        f"{algorithm}: {counts['ok']} checks hold, {counts['broken']} are broken, "
+        f"{counts['skipped']} do not apply"
+    )
+    return 1 if counts["broken"] else 0
 
 
 def collect(folders: list[Path], out: Path) -> int:

@@ -1,8 +1,9 @@
 """What to run: presets, `--set` overrides, typed validation, and the canonical form of it all.
 
 A configuration is built in one order, later entries winning: an algorithm's defaults, the preset's
-`[algorithm]` table (shared by all algorithms), its `[algorithms.NAME]` table, the overrides
-`algorithm.KEY` and `NAME.KEY`. The switches that define a variant stand above all of them.
+`[algorithm]` table (shared by all algorithms), its `[algorithms.NAME]` table, with `--tuned` what
+was published for the dataset, the overrides `algorithm.KEY` and `NAME.KEY`. The switches that
+define a variant stand above all of them.
 """
 
 import dataclasses
@@ -13,6 +14,7 @@ import math
 import re
 import tomllib
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -86,6 +88,7 @@ class RunConfig(BaseModel):
     timeout: PositiveFloat | None = None
     memory_limit: PositiveFloat | None = None
     resume: Resume = "only-missing"
+    tuned: bool = False
     plugins: tuple[Path, ...] = ()
 
 
@@ -173,9 +176,16 @@ def resolve_run(preset: Preset, overrides: dict[str, Any], task: str = "") -> Ru
 
 
 def resolve_settings(
-    name: str, preset: Preset, overrides: dict[str, Any], updates: int
+    name: str,
+    preset: Preset,
+    overrides: dict[str, Any],
+    updates: int,
+    tuned: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return the settings of an algorithm as plain JSON values, validated."""
+    """Return the settings of an algorithm as plain JSON values, validated.
+
+    tuned: what was published for the dataset, where the user asks for it.
+    """
     switches = algorithms.row(name).switches
     defaults = dataclasses.asdict(algorithms.default_settings(name))
     wanted = {**_section(overrides, "algorithm"), **_section(overrides, name)}
@@ -191,7 +201,9 @@ def resolve_settings(
     shared = {key: value for key, value in preset.shared.items() if key in defaults}
     own = preset.algorithms.get(name, {})
     _check_keys(own, defaults, f"algorithms.{name} (preset {preset.name})")
-    values = {**defaults, **shared, **own, **wanted, **switches}
+    tuned = {} if tuned is None else tuned
+    _check_keys(tuned, defaults, f"{name} (tuned.toml)")
+    values = {**defaults, **shared, **own, **tuned, **wanted, **switches}
     if "total_updates" in defaults:
         values["total_updates"] = updates
     return dataclasses.asdict(build_settings(name, values))
@@ -240,7 +252,7 @@ def _section(overrides: dict[str, Any], section: str) -> dict[str, Any]:
     return {key[len(prefix) :]: v for key, v in overrides.items() if key.startswith(prefix)}
 
 
-def _check_keys(values: dict[str, Any], known: typing.Iterable[str], place: str) -> None:
+def _check_keys(values: Mapping[str, Any], known: typing.Iterable[str], place: str) -> None:
     """Refuse a key that `place` does not have, naming the nearest."""
     options = list(known)
     for key in values:

@@ -8,7 +8,7 @@ from typing import Any
 import algorithms
 import datasets
 from bench import config as configuration
-from bench import plugins, presets, store
+from bench import plugins, presets, store, tuned
 from bench.config import RunConfig
 
 ID_DIGITS = 12  # of the sha256 that names a cell
@@ -31,10 +31,12 @@ class Cell:
     config_hash: str
     preset: str
     data: dict[str, Any]  # the keyword arguments of datasets.load besides the id
+    tuned: dict[str, Any] | None = None  # values and source, where --tuned found published ones
+    plugin: dict[str, str] | None = None  # file name and sha256 of the plug-in it comes from
 
     def identity(self) -> dict[str, Any]:
         """Return what the id is a hash of."""
-        return {
+        identity = {
             "schema": store.SCHEMA,
             "algorithm": self.algorithm,
             "algorithm_version": self.algorithm_version,
@@ -42,6 +44,11 @@ class Cell:
             "seed": self.seed,
             "config": self.config_hash,
         }
+        if self.tuned is not None:  # even where the published values are the usual ones
+            identity["tuned"] = True
+        if self.plugin is not None:
+            identity["plugin"] = self.plugin["sha256"]
+        return identity
 
     def as_dict(self) -> dict[str, Any]:
         """Return the cell as plain values, to be sent to a worker."""
@@ -70,7 +77,7 @@ def cells(config: RunConfig) -> list[Cell]:
     for name in config.datasets:
         recipe = datasets.recipe(name, **data)
         run = configuration.resolve_run(preset, config.overrides, recipe["task"])
-        methods = [_method(each, preset, run, config.overrides) for each in config.algorithms]
+        methods = [_method(one, preset, run, config, recipe) for one in config.algorithms]
         found += [
             _cell(method, name, recipe, seed, run, data, preset.name)
             for seed in config.seeds
@@ -88,26 +95,34 @@ def absolute(prey: str | None) -> str | None:
 
 @dataclasses.dataclass(frozen=True)
 class _Method:
-    """An algorithm with its settings: what cells of different seeds and datasets share."""
+    """An algorithm with its settings: what cells of different seeds share."""
 
     name: str
     version: int
     settings: dict[str, Any]
     canonical: str
     hash: str
+    tuned: dict[str, Any] | None
 
 
 def _method(
     name: str,
     preset: presets.Preset,
     run: configuration.RunSettings,
-    overrides: dict[str, Any],
+    config: RunConfig,
+    recipe: dict[str, Any],
 ) -> _Method:
-    """Resolve one algorithm's settings and their canonical form."""
-    settings = configuration.resolve_settings(name, preset, overrides, run.updates)
+    """Resolve one algorithm's settings on a dataset and their canonical form."""
+    published = None
+    if config.tuned:
+        published = tuned.lookup(name, recipe.get("task"), recipe.get("quality"))
+    settings = configuration.resolve_settings(
+        name, preset, config.overrides, run.updates, published.values if published else None
+    )
     text = configuration.canonical({"algorithm": settings, "run": run.identity()})
     version = algorithms.row(name).version
-    return _Method(name, version, settings, text, configuration.digest(text))
+    note = published.as_dict() if published else None
+    return _Method(name, version, settings, text, configuration.digest(text), note)
 
 
 def _cell(
@@ -122,7 +137,7 @@ def _cell(
     """Put one cell together and give it its id."""
     cell = Cell(
         "", method.name, method.version, dataset, recipe, seed, run.model_dump(), method.settings,
-        method.canonical, method.hash, preset, data,
+        method.canonical, method.hash, preset, data, method.tuned, plugins.of(method.name),
     )  # fmt: skip
     text = configuration.canonical(cell.identity())
     return dataclasses.replace(cell, id=configuration.digest(text)[:ID_DIGITS])

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import algorithms
 import datasets
-from bench import presets
+from bench import presets, tuned
 from bench.errors import BenchError, closest
 from datasets.tasks import TASKS
 
@@ -19,7 +19,24 @@ def lines(what: str) -> str:
 
 
 def _algorithms() -> list[tuple[str, str]]:
-    return [(name, algorithms.row(name).summary) for name in algorithms.names()]
+    return [(name, _algorithm(name)) for name in algorithms.names()]
+
+
+def _algorithm(name: str) -> str:
+    """Say what an algorithm is, what it observes, its steps, source and deviations."""
+    row = algorithms.row(name)
+    steps = algorithms.sampling_steps(name)
+    tuned_for = ", ".join(tuned.tasks(name))
+    parts = [
+        row.summary,
+        f"observes {row.observes}",
+        "1 step" if steps == 1 else f"{steps} steps",
+        row.source,
+        f"deviations: {row.deviations}",
+    ]
+    parts += [f"--tuned: {tuned_for}"] if tuned_for else []
+    parts += ["plug-in"] if row.plugin and row.source != "plug-in" else []
+    return "; ".join(parts)
 
 
 def _datasets() -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ import torch
 import algorithms
 import datasets
 from algorithms.base import TeamSpec
-from bench import checkpoint, config, store
+from bench import checkpoint, config, plugins, store
 from bench.errors import BenchError
 from bench.evaluation import Evaluation, evaluate
 
@@ -72,12 +72,18 @@ class Policy:
 
 
 def load_policy(
-    cell: str | Path, out: str | Path = "results", device: str = "cpu", seed: int = 0
+    cell: str | Path,
+    out: str | Path = "results",
+    device: str = "cpu",
+    seed: int = 0,
+    plugin: str | Path | None = None,
 ) -> Policy:
     """Return the learnt team of a cell: its id in the results folder `out`, or its own folder.
 
-    Raises BenchError where the cell, or a whole checkpoint of it, does not exist.
+    plugin: the file that brought the algorithm, where it is not one of ours. Raises BenchError
+    where the cell, or a whole checkpoint of it, does not exist, or its plug-in is not given.
     """
+    plugins.load_all([] if plugin is None else [plugin])
     folder = find_cell(cell, out)
     record, state = _load(folder)
     return Policy(_restore(record, state, device), record, seed)
@@ -132,6 +138,7 @@ def _restore(record: dict[str, Any], state: dict[str, Any], device: str) -> Any:
     """Rebuild the algorithm of a checkpoint; neither dataset nor training is needed."""
     try:
         name, version = record["algorithm"]["name"], record["algorithm"]["version"]
+        plugins.require(record)
         if algorithms.row(name).version != version:
             raise BenchError(
                 f"cell {record['cell']} was trained with version {version} of {name}, but this is "

@@ -20,13 +20,18 @@ def new_record(cell: Cell, status: str = "queued") -> dict[str, Any]:
         "interruptions": 0,
         "seed": cell.seed,
         "identity": cell.identity(),
-        "algorithm": {"name": cell.algorithm, "version": cell.algorithm_version},
+        "algorithm": {
+            "name": cell.algorithm,
+            "version": cell.algorithm_version,
+            "plugin": cell.plugin,
+        },
         "config": {
             "preset": cell.preset,
             "hash": cell.config_hash,
             "canonical": cell.canonical,
             "run": cell.run,
             "algorithm": cell.settings,
+            "tuned": cell.tuned,
             "data": _data(cell),
         },
         "dataset": {

@@ -7,7 +7,7 @@ from typing import Any
 
 import algorithms
 import datasets
-from bench import config, grid, store
+from bench import config, grid, plugins, store
 from bench.errors import BenchError
 from bench.grid import Cell
 from bench.launchers import local
@@ -103,4 +103,6 @@ def _rebuild(record: dict[str, Any], data_dir: Path | None, prey: str | None) ->
         config_hash=config.digest(made["canonical"]),
         preset=made["preset"],
         data={**data, "data_dir": None if data_dir is None else str(data_dir)},
+        tuned=made.get("tuned"),
+        plugin=plugins.of(name),
     )

@@ -73,7 +73,12 @@ def _suffixes(keys: set[tuple[Any, ...]]) -> dict[tuple[Any, ...], str]:
 
 
 def _identity(cell: Cell) -> tuple[Any, ...]:
-    return (cell["algorithm"], cell["algorithm_version"], cell["config_hash"])
+    return (_name(cell), cell["algorithm_version"], cell["config_hash"], cell["plugin"])
+
+
+def _name(cell: Cell) -> str:
+    """Return the algorithm's name, which says so where published values per dataset were used."""
+    return f"{cell['algorithm']} (tuned)" if cell["tuned"] else str(cell["algorithm"])
 
 
 def entries_of(cells: list[Cell], tracks: dict[str, Track]) -> dict[str, Entry]:
@@ -81,7 +86,7 @@ def entries_of(cells: list[Cell], tracks: dict[str, Track]) -> dict[str, Entry]:
     rivals: dict[tuple[Track, str], set[tuple[Any, ...]]] = defaultdict(set)
     sample: dict[tuple[Any, ...], Cell] = {}
     for cell in cells:
-        rivals[tracks[cell["cell"]], cell["algorithm"]].add(_identity(cell))
+        rivals[tracks[cell["cell"]], _name(cell)].add(_identity(cell))
         sample.setdefault(_identity(cell), cell)
     counted = Counter(_identity(cell) for cell in cells)
     base: dict[str, tuple[Any, ...]] = {}
@@ -94,7 +99,7 @@ def entries_of(cells: list[Cell], tracks: dict[str, Track]) -> dict[str, Entry]:
 
     labels = {}
     for cell in cells:
-        name, identity = cell["algorithm"], _identity(cell)
+        name, identity = _name(cell), _identity(cell)
         alone = len(rivals[tracks[cell["cell"]], name]) == 1
         plain = alone or identity == base[name]
         labels[cell["cell"]] = name if plain else _variant(sample[identity], sample[base[name]])
@@ -123,4 +128,5 @@ def _variant(cell: Cell, base: Cell) -> str:
             told.append(f"{key.rpartition('.')[2]}={value}")
     if not 1 <= len(told) <= LONGEST_CONTRAST:
         told = [*told[: LONGEST_CONTRAST - 1], f"configuration {str(cell['config_hash'])[:8]}"]
-    return f"{cell['algorithm']} ({', '.join(told)})"
+    tuned = ["tuned"] if cell["tuned"] else []
+    return f"{cell['algorithm']} ({', '.join([*tuned, *told])})"

@@ -1,0 +1,45 @@
+"""TD3+BC for teams: a deterministic actor that maximises Q and stays near the data.
+
+Source: "A Minimalist Approach to Offline Reinforcement Learning", arXiv 2106.06860, run per agent.
+From the paper: the actor's loss with its normalised weight (lambda = 2.5), standardised
+observations. From OMAR's base instead of the paper (choice, so that td3bc, cql and omar share one
+critic): no smoothing noise on target actions and no delayed actor. Gradients are not clipped, as in
+the original.
+"""
+
+from torch import Tensor
+
+from algorithms.actor_critic import ActorCritic
+from algorithms.base import Metrics
+from algorithms.critics import q_term
+from algorithms.networks import MemberNetwork
+from algorithms.settings import Td3BcSettings
+from datasets.batch import Batch
+
+
+class Td3Bc(ActorCritic[Td3BcSettings]):
+    """Deterministic actor-critic with a cloning term."""
+
+    def trained_networks(self) -> list[MemberNetwork]:
+        """Pure cloning trains no critic."""
+        return super().trained_networks() if self.settings.q_weight > 0 else [self.policy]
+
+    def _actor(self, batch: Batch, seen: Tensor, action: Tensor) -> tuple[Tensor, Metrics]:
+        """Mean over batch and dimensions of (pi - a)^2, minus lambda mean Q1 / mean |Q1|."""
+        error = (action - batch.action).square()
+        loss = self.mean_over_action(error).mean(dim=-1)
+        metrics = {"actor/cloning_loss": loss}
+        if self.settings.q_weight == 0:
+            return loss, metrics
+        value = self.critic.frozen_first(seen, action)  # (M, B)
+        q_loss = q_term(value, self.settings.q_normalise)
+        metrics |= {"actor/q_loss": q_loss, "actor/q": value.mean(dim=-1)}
+        return loss + self.settings.q_weight * q_loss, metrics
+
+    def _critic(
+        self, batch: Batch, seen: Tensor, following: Tensor, action: Tensor
+    ) -> tuple[Tensor, Metrics]:
+        """Pure cloning needs no critic."""
+        if self.settings.q_weight == 0:
+            return batch.reward.new_zeros(()), {}
+        return super()._critic(batch, seen, following, action)

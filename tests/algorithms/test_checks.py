@@ -1,0 +1,181 @@
+"""The contract's checks find what they are for: each fault is caught by the check beside it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+import algorithms
+from algorithms import checks, contract
+from algorithms.bc import Bc
+from algorithms.sync import NoHostSync
+from algorithms.td3bc import Td3Bc
+
+
+def error(learner: Any, batch: Any) -> torch.Tensor:
+    action = torch.tanh(learner.policy(learner.observed(batch.observation)))
+    return (action - batch.action).square()
+
+
+class Summed(Bc):
+    """Sums over action dimensions."""
+
+    def losses(self, batch: Any) -> Any:
+        loss = error(self, batch).sum(dim=-1).mean(dim=-1)
+        return loss, {"actor/cloning_loss": loss}
+
+
+class Waits(Bc):
+    """Reads a value into Python."""
+
+    def losses(self, batch: Any) -> Any:
+        loss, metrics = super().losses(batch)
+        return (2.0 * loss if loss.sum() > 1e9 else loss), metrics
+
+
+class Mixes(Bc):
+    """Weighs an agent's loss by everybody's."""
+
+    def losses(self, batch: Any) -> Any:
+        loss = error(self, batch).mean(dim=(1, 2))
+        return loss * loss.detach().mean(), {"actor/cloning_loss": loss}
+
+
+class Padded(Bc):
+    """Averages padding too."""
+
+    def update(self, batch: Any) -> Any:
+        self.ragged = False
+        return super().update(batch)
+
+    def losses(self, batch: Any) -> Any:
+        loss = error(self, batch).mean(dim=(1, 2))
+        return loss * batch.action.sum(dim=(1, 2)), {"actor/cloning_loss": loss}
+
+
+class Bootstraps(Td3Bc):
+    """Bootstraps through terminal steps."""
+
+    def _goal(self, batch: Any, following: torch.Tensor) -> torch.Tensor:
+        return super()._goal(batch._replace(terminated=0 * batch.terminated), following)
+
+
+class Stops(Td3Bc):
+    """Takes a time limit for an end."""
+
+    def _goal(self, batch: Any, following: torch.Tensor) -> torch.Tensor:
+        return super()._goal(batch._replace(terminated=batch.timeout), following)
+
+
+class Unscaled(Td3Bc):
+    """Says it normalises Q, and does not."""
+
+    def _actor(self, batch: Any, seen: Any, action: Any) -> Any:
+        loss = (action - batch.action).square().mean(dim=(1, 2))
+        value = self.critic.frozen_first(seen, action).mean(dim=-1)
+        return loss - self.settings.q_weight * value, {"actor/cloning_loss": loss}
+
+
+class Rests(Td3Bc):
+    """Never moves its targets."""
+
+    def after_update(self) -> None:
+        pass
+
+
+class Peeks(Bc):
+    """Acts on what the others see."""
+
+    def act(self, observation: Any, memory: Any = None, generators: Any = None) -> Any:
+        return super().act(observation + observation.mean(dim=0, keepdim=True), memory, generators)
+
+
+class Leaks(Bc):
+    """Training draws from the acting generators."""
+
+    def losses(self, batch: Any) -> Any:
+        loss, metrics = super().losses(batch)
+        noise = self.noise(batch.action.shape[1], self.acting_generators)
+        return loss + (error(self, batch) * noise).mean(dim=(1, 2)), metrics
+
+    def act(self, observation: Any, memory: Any = None, generators: Any = None) -> Any:
+        self.noise(observation.shape[1], generators or self.acting_generators)
+        return super().act(observation, memory, generators)
+
+
+class Forgets(Bc):
+    """Does not save its optimiser."""
+
+    def set_extra_state(self, state: Any) -> None:
+        self.updates = state["updates"]
+
+
+class Far(Bc):
+    """Acts outside the box."""
+
+    def act(self, observation: Any, memory: Any = None, generators: Any = None) -> Any:
+        return 2.0 * super().act(observation, memory, generators)[0], memory
+
+
+FAULTS = [
+    (Summed, "bc", checks.by_name("losses_do_not_grow_with_the_action_size")),
+    (Waits, "bc", checks.update_never_waits_for_the_device),
+    (Mixes, "bc", checks.an_agent_learns_from_its_own_data_alone),
+    (Mixes, "bc", checks.replicas_trained_together_equal_those_trained_alone),
+    (Padded, "bc", checks.ragged_teams_ignore_padding),
+    (Bootstraps, "td3bc", checks.by_name("a_terminal_step_is_worth_its_reward")),
+    (Stops, "td3bc", checks.by_name("a_time_limit_is_not_terminal")),
+    (Unscaled, "td3bc", checks.by_name("a_normalised_q_term_ignores_the_scale_of_q")),
+    (Rests, "td3bc", checks.by_name("targets_move_by_their_rate")),
+    (Peeks, "bc", checks.a_policy_sees_what_it_says),
+    (Leaks, "bc", checks.acting_does_not_change_training),
+    (Forgets, "bc", checks.saved_and_loaded_learner_continues_bit_equal),
+    (Far, "bc", checks.actions_have_their_shape_and_bounds),
+]
+
+
+@pytest.mark.parametrize(("fault", "base", "check"), FAULTS)
+def test_each_fault_is_caught(
+    fault: type, base: str, check: contract.Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = replace(algorithms.row(base), target=fault)
+    monkeypatch.setitem(algorithms.TABLE, "faulty", row)
+    with pytest.raises(contract.Broken):
+        check(contract.Subject("faulty"))
+
+
+def test_an_exception_of_the_algorithm_is_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Raises(Bc):
+        def losses(self, batch: Any) -> Any:
+            raise ZeroDivisionError("of its own making")
+
+    monkeypatch.setitem(algorithms.TABLE, "faulty", replace(algorithms.row("bc"), target=Raises))
+    told: list[contract.Outcome] = []
+    outcomes = contract.check("faulty", told.append)
+    assert told == outcomes
+    assert {outcome.status for outcome in outcomes} == {"ok", "skipped", "broken"}
+    assert any("ZeroDivisionError: of its own making" in outcome.text for outcome in outcomes)
+
+
+WAITS: dict[str, Callable[[torch.Tensor], Any]] = {
+    "item": lambda x: x[0].item(),
+    "tolist": lambda x: x.tolist(),
+    "cpu": lambda x: x.cpu(),
+    "bool": lambda x: bool(x[0]),
+    "float": lambda x: float(x[0]),
+    "mask": lambda x: x[x > 0],
+    "nonzero": torch.nonzero,
+    "where": lambda x: torch.where(x > 0),
+}
+
+
+@pytest.mark.parametrize("name", WAITS)
+def test_every_way_to_wait_for_the_device_is_noticed(name: str) -> None:
+    with NoHostSync() as watch:
+        WAITS[name](torch.ones(3))
+    assert watch.seen
+    with NoHostSync() as watch:
+        (torch.ones(3) * 2).clamp(0, 1).sum()
+    assert not watch.seen

@@ -1,0 +1,141 @@
+"""Plug-in files: what they add, what cells keep of them, and refusals in one sentence."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import algorithms
+from bench import grid, plugins, policy, study
+from bench.errors import BenchError
+
+GOOD = """
+import algorithms
+from algorithms.bc import Bc
+
+class Mine(Bc):
+    pass
+
+algorithms.register("mine", Mine, settings="BcSettings", summary="cloning again")
+"""
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Forget plug-ins before and after each test."""
+    before = dict(algorithms.TABLE)
+    monkeypatch.setattr(plugins, "_hashes", {})
+    monkeypatch.setattr(plugins, "_files", {})
+    yield
+    algorithms.TABLE.clear()
+    algorithms.TABLE.update(before)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    def write(text: str = GOOD, name: str = "mine.py") -> Path:
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_a_file_is_executed_once_and_known_by_its_hash(write: Callable[..., Path]) -> None:
+    path = write()
+    digest = plugins.load(path)
+    assert plugins.load(path) == digest  # executed again it would find its own name taken
+    assert plugins.of("mine") == {"file": "mine.py", "sha256": digest}
+    assert plugins.of("bc") is None
+    assert plugins.loaded() == [(str(path), digest)]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("x = 1", "registers nothing"),
+        ("import algorithms\n1 / 0", r"raises ZeroDivisionError: division by zero \(line 2\)"),
+        ("def f(:", r"SyntaxError: invalid syntax \(mine.py, line 1\)"),
+        ("raise SystemExit", "raises SystemExit"),
+        (GOOD.replace('"mine"', '"bc"'), "the name 'bc' is taken"),
+        (GOOD.replace('"mine"', '"run"'), "'run' cannot be an algorithm's name"),
+        (GOOD.replace('"mine"', '"Mine.x"'), "'Mine.x' cannot be an algorithm's name"),
+        (GOOD.replace("(Bc)", "(algorithms.base.Algorithm)"), "lacks act, acting_parameters"),
+        (GOOD.replace("(Bc)", ""), "must be a class derived from"),
+        (GOOD.replace('"BcSettings"', "dict"), "must be a dataclass derived from"),
+        (GOOD.replace(", summary", ', steps_setting="steps", summary'), "a setting 'steps'"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(
+    text: str, says: str, write: Callable[..., Path]
+) -> None:
+    path = write(text)
+    before = dict(algorithms.TABLE)
+    with pytest.raises(BenchError, match=says) as error:
+        plugins.load(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+    assert before == algorithms.TABLE
+    path.write_text(GOOD)
+    plugins.load(path)  # the cure
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match=r"nowhere.py cannot be read \(No such file"):
+        plugins.load(tmp_path / "nowhere.py")
+
+
+def test_what_a_file_registered_before_it_failed_is_taken_back(write: Callable[..., Path]) -> None:
+    with pytest.raises(BenchError):
+        plugins.load(write(GOOD + "\n1 / 0\n"))
+    assert "mine" not in algorithms.TABLE
+
+
+def test_a_class_named_by_a_string_is_found_when_it_is_made() -> None:
+    from algorithms.examples import team
+
+    algorithms.register("late", "algorithms.bc:Bc", settings="BcSettings", summary="late")
+    assert algorithms.make("late", team()).name == "late"
+    algorithms.register("never", "algorithms.bc:Nothing", settings="BcSettings", summary="never")
+    with pytest.raises(algorithms.AlgorithmError, match=r"said to be algorithms\.bc:Nothing"):
+        algorithms.make("never", team())
+
+
+def test_the_source_is_part_of_a_cells_identity(
+    write: Callable[..., Path], make_config: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A comment more is another cell; cells of our own algorithms stay what they were."""
+    config = make_config(algorithms=("bc", "mine"), plugins=(write(),))
+    ours, first = grid.cells(config)
+    assert "plugin" not in ours.identity()
+    assert first.identity()["plugin"] == plugins.load(config.plugins[0])
+    del algorithms.TABLE["mine"]
+    monkeypatch.setattr(plugins, "_hashes", {})
+    same, second = grid.cells(make_config(algorithms=("bc", "mine"), plugins=(write(GOOD + "#"),)))
+    assert same.id == ours.id
+    assert second.id != first.id
+    assert second.canonical == first.canonical
+
+
+@pytest.mark.slow
+def test_workers_receive_it_and_its_cells_load_again(
+    write: Callable[..., Path], make_config: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(algorithms=("mine", "bc"), plugins=(write(),))
+    mine, ours = study.run(config)
+    assert mine["results"] == ours["results"]  # it is bc by another name
+    assert mine["algorithm"]["plugin"]["file"] == "mine.py"
+    policy.load_policy(mine["cell"], config.out)
+
+    del algorithms.TABLE["mine"]
+    monkeypatch.setattr(plugins, "_hashes", {})
+    with pytest.raises(BenchError, match=r"by mine of the plug-in mine.py: give that file"):
+        policy.load_policy(mine["cell"], config.out)
+    with pytest.raises(BenchError, match=r"another version of the plug-in mine\.py"):
+        policy.load_policy(mine["cell"], config.out, plugin=write(GOOD + "# changed\n"))
+
+
+def test_workers_refuse_a_file_that_has_changed(write: Callable[..., Path]) -> None:
+    with pytest.raises(BenchError, match="has changed since the study began"):
+        plugins.load_expected([[str(write()), "0" * 64]])

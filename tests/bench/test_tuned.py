@@ -1,0 +1,113 @@
+"""--tuned: published values per dataset, only when asked for, and said in every record."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import algorithms
+from bench import config, grid, presets, records, store, tuned
+
+# The published tables, in the order random, medium-replay, medium, expert.
+QUALITIES = ("random", "medium-replay", "medium", "expert")
+CQL_ALPHA = {
+    "mpe/spread": (0.5, 1, 5, 5),
+    "mpe/tag": (0.5, 0.5, 5, 5),
+    "mpe/world": (0.5, 1, 0.5, 5),
+    "mamujoco/halfcheetah-2x3": (1, 5, 1, 5),
+}
+OMAR_COE = {
+    "mpe/spread": (1, 1, 1, 1),
+    "mpe/tag": (0.9, 0.9, 0.7, 0.9),
+    "mpe/world": (1, 0.7, 0.1, 0.9),
+    "mamujoco/halfcheetah-2x3": (1, 0.9, 0.7, 0.5),
+}
+
+
+def test_the_table_is_the_published_one() -> None:
+    for key, published in (("cql_weight", CQL_ALPHA), ("omar_weight", OMAR_COE)):
+        for task, values in published.items():
+            for quality, value in zip(QUALITIES, values, strict=True):
+                found = tuned.lookup("omar", task, quality)
+                assert found is not None
+                assert found.values[key] == value
+    for task, values in CQL_ALPHA.items():
+        found_values = [tuned.lookup("cql", task, quality) for quality in QUALITIES]
+        assert [found.values["cql_weight"] for found in found_values if found] == list(values)
+
+
+def test_every_entry_names_an_algorithm_fits_its_settings_and_has_a_source() -> None:
+    for name, tasks in tuned.table().items():
+        assert name in algorithms.names()
+        for qualities in tasks.values():
+            for entry in qualities.values():
+                assert entry.source
+                for preset in presets.names():
+                    config.resolve_settings(name, presets.load(preset), {}, 7, entry.values)
+
+
+@pytest.fixture
+def cell(make_config: Callable[..., Any]) -> Callable[..., Any]:
+    def make(name: str, dataset: str, use: bool, **overrides: Any) -> Any:
+        keys = {f"{name}.{key}": value for key, value in overrides.items()}
+        options = {"algorithms": (name,), "datasets": (dataset,), "tuned": use}
+        (made,) = grid.cells(make_config(keys, **options))
+        return made
+
+    return make
+
+
+def test_values_are_used_only_when_asked_for(cell: Callable[..., Any]) -> None:
+    plain = cell("omar", "mpe/spread/expert", False)
+    found = cell("omar", "mpe/spread/expert", True)
+    assert (plain.settings["cql_weight"], plain.settings["omar_weight"]) == (1.0, 0.9)
+    assert (found.settings["cql_weight"], found.settings["omar_weight"]) == (5.0, 1.0)
+    assert plain.id != found.id
+    assert plain.tuned is None
+    assert "tuned" not in plain.identity()
+    record = records.new_record(found)
+    assert record["config"]["tuned"]["values"] == {"cql_weight": 5.0, "omar_weight": 1.0}
+    assert "OMAR" in store.flatten(record)["tuned"]
+    assert json.loads(record["config"]["canonical"])["algorithm"]["cql_weight"] == 5.0
+
+
+def test_overrides_win_and_other_algorithms_and_datasets_stay_as_they_are(
+    cell: Callable[..., Any],
+) -> None:
+    assert cell("omar", "mpe/spread/expert", True, cql_weight=2.0).settings["cql_weight"] == 2.0
+    for name, dataset in (("bc", "mpe/spread/expert"), ("omar", "mpe/spread/medium-expert")):
+        assert cell(name, dataset, True) == cell(name, dataset, False)
+
+
+def test_published_values_that_are_the_usual_ones_are_marked_all_the_same(
+    cell: Callable[..., Any],
+) -> None:
+    plain = cell("cql", "mpe/spread/medium-replay", False)
+    found = cell("cql", "mpe/spread/medium-replay", True)
+    assert plain.canonical == found.canonical
+    assert plain.id != found.id
+
+
+def test_reports_say_tuned() -> None:
+    from pathlib import Path
+
+    from reports.grouping import entries_of, tracks_of
+    from reports.runs import Cell
+
+    rows = []
+    for index, (source, weight) in enumerate([(None, 1), ("OMAR", 5), ("OMAR", 2)]):
+        row = dict.fromkeys(store.COLUMNS)
+        text = json.dumps({"algorithm": {"cql_weight": weight}})
+        row |= {
+            "cell": str(index), "algorithm": "omar", "algorithm_version": 1, "tuned": source,
+            "dataset": "mpe/spread/expert", "task": "mpe/spread", "config": text,
+            "config_hash": text, "created": str(index), "status": "done",
+        }  # fmt: skip
+        rows.append(Cell(row, {}, Path()))
+    entries = entries_of(rows, tracks_of(rows, []))
+    labels = [entries[str(index)].label for index in range(3)]
+    assert labels == ["omar", "omar (tuned)", "omar (tuned, cql_weight=2)"]
+    alone = entries_of(rows[1:2], tracks_of(rows[1:2], []))
+    assert alone["1"].label == "omar (tuned)"
+    assert {entry.algorithm for entry in entries.values()} == {"omar"}
