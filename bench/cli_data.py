@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from bench.flags import DataDir, PluginFiles, Prey, Rules, Size
+
 data_app = typer.Typer(
     help="Train behaviour policies; build, describe, check, import and export datasets.",
     no_args_is_help=True,
@@ -14,47 +16,6 @@ data_app = typer.Typer(
 
 Dataset = Annotated[str, typer.Argument(help="A dataset's id (see `list datasets`)")]
 DataSeed = Annotated[int, typer.Option(help="Seed of the recording: --data-seed 1")]
-DataDir = Annotated[
-    Path | None,
-    typer.Option(
-        help="Where datasets lie: --data-dir /data  [default: OM2P_BENCH_DATA or the user's cache]",
-        show_default=False,
-    ),
-]
-Size = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        help="Transitions to record: --size 50000  [default: the recipe's]",
-        show_default=False,
-    ),
-]
-Rules = Annotated[
-    str | None,
-    typer.Option(
-        help="Rules of the environment, omar or mpe2: --rules mpe2  [default: the task's]",
-        show_default=False,
-    ),
-]
-Prey = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FILE",
-        help="Play against the prey in a file, OMAR's or one of ours: "
-        "--prey simple_tag/pretrained_adv_model.pt  [default: the shipped one]",
-        show_default=False,
-    ),
-]
-PluginFiles = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--plugin",
-        metavar="FILE",
-        help="A Python file that registers tasks or algorithms of yours; may be repeated: "
-        "--plugin my_task.py",
-        show_default=False,
-    ),
-]
 
 
 @data_app.command()

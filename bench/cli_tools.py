@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli_data import DataDir
+from bench.flags import DataDir
 
 
 def doctor(
