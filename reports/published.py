@@ -28,6 +28,8 @@ ALGORITHMS = {
     "madiff-c": "MADiff-C",
     "mac-flow": "MAC-Flow",
 }
+# The frozen prey of the published data: the first digits of its file's sha256, as results name it.
+PREY = {"mpe/tag": "b22b95f3397f", "mpe/world": "ed3170cfb9c3"}
 UNUSABLE = ("do not use", "superseded", "second-hand")
 
 
@@ -67,6 +69,8 @@ def why_not(group: Group) -> str:
     rules = group.cells[0]["rules"]
     if rules not in (None, "omar"):
         return f"environment rules differ ({rules}; published: OMAR's)"
+    if group.cells[0]["prey"] != PREY.get(group.track.task):
+        return "the prey differs, and its strength decides the scale (published: OMAR's own)"
     return ""
 
 

@@ -104,8 +104,8 @@ def _examine(
     agents = list(env.possible_agents)
     if not agents:
         raise DatasetError(f"the environment of {task_id} has no agents.")
-    seen = [_box(env.observation_space(name), name, "observations", task_id) for name in agents]
     acts = [_box(env.action_space(name), name, "actions", task_id) for name in agents]
+    seen = [_box(env.observation_space(name), name, "observations", task_id) for name in agents]
     for name, space in zip(agents, acts, strict=True):
         if not space.is_bounded("both"):
             raise DatasetError(

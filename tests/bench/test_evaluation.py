@@ -66,6 +66,7 @@ class CountingEnv:
 class CountingTask:
     horizon = 4
     scored_agents = (1,)
+    copies = 1000
     seeds: list[int]
 
     def __init__(self) -> None:
@@ -75,7 +76,7 @@ class CountingTask:
         self.seeds.append(seed)
         return CountingEnv(copies, seed)
 
-    def score(self, value: float) -> float:
+    def score_if_known(self, value: float) -> float | None:
         return value / 2
 
 

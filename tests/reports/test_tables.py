@@ -109,6 +109,7 @@ def test_unknown_costs_have_no_column(study):
 def test_published_scores_are_beside_ours_with_what_differs(study):
     study(["bc", "omar"], ["mpe/spread/expert"])
     study(["bc"], ["mpe/tag/expert"], rules="mpe2")
+    study(["bc"], ["mpe/world/expert"])  # against a prey that is not OMAR's
     table = made(study(["omar"], ["mamujoco/halfcheetah-2x3/expert"]))["published"]
     told = {(row.group, row.head): row.items for row in table.rows}
     omar = told["mpe/spread/expert", "omar"]
@@ -116,6 +117,9 @@ def test_published_scores_are_beside_ours_with_what_differs(study):
     assert "own policies" in omar[2].words
     assert told["mpe/tag/expert", "bc"][1].value is None
     assert "rules differ" in told["mpe/tag/expert", "bc"][2].words
+    world = told["mpe/world/expert", "bc"]
+    assert world[1].value is None
+    assert "the prey differs" in world[2].words
     cheetah = told["mamujoco/halfcheetah-2x3/expert", "omar"]
     assert cheetah[1].value is None
     assert "MuJoCo version differs" in cheetah[2].words
