@@ -30,6 +30,63 @@ def doctor(
     raise typer.Exit(module.run(prey, data_dir, json))
 
 
+def render(
+    cell: Annotated[
+        str | None,
+        typer.Option(
+            "--run", help="A cell's id (or folder): --run 0123456789ab", show_default=False
+        ),
+    ] = None,
+    expert: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TASK",
+            help="The shipped behaviour policy of a task, without noise: --expert mpe/spread",
+            show_default=False,
+        ),
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="The team that records a dataset, with its noise: --dataset mpe/spread/medium",
+            show_default=False,
+        ),
+    ] = None,
+    snapshot: Annotated[
+        str,
+        typer.Option(
+            help="With --expert: which policy, expert, medium, replay-00 ... or random: "
+            "--snapshot medium"
+        ),
+    ] = "expert",
+    to: Annotated[Path, typer.Option(help="The file to write: --to team.gif")] = Path("team.gif"),
+    episode: Annotated[int, typer.Option(min=0, help="Which start state: --episode 3")] = 0,
+    out: Annotated[
+        Path, typer.Option(help="The results folder of --run: --out results-mine")
+    ] = Path("results"),
+    rules: Annotated[
+        str | None,
+        typer.Option(
+            help="Rules of the environment: --rules omar  [default: the team's]", show_default=False
+        ),
+    ] = None,
+    prey: Annotated[
+        str | None,
+        typer.Option(help="Another prey: --prey pretrained_adv_model.pt", show_default=False),
+    ] = None,
+) -> None:
+    """Draw one episode of a team as a GIF; no display is needed.
+
+    Example: python -m bench render --expert mpe/spread --to experts.gif
+    """
+    from bench.rendering import commands
+
+    given = {"--run": cell, "--expert": expert, "--dataset": dataset}
+    options = {"snapshot": snapshot, "out": out, "rules": rules, "prey": prey}
+    print(commands.render(given, to, episode, options))
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command()(doctor)
+    app.command()(render)

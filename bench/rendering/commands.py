@@ -1,0 +1,47 @@
+"""What `python -m bench render` does with its flags."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import datasets
+from bench import policy, store
+from bench.errors import BenchError
+
+SEED = 1  # of a team's noise
+
+
+def render(given: dict[str, str | None], to: Path, number: int, options: dict[str, Any]) -> str:
+    """Render the one team that was named; return a sentence about the file.
+
+    given: the flags --run, --expert and --dataset, of which one has a value.
+    """
+    named = {flag: value for flag, value in given.items() if value is not None}
+    if len(named) != 1:
+        told = " and ".join(named) if named else "none"
+        raise BenchError(
+            f"name one team to render, with --run, --expert or --dataset ({told} given): "
+            "as in --expert mpe/spread"
+        )
+    ((flag, value),) = named.items()
+    from bench.rendering import teams
+    from bench.rendering.render import render as draw
+
+    rules, prey, out = options["rules"], options["prey"], options["out"]
+    make: Callable[[], teams.Team]
+    if flag == "--run":
+        task_id = _task_of_cell(value, out)
+        make = partial(teams.of_cell, value, out, rules, prey, SEED)
+    elif flag == "--expert":
+        task_id = datasets.load_task(value, rules, prey).id
+        make = partial(teams.of_snapshot, value, options["snapshot"], rules, prey, SEED)
+    else:
+        task_id = datasets.recipe(value, rules=rules, prey=prey)["task"]
+        make = partial(teams.of_dataset, value, rules, prey, SEED)
+    return draw(make, task_id, to, number)
+
+
+def _task_of_cell(cell: str, out: Path) -> str:
+    row = store.flatten(store.read_run(policy.find_cell(cell, out)))
+    return str(row["task"])

@@ -1,0 +1,92 @@
+"""Who acts in a rendered episode: a trained cell, a behaviour policy, or nobody (at random)."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import datasets
+from bench import policy, store
+from bench.errors import BenchError, closest
+
+RANDOM = "random"
+Act = Callable[[Tensor], Tensor]  # one joint observation (N, O) -> one joint action (N, A)
+
+
+@dataclasses.dataclass(frozen=True)
+class Team:
+    """A task, who acts in it, and what to call them."""
+
+    task: Any
+    act: Act
+    title: str
+
+
+def of_cell(cell: str | Path, out: Path, rules: str | None, prey: str | None, seed: int) -> Team:
+    """Return the learnt team of a cell, in the task it was trained for."""
+    learnt = policy.load_policy(cell, out, seed=seed)
+    row = store.flatten(learnt.record)
+    task = datasets.load_task(row["task"], rules or row["rules"], prey or row["prey"])
+    sizes = task.observation_sizes
+
+    def act(observation: Tensor) -> Tensor:
+        rows = [observation[i, :size].numpy() for i, size in enumerate(sizes)]
+        return torch.as_tensor(learnt(rows))
+
+    return Team(task, act, f"{row['algorithm']}, seed {row['seed']}")
+
+
+def of_snapshot(
+    task_id: str, snapshot: str, rules: str | None, prey: str | None, seed: int
+) -> Team:
+    """Return a team that acts by a shipped behaviour policy, without noise; or at random."""
+    task = datasets.load_task(task_id, rules, prey)
+    if snapshot == RANDOM:
+        return Team(task, _uniform(task, seed), "random team")
+    actor = _actor(task_id, snapshot)
+    return Team(task, lambda observation: actor(observation[None])[0], f"{snapshot} policy")
+
+
+def of_dataset(dataset_id: str, rules: str | None, prey: str | None, seed: int) -> Team:
+    """Return the team that records a dataset of ours, with its recording noise."""
+    from datasets import recipes
+
+    identity = recipes.recipe(dataset_id, rules=rules, prey=prey)
+    parts = identity.get("parts") or []
+    if len(parts) != 1 or parts[0]["quality"] == "medium-replay":
+        raise BenchError(
+            f"{dataset_id} was not recorded by a single team: render one of the teams with "
+            "--expert TASK --snapshot NAME"
+        )
+    quality, noise = parts[0]["quality"], parts[0].get("noise") or 0.0
+    task = datasets.load_task(identity["task"], identity["rules"], prey or identity["prey"])
+    if quality == RANDOM:
+        return Team(task, _uniform(task, seed), "random data")
+    actor, generator = _actor(task.id, quality), torch.Generator().manual_seed(seed)
+
+    def act(observation: Tensor) -> Tensor:
+        action = actor(observation[None])[0]
+        return action + noise * torch.randn(action.shape, generator=generator)
+
+    return Team(task, act, f"{quality} data")
+
+
+def _actor(task_id: str, snapshot: str) -> Any:
+    from datasets import recipes
+    from datasets.behaviour.policy import load_snapshots
+
+    actors, _ = load_snapshots(recipes.policies_path(task_id))
+    if snapshot not in actors:
+        raise BenchError(
+            f"{task_id} has no snapshot '{snapshot}': {closest(snapshot, [*actors, RANDOM])}"
+        )
+    return actors[snapshot]
+
+
+def _uniform(task: Any, seed: int) -> Act:
+    generator = torch.Generator().manual_seed(seed)
+    shape = (task.agents, max(task.action_sizes))
+    return lambda observation: torch.rand(shape, generator=generator) * 2.0 - 1.0
