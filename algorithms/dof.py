@@ -7,9 +7,9 @@ averages over all agents and every agent adds its own Q term: L_i = L_bc + eta L
 `dof` is the method by these formulas: live Q gradient, one backward pass, T = 10 vp levels
 (choice).
 `dof-shipped` does what the code does: 100 linear levels whatever the configuration says, a Q term
-built from detached values (no gradient: the policy only clones; critics that nothing reads are not
-trained here), the cloning gradient of agent j counted N - j times. Acting takes one of 50
-candidates at random there, which is one draw here.
+built from detached values (no gradient: the policy only clones, and critics train that nothing
+reads), the cloning gradient of agent j counted N - j times. Acting takes one of 50 candidates at
+random there, which is one draw here.
 Differences: one Adam for all; the weighted concatenation is not built (as shipped it has no
 effect).
 """
@@ -30,7 +30,7 @@ class Dof(DiffusionPolicyLearner[DofSettings]):
 
     def __init__(self, spec: TeamSpec, settings: DofSettings, seeds: tuple[int, ...]) -> None:
         super().__init__(spec, settings, seeds)
-        self.has_critic = self.has_critic and settings.q_gradient  # else it would reach nothing
+        self.has_critic = self.has_critic or not settings.q_gradient  # as shipped, though unread
         agents = spec.agents
         counts = torch.ones(agents)
         if settings.backward == "per_agent":
@@ -42,7 +42,7 @@ class Dof(DiffusionPolicyLearner[DofSettings]):
         """Each member's part of L_bc, a mean over agents too, and eta times its own Q term."""
         cloning = self._cloning(batch, seen)
         loss, metrics = self.cloning_share * cloning, {"actor/diffusion_loss": cloning}
-        if not self.has_critic:
+        if self.settings.q_weight == 0 or not self.settings.q_gradient:
             return loss, metrics
         q_loss, q_metrics = self._q_term(seen, self._sample(self.policy, seen), by_other=True)
         return loss + self.settings.q_weight * q_loss, metrics | q_metrics

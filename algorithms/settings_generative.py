@@ -104,13 +104,6 @@ class DofSettings(DiffusionQlSettings):
         "once", "as shipped, per_agent counts the cloning gradient of agent j (from 0) N - j times"
     )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(
-            self.candidates == 1 or self.q_gradient,
-            "candidates above 1 are chosen by Q, which q_gradient = false does not train",
-        )
-
 
 @dataclass(frozen=True)
 class FqlSettings(CriticSettings):

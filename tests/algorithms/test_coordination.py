@@ -97,7 +97,7 @@ def test_mac_flow_s_teacher_coordinates_and_its_agents_do_not() -> None:
 
 @pytest.mark.parametrize("name", ["madiff-c", "madiff-d"])
 def test_plans_coordinate_where_they_are_made_together(name: str) -> None:
-    """Windows o, o' with o' = a: the central plan is one of two, decentralised plans are two."""
+    """Windows o, o' with o' = a: planned together they agree, planned apart they need not."""
     torch.set_num_threads(1)
     config = algorithms.settings_class(name)(
         hidden=(32, 32),

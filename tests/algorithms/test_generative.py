@@ -178,7 +178,8 @@ def test_the_shipped_dof_ignores_its_q_weight_and_dof_does_not() -> None:
 def test_dof_averages_one_cloning_loss_and_ships_uneven_counts() -> None:
     batch = batch_for(team())
     for name, counts in (("dof", (1.0, 1.0, 1.0)), ("dof-shipped", (3.0, 2.0, 1.0))):
-        loss, metrics = learnt(name, 0, q_weight=0.0).losses(batch)
+        learner = learnt(name, 0, q_weight=0.0)
+        loss, metrics = learner._actor(batch, learner.observed(batch.observation))
         expected = metrics["actor/diffusion_loss"] * torch.tensor(counts) / 3.0
         torch.testing.assert_close(loss, expected)
 

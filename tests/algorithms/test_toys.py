@@ -142,7 +142,7 @@ def test_one_step_reproduces_a_gaussian() -> None:
     assert len(inside) / len(sample) == pytest.approx((data < 1.0).float().mean().item(), abs=0.06)
 
 
-# The other generative policies, at a small budget -----------------------------------------------
+# The other generative policies, at a small budget ----------------------------------------
 
 SMALL_TOY = {"hidden": (128, 128), "learning_rate": 3e-3, "activation": "gelu", "q_weight": 0.0}
 VP = {"schedule": "vp", "beta_min": 0.1, "beta_max": 10.0}
