@@ -1,33 +1,18 @@
 """What every algorithm in the table must do. New algorithms are picked up by being listed."""
 
 import io
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
 import algorithms
-from algorithms.base import Algorithm, TeamSpec
+from algorithms.base import TeamSpec
 from algorithms.errors import AlgorithmError
-from algorithms.settings import Settings
 from tests.algorithms.conftest import batch_for, stacked, team, windows_for
+from tests.algorithms.narrow import generators, make, parameters, small
 
 NAMES = algorithms.names()
-SMALL: dict[str, Any] = {"hidden": (32, 32), "learning_rate": 1e-3}
-NARROW = {
-    "critic_hidden": (32, 32),
-    "unet_width": 8,
-    "unet_multipliers": (1, 2),
-    "horizon": 6,
-}
-
-
-def small(name: str, **changes: Any) -> Settings:
-    """The algorithm's defaults with narrow networks."""
-    config = algorithms.default_settings(name)
-    narrow = SMALL | {key: value for key, value in NARROW.items() if hasattr(config, key)}
-    return replace(config, **(narrow | changes))
 
 
 def batch_of(name: str, spec: TeamSpec | None = None, rows: int = 32, seed: int = 0) -> Any:
@@ -37,18 +22,6 @@ def batch_of(name: str, spec: TeamSpec | None = None, rows: int = 32, seed: int 
     if windows is None:
         return batch_for(spec, rows, seed)
     return windows_for(spec, windows.history + windows.horizon, rows, seed)
-
-
-def make(name: str, spec: TeamSpec | None = None, seeds: tuple[int, ...] = (0,)) -> Algorithm:
-    return algorithms.make(name, spec or team(), small(name), seeds)
-
-
-def parameters(learner: Algorithm) -> dict[str, torch.Tensor]:
-    return {key: value.detach().clone() for key, value in learner.named_parameters()}
-
-
-def generators(seed: int, count: int = 1) -> list[torch.Generator]:
-    return [torch.Generator().manual_seed(seed + i) for i in range(count)]
 
 
 @pytest.mark.parametrize("name", NAMES)
