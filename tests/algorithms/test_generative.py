@@ -18,7 +18,7 @@ from algorithms.selection import drawn_by_value, repeated
 from algorithms.settings_generative import MeanFlowQlSettings
 from bench.meters import cost
 from tests.algorithms.conftest import batch_for, team
-from tests.algorithms.test_contract import generators, parameters, small
+from tests.algorithms.narrow import generators, parameters, small
 from tests.algorithms.test_mean_flow import average, times, velocity
 
 ONE = team((7,), (2,))  # a team of one agent

@@ -8,7 +8,7 @@ import torch
 import algorithms
 from algorithms.madiff import Madiff
 from tests.algorithms.conftest import team, windows_for
-from tests.algorithms.test_contract import generators, parameters, small
+from tests.algorithms.narrow import generators, parameters, small
 
 
 def planner(name: str, updates: int = 3, **changes: Any) -> Madiff:

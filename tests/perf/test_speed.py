@@ -21,6 +21,7 @@ from datasets.environments.mpe_scenarios import Spread, Tag, World
 from datasets.placement import RESIDENT
 from datasets.store import Dataset
 from tests.datasets.made import sparse_dataset
+from tests.perf.update_costs import batch_of
 
 PRESET = "quick"
 
@@ -56,8 +57,8 @@ def test_environment_step(benchmark: Any, scenario: type) -> None:
 @pytest.mark.parametrize("name", [n for n in algorithms.names() if n != "om2p-batch-jacobian"])
 def test_update(benchmark: Any, data: Dataset, name: str) -> None:
     """One update at the sizes of the quick preset, sampling left out."""
-    trained, batch = learner(name, data), data.sampler(256).next()
-    benchmark(trained.update, batch)
+    trained = learner(name, data)
+    benchmark(trained.update, batch_of(trained, data))
 
 
 @pytest.mark.parametrize("name", algorithms.names())

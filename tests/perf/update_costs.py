@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -24,6 +25,15 @@ UPDATES = {"om2p-batch-jacobian": 2}  # per round; others 20
 BATCH = 256
 
 
+def batch_of(learner: Algorithm, data: Any) -> Any:
+    """Return a batch of transitions, or of as many windows as the method's settings say."""
+    windows = learner.trajectory
+    if windows is None:
+        return data.sampler(BATCH).next()
+    size, *window = windows.batch_size, windows.horizon, windows.history, windows.discount
+    return data.sequences(size, *window).next()
+
+
 def main(preset_name: str = "quick") -> None:
     """Measure and print."""
     torch.set_num_threads(1)
@@ -31,7 +41,6 @@ def main(preset_name: str = "quick") -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = datasets.load("mpe/spread/random", size=100_000, data_dir=folder)
         spec = TeamSpec.from_dataset(data)
-        batch = data.sampler(BATCH).next()
 
         def maker(name: str) -> Callable[[], Algorithm]:
             values = config.resolve_settings(name, preset, {}, updates=preset.run["updates"])
@@ -39,15 +48,17 @@ def main(preset_name: str = "quick") -> None:
             return lambda: algorithms.make(name, spec, settings)
 
         names = algorithms.names()
-        costs = {name: cost.measure(maker(name), batch, batch.observation) for name in names}
         learners = {name: maker(name)() for name in names}
+        batches = {name: batch_of(learner, data) for name, learner in learners.items()}
+        present = batches["bc"].observation
+        costs = {name: cost.measure(maker(name), batches[name], present) for name in names}
         seconds: dict[str, list[float]] = {name: [] for name in names}
         for round_ in range(ROUNDS + 1):
             for name, learner in learners.items():
                 count = UPDATES.get(name, 20)
                 began = time.process_time()
                 for _ in range(count):
-                    learner.update(batch)
+                    learner.update(batches[name])
                 if round_:  # the first round warms up
                     seconds[name].append((time.process_time() - began) / count)
     print(f"preset {preset_name}, batch {BATCH}, {ROUNDS} rounds")
