@@ -107,12 +107,11 @@ def _method(
     published = None
     if config.tuned:
         published = tuned.lookup(name, recipe.get("task"), recipe.get("quality"))
-    settings = configuration.resolve_settings(
-        name, preset, config.overrides, run.updates, published and published.values
-    )
+    values = None if published is None else published.values
+    settings = configuration.resolve_settings(name, preset, config.overrides, run.updates, values)
     text = configuration.canonical({"algorithm": settings, "run": run.identity()})
     version = algorithms.row(name).version
-    note = published and published.as_dict()
+    note = None if published is None else published.as_dict()
     return _Method(name, version, settings, text, configuration.digest(text), note)
 
 
