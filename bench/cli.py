@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from bench.cli_data import DataDir, Size, data_app
+from bench.cli_plugins import PluginFiles, Tuned, check
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -93,23 +94,6 @@ Resume = Annotated[
     ),
 ]
 Format = Annotated[str, typer.Option("--format", help="table or json: --format json")]
-Tuned = Annotated[
-    bool,
-    typer.Option(
-        "--tuned",
-        help="Use values published for a dataset, where an algorithm has them (`list algorithms` "
-        "says which); without it one set serves all datasets.",
-    ),
-]
-PluginFiles = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--plugin",
-        metavar="FILE",
-        help="A Python file that registers algorithms of yours; may be repeated: "
-        "--plugin my_algorithm.py",
-    ),
-]
 CellName = Annotated[str, typer.Option("--run", help="A cell's id (or folder): --run 0123456789ab")]
 
 
@@ -191,20 +175,6 @@ def _list(what: str, plugin: list[Path]) -> None:
 
     plugins.load_all(plugin)
     print(listing.lines(what))
-
-
-@app.command()
-def check(
-    algorithm: Annotated[str, typer.Argument(help="An algorithm's name: my-algorithm")],
-    plugin: PluginFiles = None,
-) -> None:
-    """Hold an algorithm to the contract that ours keep: seeds, replicas, bounds, gradients.
-
-    Example: python -m bench check my-algorithm --plugin my_algorithm.py
-    """
-    from bench import commands
-
-    raise typer.Exit(commands.check(algorithm, plugin or []))
 
 
 @app.command()
@@ -294,6 +264,9 @@ def report(
 
     options = {"uncertainty": uncertainty, "siunitx": siunitx, "live": live}
     raise typer.Exit(commands.report(out, to, options))
+
+
+app.command()(check)
 
 
 def _config(values: dict[str, Any]) -> Any:

@@ -1,6 +1,5 @@
 """2,000 updates on real data leave every number finite."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
