@@ -133,15 +133,15 @@ def _execute(path: Path, source: bytes, digest: str) -> None:
     name = f"om2p_bench_plugin_{digest[:12]}"
     module = ModuleType(name)
     module.__file__ = str(path)
-    both: tuple[dict[str, Any], ...] = (algorithms.TABLE, TASKS)
-    before, tables = _names(), [(table, dict(table)) for table in both]
+    tables: tuple[dict[str, Any], ...] = (algorithms.TABLE, TASKS)
+    before, copies = _names(), [dict(table) for table in tables]
     sys.modules[name] = module  # dataclasses and pickling look their module up
     try:
         with algorithms.registering(digest):
             exec(compile(source, str(path), "exec"), module.__dict__)
     except BaseException as error:
         del sys.modules[name]
-        for table, old in tables:
+        for table, old in zip(tables, copies, strict=True):
             table.clear()
             table.update(old)
         if isinstance(error, algorithms.AlgorithmError | datasets.DatasetError):

@@ -46,7 +46,7 @@ def test_the_page_works_as_it_is_written(tmp_path: Path) -> None:
             script = f"set -euo pipefail\n{text}"
             done = subprocess.run(
                 ["bash", "-c", script], cwd=work, env=env, capture_output=True, text=True,
-                timeout=300, check=False,
+                timeout=900, check=False,
             )  # fmt: skip
             assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
             said += done.stdout

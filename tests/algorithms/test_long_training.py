@@ -1,0 +1,58 @@
+"""2,000 updates on real data leave every number finite."""
+
+from typing import Any
+
+import pytest
+import torch
+
+import algorithms
+import datasets
+from algorithms.base import STD_FLOOR, TeamSpec
+from algorithms.examples import stacked
+from bench import config, presets
+
+SETS = ("mpe/spread/expert", "mpe/spread/medium-replay", "mpe/spread/random")
+UPDATES, ROWS, POOL = 2000, 8, 4096
+FOR_THEIR_COST = ("om2p-jvp", "om2p-batch-jacobian")  # om2p with a slower derivative: a tenth
+SMALL = {"algorithm.hidden": [16], "algorithm.critic_hidden": [16]}
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    folder = tmp_path_factory.mktemp("data")
+    return [datasets.load(name, size=5000, data_dir=folder) for name in SETS]
+
+
+@pytest.fixture(scope="module")
+def pool(recorded: list[Any]) -> Any:
+    """One large batch of all three sets, a replica each: updates take windows of it."""
+    return stacked([one.sampler(POOL).next() for one in recorded])
+
+
+def settings_of(name: str) -> Any:
+    """The preset `cpu` with tiny networks, at its full learning rate to the end."""
+    defaults = vars(algorithms.default_settings(name))
+    changes = {k: v for k, v in SMALL.items() if k.partition(".")[2] in defaults}
+    changes["algorithm.lr_schedule"] = "constant"
+    values = config.resolve_settings(name, presets.load("cpu"), changes, UPDATES)
+    return config.build_settings(name, values)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", algorithms.names())
+def test_training_stays_finite(name: str, recorded: list[Any], pool: Any) -> None:
+    """Replicas never mix, so the three sets are trained on side by side."""
+    specs = [TeamSpec.from_dataset(one) for one in recorded]
+    learner = algorithms.make(name, specs[0], settings_of(name), seeds=(0, 1, 2))
+    learner.observation_mean.copy_(torch.cat([spec.observation_mean for spec in specs])[:, None])
+    spread = torch.cat([spec.observation_std for spec in specs])[:, None]
+    learner.observation_std.copy_(spread.clamp_min(STD_FLOOR))
+    rows = pool._fields[:6]  # all that have a row per transition
+    for update in range(UPDATES // 10 if name in FOR_THEIR_COST else UPDATES):
+        start = update * ROWS % POOL
+        window = {key: getattr(pool, key)[:, start : start + ROWS] for key in rows}
+        metrics = learner.update(pool._replace(**window))
+    for key, value in {**metrics, **dict(learner.named_parameters())}.items():
+        assert torch.isfinite(value).all(), key
+    action, _ = learner.act(pool.observation[:, :100])
+    assert torch.isfinite(action).all()
