@@ -7,8 +7,8 @@ import torch
 
 import algorithms
 from algorithms import replicas
-from tests.algorithms.conftest import batch_for, stacked, team
-from tests.algorithms.test_contract import make
+from algorithms.contract import Subject
+from algorithms.examples import stacked
 
 SEEDS = (3, 1, 4)
 
@@ -40,10 +40,12 @@ def assert_equal(first: Any, second: Any) -> None:
 @pytest.mark.parametrize("name", algorithms.names())
 def test_a_share_of_the_joint_state_is_the_state_alone(name: str) -> None:
     """Parameters, optimiser, generators; joined again, training goes on as if never split."""
-    together, alone = make(name, seeds=SEEDS), [make(name, seeds=(seed,)) for seed in SEEDS]
+    subject = Subject(name)
+    together = subject.make(seeds=SEEDS)
+    alone = [subject.make(seeds=(seed,)) for seed in SEEDS]
 
     def train(step: int) -> None:
-        batches = [batch_for(team(), seed=100 * step + seed) for seed in SEEDS]
+        batches = [subject.batch(seed=100 * step + seed) for seed in SEEDS]
         together.update(stacked(batches))
         for learner, batch in zip(alone, batches, strict=True):
             learner.update(batch)
@@ -55,9 +57,9 @@ def test_a_share_of_the_joint_state_is_the_state_alone(name: str) -> None:
         assert_equal(mine, theirs)
     # In other company and another order.
     order = (2, 0)
-    pair = make(name, seeds=tuple(SEEDS[index] for index in order))
+    pair = subject.make(seeds=tuple(SEEDS[index] for index in order))
     pair.load_state_dict(replicas.join(pair, [states[index] for index in order]))
-    batches = [batch_for(team(), seed=500 + index) for index in order]
+    batches = [subject.batch(seed=500 + index) for index in order]
     pair.update(stacked(batches))
     for index, batch in zip(order, batches, strict=True):
         alone[index].update(batch)
@@ -67,8 +69,9 @@ def test_a_share_of_the_joint_state_is_the_state_alone(name: str) -> None:
 
 def test_a_share_does_not_carry_the_others_numbers() -> None:
     """A saved share must not drag the joint storage along."""
-    learner = make("bc", seeds=SEEDS)
-    learner.update(stacked([batch_for(team(), seed=seed) for seed in SEEDS]))
+    subject = Subject("bc")
+    learner = subject.make(seeds=SEEDS)
+    learner.update(stacked([subject.batch(seed=seed) for seed in SEEDS]))
     for state in replicas.split(learner, learner.state_dict()):
         for value in leaves(state).values():
             if isinstance(value, torch.Tensor) and value.dim():
