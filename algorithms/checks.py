@@ -224,12 +224,15 @@ def ragged_teams_ignore_padding(subject: Subject) -> None:
     first, second = subject.make(spec), subject.make(spec)
     for step in range(3):
         batch = subject.batch(spec, seed=step)
-        noisy = batch._replace(action=batch.action + 0.5 * (1.0 - batch.action_mask))
+        places = batch.action.shape[-1]
+        shape = (-1, *[1] * (batch.action.dim() - 2), places)  # windows have a step more
+        padding = 1.0 - batch.action_mask.view(shape)
+        noisy = batch._replace(action=batch.action + 0.5 * padding)
         first.update(batch)
         second.update(noisy)
     names = differing(parameters(first), parameters(second))
     require(not names, f"{names[:1]} depends on the padding of actions")
-    action, _ = first.act(batch.observation)
+    action, _ = first.act(observations(32))
     require(action.shape == (3, 32, 2), f"act returned shape {tuple(action.shape)}")
 
 

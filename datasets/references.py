@@ -51,6 +51,22 @@ REFERENCES: dict[tuple[str, str, str | None], tuple[Reference | None, Reference 
         Reference(-282.433, 3.348, 500, UNIFORM),
         Reference(3724.458, 24.447, 300, EXPERT_DATA.format("mamujoco/halfcheetah-2x3")),
     ),
+    ("mamujoco/halfcheetah-6x1", "gymnasium-v5", None): (
+        Reference(-282.433, 3.348, 500, UNIFORM),
+        Reference(6140.085, 10.311, 200, EXPERT_DATA.format("mamujoco/halfcheetah-6x1")),
+    ),
+    ("mamujoco/walker2d-2x3", "gymnasium-v5", None): (
+        Reference(1.572, 0.252, 500, UNIFORM),
+        Reference(3723.417, 6.053, 301, EXPERT_DATA.format("mamujoco/walker2d-2x3")),
+    ),
+    ("mamujoco/ant-2x4", "gymnasium-v5", None): (
+        Reference(-50.709, 3.919, 500, UNIFORM),
+        Reference(2151.279, 43.010, 216, EXPERT_DATA.format("mamujoco/ant-2x4")),
+    ),
+    ("mamujoco/ant-4x2", "gymnasium-v5", None): (
+        Reference(-50.709, 3.919, 500, UNIFORM),
+        Reference(2274.445, 30.661, 208, EXPERT_DATA.format("mamujoco/ant-4x2")),
+    ),
     ("mamujoco/hopper-3x1", "gymnasium-v5", None): (
         Reference(18.493, 0.864, 500, UNIFORM),
         Reference(3352.373, 11.059, 303, EXPERT_DATA.format("mamujoco/hopper-3x1")),
