@@ -16,6 +16,22 @@ LAST_MILLISECONDS = 1200  # the last picture stays before the film begins again
 Captioned = tuple[np.ndarray, str, str, float]  # picture, left text, right text, share played
 
 
+def check(path: Path) -> None:
+    """Refuse a file that is no GIF or cannot be written, before anything is drawn."""
+    if path.suffix.lower() != ".gif":
+        raise BenchError(f"{path} is no GIF: name a file such as team.gif with --to")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        there = path.exists()
+        path.open("ab").close()
+        if not there:
+            path.unlink()
+    except OSError as error:
+        raise BenchError(
+            f"{path} cannot be written ({error.strerror or error}): name another file with --to"
+        ) from error
+
+
 def write(pictures: Iterable[Captioned], path: Path, milliseconds: int) -> int:
     """Write captioned pictures as a GIF that repeats; return how many there are.
 
@@ -27,15 +43,9 @@ def write(pictures: Iterable[Captioned], path: Path, milliseconds: int) -> int:
     palette = _palette(images)
     plain = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     times = [milliseconds] * (len(plain) - 1) + [LAST_MILLISECONDS]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        plain[0].save(
-            path, format="GIF", save_all=True, append_images=plain[1:], duration=times, loop=0
-        )
-    except OSError as error:
-        raise BenchError(
-            f"{path} cannot be written ({error.strerror or error}): name another file with --to"
-        ) from error
+    plain[0].save(
+        path, format="GIF", save_all=True, append_images=plain[1:], duration=times, loop=0
+    )
     return len(plain)
 
 

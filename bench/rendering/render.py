@@ -20,8 +20,6 @@ def render(make_team: Callable[[], Team], task_id: str, path: Path, number: int 
     make_team: called once drawing is known to work. Raises BenchError for a task that has no
     picture, a file that is no GIF, or a machine that cannot render.
     """
-    if path.suffix.lower() != ".gif":
-        raise BenchError(f"{path} is no GIF: name a file such as team.gif with --to")
     if importlib.util.find_spec("PIL") is None:
         raise BenchError("rendering needs Pillow: pip install 'om2p-bench[render]'")
     moving = task_id.startswith("mamujoco/")
@@ -29,6 +27,7 @@ def render(make_team: Callable[[], Team], task_id: str, path: Path, number: int 
         raise BenchError(
             f"{task_id} cannot be drawn: only particle tasks and multi-agent MuJoCo can"
         )
+    gif.check(path)
     if moving:
         bodies.prepare()
     team = make_team()
