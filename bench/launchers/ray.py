@@ -49,7 +49,7 @@ def connected(address: str | None, jobs: int | None) -> Iterator[Any]:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BenchError(
             f"no Ray cluster could be used at {address or 'this machine'} ({reason}): check "
-            "--address, and `ray status` there"
+            "--address, and set RAY_AUTH_MODE=token where the cluster asks for a token"
         ) from error
     try:
         yield ray

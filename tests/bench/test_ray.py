@@ -3,7 +3,9 @@
 One cluster serves all tests of this file; every test is about what only a cluster can get wrong.
 """
 
+import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -31,7 +33,10 @@ Make = Callable[..., Any]
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """The address of a cluster with two places for cells."""
+    """The address of a cluster with two places for cells; RAY_ADDRESS names one that runs."""
+    if "RAY_ADDRESS" in os.environ:
+        yield os.environ["RAY_ADDRESS"]
+        return
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -41,6 +46,8 @@ def address() -> Iterator[str]:
             f"--port={port}", "--num-cpus=2", "--object-store-memory=100000000",
             "--include-dashboard=false", "--disable-usage-stats", f"--temp-dir={folder}",
         ]  # fmt: skip
+        # The cluster takes orders from those who know its token only.
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         head = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
         )
@@ -63,6 +70,7 @@ def address() -> Iterator[str]:
                 if process.is_running():
                     process.kill()
             head.wait(timeout=10)
+            del os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"]
 
 
 class Recorder(Quiet):
@@ -102,9 +110,10 @@ def ray_worker_of_a_cell() -> psutil.Process | None:
     """Return the Ray worker process that looks after a cell right now."""
     for process in psutil.process_iter(["cmdline"]):
         if "bench.launchers.worker" in (process.info["cmdline"] or []):
-            parent = process.parent()
-            if parent is not None and parent.name().startswith("ray::"):
-                return parent
+            with contextlib.suppress(psutil.NoSuchProcess):
+                parent = process.parent()
+                if parent is not None and "ray::run_task" in " ".join(parent.cmdline()):
+                    return parent
     return None
 
 
@@ -112,7 +121,7 @@ def kill_once_saved(root: Path, what: Callable[[psutil.Process], None]) -> threa
     """In the background: wait for a checkpoint in `root`, then do something to the Ray worker."""
 
     def wait() -> None:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300
         while time.monotonic() < end:
             victim = ray_worker_of_a_cell()
             if victim is not None and list(root.glob("*/checkpoint.pt")):
