@@ -227,6 +227,22 @@ def test_the_example_of_the_documentation_runs_from_import_to_report(
 
 
 @pytest.mark.usefixtures("own_tables")
+def test_the_file_in_the_page_is_a_task(tmp_path: Path) -> None:
+    page = (EXAMPLE.parents[1] / "adding-a-task.md").read_text()
+    code = page.partition("```python\n")[2].partition("```")[0]
+    path = tmp_path / "adversary.py"
+    path.write_text(code)
+    plugins.load(path)
+    task = load_task("mine/adversary")
+    assert task.scored_agents == (1, 2)
+    env = task.make_env(2, seed=0)
+    env.reset()
+    action = torch.zeros(2, task.agents, max(task.action_sizes))
+    cuts = [bool(env.step(action)[3].all()) for _ in range(25)]
+    assert cuts == [False] * 24 + [True]
+
+
+@pytest.mark.usefixtures("own_tables")
 @pytest.mark.parametrize(
     ("source", "message"),
     [
