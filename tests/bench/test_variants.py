@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-import bench
 import datasets
 from bench import cli, grid, plugins, store
+from bench.config import RunConfig
 from bench.errors import BenchError
 from bench.policy import evaluate_again
 from bench.reproduce import cell_of
+from bench.runner import Execution, run_cell
 from datasets import tasks
 from datasets.errors import DatasetError
 from datasets.files import sha256
@@ -39,12 +40,12 @@ def done(
     from tests.bench.conftest import SMALL
 
     out = tmp_path_factory.mktemp("results")
-    config = bench.RunConfig(
+    config = RunConfig(
         algorithms=("bc",), datasets=("mpe/tag/random",), seeds=(0,), preset="smoke", size=1000,
         overrides={**SMALL, **ONE}, data_dir=data_dir, out=out, device="cpu", prey=str(prey),
     )  # fmt: skip
-    (record,) = bench.run(config)
-    return record, out / record["cell"]
+    (cell,) = grid.cells(config)
+    return run_cell(cell, out / cell.id, Execution()), out / cell.id
 
 
 def test_rules_and_prey_make_other_cells(make_config: Callable[..., Any], tmp_path: Path) -> None:
