@@ -61,7 +61,7 @@ class Task:
         if self.random_return is None or self.expert_return is None:
             against = "" if self.prey is None else f" against prey {self.prey}"
             raise DatasetError(
-                f"{self.id} under {self.rules} rules{against} with {self.agents} agents has no "
+                f"{self.id} under {self.rules} rules{against} with {self.agents} agents lacks "
                 "measured references, so its returns have no score; compare returns."
             )
         span = self.expert_return.mean - self.random_return.mean

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-import bench
 import datasets
 from bench import cli, grid, plugins, store
+from bench.config import RunConfig
 from bench.errors import BenchError
 from bench.policy import evaluate_again
 from bench.reproduce import cell_of
+from bench.runner import Execution, run_cell
 from datasets import tasks
 from datasets.errors import DatasetError
 from datasets.files import sha256
@@ -39,12 +40,12 @@ def done(
     from tests.bench.conftest import SMALL
 
     out = tmp_path_factory.mktemp("results")
-    config = bench.RunConfig(
+    config = RunConfig(
         algorithms=("bc",), datasets=("mpe/tag/random",), seeds=(0,), preset="smoke", size=1000,
         overrides={**SMALL, **ONE}, data_dir=data_dir, out=out, device="cpu", prey=str(prey),
     )  # fmt: skip
-    (record,) = bench.run(config)
-    return record, out / record["cell"]
+    (cell,) = grid.cells(config)
+    return run_cell(cell, out / cell.id, Execution()), out / cell.id
 
 
 def test_rules_and_prey_make_other_cells(make_config: Callable[..., Any], tmp_path: Path) -> None:
@@ -224,6 +225,22 @@ def test_the_example_of_the_documentation_runs_from_import_to_report(
     unused = {"--device", "cpu"}
     assert cli.main(["plan", *(flag for flag in other if flag not in unused)]) == 0
     assert record["cell"] not in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("own_tables")
+def test_the_file_in_the_page_is_a_task(tmp_path: Path) -> None:
+    page = (EXAMPLE.parents[1] / "adding-a-task.md").read_text()
+    code = page.partition("```python\n")[2].partition("```")[0]
+    path = tmp_path / "adversary.py"
+    path.write_text(code)
+    plugins.load(path)
+    task = load_task("mine/adversary")
+    assert task.scored_agents == (1, 2)
+    env = task.make_env(2, seed=0)
+    env.reset()
+    action = torch.zeros(2, task.agents, max(task.action_sizes))
+    cuts = [bool(env.step(action)[3].all()) for _ in range(25)]
+    assert cuts == [False] * 24 + [True]
 
 
 @pytest.mark.usefixtures("own_tables")

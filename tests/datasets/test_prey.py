@@ -243,6 +243,10 @@ def test_a_random_team_returns_against_the_published_prey_what_it_should(name: s
     _, expected, error, _, _ = PUBLISHED[name]
     found = measure_random(task, 10_000)
     assert abs(found.mean - expected) < 3 * (found.standard_error**2 + error**2) ** 0.5
+    stored = task.random_return
+    assert stored is not None
+    error = (found.standard_error**2 + stored.standard_error**2) ** 0.5
+    assert abs(found.mean - stored.mean) < 3 * error
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

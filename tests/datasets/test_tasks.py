@@ -215,7 +215,9 @@ def test_variants_without_references_have_no_score(tmp_path: Path) -> None:
     for name, options in variants(tmp_path)[1:]:
         task = load_task(name, **options)
         assert task.score_if_known(3.0) is None
-        with pytest.raises(DatasetError, match=f"{name} under .* no measured references") as caught:
+        with pytest.raises(
+            DatasetError, match=f"{name} under .* lacks measured references"
+        ) as caught:
             task.score(3.0)
         assert "\n" not in str(caught.value)
 
