@@ -17,7 +17,7 @@ MARGIN_MEMORY, MARGIN_TIME = 1.5, 3.0  # asked for, as a multiple of what past c
 MIB = 2**20
 FLAGS = (
     "preset", "data_seed", "size", "fraction", "data_dir", "rules", "prey", "device", "threads",
-    "timeout", "memory_limit", "resume",
+    "timeout", "memory_limit", "resume", "tuned", "plugins",
 )  # fmt: skip
 
 
@@ -73,12 +73,19 @@ def _resources(config: RunConfig, needs: list[tuple[float | None, Any]]) -> list
 def _flags(config: RunConfig) -> list[str]:
     """Return the flags that all cells share, as far as they differ from the defaults."""
     default = RunConfig()
-    return ["--preset", config.preset] + [
-        part
-        for name in FLAGS[1:]
-        if (value := getattr(config, name)) != getattr(default, name)
-        for part in (f"--{name.replace('_', '-')}", shlex.quote(str(value)))
-    ]
+    found = ["--preset", config.preset]
+    for name in FLAGS[1:]:
+        value, flag = getattr(config, name), f"--{name.replace('_', '-')}"
+        if value == getattr(default, name):
+            continue
+        if name == "tuned":
+            found.append(flag)
+        elif name == "plugins":
+            for path in value:
+                found += ["--plugin", shlex.quote(str(Path(path).expanduser().absolute()))]
+        else:
+            found += [flag, shlex.quote(str(value))]
+    return found
 
 
 def _settings(cells: list[Cell], overrides: dict[str, Any]) -> list[str]:

@@ -73,6 +73,16 @@ def test_what_users_type_is_quoted(make_config: Callable, tmp_path: Path) -> Non
     assert subprocess.run(["bash", "-n"], input=text, text=True, check=True).returncode == 0
 
 
+def test_published_values_and_plug_ins_reach_the_job(make_config: Callable, tmp_path: Path) -> None:
+    plugin = tmp_path / "my task.py"
+    plugin.write_text(
+        "import datasets\ndatasets.tasks.TASKS['a/b'] = datasets.load_task('mpe/spread')\n"
+    )
+    made = make_config(tuned=True, plugins=(plugin,))
+    text = slurm.script(grid.cells(make_config()), made, [(None, None)])
+    assert f" --tuned --plugin '{plugin}' " in text
+
+
 def test_every_flag_that_makes_a_cell_reaches_the_job() -> None:
     """A field of the configuration that is added later must be passed on, or named here."""
     elsewhere = {
