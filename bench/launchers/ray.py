@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bench import store
+from bench import plugins, store
 from bench.errors import BenchError
 from bench.grid import Cell
 from bench.launchers import local
@@ -152,6 +152,7 @@ class Pool:
         job = {
             "cells": [cell.as_dict() for cell in group],
             "code": self._code,
+            "plugins": plugins.loaded(),
             "root": str(self.root),
             "token": self._token,
             "share": self.share,

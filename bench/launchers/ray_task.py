@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench import grid, store
+from bench import grid, plugins, store
 from bench.collect import FILES
 from bench.errors import BenchError
 from bench.grid import Cell
@@ -131,6 +131,7 @@ def run_task(job: dict[str, Any], board: Any) -> dict[str, Any]:
         raise BenchError(
             "a node of the cluster has another om2p-bench than this machine: install the same there"
         )
+    plugins.load_expected(job["plugins"])  # nodes read them from the same paths
     root, token = Path(job["root"]), Path(job["root"]) / job["token"]
     with contextlib.ExitStack() as stack:
         shared = job["share"] and token.is_file()
