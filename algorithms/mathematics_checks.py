@@ -67,6 +67,8 @@ def a_terminal_step_is_worth_its_reward(subject: Subject) -> None:
 
 def a_time_limit_is_not_terminal(subject: Subject) -> None:
     first, second = subject.make(), subject.make()
+    if first.trajectory is not None:
+        raise Skip("windows of episodes carry no flag of the time limit")
     batch = subject.batch()
     first.update(batch)
     second.update(batch._replace(timeout=torch.ones_like(batch.timeout)))

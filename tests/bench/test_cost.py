@@ -9,7 +9,7 @@ from torch import nn
 import algorithms
 from bench import config, presets
 from bench.meters import cost
-from tests.algorithms.conftest import batch_for, team
+from tests.algorithms.conftest import batch_for, team, windows_for
 
 MEMBERS, BATCH, WIDE, HIDDEN, OUT = 3, 8, 18, 32, 2
 
@@ -142,9 +142,16 @@ def test_every_algorithm_can_be_measured(name: str) -> None:
     """The counters hook modules; an algorithm that differentiates inside them must bear it."""
     preset = presets.load("smoke")
     settings = config.build_settings(name, config.resolve_settings(name, preset, {}, updates=1))
-    batch = batch_for(team(), rows=16)
-    measured = cost.measure(
-        lambda: algorithms.make(name, team(), settings), batch, batch.observation
-    )
-    assert measured["flops_update"] > measured["flops_act"] > 0
+    windows = algorithms.make(name, team(), settings).trajectory
+    if windows is None:
+        batch = batch_for(team(), rows=16)
+        present = batch.observation
+    else:
+        batch = windows_for(team(), windows.history + windows.horizon, rows=16)
+        present = batch.observation[:, :, windows.history]
+    measured = cost.measure(lambda: algorithms.make(name, team(), settings), batch, present)
+    assert measured["flops_update"] > 0
+    assert measured["flops_act"] > 0
+    if windows is None:  # planning takes more than learning from a batch of windows
+        assert measured["flops_update"] > measured["flops_act"]
     assert measured["peak_tensor_bytes"] > 0
