@@ -49,15 +49,36 @@ def test_resident_memory_stays_bounded(
     assert most < 40 * MIB
 
 
-def test_without_a_budget_the_mapped_pages_pile_up(tmp_path: Path) -> None:
+def test_without_a_budget_the_mapped_pages_pile_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The test above would prove little if they did not."""
+    monkeypatch.setattr("datasets.sampler.Pages", lambda arrays: placement.Pages(arrays, 1 << 60))
     sampler = sparse_dataset(tmp_path / "ten", 10_000_000).sampler(256)
-    assert sampler._source.pages._maps  # 2.5 GiB are beyond the real budget
     before = mapped_bytes()
     for _ in range(60):
-        sampler._source.pages._touched = 0
         sampler.next()
     assert mapped_bytes() - before > 100 * MIB
+
+
+def test_where_memory_is_not_told_it_is_estimated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placement, "STATM", str(tmp_path / "none"))
+    monkeypatch.setattr("datasets.sampler.Pages", lambda arrays: placement.Pages(arrays, 128 * MIB))
+    sampler = sparse_dataset(tmp_path / "two", 2_000_000).sampler(256)
+    released: list[int] = []
+    monkeypatch.setattr(placement.Pages, "release", lambda self: released.append(1))
+    sampler.next()  # 256 rows of three arrays, 64 KiB each: 48 MiB
+    assert not released
+    sampler.next()
+    assert released
+
+
+def test_the_budget_grows_with_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert placement.budget() >= placement.RESIDENT
+    monkeypatch.setattr(placement, "RESIDENT_SHARE", 0.0)
+    assert placement.budget() == placement.RESIDENT
 
 
 def test_small_sets_stay_in_memory(expert: Dataset) -> None:
