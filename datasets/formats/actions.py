@@ -8,14 +8,21 @@ array moves other joints than ours would with the same numbers.
 
 import numpy as np
 
+from datasets.environments.mujoco_teams import TEAMS
 from datasets.errors import DatasetError
 from datasets.tasks import Task
 
-# The actuators of each agent's action in gymnasium-robotics, by the task's id.
+
+def _in_turn(actuators: tuple[tuple[int, ...], ...]) -> bool:
+    flat = [number for own in actuators for number in own]
+    return flat == sorted(flat)
+
+
+# The actuators of each agent's action, by the task's id, where they are not 0, 1, 2, ... in turn.
 ACTUATORS: dict[str, tuple[tuple[int, ...], ...]] = {
-    "mamujoco/ant-2x4": ((2, 3, 4, 5), (6, 7, 0, 1)),
-    "mamujoco/ant-4x2": ((2, 3), (4, 5), (6, 7), (0, 1)),
-    "mamujoco/walker2d-2x3": ((2, 1, 0), (5, 4, 3)),
+    f"mamujoco/{name}": team.actuators
+    for name, team in TEAMS.items()
+    if not _in_turn(team.actuators)
 }
 ORDERS = ("old", "gymnasium")
 # What the published files of a layout hold. A vault may hold either: OG-MARL publishes both.
