@@ -1,5 +1,7 @@
 """2,000 updates on real data leave every number finite."""
 
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +16,12 @@ from bench import config, presets
 SETS = ("mpe/spread/expert", "mpe/spread/medium-replay", "mpe/spread/random")
 UPDATES, ROWS, POOL = 2000, 8, 4096
 FOR_THEIR_COST = ("om2p-jvp", "om2p-batch-jacobian")  # om2p with a slower derivative: a tenth
-SMALL = {"algorithm.hidden": [16], "algorithm.critic_hidden": [16]}
+SMALL = {
+    "algorithm.hidden": [16],
+    "algorithm.critic_hidden": [16],
+    "algorithm.unet_width": 4,
+    "algorithm.unet_multipliers": [1, 2],
+}
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +45,22 @@ def settings_of(name: str) -> Any:
     return config.build_settings(name, values)
 
 
+def of_transitions(pool: Any) -> Iterator[Any]:
+    """Walk through the pool, a few rows at a time."""
+    rows = pool._fields[:6]  # all that have a row per transition
+    for update in itertools.count():
+        start = update * ROWS % POOL
+        yield pool._replace(**{key: getattr(pool, key)[:, start : start + ROWS] for key in rows})
+
+
+def of_windows(learner: Any, recorded: list[Any]) -> Iterator[Any]:
+    """Draw a few windows of each set."""
+    history, horizon, discount, _ = learner.trajectory
+    samplers = [one.sequences(ROWS, horizon, history, discount) for one in recorded]
+    while True:
+        yield stacked([sampler.next() for sampler in samplers])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", algorithms.names())
 def test_training_stays_finite(name: str, recorded: list[Any], pool: Any) -> None:
@@ -47,11 +70,9 @@ def test_training_stays_finite(name: str, recorded: list[Any], pool: Any) -> Non
     learner.observation_mean.copy_(torch.cat([spec.observation_mean for spec in specs])[:, None])
     spread = torch.cat([spec.observation_std for spec in specs])[:, None]
     learner.observation_std.copy_(spread.clamp_min(STD_FLOOR))
-    rows = pool._fields[:6]  # all that have a row per transition
-    for update in range(UPDATES // 10 if name in FOR_THEIR_COST else UPDATES):
-        start = update * ROWS % POOL
-        window = {key: getattr(pool, key)[:, start : start + ROWS] for key in rows}
-        metrics = learner.update(pool._replace(**window))
+    batches = of_windows(learner, recorded) if learner.trajectory else of_transitions(pool)
+    for _ in range(UPDATES // 10 if name in FOR_THEIR_COST else UPDATES):
+        metrics = learner.update(next(batches))
     for key, value in {**metrics, **dict(learner.named_parameters())}.items():
         assert torch.isfinite(value).all(), key
     action, _ = learner.act(pool.observation[:, :100])
