@@ -52,6 +52,19 @@ def test_a_damaged_record_estimates_nothing(config: Any, updates: Any) -> None:
     assert Estimator([record], machine_class).of(cell_of(RECORD)).basis == 0
 
 
+def readers_of(read: dict[str, Any], folder: Path, cell: Any) -> list[Callable[[], Any]]:
+    """Return everything that works on one record."""
+    return [
+        lambda: _status_row(read),
+        lambda: cell_of(read),
+        lambda: collect.check_record(read, folder),
+        lambda: collect._check_same_data({CELL: read, "other": RECORD}),
+        lambda: collect._check_same_results(CELL, read, RECORD, folder),
+        lambda: summary.table([cell], {CELL: read}),
+        lambda: Estimator([read], str(store.value_at(read, "machine.machine_class"))),
+    ]
+
+
 @fuzz
 def test_what_reads_records(tmp_path: Path, inputs: Inputs) -> None:
     """Status, reproduction, merging, the table, estimates, and the tables of the report."""
@@ -64,17 +77,7 @@ def test_what_reads_records(tmp_path: Path, inputs: Inputs) -> None:
         (folder / "run.json").write_bytes(json.dumps(record).encode())
         if refused(lambda folder=folder: store.read_run(folder), record):
             continue  # a number that JSON has not, a section that is none
-        read = store.read_run(folder)
-        readers: list[Callable[[], Any]] = [
-            lambda: _status_row(read),
-            lambda: cell_of(read),
-            lambda: collect.check_record(read, folder),
-            lambda: collect._check_same_data({CELL: read, "other": RECORD}),
-            lambda: collect._check_same_results(CELL, read, RECORD, tmp_path),
-            lambda: summary.table([cell], {CELL: read}),
-            lambda: Estimator([read], str(store.value_at(read, "machine.machine_class"))),
-        ]
-        for reader in readers:
+        for reader in readers_of(store.read_run(folder), folder, cell):
             refused(reader, record)
     refused(lambda: store.rebuild_table(root), inputs)
     if inputs.seed % 4 == 0:  # a report draws on all records at once, and takes its time
@@ -151,7 +154,8 @@ def test_presets(tmp_path: Path, inputs: Inputs) -> None:
 
 KEYS = (
     "run.updates", "run.batch_size", "om2p.q_weight", "om2p.hidden", "algorithm.hidden", "om2p.",
-    "om2p.total_updates", "algorithm.learning_rate", "om2p.activation", "run", ".", "om2p.derivative",
+    "om2p.total_updates", "algorithm.learning_rate", "om2p.activation", "run", ".",
+    "om2p.derivative",
 )  # fmt: skip
 VALUES = ("3", "0.1", "128x2", "[64, 64]", "true", "gelu", "999999x99", "{a=1}", "1_000", "'x'")
 

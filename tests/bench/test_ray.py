@@ -4,6 +4,7 @@ One cluster serves all tests of this file; every test is about what only a clust
 """
 
 import contextlib
+import importlib.util
 import os
 import secrets
 import signal
@@ -26,7 +27,9 @@ from bench.launchers import ray as launcher
 from bench.progress import Quiet
 from bench.runner import Execution, run_cell
 
-ray = pytest.importorskip("ray")
+# Ray reads its settings when it is imported: the fixture sets some first.
+if importlib.util.find_spec("ray") is None:
+    pytest.skip("Ray is not installed", allow_module_level=True)
 ROOT = Path(__file__).parents[2]
 Make = Callable[..., Any]
 
