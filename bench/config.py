@@ -190,15 +190,14 @@ def resolve_settings(
 def build_settings(name: str, values: dict[str, Any]) -> Any:
     """Return the settings instance of an algorithm from plain values, strictly typed."""
     try:
-        return _adapter(algorithms.settings_class(name)).validate_json(
-            _json(values, name), strict=True
-        )
+        kind: Any = algorithms.settings_class(name)
+        return _adapter(kind).validate_json(_json(values, name), strict=True)
     except pydantic.ValidationError as error:
         raise BenchError(_sentence(error, f"{name}.")) from error
 
 
 @functools.cache
-def _adapter(kind: type) -> pydantic.TypeAdapter[Any]:
+def _adapter(kind: Any) -> pydantic.TypeAdapter[Any]:
     """Return what validates a settings class; building it takes longer than using it."""
     return pydantic.TypeAdapter(kind)
 
