@@ -26,7 +26,8 @@ INPUTS = int(os.environ.get("OM2P_BENCH_FUZZ", "300"))
 WORDS = (
     "", " ", "nan", "-1", "0", "true", "null", "inf", "1e999", "../../etc/passwd", "/dev/zero",
     "\0", "<script>alert(1)</script>", "\\input{/etc/passwd}", "%s%n", "{{7*7}}", "\ud800", "é",
-    "=1+1", "x" * 300, "om2p", "mpe/spread/expert", "done", "omar", "[", "{", '"',
+    "=1+1",
+    "x" * 300, "om2p", "mpe/spread/expert", "done", "omar", "[", "{", '"',
 )  # fmt: skip
 NUMBERS = (
     0, 1, -1, 2, 1e308, -1e308, 5e-324, 2**31, 2**63, 2**64, 10**30, 10**400, math.nan, math.inf,

@@ -52,14 +52,14 @@ def test_a_damaged_record_estimates_nothing(config: Any, updates: Any) -> None:
     assert Estimator([record], machine_class).of(cell_of(RECORD)).basis == 0
 
 
-def readers_of(read: dict[str, Any], folder: Path, cell: Any) -> list[Callable[[], Any]]:
-    """Return everything that works on one record."""
+def readers_of(read: Any, folder: Path, cell: Any, scratch: Path) -> list[Callable[[], Any]]:
+    """Return everything that makes use of a record."""
     return [
         lambda: _status_row(read),
         lambda: cell_of(read),
         lambda: collect.check_record(read, folder),
         lambda: collect._check_same_data({CELL: read, "other": RECORD}),
-        lambda: collect._check_same_results(CELL, read, RECORD, folder),
+        lambda: collect._check_same_results(CELL, read, RECORD, scratch),
         lambda: summary.table([cell], {CELL: read}),
         lambda: Estimator([read], str(store.value_at(read, "machine.machine_class"))),
     ]
@@ -77,7 +77,9 @@ def test_what_reads_records(tmp_path: Path, inputs: Inputs) -> None:
         (folder / "run.json").write_bytes(json.dumps(record).encode())
         if refused(lambda folder=folder: store.read_run(folder), record):
             continue  # a number that JSON has not, a section that is none
-        for reader in readers_of(store.read_run(folder), folder, cell):
+        read = store.read_run(folder)
+        readers = readers_of(read, folder, cell, tmp_path)
+        for reader in readers:
             refused(reader, record)
     refused(lambda: store.rebuild_table(root), inputs)
     if inputs.seed % 4 == 0:  # a report draws on all records at once, and takes its time
