@@ -1,5 +1,6 @@
 """Resumable checkpoints of a cell: the newest, and the one before in case the newest is damaged."""
 
+import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ NAME, PREVIOUS = "checkpoint.pt", "checkpoint.prev.pt"
 
 def save(folder: Path, state: dict[str, Any]) -> None:
     """Write a checkpoint durably, keeping the one before."""
+    content = io.BytesIO()  # on a full disk torch's own writer hides the reason
+    torch.save(state, content)
     with store.atomic_file(folder / NAME, keep=folder / PREVIOUS) as file:
-        torch.save(state, file)
+        file.write(content.getbuffer())
 
 
 def load(folder: Path, cell: str) -> tuple[dict[str, Any] | None, list[str]]:

@@ -297,7 +297,7 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(error, _user_errors()):
             print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
             return 2
-        print(f"error: {_unexpected(error)}", file=sys.stderr)
+        print(f"error: {' '.join(_unexpected(error).split())}", file=sys.stderr)
         return 1
     return 0
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.errors import BenchError
+
 Array = NDArray[np.float64]
 
 LEVEL = 0.95
@@ -19,7 +21,7 @@ KINDS = {
 }
 
 
-class StatisticsError(ValueError):
+class StatisticsError(BenchError, ValueError):
     """A statistic that the runs at hand cannot support; the message says which runs and why."""
 
 

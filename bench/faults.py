@@ -7,10 +7,6 @@ class Stopped(Exception):
     """The cell was asked to stop; its checkpoint holds everything done so far."""
 
 
-class Diverged(Exception):
-    """A loss or a parameter is not finite any more."""
-
-
 def is_out_of_memory(error: Exception) -> bool:
     """Tell whether an exception means that memory ran out."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):

@@ -1,5 +1,6 @@
 """One cell of a group that is trained together: its record, its rows of progress, its folder."""
 
+import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,6 +131,9 @@ class Lane:
 
     def log(self, text: str) -> None:
         """Append to the cell's log, even where somebody has removed its folder."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with open(self.folder / "log.txt", "a", encoding="utf-8") as file:
-            file.write(f"{text.rstrip()}\n")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with open(self.folder / "log.txt", "a", encoding="utf-8") as file:
+                file.write(f"{text.rstrip()}\n")
+        except OSError:  # a full disk: what ends the cell is said in its record all the same
+            print(text, file=sys.stderr)

@@ -71,7 +71,7 @@ def cell_of(record: dict[str, Any], data_dir: Path | None = None, prey: str | No
     """Return the cell that a record tells of; BenchError if it would be another one today."""
     try:
         cell = _rebuild(record, data_dir, prey)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise BenchError(
             f"the record of cell {record['cell']} is incomplete ({error!r}): run the cell itself"
         ) from error

@@ -34,7 +34,7 @@ def run_cell(
     run = Training([lane], execution, report, stop)
     if error := run.attempt():
         run.fail(error)
-    run.write()
+    run.conclude()
     return lane.record
 
 
@@ -55,7 +55,7 @@ def run_cells(
         everyone = list(run.lanes)
         error = run.attempt()
         if error is None:
-            run.write()
+            run.conclude()
             return [lane.record for lane in everyone]
         for lane in run.lanes:
             lane.log(f"trained alone from here on: {faults.sentence(error)}")

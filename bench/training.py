@@ -311,6 +311,15 @@ class Training:
         lane.record["updates_done"] = self.update
         store.write_run(lane.folder, lane.record)
 
+    def conclude(self) -> None:
+        """Write the last word on every cell; one that cannot be written is not done."""
+        for lane in self.lanes:
+            try:
+                self._write(lane)
+            except OSError as error:
+                reason = lane.record["error"] or f"its record cannot be written ({error.strerror})"
+                lane.fail("failed", reason, self.update)
+
     def _log_warning(
         self,
         message: Warning | str,

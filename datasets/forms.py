@@ -79,24 +79,24 @@ def _of_statistics(card: dict[str, Any]) -> str:
 def check_arrays(folder: Path, card: dict[str, Any], arrays: dict[str, "np.ndarray"]) -> None:
     """Refuse arrays whose shapes, kinds or episodes do not fit each other and the card."""
     lengths = arrays["episode_length"]
-    if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or not len(lengths):
+    if lengths.ndim != 1 or lengths.dtype != "i4" or not len(lengths):
         raise broken(folder / "episode_length.npy", "it is no list of episode lengths")
     if int(lengths.min()) < 1 or int(lengths.max()) > MAX_HORIZON:
         raise broken(folder / "episode_length.npy", "it holds impossible lengths")
     steps, agents = int(lengths.sum(dtype="i8")), len(card["observation_sizes"])
     expected = {
-        "observation": ((steps + len(lengths), agents, max(card["observation_sizes"])), "f"),
-        "action": ((steps, agents, max(card["action_sizes"])), "f"),
-        "reward": ((steps, agents), "f"),
-        "terminated": ((steps,), "b"),
+        "observation": ((steps + len(lengths), agents, max(card["observation_sizes"])), "f4"),
+        "action": ((steps, agents, max(card["action_sizes"])), "f4"),
+        "reward": ((steps, agents), "f4"),
+        "terminated": ((steps,), "?"),
     }
     for name, (shape, kind) in expected.items():
         array = arrays[name]
-        if array.shape != shape or array.dtype.kind != kind:
+        if array.shape != shape or array.dtype != kind:  # the byte order is part of it
             raise broken(
                 folder / f"{name}.npy",
-                f"it is {array.dtype} of shape {array.shape}, not of the shape {shape} that its "
-                "card and episodes ask for",
+                f"it holds {array.dtype.str} of shape {array.shape}, but its card and episodes ask "
+                f"for {kind} of shape {shape}",
             )
 
 

@@ -150,7 +150,7 @@ class Study:
         def saved() -> bool:
             return any(p.stat().st_mtime > begun for p in self.out.glob("*/checkpoint.pt"))
 
-        wait_for(saved, 40)
+        wait_for(saved, 120)
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def end(self) -> tuple[int, str]:

@@ -4,8 +4,10 @@ One cluster serves all tests of this file; every test is about what only a clust
 """
 
 import contextlib
+import importlib.util
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -26,51 +28,54 @@ from bench.launchers import ray as launcher
 from bench.progress import Quiet
 from bench.runner import Execution, run_cell
 
-ray = pytest.importorskip("ray")
+# Ray reads its settings when it is imported: the fixture sets some first.
+if importlib.util.find_spec("ray") is None:
+    pytest.skip("Ray is not installed", allow_module_level=True)
 ROOT = Path(__file__).parents[2]
 Make = Callable[..., Any]
+CLUSTER: dict[str, str] = {}  # the folder of the running one
 
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """The address of a cluster with two places for cells; RAY_ADDRESS names one that runs."""
-    if "RAY_ADDRESS" in os.environ:
-        yield os.environ["RAY_ADDRESS"]
-        return
+    """The address of a cluster with two places for cells."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:  # socket paths are short
-        command = [
-            sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block",
-            f"--port={port}", "--num-cpus=2", "--object-store-memory=100000000",
-            "--include-dashboard=false", "--disable-usage-stats", f"--temp-dir={folder}",
-        ]  # fmt: skip
-        # The cluster takes orders from those who know its token only.
-        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-        head = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
-        )
-        try:
-            assert head.stdout is not None
-            said = []
-            for line in head.stdout:
-                said.append(line)
-                if "Ray runtime started" in line:
-                    break
-            else:
-                pytest.fail("no cluster: " + "".join(said[-5:]))
-            threading.Thread(target=head.stdout.read, daemon=True).start()
-            yield f"127.0.0.1:{port}"
-        finally:
+    CLUSTER["folder"] = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # socket paths are short
+    command = [
+        sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block",
+        f"--port={port}", "--num-cpus=2", "--object-store-memory=100000000",
+        "--include-dashboard=false", "--disable-usage-stats", f"--temp-dir={CLUSTER['folder']}",
+    ]  # fmt: skip
+    # The cluster takes orders from those who know its token only.
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    head = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
+        start_new_session=True,
+    )  # fmt: skip
+    family: list[psutil.Process] = []
+    try:
+        assert head.stdout is not None
+        said = []
+        for line in head.stdout:
+            said.append(line)
+            if "Ray runtime started" in line:
+                break
+        else:
+            pytest.fail("no cluster: " + "".join(said[-5:]))
+        threading.Thread(target=head.stdout.read, daemon=True).start()
+        yield f"127.0.0.1:{port}"
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
             family = psutil.Process(head.pid).children(recursive=True)
-            head.terminate()
-            psutil.wait_procs(family, timeout=10)
-            for process in family:
-                if process.is_running():
-                    process.kill()
-            head.wait(timeout=10)
-            del os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"]
+        head.terminate()
+        _, left = psutil.wait_procs(family, timeout=10)
+        for process in left:
+            process.kill()
+        head.wait(timeout=10)
+        del os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"]
+        shutil.rmtree(CLUSTER.pop("folder"), ignore_errors=True)
 
 
 class Recorder(Quiet):
@@ -107,12 +112,15 @@ def same_as_alone(outcome: study.Outcome, root: Path, folder: Path) -> None:
 
 
 def ray_worker_of_a_cell() -> psutil.Process | None:
-    """Return the Ray worker process that looks after a cell right now."""
+    """Return the Ray worker process that looks after a cell of this cluster right now."""
     for process in psutil.process_iter(["cmdline"]):
         if "bench.launchers.worker" in (process.info["cmdline"] or []):
-            with contextlib.suppress(psutil.NoSuchProcess):
+            with contextlib.suppress(psutil.NoSuchProcess, IndexError):
                 parent = process.parent()
-                if parent is not None and "ray::run_task" in " ".join(parent.cmdline()):
+                raylet = None if parent is None else parent.parent()
+                if parent is None or raylet is None or "ray::" not in parent.cmdline()[0]:
+                    continue
+                if any(CLUSTER["folder"] in part for part in raylet.cmdline()):
                     return parent
     return None
 
@@ -142,8 +150,9 @@ def test_a_killed_worker_costs_nothing_but_time(
     """Two cells side by side; the Ray worker of one is killed in the middle of it."""
     monkeypatch.setattr(launcher.Pool, "share", share)
     config = make_config(
-        {"run.updates": 100}, algorithms=("bad-slow",), seeds=(0, 1), launcher="ray",
-        address=address, threads=1, memory_limit=1.0,
+        {"run.updates": 100, "run.evaluate_every": 100}, algorithms=("bad-slow",),
+        seeds=(0, 1) if share else (0,),
+        launcher="ray", address=address, memory_limit=1.0,
     )  # fmt: skip
     show = Recorder()
     killer = kill_once_saved(config.out, lambda victim: victim.send_signal(signal.SIGKILL))

@@ -1,0 +1,215 @@
+"""Faults of the machine under a study: full and read-only disks, folders and data that go, clocks.
+
+After each the invariants hold, and the next run ends in the numbers of an undisturbed one.
+"""
+
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import datasets
+from bench import checkpoint, grid, store, study
+from bench.errors import BenchError
+from bench.progress import Quiet
+from bench.runner import Execution, run_cell
+from tests.bench.runs import numbers
+
+Make = Callable[..., Any]
+FRESH, RESUME = Execution(resume=False), Execution(resume=True)
+
+
+def assert_sound(root: Path) -> None:
+    """Check that every file under a final name is whole, and nothing half-written has one."""
+    for folder in store.cell_folders(root):
+        record = store.read_run(folder)
+        store.read_progress(folder)
+        for name in (checkpoint.NAME, checkpoint.PREVIOUS):
+            if (folder / name).exists():
+                checkpoint.read(folder / name, record["cell"])
+        if record["status"] == "done":
+            assert len(store.read_episodes(folder)) == 10 * 3
+        assert not list(folder.glob(".*.tmp"))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB; skipped where it may not be mounted (see test_local for ENOSPC)."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("no file system may be mounted here: ENOSPC is injected in test_local instead")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_disk_that_is_full_costs_the_cell_and_nothing_else(
+    make_config: Make, small_disk: Path, tmp_path: Path
+) -> None:
+    """The disk fills up between two cells; once there is room the study is completed."""
+    config = make_config(out=small_disk / "results", seeds=(0, 1))
+    first, second = grid.cells(config)
+    run_cell(first, config.out / first.id, FRESH)
+    before = (config.out / first.id / "run.json").read_bytes()
+    ballast = small_disk / "ballast"
+    with open(ballast, "wb", buffering=0) as file:  # all but a few pages
+        free = shutil.disk_usage(small_disk).free
+        file.write(bytes(free - 24 * 1024))
+    outcome = study.run_study(config, Quiet())
+    states = {cell.seed: outcome.records[cell.id] for cell in outcome.cells}
+    assert states[0]["status"] == "done"
+    assert states[1]["status"] == "failed"
+    assert "No space left on device" in states[1]["error"]
+    assert (config.out / first.id / "run.json").read_bytes() == before
+    assert not list(config.out.glob("**/.*.tmp"))
+    ballast.unlink()
+    run_cell(second, config.out / second.id, RESUME)
+    assert_sound(config.out)
+    run_cell(second, tmp_path / second.id, FRESH)
+    assert numbers(config.out / second.id) == numbers(tmp_path / second.id)
+
+
+def test_a_read_only_disk_is_refused_before_anything_runs(
+    make_config: Make, small_disk: Path
+) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(BenchError, match=r"cannot be written \(Read-only file system\).*--out"):
+        study.run_study(make_config(out=small_disk / "results"), Quiet())
+
+
+def at_update(number: int, act: Callable[[], None]) -> Callable[[], bool]:
+    """Return a wish to stop that never comes true, but does something after some updates."""
+    calls = 0
+
+    def stop() -> bool:
+        nonlocal calls
+        calls += 1
+        if calls == number:
+            act()
+        return False
+
+    return stop
+
+
+@pytest.mark.parametrize("moment", [5, 30, 60])
+def test_a_cell_whose_folder_is_deleted_is_never_reported_as_done(
+    make_cell: Make, tmp_path: Path, moment: int
+) -> None:
+    cell = make_cell()
+    folder = tmp_path / "results" / cell.id
+    record = run_cell(cell, folder, FRESH, stop=at_update(moment, lambda: shutil.rmtree(folder)))
+    assert record["status"] == store.read_run(folder)["status"] == "failed"
+    assert "FileNotFoundError" in record["error"]
+    run_cell(cell, folder, FRESH)
+    run_cell(cell, tmp_path / cell.id, FRESH)
+    assert numbers(folder) == numbers(tmp_path / cell.id)
+    assert_sound(tmp_path / "results")
+
+
+@pytest.mark.usefixtures("faulty")
+def test_a_results_folder_deleted_under_a_run_does_not_take_the_launcher_along(
+    make_config: Make,
+) -> None:
+    config = make_config({"run.updates": 100}, algorithms=("bad-slow",), jobs=1)
+
+    def delete() -> None:
+        end = time.monotonic() + 120
+        while not list(config.out.glob("*/checkpoint.pt")) and time.monotonic() < end:
+            time.sleep(0.02)
+        shutil.rmtree(config.out)
+
+    thread = threading.Thread(target=delete)
+    thread.start()
+    outcome = study.run_study(config, Quiet())
+    thread.join()
+    (record,) = outcome.records.values()
+    assert record["status"] == "failed"
+    (cell,) = outcome.cells
+    assert run_cell(cell, config.out / cell.id, RESUME)["status"] == "done"
+    assert_sound(config.out)
+
+
+def change(path: Path) -> None:
+    """Write into a file where it lies, as an editor of binary files would."""
+    with open(path, "r+b") as file:
+        file.seek(-64, os.SEEK_END)
+        file.write(bytes(64))
+
+
+@pytest.fixture
+def own_data(make_config: Make, data_dir: Path, tmp_path: Path) -> Path:
+    """A copy of the dataset that a test may change."""
+    datasets.load("mpe/spread/random", size=5000, data_dir=data_dir)
+    return Path(shutil.copytree(data_dir, tmp_path / "data"))
+
+
+@pytest.mark.parametrize("moment", [30, 59])
+def test_data_that_change_during_a_run_fail_the_cell(
+    make_config: Make, own_data: Path, tmp_path: Path, moment: int
+) -> None:
+    """What was learnt from them is not kept: the checkpoint is the one from before the change."""
+    (cell,) = grid.cells(make_config(data_dir=own_data))
+    (path,) = own_data.glob("**/action.npy")
+    whole = path.read_bytes()
+    folder = tmp_path / "results" / cell.id
+    record = run_cell(cell, folder, FRESH, stop=at_update(moment, lambda: change(path)))
+    assert record["status"] == "failed"
+    assert "action.npy is damaged (it was changed while in use)" in record["error"]
+    state, _ = checkpoint.load(folder, cell.id)
+    assert state is not None
+    assert state["update"] == moment - moment % 20
+    assert "changed" in run_cell(cell, folder, RESUME)["error"] or path.read_bytes() != whole
+    path.write_bytes(whole)
+    assert run_cell(cell, folder, RESUME)["status"] == "done"
+    run_cell(cell, tmp_path / cell.id, FRESH)
+    assert numbers(folder) == numbers(tmp_path / cell.id)
+
+
+def test_data_that_are_replaced_or_touched_do_no_harm(
+    make_config: Make, own_data: Path, tmp_path: Path
+) -> None:
+    """A new file of the old name is another file: what is mapped stays what it was."""
+    (cell,) = grid.cells(make_config(data_dir=own_data))
+    (path,) = own_data.glob("**/action.npy")
+
+    def replace() -> None:
+        (path.parent / "new").write_bytes(b"something else")
+        os.replace(path.parent / "new", path)
+        os.utime(path.parent / "reward.npy")
+
+    assert run_cell(cell, tmp_path / "a" / cell.id, FRESH, stop=at_update(30, replace))[
+        "status"
+    ] == "done"  # fmt: skip
+
+
+def test_a_clock_that_is_set_back_changes_nothing(
+    make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the workers, every look at the clock of the day shows an earlier time than the last."""
+    folder = tmp_path / "path"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(
+        "import time\n"
+        "real, looks = time.time, iter(range(10**9))\n"
+        "time.time = lambda: real() - 3600 * next(looks)\n"
+        "time.time_ns = lambda: int(time.time() * 1e9)\n"
+    )
+    config = make_config(timeout=500.0)
+    with monkeypatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(folder))
+        outcome = study.run_study(config, Quiet())
+    assert outcome.complete
+    (cell,) = outcome.cells
+    times = outcome.records[cell.id]["time"]
+    accounts = ("setup", "data", "compile", "train", "evaluate", "write")
+    assert all(times[name]["wall"] >= 0 for name in accounts)
+    assert times["total"]["wall"] == pytest.approx(sum(times[name]["wall"] for name in accounts))
+    run_cell(cell, tmp_path / cell.id, FRESH)
+    assert numbers(config.out / cell.id) == numbers(tmp_path / cell.id)

@@ -1,0 +1,44 @@
+"""What the fuzzing found: files that are whole and still not what a dataset holds."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from datasets.errors import DatasetError
+from datasets.forms import check_arrays
+
+CARD = {"observation_sizes": [4, 3], "action_sizes": [2, 1]}
+
+
+def arrays() -> dict[str, np.ndarray]:
+    """Arrays of two episodes of 3 and 2 steps of two agents."""
+    return {
+        "observation": np.zeros((7, 2, 4), "f4"), "action": np.zeros((5, 2, 2), "f4"),
+        "reward": np.zeros((5, 2), "f4"), "terminated": np.zeros(5, bool),
+        "episode_length": np.array([3, 2], "i4"),
+    }  # fmt: skip
+
+
+def test_what_fits_is_accepted(tmp_path: Path) -> None:
+    check_arrays(tmp_path, CARD, arrays())
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("observation", np.zeros((7, 2, 4), ">f4")),  # torch cannot take another byte order
+        ("reward", np.zeros((5, 2), "f8")),
+        ("reward", np.zeros((5, 1), "f4")),
+        ("action", np.zeros((6, 2, 2), "f4")),
+        ("terminated", np.zeros(5, "f4")),
+        ("episode_length", np.array([3, 3], "i4")),
+        ("episode_length", np.array([5, 0], "i4")),
+        ("episode_length", np.array([3.0, 2.0])),
+        ("episode_length", np.array([], "i4")),
+    ],
+)
+def test_what_does_not_fit_is_refused(name: str, array: Any, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="is damaged"):
+        check_arrays(tmp_path, CARD, arrays() | {name: array})
