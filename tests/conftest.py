@@ -4,9 +4,26 @@
 """
 
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import settings
+
+import algorithms
+from datasets import tasks
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 if "OM2P_BENCH_FUZZ" not in os.environ:
     settings.load_profile("repeatable")
+
+
+@pytest.fixture(autouse=True)
+def tables_as_they_were() -> Iterator[None]:
+    """Take back what a test registered: tests share a process, in an order that varies."""
+    tables = (algorithms.TABLE, tasks.TASKS)
+    before = [dict(table) for table in tables]
+    yield
+    for table, rows in zip(tables, before, strict=True):
+        if dict(table) != rows:
+            table.clear()
+            table.update(rows)

@@ -51,14 +51,13 @@ def source_hash(name: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def present() -> dict[str, dict[str, object]]:
-    """Return version and hash of every algorithm as the tree stands."""
-    return {
-        name: {"version": algorithms.row(name).version, "source": source_hash(name)}
-        for name in algorithms.names()
-    }
+def present(name: str) -> dict[str, object]:
+    """Return version and hash of an algorithm as the tree stands."""
+    return {"version": algorithms.row(name).version, "source": source_hash(name)}
 
 
 if __name__ == "__main__":
-    RECORD.write_text(json.dumps(present(), indent=1) + "\n")
+    RECORD.write_text(
+        json.dumps({name: present(name) for name in algorithms.names()}, indent=1) + "\n"
+    )
     print(f"recorded {len(algorithms.names())} algorithms in {RECORD}")

@@ -1,0 +1,55 @@
+"""Multi-agent MuJoCo beside the bare physics: `pytest tests/perf/test_bodies.py --benchmark-only`.
+
+Both step the same 64 copies by the same actions; compare the two within one run, by their minima.
+"""
+
+from typing import Any
+
+import mujoco
+import pytest
+import torch
+
+from datasets.environments.mujoco import MujocoEnv
+
+COPIES, STEPS = 64, 20
+TEAMS = ("halfcheetah-2x3", "walker2d-2x3", "ant-2x4")
+
+
+def made(team: str) -> tuple[MujocoEnv, torch.Tensor, Any]:
+    """Return copies at their start, actions (STEPS, E, N, A), and what puts them back there."""
+    env = MujocoEnv(team, COPIES, seed=0)
+    env.reset()
+    state = env.get_state()
+    shape = (STEPS, COPIES, env.num_agents, max(env.action_sizes))
+    actions = 2.0 * torch.rand(shape, generator=torch.Generator().manual_seed(0)) - 1.0
+    return env, actions, lambda: env.set_state(state)
+
+
+@pytest.mark.parametrize("team", TEAMS)
+def test_step(benchmark: Any, team: str) -> None:
+    env, actions, restart = made(team)
+
+    def steps() -> None:
+        for action in actions:
+            env.step(action)
+            env._ended[:] = False  # a fallen body would stand still and cost nothing
+
+    benchmark.extra_info["steps"] = COPIES * STEPS
+    benchmark.pedantic(steps, setup=restart, rounds=9, warmup_rounds=1)
+
+
+@pytest.mark.parametrize("team", TEAMS)
+def test_bare_physics(benchmark: Any, team: str) -> None:
+    env, actions, restart = made(team)
+    controls = [env._global_action(action).copy() for action in actions]
+
+    def steps() -> None:
+        for control in controls:
+            for data, row in zip(env._copies, control, strict=True):
+                data.ctrl[:] = row
+                mujoco.mj_step(env.model, data, nstep=env.body.frames)
+                if env.body.contacts:
+                    mujoco.mj_rnePostConstraint(env.model, data)
+
+    benchmark.extra_info["steps"] = COPIES * STEPS
+    benchmark.pedantic(steps, setup=restart, rounds=9, warmup_rounds=1)
