@@ -144,10 +144,11 @@ def change(path: Path) -> None:
 
 
 @pytest.fixture
-def own_data(make_config: Make, data_dir: Path, tmp_path: Path) -> Path:
-    """A copy of the dataset that a test may change."""
-    datasets.load("mpe/spread/random", size=5000, data_dir=data_dir)
-    return Path(shutil.copytree(data_dir, tmp_path / "data"))
+def own_data(tmp_path: Path) -> Path:
+    """A dataset of its own that a test may change."""
+    folder = tmp_path / "data"
+    datasets.load("mpe/spread/random", size=5000, data_dir=folder)
+    return folder
 
 
 @pytest.mark.parametrize("moment", [30, 59])
