@@ -1,6 +1,10 @@
-"""2,000 updates on real data leave every number finite."""
+"""Long training on real data leaves every number finite.
+
+500 updates here; LONG_UPDATES=2000 in the environment is the run that docs/evidence.md records.
+"""
 
 import itertools
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +18,7 @@ from algorithms.examples import stacked
 from bench import config, presets
 
 SETS = ("mpe/spread/expert", "mpe/spread/medium-replay", "mpe/spread/random")
-UPDATES, ROWS, POOL = 2000, 8, 4096
+UPDATES, ROWS, POOL = int(os.environ.get("LONG_UPDATES", "500")), 8, 4096
 FOR_THEIR_COST = ("om2p-jvp", "om2p-batch-jacobian")  # om2p with a slower derivative: a tenth
 SMALL = {
     "algorithm.hidden": [16],
