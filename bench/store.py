@@ -87,6 +87,12 @@ def write_run(folder: Path, record: dict[str, Any]) -> None:
         file.write(text.encode())
 
 
+def write_json(path: Path, document: dict[str, Any]) -> None:
+    """Write a document of compact JSON atomically."""
+    with atomic_file(path) as file:
+        file.write(json.dumps(_finite(document), allow_nan=False).encode() + b"\n")
+
+
 def append_progress(folder: Path, row: dict[str, Any]) -> None:
     """Append one evaluation to `folder`/progress.jsonl and bring it to disk."""
     with open(folder / "progress.jsonl", "ab") as file:

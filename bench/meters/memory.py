@@ -37,6 +37,13 @@ def peak_rss_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024  # bytes on macOS, KiB on Linux
 
 
+def resident_bytes() -> int:
+    """Return the resident set of this process now."""
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
+
+
 def torch_peaks(device: str) -> dict[str, int | None]:
     """Return torch's peaks on a CUDA device since `reset_torch_peaks`; None on a CPU."""
     if not device.startswith("cuda"):

@@ -1,0 +1,215 @@
+"""A measurement as tables: for the terminal, and as Markdown for documents. Torch-free."""
+
+import dataclasses
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from bench.measuring import sizes, summary
+from bench.measuring.summary import Exponent, Figures, Spread
+
+MIB = 2.0**20
+MISSING = "--"
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A title, heads, rows of words, and sentences beneath."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    notes: list[str]
+
+
+def tables(document: summary.Document) -> list[Table]:
+    """Return two tables per size, training and acting, and one of scaling exponents."""
+    found = summary.figures(document)
+    by_size: dict[sizes.Size, list[Figures]] = {}
+    for one in found:
+        by_size.setdefault(one.size, []).append(one)
+    made = []
+    for size, here in by_size.items():
+        base = summary.base_of(here)
+        first = next(one for one in here if one.algorithm == base)
+        made.append(_training(size, here, first))
+        made.append(_acting(size, here, first))
+    scaling = _scaling(found)
+    if scaling.rows:
+        made.append(scaling)
+    return made
+
+
+def notes(document: summary.Document) -> list[str]:
+    """Return the sentences that belong to all tables of a measurement."""
+    configuration, machine = document["configuration"], document["machine"]
+    counts = {len(rounds) for rounds in document["rounds"].values()}
+    rounds = MISSING if not counts else "-".join(map(str, sorted({min(counts), max(counts)})))
+    samples = [sample for found in document["rounds"].values() for sample in found]
+    loads = [sample["load"] for sample in samples]
+    rates = [rate / 1e9 for sample in samples for rate in sample["calibration"]]
+    steps = [
+        f"{e['algorithm']} ({e['steps']} instead of {e['published_steps']})"
+        for e in document["entries"]
+        if e["steps"] != e["published_steps"]
+    ]
+    version, dirty = document["versions"].get("commit"), document["versions"].get("dirty")
+    lines = [
+        f"Medians over {rounds} rounds of fresh processes, one at a time, in an order of its own "
+        "each; quartiles over rounds in brackets.",
+        f"Preset {configuration['preset']}, {configuration['threads']} thread(s), device "
+        f"{configuration['device']}; {machine['machine_class'] if machine else 'not timed'}; commit "
+        f"{version[:12] if version else 'unknown'}{' with changes' if dirty else ''}.",
+    ]
+    if rates:
+        lines.append(
+            f"The product that calibrates ran at {min(rates):.0f} to {max(rates):.0f} GFLOP/s; "
+            f"one-minute load of the machine before rounds: {min(loads):.1f} to {max(loads):.1f}."
+        )
+    if any(sample["throttling"] for sample in samples):
+        lines.append("The GPU was throttled during some rounds.")
+    if steps:
+        lines.append(f"Not at its published number of steps: {', '.join(dict.fromkeys(steps))}.")
+    if document["failures"]:
+        lines += [f"Failed: {key}: {error}." for key, error in document["failures"].items()]
+    return lines
+
+
+def _training(size: sizes.Size, here: Sequence[Figures], base: Figures) -> Table:
+    head = (
+        "algorithm", "update, CPU (ms)", f"x {base.algorithm}", "wall (ms)", "overhead",
+        "peak tensors (MiB)", f"x {base.algorithm} ", "activations (MiB)", "process (MiB)",
+        "MFLOP", "evaluations",
+    )  # fmt: skip
+    rows = [
+        (
+            one.algorithm,
+            _spread(one.cpu, 1e3),
+            _ratio(_median(one.cpu), _median(base.cpu)),
+            _number(_median(one.wall), 1e3, 2),
+            _number(_median(one.overhead), 1, 2),
+            _number(one.peak, 1 / MIB, 2),
+            _ratio(one.peak, base.peak),
+            _number(one.cost.get("peak_split", {}).get("activations"), 1 / MIB, 2),
+            _number(one.cost.get("memory", {}).get("peak_rss_bytes"), 1 / MIB, 0),
+            _number(one.cost.get("flops_update"), 1e-6, 0),
+            _number(one.cost.get("evaluations_update", {}).get("total"), 1, 0),
+        )
+        for one in here
+    ]
+    gpu = [one for one in here if one.cost.get("memory", {}).get("torch_peak_allocated_bytes")]
+    lines = [
+        f"{one.algorithm}: torch {one.cost['memory']['torch_peak_allocated_bytes'] / MIB:.1f} MiB "
+        f"allocated, {one.cost['memory']['torch_peak_reserved_bytes'] / MIB:.1f} reserved; NVML "
+        f"{_number(one.cost['memory']['nvml_bytes'], 1 / MIB, 0)} MiB "
+        f"({one.cost['memory']['nvml_attribution']})"
+        for one in gpu
+    ]
+    return Table(f"One update: {size.label}", head, rows, lines)
+
+
+def _acting(size: sizes.Size, here: Sequence[Figures], base: Figures) -> Table:
+    head = (
+        "algorithm", "steps", "p50 (us)", "p95", "p99", f"p50 x {base.algorithm}",
+        "joint actions/s, 1,000 at once", "MFLOP", "parameters to act (k)",
+    )  # fmt: skip
+    rows = [
+        (
+            one.algorithm,
+            f"{one.steps}{'' if one.steps == one.published_steps else '*'}",
+            *(_number(one.latency.get(percent), 1e6, 0) for percent in summary.PERCENTILES),
+            _ratio(one.latency.get(50), base.latency.get(50)),
+            _number(one.per_second, 1, 0),
+            _number(one.cost.get("flops_act"), 1e-6, 2),
+            _number(one.cost.get("parameters_act"), 1e-3, 1),
+        )
+        for one in here
+    ]
+    return Table(f"One joint action, batch 1: {size.label}", head, rows, [])
+
+
+def _scaling(found: Sequence[Figures]) -> Table:
+    rows = []
+    names = dict.fromkeys(one.algorithm for one in found)
+    for axis in sizes.AXES:
+        for name in names:
+            fitted = summary.exponents(found, name, axis)
+            if any(fitted.values()):
+                rows.append(
+                    (axis, name, *(_exponent(fitted[key]) for key in ("time", "memory", "flops")))
+                )
+    head = ("along", "algorithm", "time", "peak tensors", "FLOP")
+    lines = [
+        "The exponent p of cost ~ size^p, by least squares of the logarithms; (2): from two sizes "
+        "only, which no third confirms. Along hidden: width, at the base's depth.",
+    ]
+    return Table("Scaling exponents of an update", head, rows, lines)
+
+
+def _exponent(one: Exponent | None) -> str:
+    if one is None:
+        return MISSING
+    return f"{one.slope:.2f}{' (2)' if one.count == 2 else ''}"
+
+
+def _median(one: Spread | None) -> float | None:
+    return None if one is None else one.median
+
+
+def _number(value: float | None, scale: float, digits: int) -> str:
+    return MISSING if value is None else f"{value * scale:,.{digits}f}"
+
+
+def _ratio(value: float | None, base: float | None) -> str:
+    return MISSING if not value or not base else f"{value / base:.2f}"
+
+
+def _spread(one: Spread | None, scale: float) -> str:
+    if one is None:
+        return MISSING
+    low, high = one.low * scale, one.high * scale
+    return f"{one.median * scale:.2f} [{low:.2f}, {high:.2f}]"
+
+
+# --- output --------------------------------------------------------------------------------------
+
+
+def markdown(document: summary.Document) -> str:
+    """Return all tables as Markdown."""
+    parts = []
+    for table in tables(document):
+        cells = [table.head, tuple("---" for _ in table.head), *table.rows]
+        lines = [f"| {' | '.join(cell.strip() for cell in row)} |" for row in cells]
+        parts.append("\n".join([f"**{table.title}**", "", *lines, *_sentences(table.notes)]))
+    return "\n\n".join([*parts, "\n".join(f"- {line}" for line in notes(document))]) + "\n"
+
+
+def _sentences(lines: Iterable[str]) -> list[str]:
+    return ["", *lines] if lines else []
+
+
+def terminal(document: summary.Document, file: Any = None) -> None:
+    """Print all tables, as wide as they need to be where the output is no terminal."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as Drawn
+
+    stream = sys.stdout if file is None else file
+    console = Console(file=stream, width=None if stream.isatty() else 200, highlight=False)
+    for table in tables(document):
+        drawn = Drawn(title=table.title, title_justify="left", box=box.SIMPLE_HEAD)
+        for at, head in enumerate(table.head):
+            drawn.add_column(head.strip(), justify="left" if at == 0 else "right")
+        for row in table.rows:
+            drawn.add_row(*row)
+        console.print(drawn)
+        for line in table.notes:
+            console.print(line, markup=False)
+    for line in notes(document):
+        console.print(line, markup=False)
+
+
+FORMATS: dict[str, Callable[[summary.Document], None]] = {
+    "table": terminal,
+    "markdown": lambda document: print(markdown(document), end=""),
+}
