@@ -16,9 +16,7 @@ def measure(
     agents: Annotated[
         str, typer.Option(help="Sizes of the team (tasks `mpe/spread`, 3 to 32): --agents 3,8,32")
     ] = "3",
-    batch: Annotated[
-        str, typer.Option(help="Transitions per update: --batch 256,1024")
-    ] = "256",
+    batch: Annotated[str, typer.Option(help="Transitions per update: --batch 256,1024")] = "256",
     hidden: Annotated[
         str | None,
         typer.Option(
@@ -51,7 +49,8 @@ def measure(
     show: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Measure nothing: show a file that was measured before.",
+            metavar="FILE",
+            help="Measure nothing: show a file that was measured before.",
             show_default=False,
         ),
     ] = None,
@@ -59,7 +58,8 @@ def measure(
     figure: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Draw time and memory too: --figure efficiency.png (or .pdf)",
+            metavar="FILE",
+            help="Draw time and memory too: --figure efficiency.png (or .pdf)",
             show_default=False,
         ),
     ] = None,

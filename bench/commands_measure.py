@@ -7,8 +7,11 @@ from typing import Any
 import algorithms
 from bench import measure as track
 from bench import plugins
+from bench.commands import INTERRUPTED
 from bench.errors import BenchError
 from bench.measuring import show, summary
+from bench.measuring.document import Document, read
+from bench.measuring.request import make_request
 
 
 def measure(flags: dict[str, Any]) -> int:
@@ -20,7 +23,7 @@ def measure(flags: dict[str, Any]) -> int:
         raise BenchError(f"--figure {picture} must end in .png or .pdf")
     code = 0
     if flags["show"] is not None:
-        document = track.read(flags["show"])
+        document = read(flags["show"])
     else:
         document, code = _measure(flags)
     if not document["costs"]:
@@ -32,7 +35,7 @@ def measure(flags: dict[str, Any]) -> int:
     return code
 
 
-def _draw(document: track.Document, picture: Path) -> None:
+def _draw(document: Document, picture: Path) -> None:
     """Draw the costs at the base size."""
     from bench.statistics import Estimate
     from reports import measured
@@ -66,11 +69,11 @@ def _draw(document: track.Document, picture: Path) -> None:
         raise BenchError(f"--figure {picture} cannot be written ({error.strerror})") from error
 
 
-def _measure(flags: dict[str, Any]) -> tuple[track.Document, int]:
+def _measure(flags: dict[str, Any]) -> tuple[Document, int]:
     """Measure, and return the file's content and the exit code."""
     plugins.load_all(flags["plugin"] or [])
     algos = ",".join(algorithms.names()) if flags["algos"] == "all" else flags["algos"]
-    request = track.make_request(
+    request = make_request(
         algos,
         flags["agents"],
         flags["batch"],
@@ -87,6 +90,6 @@ def _measure(flags: dict[str, Any]) -> tuple[track.Document, int]:
         document = track.run(request, to, lambda text: print(text, file=sys.stderr, flush=True))
     except KeyboardInterrupt:
         print(f"interrupted: {to} keeps what is done; the same command goes on", file=sys.stderr)
-        return (track.read(to) if to.exists() else {"costs": {}}), track.INTERRUPTED
+        return (read(to) if to.exists() else {"costs": {}}), INTERRUPTED
     print(f"raw samples: {to}", file=sys.stderr)
     return document, 1 if document["failures"] else 0

@@ -85,7 +85,7 @@ class Lane:
         own.resume(shared.state_dict())
         return own
 
-    def spent(self, began: float, nvml: Nvml) -> dict[str, float | None]:
+    def spent(self, began: float, nvml: Nvml) -> dict[str, Any]:
         """Return the cell's seconds and joules up to now, those of the runs before included.
 
         began: when this process did, on `time.perf_counter`.

@@ -123,9 +123,9 @@ def _fql(team: Team) -> int:
 
 
 def _td3bc(team: Team) -> int:
-    """Policy trained, target policy without gradient, twin critic."""
+    """Policy trained, target policy without gradient, twin critic of which one head guides."""
     policy = team.policy(noisy=False)
-    return policy.trained + policy.value + team.value_terms()
+    return policy.trained + policy.value + team.value_terms() - team.critic().passed
 
 
 FORMULAS: dict[str, Callable[[Team], int]] = {

@@ -18,7 +18,7 @@ class Table:
 
     title: str
     head: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
     notes: list[str]
 
 
@@ -53,13 +53,15 @@ def notes(document: summary.Document) -> list[str]:
         for e in document["entries"]
         if e["steps"] != e["published_steps"]
     ]
-    version, dirty = document["versions"].get("commit"), document["versions"].get("dirty")
+    versions = document["versions"]
+    commit = (versions.get("commit") or "unknown")[:12]
+    changed = " with changes" if versions.get("dirty") else ""
+    where = machine["machine_class"] if machine else "not timed"
     lines = [
         f"Medians over {rounds} rounds of fresh processes, one at a time, in an order of its own "
         "each; quartiles over rounds in brackets.",
         f"Preset {configuration['preset']}, {configuration['threads']} thread(s), device "
-        f"{configuration['device']}; {machine['machine_class'] if machine else 'not timed'}; commit "
-        f"{version[:12] if version else 'unknown'}{' with changes' if dirty else ''}.",
+        f"{configuration['device']}; {where}; commit {commit}{changed}.",
     ]
     if rates:
         lines.append(

@@ -9,9 +9,6 @@ import algorithms
 import datasets
 from algorithms import examples
 from algorithms.base import Algorithm, TeamSpec
-from datasets.batch import Batch, SequenceBatch
-
-TASK = "mpe/spread"
 
 
 class Subject:
@@ -22,7 +19,7 @@ class Subject:
 
     def __init__(self, job: dict[str, Any]) -> None:
         self.job, self.device = job, job["device"]
-        task = datasets.load_task(TASK, agents=job["agents"])
+        task = datasets.load_task("mpe/spread", agents=job["agents"])
         shape = (task.agents, max(task.observation_sizes))
         self.spec = TeamSpec(
             observation_sizes=task.observation_sizes,
@@ -44,7 +41,8 @@ class Subject:
             key: tuple(value) if isinstance(value, list) else value
             for key, value in self.job["settings"].items()
         }
-        settings = algorithms.settings_class(name)(**values)
+        kind: Any = algorithms.settings_class(name)
+        settings = kind(**values)
         return algorithms.make(name, self.spec, settings, device=self.device)
 
     def observation(self, rows: int) -> Tensor:
@@ -64,7 +62,7 @@ class Subject:
         steps = windows.history + windows.horizon
         return self._moved(examples.windows_for(self.spec, steps, windows.batch_size))
 
-    def _moved(self, batch: Batch | SequenceBatch) -> Any:
+    def _moved(self, batch: Any) -> Any:
         """Return a batch on the device."""
         fields = (None if field is None else field.to(self.device) for field in batch)
         return type(batch)(*fields)

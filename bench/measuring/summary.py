@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.measuring import sizes
-from bench.measuring.reference import CALIBRATION_FLOPS  # noqa: F401  (what the rates are made of)
 
 Document = dict[str, Any]
 BASE = "om2p"
@@ -149,19 +148,19 @@ def exponents(found: Sequence[Figures], algorithm: str, axis: str) -> dict[str, 
     """
     own = [one for one in found if one.algorithm == algorithm]
     base = own[0].size
-    line = [one for one in own if _only_in(one.size, base, axis)]
+    line = [(_along(one.size, axis), one) for one in own if _only_in(one.size, base, axis)]
+    costs = [(x, one.cost.get("flops_update")) for x, one in line]
     return {
-        "time": fit([(_along(o.size, axis), o.cpu.median) for o in line if o.cpu is not None]),
-        "memory": fit([(_along(o.size, axis), o.peak) for o in line if o.peak is not None]),
-        "flops": fit(
-            [(_along(o.size, axis), o.cost["flops_update"]) for o in line if "flops_update" in o.cost]
-        ),
+        "time": fit([(x, one.cpu.median) for x, one in line if one.cpu is not None]),
+        "memory": fit([(x, one.peak) for x, one in line if one.peak is not None]),
+        "flops": fit([(x, flops) for x, flops in costs if flops is not None]),
     }
 
 
 def _only_in(size: sizes.Size, base: sizes.Size, axis: str) -> bool:
     """Tell whether a size differs from the base along one axis at most."""
-    same = all(getattr(size, other) == getattr(base, other) for other in sizes.AXES if other != axis)
+    others = [other for other in sizes.AXES if other != axis]
+    same = all(getattr(size, other) == getattr(base, other) for other in others)
     if axis != "hidden" or not same:
         return same
     return size.hidden is not None and len(size.hidden) == len(base.hidden or ())

@@ -217,7 +217,7 @@ def test_counting_evaluations_leaves_the_algorithm_as_it_was() -> None:
 class NoModules:
     """Stands in for MemTracker's hooks on modules, which our target networks cannot bear."""
 
-    parents, is_bw = {"Global"}, False  # noqa: RUF012
+    parents, is_bw = {"Global"}, False
 
     def __enter__(self) -> None: ...
 

@@ -55,9 +55,7 @@ def test_a_cell_leaves_everything_that_is_promised(make_cell: Make, tmp_path: Pa
     assert row["return_episodes"] == 10
     assert row["dataset_checksum"] == record["dataset"]["checksum"]
     assert row["peak_tensor_bytes"] > 0
-    assert row["seconds_total"] == pytest.approx(
-        sum(row[f"seconds_{name}"] for name in ACCOUNTS)
-    )
+    assert row["seconds_total"] == pytest.approx(sum(row[f"seconds_{name}"] for name in ACCOUNTS))
     split = [row[f"peak_{name}_bytes"] for name in ("parameter", "gradient", "optimiser")]
     assert sum(split) + row["peak_activation_bytes"] < row["peak_tensor_bytes"]
     assert [r["update"] for r in store.read_progress(folder)] == [20, 40, 60]
