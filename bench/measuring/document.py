@@ -20,6 +20,10 @@ from bench.meters import machine
 SCHEMA = 1
 KIND = "om2p-bench measurement"
 FILE_LIMIT = 256 * 2**20  # bytes: what is larger was made to exhaust its reader
+MEASURED = (
+    "algorithms/*.py", "bench/meters/*.py",
+    *(f"bench/measuring/{name}.py" for name in ("request", "subject", "timing", "worker")),
+)  # fmt: skip
 
 Document = dict[str, Any]
 
@@ -102,8 +106,8 @@ def _entry(request: Request, name: str, size: Size) -> dict[str, Any]:
 def code_hash() -> str:
     """Return 12 digits that change when what is measured, or how, does."""
     digest = hashlib.sha256()
-    for folder in ("algorithms", "bench/measuring", "bench/meters"):
-        for path in sorted((HOME / folder).glob("*.py")):
+    for pattern in MEASURED:
+        for path in sorted(HOME.glob(pattern)):
             digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:12]
 

@@ -15,6 +15,7 @@ from bench.measuring import sizes
 Document = dict[str, Any]
 BASE = "om2p"
 PERCENTILES = (50, 95, 99)
+CHAINS = ("solver_steps", "flow_steps", "diffusion_steps")  # settings that count a chain's steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Figures:
     size: sizes.Size
     steps: int
     published_steps: int
+    chain: int  # steps of the longest chain from noise to action, in training or acting
     failure: str | None
     cpu: Spread | None = None  # seconds of processor time of an update
     wall: Spread | None = None
@@ -67,6 +69,7 @@ def figures(document: Document) -> list[Figures]:
             sizes.from_dict(entry["size"]),
             entry["steps"],
             entry["published_steps"],
+            next((entry["settings"][key] for key in CHAINS if key in entry["settings"]), 1),
             document["failures"].get(key),
             cost=document["costs"].get(key, {}),
         )

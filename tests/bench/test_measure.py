@@ -250,6 +250,20 @@ def test_the_table_shows_ratios_to_om2p_and_says_what_was_measured_how() -> None
     assert "Failed: om2p, elsewhere: it broke." in text
 
 
+def test_the_papers_claim_is_answered_from_the_measurement() -> None:
+    made = made_up()
+    assert show.headline(made) == []  # nothing of several steps, no Jacobian
+    made["entries"][0] |= {"algorithm": "dom2", "settings": {"solver_steps": 5}}
+    lines = show.headline(made)
+    assert lines[0] == (
+        "dom2 (5 steps) takes 0.50 times the processor time and 0.50 times the peak tensor memory "
+        "of om2p."
+    )
+    assert lines[1].startswith("At most, then, 0.50 times the time (dom2) and 0.50 times")
+    made["entries"][0] |= {"algorithm": "om2p-batch-jacobian", "settings": {}}
+    assert "whole-batch Jacobian takes 0.50 times" in show.headline(made)[0]
+
+
 def test_what_was_not_measured_is_left_open() -> None:
     made = made_up()
     made["rounds"].clear()
@@ -493,3 +507,17 @@ def test_the_measuring_process_ends_with_the_one_that_started_it() -> None:
     )  # fmt: skip
     assert done.returncode == 1
     assert done.stdout == ""
+
+
+PAGE = ROOT / "docs" / "efficiency.md"
+KEPT = sorted((ROOT / "docs" / "evidence").glob("efficiency*.json"))
+
+
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: path.name)
+def test_the_page_shows_what_its_file_holds(path: Path) -> None:
+    """Printed by `measure --show FILE --format markdown`, and pasted whole."""
+    page, made = PAGE.read_text(), read(path)
+    assert show.markdown(made).strip() in page
+    assert f"`docs/evidence/{path.name}`" in page
+    assert path.stat().st_size < 2**20
+    assert not made["failures"]
