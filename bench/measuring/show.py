@@ -10,6 +10,7 @@ from bench.measuring.summary import Exponent, Figures, Spread
 
 MIB = 2.0**20
 MISSING = "--"
+ENOUGH = 7  # rounds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +60,7 @@ def notes(document: summary.Document) -> list[str]:
     where = machine["machine_class"] if machine else "not timed"
     lines = [
         f"Medians over {rounds} rounds of fresh processes, one at a time, in an order of its own "
-        "each; quartiles over rounds in brackets.",
+        "each; quartiles over rounds in brackets. Ratios of times are taken within each round.",
         f"Preset {configuration['preset']}, {configuration['threads']} thread(s), device "
         f"{configuration['device']}; {where}; commit {commit}{changed}.",
     ]
@@ -68,6 +69,8 @@ def notes(document: summary.Document) -> list[str]:
             f"The product that calibrates ran at {min(rates):.0f} to {max(rates):.0f} GFLOP/s; "
             f"one-minute load of the machine before rounds: {min(loads):.1f} to {max(loads):.1f}."
         )
+    if counts and min(counts) < ENOUGH:
+        lines.append(f"Fewer than {ENOUGH} rounds: quartiles and small differences mean little.")
     if any(sample["throttling"] for sample in samples):
         lines.append("The GPU was throttled during some rounds.")
     if steps:
@@ -92,13 +95,11 @@ def headline(document: summary.Document) -> list[str]:
     for one in slow:
         lines.append(f"{one.algorithm} ({one.chain} steps) takes {_times(one, base)} of om2p.")
     if slow:
-        time, memory = (
-            max(slow, key=lambda one: one.cpu.median if one.cpu else 0),
-            max(slow, key=lambda one: one.peak or 0),
-        )
+        time = max(slow, key=lambda one: _median(summary.ratio(one, base)) or 0)
+        memory = max(slow, key=lambda one: one.peak or 0)
         lines.append(
-            "At most, then, "
-            f"{_ratio(_median(time.cpu), _median(base.cpu))} times the time ({time.algorithm}) and "
+            f"At most, then, {_number(_median(summary.ratio(time, base)), 1, 2)} times the time "
+            f"({time.algorithm}) and "
             f"{_ratio(memory.peak, base.peak)} times the memory ({memory.algorithm}); the paper "
             "says up to 10.8 and 3.8, and names no baseline."
         )
@@ -113,7 +114,7 @@ def headline(document: summary.Document) -> list[str]:
 
 def _times(one: Figures, base: Figures) -> str:
     return (
-        f"{_ratio(_median(one.cpu), _median(base.cpu))} times the processor time and "
+        f"{_number(_median(summary.ratio(one, base)), 1, 2)} times the processor time and "
         f"{_ratio(one.peak, base.peak)} times the peak tensor memory"
     )
 
@@ -128,7 +129,7 @@ def _training(size: sizes.Size, here: Sequence[Figures], base: Figures) -> Table
         (
             one.algorithm,
             _spread(one.cpu, 1e3),
-            _ratio(_median(one.cpu), _median(base.cpu)),
+            _spread(summary.ratio(one, base), 1),
             _number(_median(one.wall), 1e3, 2),
             _number(_median(one.overhead), 1, 2),
             _number(one.peak, 1 / MIB, 2),

@@ -46,6 +46,7 @@ class Figures:
     published_steps: int
     chain: int  # steps of the longest chain from noise to action, in training or acting
     failure: str | None
+    rounds: dict[int, float] = dataclasses.field(default_factory=dict)  # processor seconds of each
     cpu: Spread | None = None  # seconds of processor time of an update
     wall: Spread | None = None
     overhead: Spread | None = None
@@ -84,7 +85,8 @@ def _fill(one: Figures, rounds: list[dict[str, Any]], flops: int | None, device:
     """Compute the figures of timed rounds."""
     # On a GPU the processor only waits: overhead is taken from the wall clock.
     clock = "cpu" if device == "cpu" else "wall"
-    one.cpu = spread([statistics.median(r["update"]["cpu"]) for r in rounds])
+    one.rounds = {r["round"]: statistics.median(r["update"]["cpu"]) for r in rounds}
+    one.cpu = spread(list(one.rounds.values()))
     one.wall = spread([statistics.median(r["update"]["wall"]) for r in rounds])
     if flops is not None:
         one.overhead = spread(
@@ -98,6 +100,15 @@ def _fill(one: Figures, rounds: list[dict[str, Any]], flops: int | None, device:
         for percent in PERCENTILES
     }
     one.per_second = statistics.median(1000 / statistics.median(r["throughput"]) for r in rounds)
+
+
+def ratio(one: Figures, base: Figures) -> Spread | None:
+    """Return an algorithm's time as a multiple of another's, over the rounds that have both.
+
+    Within a round the two ran within moments of each other: what slowed one often slowed both.
+    """
+    common = sorted(one.rounds.keys() & base.rounds.keys())
+    return spread([one.rounds[at] / base.rounds[at] for at in common]) if common else None
 
 
 def spread(values: Sequence[float]) -> Spread:

@@ -225,6 +225,9 @@ def test_figures_are_medians_of_rounds_and_quartiles_over_them() -> None:
     assert om2p.overhead.median == pytest.approx(0.002 * 1e9 / flops)
     assert cloning.cpu is not None
     assert cloning.cpu.median == 0.001
+    cloning.rounds[2] = 0.5  # of om2p's 2 ms: 250 times; round 9 has no partner
+    cloning.rounds[9] = 0.1
+    assert summary.ratio(cloning, om2p) == summary.Spread(0.5, 0.5, 125.25, 3)
     assert summary.base_of([cloning, om2p]) == "om2p"
     assert summary.base_of([cloning]) == "bc"
 
@@ -242,10 +245,11 @@ def test_the_table_shows_ratios_to_om2p_and_says_what_was_measured_how() -> None
     made["entries"][0]["steps"] = 4
     made["failures"]["om2p, elsewhere"] = "it broke"
     text = show.markdown(made)
-    assert "| bc | 1.00 [0.75, 1.25] | 0.50 | 2.00 |" in text
-    assert "| om2p | 2.00 [1.50, 2.50] | 1.00 | 4.00 |" in text
+    assert "| bc | 1.00 [0.75, 1.25] | 0.50 [0.50, 0.50] | 2.00 |" in text
+    assert "| om2p | 2.00 [1.50, 2.50] | 1.00 [1.00, 1.00] | 4.00 |" in text
     assert "| bc | 4* | 100 | 100 | 203 | 1.00 | 50,000 |" in text
     assert "Medians over 3 rounds" in text
+    assert "Fewer than 7 rounds" in text
     assert "bc (4 instead of 1)" in text
     assert "Failed: om2p, elsewhere: it broke." in text
 
