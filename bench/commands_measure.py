@@ -30,12 +30,12 @@ def measure(flags: dict[str, Any]) -> int:
         return code
     show.FORMATS[flags["format_"]](document)
     if picture is not None:
-        _draw(document, picture)
+        draw(document, picture)
         print(f"figure: {picture}", file=sys.stderr)
     return code
 
 
-def _draw(document: Document, picture: Path) -> None:
+def draw(document: Document, picture: Path) -> None:
     """Draw the costs at the base size."""
     from bench.statistics import Estimate
     from reports import measured
@@ -56,7 +56,7 @@ def _draw(document: Document, picture: Path) -> None:
         measured.Costs(
             one.algorithm,
             (
-                spread(one.cpu, 1e3),
+                spread(one.time, 1e3),
                 point(one.peak, 1 / show.MIB),
                 point(one.latency.get(50), 1e6),
             ),

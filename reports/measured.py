@@ -11,7 +11,7 @@ from reports import canvas, style
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-LABELS = ("update, processor time (ms)", "update, peak tensors (MiB)", "joint action, p50 (µs)")
+LABELS = ("time of an update (ms)", "peak tensors of an update (MiB)", "joint action, p50 (µs)")
 ROW, LEAST = 0.16, 0.6  # inches
 
 

@@ -25,7 +25,7 @@ class Table:
 
 def tables(document: summary.Document) -> list[Table]:
     """Return two tables per size, training and acting, and one of scaling exponents."""
-    found = summary.figures(document)
+    found, device = summary.figures(document), document["configuration"]["device"]
     by_size: dict[sizes.Size, list[Figures]] = {}
     for one in found:
         by_size.setdefault(one.size, []).append(one)
@@ -33,7 +33,7 @@ def tables(document: summary.Document) -> list[Table]:
     for size, here in by_size.items():
         base = summary.base_of(here)
         first = next(one for one in here if one.algorithm == base)
-        made.append(_training(size, here, first))
+        made.append(_training(size, here, first, device))
         made.append(_acting(size, here, first))
     scaling = _scaling(found)
     if scaling.rows:
@@ -87,7 +87,7 @@ def headline(document: summary.Document) -> list[str]:
     steps that it was measured with, and the release's whole-batch Jacobian, against om2p.
     """
     found = summary.figures(document)
-    here = [one for one in found if one.size == found[0].size and one.cpu and one.peak]
+    here = [one for one in found if one.size == found[0].size and one.time and one.peak]
     base = next((one for one in here if one.algorithm == summary.BASE), None)
     if base is None:
         return []
@@ -114,23 +114,24 @@ def headline(document: summary.Document) -> list[str]:
 
 def _times(one: Figures, base: Figures) -> str:
     return (
-        f"{_number(_median(summary.ratio(one, base)), 1, 2)} times the processor time and "
+        f"{_number(_median(summary.ratio(one, base)), 1, 2)} times the time and "
         f"{_ratio(one.peak, base.peak)} times the peak tensor memory"
     )
 
 
-def _training(size: sizes.Size, here: Sequence[Figures], base: Figures) -> Table:
+def _training(size: sizes.Size, here: Sequence[Figures], base: Figures, device: str) -> Table:
+    clock, other = ("CPU", "wall") if device == "cpu" else ("wall", "CPU")
     head = (
-        "algorithm", "update, CPU (ms)", f"x {base.algorithm}", "wall (ms)", "overhead",
+        "algorithm", f"update, {clock} (ms)", f"x {base.algorithm}", f"{other} (ms)", "overhead",
         "peak tensors (MiB)", f"x {base.algorithm} ", "activations (MiB)", "process (MiB)",
         "MFLOP", "evaluations",
     )  # fmt: skip
     rows = [
         (
             one.algorithm,
-            _spread(one.cpu, 1e3),
+            _spread(one.time, 1e3),
             _spread(summary.ratio(one, base), 1),
-            _number(_median(one.wall), 1e3, 2),
+            _number(_median(one.other_time), 1e3, 2),
             _number(_median(one.overhead), 1, 2),
             _number(one.peak, 1 / MIB, 2),
             _ratio(one.peak, base.peak),

@@ -46,9 +46,9 @@ class Figures:
     published_steps: int
     chain: int  # steps of the longest chain from noise to action, in training or acting
     failure: str | None
-    rounds: dict[int, float] = dataclasses.field(default_factory=dict)  # processor seconds of each
-    cpu: Spread | None = None  # seconds of processor time of an update
-    wall: Spread | None = None
+    rounds: dict[int, float] = dataclasses.field(default_factory=dict)  # seconds of an update
+    time: Spread | None = None  # over these: processor time, on a GPU wall clock
+    other_time: Spread | None = None  # by the other clock
     overhead: Spread | None = None
     latency: dict[int, float] = dataclasses.field(default_factory=dict)  # percentile -> seconds
     per_second: float | None = None  # joint actions, 1,000 teams at once
@@ -83,18 +83,15 @@ def figures(document: Document) -> list[Figures]:
 
 def _fill(one: Figures, rounds: list[dict[str, Any]], flops: int | None, device: str) -> None:
     """Compute the figures of timed rounds."""
-    # On a GPU the processor only waits: overhead is taken from the wall clock.
-    clock = "cpu" if device == "cpu" else "wall"
-    one.rounds = {r["round"]: statistics.median(r["update"]["cpu"]) for r in rounds}
-    one.cpu = spread(list(one.rounds.values()))
-    one.wall = spread([statistics.median(r["update"]["wall"]) for r in rounds])
+    # On a GPU the processor only waits, and the wall clock counts.
+    clock, other = ("cpu", "wall") if device == "cpu" else ("wall", "cpu")
+    one.rounds = {r["round"]: statistics.median(r["update"][clock]) for r in rounds}
+    one.time = spread(list(one.rounds.values()))
+    one.other_time = spread([statistics.median(r["update"][other]) for r in rounds])
     if flops is not None:
-        one.overhead = spread(
-            [
-                statistics.median(r["update"][clock]) * statistics.median(r["calibration"]) / flops
-                for r in rounds
-            ]
-        )
+        rates = [statistics.median(r["calibration"]) for r in rounds]
+        times = one.rounds.values()
+        one.overhead = spread([t * rate / flops for t, rate in zip(times, rates, strict=True)])
     one.latency = {
         percent: statistics.median(percentile(r["latency"], percent) for r in rounds)
         for percent in PERCENTILES
@@ -165,7 +162,7 @@ def exponents(found: Sequence[Figures], algorithm: str, axis: str) -> dict[str, 
     line = [(_along(one.size, axis), one) for one in own if _only_in(one.size, base, axis)]
     costs = [(x, one.cost.get("flops_update")) for x, one in line]
     return {
-        "time": fit([(x, one.cpu.median) for x, one in line if one.cpu is not None]),
+        "time": fit([(x, one.time.median) for x, one in line if one.time is not None]),
         "memory": fit([(x, one.peak) for x, one in line if one.peak is not None]),
         "flops": fit([(x, flops) for x, flops in costs if flops is not None]),
     }

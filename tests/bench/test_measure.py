@@ -215,21 +215,39 @@ def made_up(hidden: str = "8x2") -> dict[str, Any]:
 
 def test_figures_are_medians_of_rounds_and_quartiles_over_them() -> None:
     cloning, om2p = summary.figures(made_up())
-    assert om2p.cpu == summary.Spread(0.002, 0.0015, 0.0025, 3)
-    assert om2p.wall == summary.Spread(0.004, 0.003, 0.005, 3)
+    assert om2p.time == summary.Spread(0.002, 0.0015, 0.0025, 3)
+    assert om2p.other_time == summary.Spread(0.004, 0.003, 0.005, 3)
     assert om2p.latency == pytest.approx({50: 1e-4, 95: 1e-4, 99: 2.03e-4})
     assert om2p.per_second == pytest.approx(1000 / 0.02)
     flops = reference.update_flops("om2p", made_up()["entries"][1]["settings"], 3, 18, 2, 32)
     assert flops is not None
     assert om2p.overhead is not None
     assert om2p.overhead.median == pytest.approx(0.002 * 1e9 / flops)
-    assert cloning.cpu is not None
-    assert cloning.cpu.median == 0.001
+    assert cloning.time is not None
+    assert cloning.time.median == 0.001
     cloning.rounds[2] = 0.5  # of om2p's 2 ms: 250 times; round 9 has no partner
     cloning.rounds[9] = 0.1
     assert summary.ratio(cloning, om2p) == summary.Spread(0.5, 0.5, 125.25, 3)
     assert summary.base_of([cloning, om2p]) == "om2p"
     assert summary.base_of([cloning]) == "bc"
+
+
+def test_on_a_gpu_the_wall_clock_counts_and_throttling_is_said() -> None:
+    made = made_up()
+    made["configuration"]["device"] = "cuda"
+    for entry in made["entries"]:
+        memory = made["costs"][entry["key"]]["memory"]
+        memory |= {
+            "torch_peak_allocated_bytes": 2**20, "torch_peak_reserved_bytes": 2**21,
+            "nvml_bytes": None, "nvml_attribution": None,
+        }  # fmt: skip
+        made["rounds"][entry["key"]][0]["throttling"] = ["power cap"]
+    om2p = summary.figures(made)[1]
+    assert om2p.time == summary.Spread(0.004, 0.003, 0.005, 3)
+    text = show.markdown(made)
+    assert "| update, wall (ms) | x om2p | CPU (ms) |" in text
+    assert "om2p: torch 1.0 MiB allocated, 2.0 reserved; NVML -- MiB" in text
+    assert "The GPU was throttled during some rounds." in text
 
 
 def test_widths_are_fitted_at_the_bases_depth_and_two_sizes_are_marked() -> None:
@@ -260,12 +278,24 @@ def test_the_papers_claim_is_answered_from_the_measurement() -> None:
     made["entries"][0] |= {"algorithm": "dom2", "settings": {"solver_steps": 5}}
     lines = show.headline(made)
     assert lines[0] == (
-        "dom2 (5 steps) takes 0.50 times the processor time and 0.50 times the peak tensor memory "
-        "of om2p."
+        "dom2 (5 steps) takes 0.50 times the time and 0.50 times the peak tensor memory of om2p."
     )
     assert lines[1].startswith("At most, then, 0.50 times the time (dom2) and 0.50 times")
     made["entries"][0] |= {"algorithm": "om2p-batch-jacobian", "settings": {}}
     assert "whole-batch Jacobian takes 0.50 times" in show.headline(made)[0]
+
+
+@pytest.mark.parametrize("name", ["m.png", "m.pdf"])
+def test_equal_measurements_give_equal_figures(tmp_path: Path, name: str) -> None:
+    made = made_up()
+    made["rounds"].pop(made["entries"][0]["key"])  # one row without times
+    pictures = [tmp_path / f"{at}-{name}" for at in range(2)]
+    for picture in pictures:
+        commands_measure.draw(made, picture)
+    first, second = (picture.read_bytes() for picture in pictures)
+    assert first == second
+    with pytest.raises(BenchError, match="cannot be written"):
+        commands_measure.draw(made, tmp_path / "missing" / name)
 
 
 def test_what_was_not_measured_is_left_open() -> None:
