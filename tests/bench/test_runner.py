@@ -86,6 +86,36 @@ def test_accounts_add_up_to_the_wall_time_over_an_interruption(
     assert times["setup"]["cpu"] > 2 * started[1]
 
 
+class Meter:
+    """Stands in for NVML's counter of energy."""
+
+    def __init__(self, joules: float | None) -> None:
+        self.joules = joules
+
+    def energy(self) -> dict[str, float | None]:
+        return {"gpu_joules": self.joules}
+
+
+def test_energy_adds_up_over_interruptions_and_stays_unknown_where_a_part_is(
+    make_cell: Make, tmp_path: Path
+) -> None:
+    def lane(before: dict[str, float | None]) -> Lane:
+        made = Lane(make_cell(), tmp_path)
+        state = {"dataset_checksum": "x", "clock": {"train": [2.0, 1.0]}, "rows": 0, "progress": []}
+        made.restore({**state, **before}, "x")
+        return made
+
+    now = time.perf_counter()
+    spent = lane({"spent": {"elapsed": 3.0, "gpu_joules": 40.0}}).spent(now, Meter(2.0))
+    assert spent["gpu_joules"] == 42.0
+    assert spent["elapsed"] == pytest.approx(3.0, abs=0.5)
+    assert lane({"spent": {"elapsed": 3.0, "gpu_joules": 40.0}}).spent(now, Meter(None)) == {
+        "elapsed": pytest.approx(3.0, abs=0.5), "gpu_joules": None
+    }  # fmt: skip
+    old = lane({}).spent(now, Meter(2.0))  # a checkpoint of before energy was counted
+    assert old == {"elapsed": pytest.approx(2.0, abs=0.5), "gpu_joules": None}
+
+
 @pytest.mark.parametrize("algorithm", ["bc", "om2p"])
 @pytest.mark.parametrize("stops", [[7, 13], [20, 19], [59]])
 def test_stopping_and_resuming_ends_in_the_same_numbers(
