@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from bench import cli_measure
 from bench.flags import DataDir
 
 
@@ -90,3 +91,4 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command()(doctor)
     app.command()(render)
+    cli_measure.register(app)

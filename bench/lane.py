@@ -1,6 +1,7 @@
 """One cell of a group that is trained together: its record, its rows of progress, its folder."""
 
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from bench.errors import BenchError
 from bench.evaluation import Evaluation
 from bench.grid import Cell
 from bench.meters.clock import Clock
+from bench.meters.memory import Nvml
 
 State = dict[str, Any]
 
@@ -25,6 +27,7 @@ class Lane:
         self.rows: list[dict[str, Any]] = []  # the evaluations so far, as in progress.jsonl
         self.replicas = 1  # the most cells that ever shared its clock
         self._before: dict[str, list[float]] = {}  # accounts of the runs that this one continues
+        self._spent: dict[str, Any] = {"elapsed": 0.0, "gpu_joules": 0.0}  # by those runs
 
     # --- before ----------------------------------------------------------------------------------
 
@@ -65,6 +68,8 @@ class Lane:
                 f"{self.folder} was trained on: restore them, or begin anew with --resume never"
             )
         self._before = state["clock"]
+        accounted = sum(wall for wall, _ in self._before.values())
+        self._spent = state.get("spent", {"elapsed": accounted, "gpu_joules": None})
         self.replicas = state.get("replicas", 1)
         # Checkpoints carry the rows themselves: the file beside them may have been cut off.
         rows = state.get("progress")
@@ -79,6 +84,17 @@ class Lane:
         own.resume(self._before)
         own.resume(shared.state_dict())
         return own
+
+    def spent(self, began: float, nvml: Nvml) -> dict[str, Any]:
+        """Return the cell's seconds and joules up to now, those of the runs before included.
+
+        began: when this process did, on `time.perf_counter`.
+        """
+        joules, before = nvml.energy()["gpu_joules"], self._spent["gpu_joules"]
+        return {
+            "elapsed": time.perf_counter() - began + self._spent["elapsed"],
+            "gpu_joules": None if joules is None or before is None else joules + before,
+        }
 
     def add_row(
         self, update: int, shared: Clock, result: Evaluation, metrics: dict[str, float]

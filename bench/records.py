@@ -78,7 +78,16 @@ def references_section(task: Any) -> dict[str, Any]:
     }
 
 
-def time_section(clock: Clock, updates: int) -> dict[str, Any]:
-    """Return the time accounts and the training time per update."""
-    wall, _ = clock.seconds("train")
-    return {**clock.table(), "ms_per_update": 1000.0 * wall / updates if updates else None}
+def time_section(clock: Clock, updates: int, elapsed: float) -> dict[str, Any]:
+    """Return the time accounts, the training time per update, and how complete the accounts are.
+
+    elapsed: wall-clock seconds from the process's first line on, over interruptions, taken without
+    the accounts; `unaccounted` is what no account was open for.
+    """
+    table, (wall, _) = clock.table(), clock.seconds("train")
+    return {
+        **table,
+        "ms_per_update": 1000.0 * wall / updates if updates else None,
+        "elapsed": elapsed,
+        "unaccounted": elapsed - table["total"]["wall"],
+    }

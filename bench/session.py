@@ -11,6 +11,7 @@ from bench.evaluation import probe_decentralised
 from bench.grid import Cell
 from bench.meters import cost, machine
 from bench.meters.clock import Clock
+from bench.meters.nvml import Gpu
 
 
 class Session:
@@ -55,7 +56,11 @@ class Session:
             reweight=reweight,
         )
 
-    def describe(self, record: dict[str, Any]) -> None:
+    def warm_up(self) -> None:
+        """Run the first updates, slow ones, on an algorithm that is thrown away: the costs' one."""
+        self._cost  # noqa: B018  (measured once)
+
+    def describe(self, record: dict[str, Any], gpu: Gpu) -> None:
         """Fill the sections of a record that do not change while the cell runs."""
         algorithm = self.algorithm
         record["algorithm"] |= {
@@ -65,12 +70,12 @@ class Session:
         score = self.task.score_if_known(self.card["returns"]["mean"])
         record["dataset"] |= records.dataset_section(self.card, score)
         record["references"] = records.references_section(self.task)
-        record["machine"] = machine.describe(self.device)
+        record["machine"] = machine.describe(self.device, gpu)
         record["versions"] = machine.versions()
         record["cost"] = self._cost
 
     @functools.cached_property
-    def _cost(self) -> dict[str, int]:
+    def _cost(self) -> dict[str, Any]:
         """Measure the repeatable costs on an algorithm and a batch that training never sees."""
         batch = self._make_sampler(0).next()
         return cost.measure(lambda: self._make_algorithm(0), batch, self._present(batch))

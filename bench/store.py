@@ -35,7 +35,7 @@ STATUSES = (
 )  # fmt: skip
 SECTIONS = (
     "identity", "algorithm", "config", "dataset", "references", "results", "execution", "machine",
-    "versions", "time", "memory", "cost",
+    "versions", "time", "memory", "energy", "cost",
 )  # fmt: skip
 # Sizes that no file of ours comes near: what is larger was made to exhaust its reader.
 RECORD_LIMIT = 16 * 2**20  # bytes of run.json
@@ -85,6 +85,12 @@ def write_run(folder: Path, record: dict[str, Any]) -> None:
     text = json.dumps(_finite(record), indent=1, allow_nan=False)
     with atomic_file(folder / "run.json") as file:
         file.write(text.encode())
+
+
+def write_json(path: Path, document: dict[str, Any]) -> None:
+    """Write a document of compact JSON atomically."""
+    with atomic_file(path) as file:
+        file.write(json.dumps(_finite(document), allow_nan=False).encode() + b"\n")
 
 
 def append_progress(folder: Path, row: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from bench.errors import BenchError
 from bench.grid import Cell
 from bench.launchers import local
 from bench.locks import FolderLock
-from bench.meters import machine, memory
+from bench.meters import machine, nvml
 from bench.progress import Quiet
 
 FAILED = ("failed", "timeout", "out_of_memory", "diverged")
@@ -194,7 +194,7 @@ def usable_gpus(device: str) -> list[str]:
     """Return the UUIDs of the GPUs that workers may use; none where torch lacks CUDA."""
     if device == "cpu" or not _torch_has_cuda():
         return []
-    return memory.gpu_uuids()
+    return nvml.gpu_uuids()
 
 
 def _torch_has_cuda() -> bool:

@@ -19,7 +19,7 @@ from bench import config, faults, records, store
 from bench.errors import BenchError
 from bench.evaluation import Evaluation, evaluate
 from bench.lane import Lane, State
-from bench.meters import memory
+from bench.meters import memory, nvml
 from bench.meters.clock import Clock
 from bench.session import Session
 
@@ -53,6 +53,8 @@ class Training:
         on_gpu = torch.device(self.device).type == "cuda"
         self.clock = Clock(synchronise=torch.cuda.synchronize if on_gpu else None)
         self.clock.add("setup", *execution.started)
+        self._began = time.perf_counter() - execution.started[0]
+        self.nvml = memory.Nvml(None)  # until `begin`, where a device may fail
         self.update = 0
         self.metrics: dict[str, torch.Tensor] = {}  # each (R,)
         self._report, self._stop = report, stop
@@ -90,12 +92,15 @@ class Training:
             for lane in self.lanes:
                 lane.folder.mkdir(parents=True, exist_ok=True)
                 lane.announce(self._execution(lane), self.execution.resume)
-            self.nvml = memory.Nvml(_uuid(self.device))
+            self.nvml = memory.Nvml(nvml.uuids_of(self.device))
+            self.nvml.start()
         seeds = tuple(lane.cell.seed for lane in self.lanes)
         self.session = Session(self.lanes[0].cell, seeds, self.device, self.clock)
+        with self.clock("warm_up"):
+            self.session.warm_up()
         with self.clock("setup"):
             for lane in self.lanes:
-                self.session.describe(lane.record)
+                self.session.describe(lane.record, self.nvml.gpu)
         with self.clock("evaluate"):
             self.session.probe()
         with self.clock("setup"):
@@ -283,6 +288,7 @@ class Training:
                         "algorithm": learnt,
                         "sampler": drawn,
                         "clock": lane.clock(self.clock).state_dict(),
+                        "spent": lane.spent(self._began, self.nvml),
                         "spec": dataclasses.asdict(self.session.spec),
                     }
                 )
@@ -305,14 +311,18 @@ class Training:
             self._write(lane)
 
     def _write(self, lane: Lane) -> None:
-        lane.record["time"] = records.time_section(lane.clock(self.clock), self.update)
-        if hasattr(self, "nvml"):
-            lane.record["memory"] = memory.read_all(self.device, self.nvml)
+        spent = lane.spent(self._began, self.nvml)
+        clock = lane.clock(self.clock)
+        lane.record["time"] = records.time_section(clock, self.update, spent["elapsed"])
+        lane.record["energy"] = self.nvml.energy() | {"gpu_joules": spent["gpu_joules"]}
+        lane.record["memory"] = memory.read_all(self.device, self.nvml)
+        lane.record.get("machine", {})["gpu_at_end"] = self.nvml.gpu.state()
         lane.record["updates_done"] = self.update
         store.write_run(lane.folder, lane.record)
 
     def conclude(self) -> None:
         """Write the last word on every cell; one that cannot be written is not done."""
+        self.nvml.stop()
         for lane in self.lanes:
             try:
                 self._write(lane)
@@ -332,10 +342,3 @@ class Training:
         """Send a warning to the logs rather than to the terminal."""
         for lane in self.lanes:
             lane.log(f"{filename}:{lineno}: {category.__name__}: {message}")
-
-
-def _uuid(device: str) -> str | None:
-    """Return the UUID of a CUDA device as NVML writes it, None for a CPU."""
-    if torch.device(device).type != "cuda":
-        return None
-    return f"GPU-{torch.cuda.get_device_properties(device).uuid}"

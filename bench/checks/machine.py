@@ -79,13 +79,13 @@ def device() -> Iterator[Row]:
     """Tell what cells run on, and whether a GPU lies idle."""
     import torch
 
-    from bench.meters import machine, memory
+    from bench.meters import machine, nvml
 
     cores = f"{machine.processor()}, {os.cpu_count()} cores"
     if torch.cuda.is_available():
         name, free = torch.cuda.get_device_name(), torch.cuda.mem_get_info()[0]
         yield ok("device", f"{name}, {free / 2**30:.1f} GiB free; {cores}")
-    elif memory.gpu_uuids():
+    elif nvml.gpu_uuids():
         yield warning(
             "device", f"there is a GPU, but torch {torch.__version__} cannot use it; {cores}",
             "install torch for CUDA: https://pytorch.org/get-started",
@@ -99,6 +99,7 @@ def nvml() -> Iterator[Row]:
     import pynvml
 
     from bench.meters import memory
+    from bench.meters.nvml import gpu_uuids
 
     try:
         pynvml.nvmlInit()
@@ -106,7 +107,7 @@ def nvml() -> Iterator[Row]:
     except pynvml.NVMLError as error:
         yield ok("NVML", f"no driver ({error}): GPU memory stays empty in results")
         return
-    uuids = memory.gpu_uuids()
+    uuids = gpu_uuids()
     if not uuids:
         yield ok("NVML", f"driver {driver}, no visible GPU")
         return

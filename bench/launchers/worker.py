@@ -25,7 +25,7 @@ PR_SET_PDEATHSIG = 1
 def main() -> int:
     """Run the job that the launcher sends; return the exit code."""
     messages, parent = os.fdopen(int(sys.argv[1]), "wb", buffering=0), int(sys.argv[2])
-    _die_with(parent)
+    die_with(parent)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher decides what Ctrl-C means
@@ -86,7 +86,7 @@ def _prepare(job: dict[str, Any], send: Any) -> dict[str, Any]:
     return {"kind": "end", "status": "done", "error": None}
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Arrange that this process ends with the launcher, even inside a call that never returns."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,10 +1,12 @@
-"""Cost numbers that repeat exactly on every machine: parameters, FLOPs, peak tensor bytes.
+"""Cost numbers that repeat exactly on every machine: parameters, FLOPs, operations, tensor bytes.
 
 They are measured on an algorithm made for the purpose, so that measuring cannot change training.
 FLOPs are those of matrix products (2 per multiply-add); elementwise operations count as zero.
 """
 
+import contextlib
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
@@ -14,22 +16,35 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import FlopCounterMode
 
+from algorithms.networks import MemberNetwork
+
+KINDS = ("parameters", "gradients", "optimiser", "other", "activations")
+
 
 class PeakTensorBytes(TorchDispatchMode):
     """Follow the bytes of all living tensor storages under this mode; `peak` is their maximum.
 
     Storages of `resident` tensors (parameters, optimiser state, inputs) count from the start;
-    every storage counts once, however many views it has, until it is freed.
+    every storage counts once, however many views it has, until it is freed. `split` divides the
+    peak, at the moment of its first occurrence, by what the storages are for: `kinds` says it of
+    residents (the rest of them are "other"), and whatever is allocated on the way is "activations".
+    `operations` counts dispatched operations.
     """
 
-    def __init__(self, resident: Any) -> None:
+    def __init__(self, resident: Any, kinds: Mapping[str, Any] | None = None) -> None:
         """Count the tensors found in `resident` as already there."""
         super().__init__()
         self.living = 0
         self.peak = 0
+        self.operations = 0
+        self.split = dict.fromkeys(KINDS, 0)
+        self._by_kind = dict.fromkeys(KINDS, 0)
         self._known: dict[int, weakref.ref[Any]] = {}
+        for kind, tensors in (kinds or {}).items():
+            for tensor in tensors_in(tensors):
+                self._count(tensor, kind)
         for tensor in tensors_in(resident):
-            self._count(tensor)
+            self._count(tensor, "other")
 
     def __torch_dispatch__(
         self,
@@ -39,13 +54,14 @@ class PeakTensorBytes(TorchDispatchMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Run one operation and count what it allocated."""
+        self.operations += 1
         result = func(*args, **(kwargs or {}))
         for item in tree_iter(result):
             if isinstance(item, torch.Tensor):
-                self._count(item)
+                self._count(item, "activations")
         return result
 
-    def _count(self, tensor: torch.Tensor) -> None:
+    def _count(self, tensor: torch.Tensor, kind: str) -> None:
         """Add a tensor's storage if it is a new one, and arrange its subtraction."""
         if tensor.is_sparse or isinstance(tensor, torch.nn.parameter.UninitializedParameter):
             return
@@ -56,13 +72,16 @@ class PeakTensorBytes(TorchDispatchMode):
             return
         size = storage.nbytes()
         self.living += size
-        self.peak = max(self.peak, self.living)
+        self._by_kind[kind] += size
+        if self.living > self.peak:
+            self.peak, self.split = self.living, dict(self._by_kind)
         self._known[key] = weakref.ref(storage)
-        weakref.finalize(storage, self._free, size).atexit = False
+        weakref.finalize(storage, self._free, size, kind).atexit = False
 
-    def _free(self, size: int) -> None:
+    def _free(self, size: int, kind: str) -> None:
         """Subtract a storage that is gone."""
         self.living -= size
+        self._by_kind[kind] -= size
 
 
 def tensors_in(root: Any) -> Iterator[torch.Tensor]:
@@ -86,15 +105,66 @@ def tensors_in(root: Any) -> Iterator[torch.Tensor]:
             stack.extend(vars(item).values())
 
 
+def kinds_of(algorithm: Any) -> dict[str, Any]:
+    """Return the tensors of an algorithm by what they are for.
+
+    Targets and averages are parameters too. Gradients are those that the optimiser reads.
+    """
+    networks = algorithm.trained_networks() if hasattr(algorithm, "trained_networks") else []
+    flat = [network.flat for network in networks]
+    trained = [*algorithm.parameters(), *flat]
+    return {
+        "gradients": [p.grad for p in trained if p.grad is not None],
+        "parameters": [tensor.detach() for tensor in trained],
+        "optimiser": [*algorithm.optimiser.state.values()],
+    }
+
+
+@contextlib.contextmanager
+def counted_evaluations(algorithm: Any, rows: int) -> Iterator[Counter[str]]:
+    """Count how often each network is evaluated per row of a batch of `rows`, by attribute name.
+
+    Evaluations count alike with gradient or without, joined into one call or apart: what counts
+    is the rows that go through, of each member. Twin critics count once.
+    """
+    counts: Counter[str] = Counter()
+    wrapped = []
+
+    def counting(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def evaluate(x: torch.Tensor, *arguments: Any, **named: Any) -> Any:
+            counts[name] += x.shape[1] / rows  # type: ignore[assignment]
+            return call(x, *arguments, **named)
+
+        return evaluate
+
+    for path, module in algorithm.named_modules():
+        if isinstance(module, MemberNetwork):
+            for method in ("forward", "frozen"):
+                if hasattr(module, method):
+                    # In the instance's own dictionary, before the class in every look-up.
+                    vars(module)[method] = counting(path.partition(".")[0], getattr(module, method))
+                    wrapped.append((module, method))
+    try:
+        yield counts
+    finally:
+        for module, method in wrapped:
+            del vars(module)[method]
+
+
 def parameter_counts(algorithm: Any) -> dict[str, int]:
-    """Return the trained parameters of one replica, and those needed to act."""
+    """Return the parameters of one replica: trained, copies that follow, and those to act."""
     trained = sum(p.numel() for p in algorithm.parameters() if p.requires_grad)
+    target = sum(p.numel() for p in algorithm.parameters() if not p.requires_grad)
     acting = sum(p.numel() for p in algorithm.acting_parameters())
     replicas = algorithm.num_replicas
-    return {"parameters": trained // replicas, "parameters_act": acting // replicas}
+    return {
+        "parameters": trained // replicas,
+        "parameters_target": target // replicas,
+        "parameters_act": acting // replicas,
+    }
 
 
-def measure(make: Callable[[], Any], batch: Any, observation: torch.Tensor) -> dict[str, int]:
+def measure(make: Callable[[], Any], batch: Any, observation: torch.Tensor) -> dict[str, Any]:
     """Return the cost section of a run record.
 
     make: builds an algorithm of one replica; batch: what it trains on; observation: (N, B, O), of
@@ -105,13 +175,31 @@ def measure(make: Callable[[], Any], batch: Any, observation: torch.Tensor) -> d
         algorithm.update(batch)  # the optimiser's state is there from now on
         with FlopCounterMode(display=False) as update_flops:
             algorithm.update(batch)
+        first = observation[:, :1]
         with torch.no_grad(), FlopCounterMode(display=False) as act_flops:
-            algorithm.act(observation[:, :1])
-        with PeakTensorBytes((algorithm, batch)) as memory:
+            algorithm.act(first)
+        with PeakTensorBytes((algorithm, batch), kinds_of(algorithm)) as memory:
             algorithm.update(batch)
+        with torch.no_grad(), PeakTensorBytes(()) as acting:
+            algorithm.act(first)
+        with counted_evaluations(algorithm, len(batch[0][0])) as learning:
+            algorithm.update(batch)
+        with counted_evaluations(algorithm, 1) as choosing:
+            algorithm.act(first)
     return {
         **parameter_counts(algorithm),
         "flops_update": update_flops.get_total_flops(),
         "flops_act": act_flops.get_total_flops(),
+        "operations_update": memory.operations,
+        "operations_act": acting.operations,
+        "evaluations_update": _with_total(learning),
+        "evaluations_act": _with_total(choosing),
         "peak_tensor_bytes": memory.peak,
+        "peak_split": memory.split,
     }
+
+
+def _with_total(counts: Counter[str]) -> dict[str, float]:
+    """Return counts as plain numbers, and their sum."""
+    found = {name: round(float(count), 6) for name, count in sorted(counts.items())}
+    return {**found, "total": round(sum(found.values()), 6)}

@@ -10,27 +10,56 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from bench.meters import nvml
+from bench.meters.nvml import Gpu
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 LIBRARIES = ("torch", "numpy", "scipy", "mujoco", "pettingzoo", "safetensors", "pyarrow", "pandas")
 HOME = Path(__file__).resolve().parents[2]
 
 
-def describe(device: str) -> dict[str, Any]:
+def describe(device: str, gpu: Gpu | None = None) -> dict[str, Any]:
     """Return the machine as this process sees it, with its class for comparing timings.
 
-    `device` is a torch device; its GPU's name is part of the class, None on a CPU.
+    `device` is a torch device; its GPU's name is part of the class, None on a CPU. `gpu` is the
+    driver's view of it: its clocks, limits and company now are recorded too, with null for what
+    cannot be read.
     """
     import torch
 
-    gpu = torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else None
+    on_gpu = torch.device(device).type == "cuda"
+    gpu = Gpu([]) if gpu is None else gpu
     machine: dict[str, Any] = {
         "processor": processor(),
         "cores": os.cpu_count(),
+        "usable_cores": usable_cores(),
         "memory_bytes": memory_bytes(),
-        "gpu": gpu,
+        "gpu": torch.cuda.get_device_name(device) if on_gpu else None,
+        "gpu_driver": nvml.driver_version() if on_gpu else None,
+        "gpu_reason": gpu.reason,
+        "gpu_at_start": gpu.state(),
         "threads": torch.get_num_threads(),
+        "thread_settings": thread_settings(),
         "system": f"{platform.system()} {platform.machine()}",
     }
     return {**machine, "machine_class": machine_class(machine, torch.__version__)}
+
+
+def thread_settings() -> dict[str, Any]:
+    """Return what decides how many threads compute, and in which precision products are taken."""
+    import torch
+
+    return {
+        "torch": torch.get_num_threads(),
+        "torch_interop": torch.get_num_interop_threads(),
+        **{name: os.environ.get(name) for name in THREAD_VARIABLES},
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+    }
+
+
+def usable_cores() -> int | None:
+    """Return the cores that this process may run on, None where the system does not say."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
 
 
 def machine_class(machine: dict[str, Any], torch_version: str) -> str:

@@ -1,14 +1,21 @@
-"""Memory of this process: peak RSS, torch's CUDA peaks, NVML's view of the GPU.
+"""Memory of this process: peak RSS, torch's CUDA peaks, NVML's view of the GPU; and GPU energy.
 
-What cannot be read is None with a reason, never zero. NVML is read once after training: torch's
-caching allocator gives nothing back before that, so the value stands near its peak.
+What cannot be read is None with a reason, never zero. NVML is sampled: a peak between two samples
+is missed, so its value is a lower bound, and the period of sampling stands beside it.
 """
 
 import dataclasses
 import os
 import resource
 import sys
+import threading
+from collections.abc import Sequence
 from typing import Any
+
+from bench.meters.nvml import Gpu
+
+PERIOD = 0.1  # seconds between two samples
+ATTRIBUTIONS = ("process", "sole", "device")  # the surest first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,12 +37,19 @@ def peak_rss_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024  # bytes on macOS, KiB on Linux
 
 
+def resident_bytes() -> int:
+    """Return the resident set of this process now."""
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
+
+
 def torch_peaks(device: str) -> dict[str, int | None]:
     """Return torch's peaks on a CUDA device since `reset_torch_peaks`; None on a CPU."""
+    if not device.startswith("cuda"):
+        return {"torch_peak_allocated_bytes": None, "torch_peak_reserved_bytes": None}
     import torch
 
-    if torch.device(device).type != "cuda":
-        return {"torch_peak_allocated_bytes": None, "torch_peak_reserved_bytes": None}
     return {
         "torch_peak_allocated_bytes": torch.cuda.max_memory_allocated(device),
         "torch_peak_reserved_bytes": torch.cuda.max_memory_reserved(device),
@@ -44,47 +58,36 @@ def torch_peaks(device: str) -> dict[str, int | None]:
 
 def reset_torch_peaks(device: str) -> None:
     """Forget torch's peaks on a CUDA device, so that they speak of what follows."""
-    import torch
+    if device.startswith("cuda"):
+        import torch
 
-    if torch.device(device).type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
 
 
 class Nvml:
-    """The driver's count of one GPU's memory, found by UUID (NVML ignores CUDA_VISIBLE_DEVICES).
+    """The driver's count of one GPU's memory and energy, sampled in the background.
 
     Create it before the process touches the GPU: the device's use at that moment is the baseline.
     """
 
-    def __init__(self, uuid: str | None) -> None:
-        """Open NVML for the GPU `uuid`; without one (a CPU) every reading is None."""
-        self._handle: Any = None
-        self._baseline: int | None = None
+    def __init__(self, uuid: str | Sequence[str] | None) -> None:
+        """Find the GPU by its UUID, or the first that is known; None (a CPU): nothing is read."""
+        self.gpu = Gpu([uuid] if isinstance(uuid, str) else uuid or [])
+        self.period: float | None = None
+        self.samples = 0
+        self._peaks: dict[str, int] = {}
         self._reason: str | None = None
-        if uuid is None:
-            self._reason = "no CUDA device in use"
-            return
-        import pynvml
-
-        try:
-            pynvml.nvmlInit()
-            self._handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
-        except pynvml.NVMLError as error:
-            self._reason = f"NVML: {error}"
-            return
-        self._baseline = self._device_used()
+        self._ended, self._lock = threading.Event(), threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._baseline = self._device_used()[0]
+        self._joules, self._energy_reason = self.gpu.joules()
 
     def read(self, pid: int | None = None) -> NvmlReading:
         """Return the memory of process `pid` (default: this one), or the best that is known."""
-        if self._handle is None:
-            return NvmlReading(None, None, self._reason)
-        import pynvml
-
-        try:
-            running = pynvml.nvmlDeviceGetComputeRunningProcesses(self._handle)
-        except pynvml.NVMLError as error:
-            return self._growth(f"NVML lists no processes: {error}")
+        running, reason = self.gpu.ask("nvmlDeviceGetComputeRunningProcesses")
+        if running is None:
+            return self._growth(str(reason))
         own = [item for item in running if item.pid == (os.getpid() if pid is None else pid)]
         if own and own[0].usedGpuMemory:
             return NvmlReading(int(own[0].usedGpuMemory), "process")
@@ -93,60 +96,85 @@ class Nvml:
             return NvmlReading(int(running[0].usedGpuMemory), "sole")
         return self._growth("NVML gives no memory for this process")
 
+    def start(self, period: float = PERIOD) -> None:
+        """Sample every `period` seconds from now on, in a thread; without a GPU, do nothing."""
+        if self.gpu.handle is None or self._thread is not None:
+            return
+        self.period = period
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the sampling."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def peak(self) -> NvmlReading:
+        """Return the largest reading so far, this moment's included, of the surest attribution.
+
+        Where the driver has failed on the way, the peak up to there, and the reason.
+        """
+        self._sample()
+        for attribution in ATTRIBUTIONS:
+            if attribution in self._peaks:
+                return NvmlReading(self._peaks[attribution], attribution, self._reason)
+        return NvmlReading(None, None, self._reason)
+
+    def energy(self) -> dict[str, Any]:
+        """Return the joules that the whole GPU took since this meter was made, or the reason."""
+        now, reason = self.gpu.joules()
+        known = now is not None and self._joules is not None
+        return {
+            "gpu_joules": now - self._joules if known else None,  # type: ignore[operator]
+            "attribution": "device" if known else None,
+            "reason": None if known else reason or self._energy_reason,
+        }
+
+    def _watch(self) -> None:
+        assert self.period is not None
+        while not self._ended.wait(self.period):
+            self._sample()
+
+    def _sample(self) -> None:
+        """Take one reading into the peaks."""
+        reading = self.read()
+        with self._lock:
+            self._reason = reading.reason
+            if reading.bytes is not None and reading.attribution is not None:
+                before = self._peaks.get(reading.attribution, 0)
+                self._peaks[reading.attribution] = max(before, reading.bytes)
+                self.samples += 1
+
     def _growth(self, reason: str) -> NvmlReading:
         """Return the device's growth since the baseline, None where that cannot be known."""
-        used = self._device_used()
-        if used is None or self._baseline is None or used <= self._baseline:
+        used, why = self._device_used()
+        if used is None:
+            return NvmlReading(None, None, reason if why == reason else f"{reason}; {why}")
+        if self._baseline is None or used <= self._baseline:
             return NvmlReading(None, None, reason)
         return NvmlReading(used - self._baseline, "device", reason)
 
-    def _device_used(self) -> int | None:
-        """Return the device's memory in use without the driver's own reserve."""
+    def _device_used(self) -> tuple[int | None, str | None]:
+        """Return the device's memory in use without the driver's own reserve, or the reason."""
+        if self.gpu.handle is None:
+            return None, self.gpu.reason
         import pynvml
 
-        try:
-            info = pynvml.nvmlDeviceGetMemoryInfo(self._handle, version=pynvml.nvmlMemory_v2)
-        except pynvml.NVMLError:
-            return None
-        return int(info.used)
-
-
-def gpu_uuids() -> list[str]:
-    """Return the UUIDs of the GPUs this process may use, in NVML's order; [] without a driver."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-        handles = map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))
-        uuids = [pynvml.nvmlDeviceGetUUID(handle) for handle in handles]
-    except pynvml.NVMLError:
-        return []
-    return visible(uuids, os.environ.get("CUDA_VISIBLE_DEVICES"))
-
-
-def visible(uuids: list[str], setting: str | None) -> list[str]:
-    """Return those of `uuids` that a CUDA_VISIBLE_DEVICES setting leaves visible."""
-    if setting is None:
-        return uuids
-    chosen = []
-    for part in filter(None, (item.strip() for item in setting.split(","))):
-        if part.isdigit():
-            found = uuids[int(part) : int(part) + 1]
-        else:
-            found = [uuid for uuid in uuids if uuid.startswith(part)] or [part]
-        if not found or part == "-1":
-            break  # as CUDA does: an invalid entry hides itself and all that follow
-        chosen += found[:1]
-    return chosen
+        info, reason = self.gpu.ask("nvmlDeviceGetMemoryInfo", version=pynvml.nvmlMemory_v2)
+        return (None if info is None else int(info.used)), reason
 
 
 def read_all(device: str, nvml: Nvml) -> dict[str, Any]:
-    """Return the memory section of a run record."""
-    reading = nvml.read()
+    """Return the memory section of a run record: peaks of this process up to now."""
+    reading = nvml.peak()
     return {
         "peak_rss_bytes": peak_rss_bytes(),
         **torch_peaks(device),
         "nvml_bytes": reading.bytes,
         "nvml_attribution": reading.attribution,
         "nvml_reason": reading.reason,
+        "nvml_period_seconds": nvml.period,
+        "nvml_samples": nvml.samples if nvml.period else None,
     }

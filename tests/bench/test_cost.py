@@ -1,6 +1,7 @@
 """Cost numbers against arithmetic: FLOPs, parameters, and the bytes of living tensors."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -57,6 +58,7 @@ def test_flops_and_parameters_are_those_of_the_matrix_products() -> None:
     layers = WIDE * HIDDEN + HIDDEN * OUT
     assert found["parameters"] == MEMBERS * layers
     assert found["parameters_act"] == MEMBERS * layers
+    assert found["parameters_target"] == MEMBERS * WIDE * HIDDEN
     assert found["flops_act"] == 2 * MEMBERS * layers
     # forward, weight gradients, and the gradient of the hidden layer only
     assert found["flops_update"] == 2 * MEMBERS * BATCH * (2 * layers + HIDDEN * OUT)
@@ -73,6 +75,24 @@ def test_peak_bytes_repeat_exactly_and_training_is_untouched() -> None:
     weights = 4 * MEMBERS * (WIDE * HIDDEN + HIDDEN * OUT)
     # at least weights, gradients, both Adam moments, the target, and the inputs
     assert peaks.pop() > 4 * weights + 4 * MEMBERS * WIDE * HIDDEN + inputs
+
+
+def test_the_peak_is_split_by_what_the_bytes_are_for() -> None:
+    found = cost.measure(Toy, batch(), batch()[0])
+    split, weights = found["peak_split"], 4 * MEMBERS * (WIDE * HIDDEN + HIDDEN * OUT)
+    assert sum(split.values()) == found["peak_tensor_bytes"]
+    assert split["parameters"] == weights + 4 * MEMBERS * WIDE * HIDDEN  # and the target
+    assert split["optimiser"] == 2 * weights + 2 * 4  # two moments, and a step count per tensor
+    assert split["other"] == 4 * MEMBERS * BATCH * (WIDE + OUT)
+
+
+def test_operations_are_those_that_reach_the_dispatcher() -> None:
+    found = cost.measure(Toy, batch(), batch()[0])
+    assert found["operations_act"] == 3  # bmm, relu, bmm
+    assert found["evaluations_act"] == {"total": 0.0}  # no network of ours in it
+    with cost.PeakTensorBytes(()) as counter:
+        torch.ones(2) + torch.ones(2)
+    assert counter.operations == 3
 
 
 def follow(work: Callable[[], object], resident: object = ()) -> cost.PeakTensorBytes:
@@ -137,21 +157,104 @@ def test_the_peak_grows_with_the_batch(size: int) -> None:
     assert follow(work).peak == 4 * (size * 4 + 16 + size * 4)
 
 
+def example(name: str, rows: int = 16) -> tuple[Callable[[], Any], Any, torch.Tensor]:
+    """Return what makes a small algorithm, a batch for it, and the observations to act upon."""
+    values = config.resolve_settings(name, presets.load("smoke"), {}, updates=1)
+    settings = config.build_settings(name, values)
+    windows = algorithms.make(name, team(), settings).trajectory
+    if windows is None:
+        batch = batch_for(team(), rows=rows)
+        present = batch.observation
+    else:
+        batch = windows_for(team(), windows.history + windows.horizon, rows=rows)
+        present = batch.observation[:, :, windows.history]
+    return lambda: algorithms.make(name, team(), settings), batch, present
+
+
 @pytest.mark.parametrize("name", algorithms.names())
 def test_every_algorithm_can_be_measured(name: str) -> None:
     """The counters hook modules; an algorithm that differentiates inside them must bear it."""
-    preset = presets.load("smoke")
-    settings = config.build_settings(name, config.resolve_settings(name, preset, {}, updates=1))
-    windows = algorithms.make(name, team(), settings).trajectory
-    if windows is None:
-        batch = batch_for(team(), rows=16)
-        present = batch.observation
-    else:
-        batch = windows_for(team(), windows.history + windows.horizon, rows=16)
-        present = batch.observation[:, :, windows.history]
-    measured = cost.measure(lambda: algorithms.make(name, team(), settings), batch, present)
+    make, batch, present = example(name)
+    measured = cost.measure(make, batch, present)
     assert measured["flops_update"] > 0
     assert measured["flops_act"] > 0
-    if windows is None:  # planning takes more than learning from a batch of windows
+    if make().trajectory is None:  # planning takes more than learning from a batch of windows
         assert measured["flops_update"] > measured["flops_act"]
-    assert measured["peak_tensor_bytes"] > 0
+    assert measured["peak_tensor_bytes"] == sum(measured["peak_split"].values())
+    assert measured["peak_split"]["gradients"] > 0
+    assert measured["operations_update"] > measured["evaluations_update"]["total"] > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "update", "act"),
+    [
+        # one denoising loss, five solver steps with gradient; five more of the average; Q of the
+        # recorded action and two others, and of the solver's
+        ("dom2", {"policy": 6, "average_policy": 5, "critic": 4, "target_critic": 1}, 5),
+        # regression, second point of the difference, next action, action of the Q term
+        ("om2p", {"policy": 4, "critic": 2, "target_critic": 1}, 1),
+        ("flow-bc", {"policy": 1}, 10),
+    ],
+)
+def test_network_evaluations_are_counted_by_network(
+    name: str, update: dict[str, int], act: int
+) -> None:
+    make, batch, present = example(name)
+    measured = cost.measure(make, batch, present)
+    assert measured["evaluations_update"] == {**update, "total": sum(update.values())}
+    assert measured["evaluations_act"]["total"] == act == make().sampling_steps
+
+
+def test_counting_evaluations_leaves_the_algorithm_as_it_was() -> None:
+    make, batch, _ = example("om2p")
+    algorithm = make()
+    before = [set(vars(module)) for module in algorithm.modules()]
+    with cost.counted_evaluations(algorithm, 16):
+        algorithm.update(batch)
+    assert [set(vars(module)) for module in algorithm.modules()] == before
+
+
+class NoModules:
+    """Stands in for MemTracker's hooks on modules, which our target networks cannot bear."""
+
+    parents, is_bw = {"Global"}, False
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def register_user_hooks(self, *_: object) -> None: ...
+
+    def clear_user_hooks(self) -> None: ...
+
+
+@pytest.mark.parametrize("name", ["om2p", "om2p-batch-jacobian", "dom2", "fql", "bc"])
+def test_the_peak_is_the_one_that_pytorchs_own_tracker_finds(name: str) -> None:
+    """To the byte, and so is its split; the tracker is private to torch and may be missing."""
+    tracker = pytest.importorskip("torch.distributed._tools.mem_tracker").MemTracker()
+    tracker._mod_tracker = NoModules()
+    make, batch, present = example(name)
+    measured = cost.measure(make, batch, present)
+    algorithm = make()
+    algorithm.update(batch)  # as `measure` does before it counts
+    algorithm.update(batch)
+    holders = nn.Module()
+    for index, network in enumerate(algorithm.trained_networks()):
+        flat = nn.Parameter(network.flat.detach())
+        flat.grad = network.flat.grad
+        holders.register_parameter(str(index), flat)
+    tracker.track_external(holders, algorithm, algorithm.optimiser)
+    rest = [t for t in cost.tensors_in((algorithm, batch))
+            if t.untyped_storage() not in tracker._WINFO]  # fmt: skip
+    tracker.track_external(*rest)
+    with tracker:
+        algorithm.update(batch)
+    snapshot = tracker.get_tracker_snapshot("peak")[torch.device("cpu")]
+    found = {str(getattr(kind, "value", kind)): size for kind, size in snapshot.items()}
+    split = measured["peak_split"]
+    assert found["Total"] == measured["peak_tensor_bytes"]
+    assert found["Parameter"] == split["parameters"]
+    assert found["Gradient"] == split["gradients"]
+    assert found["Optstate"] == split["optimiser"]
+    assert found["Other"] + found["Buffer"] == split["other"]
+    assert found["Activation"] + found["Temp"] == split["activations"]

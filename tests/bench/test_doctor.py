@@ -15,7 +15,7 @@ import datasets
 from bench import cli, doctor
 from bench.checks import data, environments, machine
 from bench.checks.row import Row, failed, ok, warning
-from bench.meters import memory
+from bench.meters import nvml
 from datasets import recipes
 from datasets.environments import mpe
 
@@ -94,7 +94,7 @@ def test_a_gpu_that_torch_cannot_use_is_a_warning(monkeypatch: Patch) -> None:
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert only(machine.device()).status == "ok"
-    monkeypatch.setattr(memory, "gpu_uuids", lambda: ["GPU-1"])
+    monkeypatch.setattr(nvml, "gpu_uuids", lambda: ["GPU-1"])
     assert only(machine.device()).status == "warning"
 
 

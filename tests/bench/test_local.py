@@ -293,7 +293,7 @@ def test_slots_follow_device_jobs_and_gpus() -> None:
 
 
 def test_without_cuda_in_torch_no_gpu_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study.memory, "gpu_uuids", lambda: ["GPU-a"])
+    monkeypatch.setattr(study.nvml, "gpu_uuids", lambda: ["GPU-a"])
     for has_cuda, found in ((False, []), (True, ["GPU-a"])):
         monkeypatch.setattr(study, "_torch_has_cuda", lambda has_cuda=has_cuda: has_cuda)
         assert study.usable_gpus("auto") == found

@@ -5,6 +5,7 @@ import platform
 import subprocess
 from pathlib import Path
 
+import pytest
 import torch
 
 from bench.meters import machine
@@ -19,6 +20,25 @@ def test_the_class_names_what_timings_depend_on_and_never_the_host() -> None:
     node = platform.node()
     assert len(node) < 3 or node not in json.dumps(found)
     assert found["memory_bytes"] > 2**28
+    assert 1 <= found["usable_cores"] <= found["cores"]
+
+
+def test_threads_are_recorded_with_what_set_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    found = machine.describe("cpu")["thread_settings"]
+    assert found["torch"] == torch.get_num_threads()
+    assert found["OMP_NUM_THREADS"] == "3"
+    assert found["MKL_NUM_THREADS"] is None
+    assert found["float32_matmul_precision"] == "highest"
+
+
+def test_without_a_gpu_its_state_is_null_with_the_reason() -> None:
+    found = machine.describe("cpu")
+    assert found["gpu"] is None
+    assert found["gpu_driver"] is None
+    assert found["gpu_reason"] == "no CUDA device in use"
+    assert set(found["gpu_at_start"].values()) == {None}
 
 
 def test_the_class_changes_with_gpu_and_threads() -> None:

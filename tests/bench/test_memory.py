@@ -10,11 +10,16 @@ from typing import Any
 
 import pytest
 
-from bench.meters import memory
+from bench.meters import memory, nvml
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 UUID = "GPU-12345678-1234-1234-1234-123456789abc"
+SECOND = "GPU-87654321-4321-4321-4321-cba987654321"
+INSTANCES = [
+    "MIG-aaaaaaaa-1111-1111-1111-111111111111",
+    "MIG-bbbbbbbb-2222-2222-2222-222222222222",
+]
 MIB = 2**20
 
 
@@ -27,35 +32,60 @@ def test_peak_rss_is_in_bytes_and_sees_a_large_block() -> None:
 
 
 def test_without_a_gpu_everything_about_it_is_unknown_and_says_why() -> None:
-    section = memory.read_all("cpu", memory.Nvml(None))
+    meter = memory.Nvml(None)
+    meter.start()
+    section = memory.read_all("cpu", meter)
+    meter.stop()
     assert section.pop("peak_rss_bytes") > 0
     assert section.pop("nvml_reason") == "no CUDA device in use"
     assert set(section.values()) == {None}
+    assert meter.energy() == {
+        "gpu_joules": None, "attribution": None, "reason": "no CUDA device in use"
+    }  # fmt: skip
+    assert nvml.uuids_of("cpu") == []
 
 
 def test_without_a_driver_nvml_says_so() -> None:
-    reading = memory.Nvml(UUID).read() if not Path("/dev/nvidiactl").exists() else None
-    if reading is None:
+    if Path("/dev/nvidiactl").exists():
         pytest.skip("this machine has a driver")
-    assert reading.bytes is None
+    meter = memory.Nvml(UUID)
+    reading = meter.peak()
+    assert (reading.bytes, reading.attribution) == (None, None)
     assert "NVML" in str(reading.reason)
+    assert "NVML" in meter.energy()["reason"]
+    assert nvml.gpu_uuids() == []
+    assert nvml.driver_version() is None
+
+
+def test_without_the_library_nvml_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)  # as if nvidia-ml-py were not installed
+    reading = memory.Nvml(UUID).peak()
+    assert reading.bytes is None
+    assert "pynvml" in str(reading.reason)
+    assert nvml.gpu_uuids() == []
+    assert nvml.driver_version() is None
+
+
+THREE = [["GPU-a1"], ["GPU-b2", "MIG-x1", "MIG-x2"], ["GPU-c3"]]
 
 
 @pytest.mark.parametrize(
     ("setting", "left"),
     [
-        (None, ["GPU-a1", "GPU-b2", "GPU-c3"]),
+        (None, ["GPU-a1", "MIG-x1", "MIG-x2", "GPU-c3"]),
         ("", []),
-        ("1,0", ["GPU-b2", "GPU-a1"]),
+        ("2,0", ["GPU-c3", "GPU-a1"]),
+        ("1", ["MIG-x1", "MIG-x2"]),
         ("GPU-c3", ["GPU-c3"]),
         ("GPU-b", ["GPU-b2"]),
         ("0,-1,2", ["GPU-a1"]),
         ("2,7,0", ["GPU-c3"]),
-        ("MIG-x", ["MIG-x"]),
+        ("MIG-x2", ["MIG-x2"]),
+        ("MIG-GPU-a1/3/0", ["MIG-GPU-a1/3/0"]),
     ],
 )
 def test_visible_devices_are_read_as_cuda_reads_them(setting: str | None, left: list[str]) -> None:
-    assert memory.visible(["GPU-a1", "GPU-b2", "GPU-c3"], setting) == left
+    assert nvml.visible(THREE, setting) == left
 
 
 @pytest.fixture(scope="module")
@@ -71,22 +101,41 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 PROGRAM = """
-import dataclasses, json
-from bench.meters import memory
-nvml = memory.Nvml("{uuid}")
-print(json.dumps([dataclasses.asdict(nvml.read()), memory.gpu_uuids()]))
+import dataclasses, json, time
+from bench.meters import memory, nvml
+meter = memory.Nvml({uuids})
+first = meter.read()
+answer = {{
+    "reading": dataclasses.asdict(first), "uuids": nvml.gpu_uuids(), "energy": meter.energy(),
+    "state": meter.gpu.state(), "driver": nvml.driver_version(),
+}}
+if {sampled}:
+    meter.start(0.001)
+    while meter.samples < 1:
+        time.sleep(0.001)
+    time.sleep(0.02)
+    meter.stop()
+    answer["section"] = memory.read_all("cpu", meter)
+print(json.dumps(answer))
 """
 
 
-def read(driver: Path, mode: str, uuid: str = UUID, **extra: str) -> tuple[dict[str, Any], list]:
-    """Read the stand-in GPU in a fresh process, as a worker would."""
+def ask(
+    driver: Path, mode: str, *uuids: str, sampled: bool = False, visible: str | None = None,
+    **extra: str,
+) -> dict[str, Any]:  # fmt: skip
+    """Ask the stand-in driver in a fresh process, as a worker would."""
     environment = {**os.environ, "LD_LIBRARY_PATH": str(driver), "STANDIN": mode, **extra}
     environment.pop("CUDA_VISIBLE_DEVICES", None)
+    if visible is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = visible
+    program = PROGRAM.format(uuids=list(uuids or (UUID,)), sampled=sampled)
     answer = subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(uuid=uuid)],
-        env=environment, cwd=ROOT, capture_output=True, text=True, check=True,
+        [sys.executable, "-c", program],
+        env=environment, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
-    return tuple(json.loads(answer.stdout))
+    found: dict[str, Any] = json.loads(answer.stdout)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -103,16 +152,83 @@ def read(driver: Path, mode: str, uuid: str = UUID, **extra: str) -> tuple[dict[
 def test_memory_goes_to_the_right_owner(
     driver: Path, mode: str, size: int, attribution: str
 ) -> None:
-    reading, uuids = read(driver, mode)
-    assert (reading["bytes"], reading["attribution"]) == (size, attribution)
-    assert uuids == [UUID]
+    found = ask(driver, mode)
+    assert (found["reading"]["bytes"], found["reading"]["attribution"]) == (size, attribution)
+    assert found["uuids"] == [UUID]
 
 
 def test_what_nobody_knows_is_null_with_a_reason_and_never_zero(driver: Path) -> None:
-    reading, _ = read(driver, "zero", STANDIN_FLAT="1")
+    reading = ask(driver, "zero", STANDIN_FLAT="1")["reading"]
     assert reading["bytes"] is None
     assert reading["attribution"] is None
     assert reading["reason"]
-    reading, _ = read(driver, "own", uuid="GPU-of-another-machine")
+    reading = ask(driver, "own", "GPU-of-another-machine")["reading"]
     assert reading["bytes"] is None
-    assert "NVML" in reading["reason"]
+    assert "Not Found (GPU-of-another-machine)" in reading["reason"]
+
+
+def test_of_two_gpus_in_permuted_order_each_is_found_by_its_uuid(driver: Path) -> None:
+    """CUDA's device 0 is NVML's device 1 here: an index would read the wrong one."""
+    found = ask(driver, "two", SECOND, visible="1,0")
+    assert found["uuids"] == [SECOND, UUID]
+    assert found["reading"]["bytes"] == 700 * MIB
+    assert ask(driver, "two", UUID, visible="1,0")["reading"]["bytes"] == 300 * MIB
+    assert ask(driver, "two", visible=SECOND)["uuids"] == [SECOND]
+
+
+def test_a_mig_instance_is_measured_instead_of_the_gpu_that_it_is_part_of(driver: Path) -> None:
+    """torch tells a UUID without its kind: the instance is tried before the GPU."""
+    raw = INSTANCES[1].removeprefix("MIG-")
+    found = ask(driver, "mig", f"MIG-{raw}", f"GPU-{raw}")
+    assert (found["reading"]["bytes"], found["reading"]["attribution"]) == (90 * MIB, "process")
+    assert found["uuids"] == INSTANCES
+    assert found["energy"]["gpu_joules"] is None
+    assert "Not Supported" in found["energy"]["reason"]
+    assert ask(driver, "mig", visible=INSTANCES[0])["uuids"] == INSTANCES[:1]
+
+
+def test_a_gpu_without_permission_is_null_and_says_so(driver: Path) -> None:
+    """The whole of a GPU that is cut into instances answers to the administrator only."""
+    reading = ask(driver, "mig", UUID)["reading"]
+    assert (reading["bytes"], reading["attribution"]) == (None, None)
+    assert "Insufficient Permissions" in reading["reason"]
+
+
+def test_a_driver_that_fails_midway_leaves_the_peak_up_to_there(driver: Path) -> None:
+    section = ask(driver, "midway", sampled=True)["section"]
+    assert section["nvml_bytes"] == 500 * MIB
+    assert section["nvml_attribution"] == "process"
+    assert "GPU is lost" in section["nvml_reason"]
+
+
+def test_sampling_says_how_often(driver: Path) -> None:
+    section = ask(driver, "own", sampled=True)["section"]
+    assert section["nvml_bytes"] == 300 * MIB
+    assert section["nvml_period_seconds"] == 0.001
+    assert section["nvml_samples"] > 3
+    assert section["nvml_reason"] is None
+
+
+def test_energy_is_the_growth_of_the_drivers_counter(driver: Path) -> None:
+    energy = ask(driver, "own")["energy"]
+    assert energy == {"gpu_joules": pytest.approx(2.5), "attribution": "device", "reason": None}
+    energy = ask(driver, "plain")["energy"]
+    assert energy["gpu_joules"] is None
+    assert "Not Supported" in energy["reason"]
+
+
+def test_the_gpu_tells_what_timings_depend_on(driver: Path) -> None:
+    found = ask(driver, "crowd")
+    assert found["driver"] == "599.99"
+    assert found["state"] == {
+        "clock_mhz": 1410,
+        "memory_clock_mhz": 2619,
+        "power_limit_watts": 350.0,
+        "temperature_celsius": 61,
+        "throttling": ["power cap", "temperature (hardware)"],
+        "other_processes": 2,
+    }
+    assert ask(driver, "own")["state"]["other_processes"] == 0
+    silent = ask(driver, "plain")["state"]
+    assert silent["throttling"] is None
+    assert silent["power_limit_watts"] is None

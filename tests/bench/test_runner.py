@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 
 from bench import checkpoint, store
 from bench.lane import Lane
+from bench.meters.clock import ACCOUNTS
 from bench.runner import Execution, run_cell
 from bench.training import Training
 from tests.bench.runs import numbers, stop_after
@@ -47,16 +49,15 @@ def test_a_cell_leaves_everything_that_is_promised(make_cell: Make, tmp_path: Pa
     unknown = {name for name, value in row.items() if value is None}
     assert unknown == {
         "error", "prey", "torch_peak_allocated_bytes", "torch_peak_reserved_bytes", "nvml_bytes",
-        "nvml_attribution", "plugin", "tuned",
+        "nvml_attribution", "nvml_period_seconds", "gpu_joules", "plugin", "tuned",
     }  # fmt: skip
     assert row["status"] == "done"
     assert row["return_episodes"] == 10
     assert row["dataset_checksum"] == record["dataset"]["checksum"]
     assert row["peak_tensor_bytes"] > 0
-    assert row["seconds_total"] == pytest.approx(
-        sum(row[f"seconds_{name}"] for name in ("setup", "data", "compile", "train", "evaluate"))
-        + row["seconds_write"]
-    )
+    assert row["seconds_total"] == pytest.approx(sum(row[f"seconds_{name}"] for name in ACCOUNTS))
+    split = [row[f"peak_{name}_bytes"] for name in ("parameter", "gradient", "optimiser")]
+    assert sum(split) + row["peak_activation_bytes"] < row["peak_tensor_bytes"]
     assert [r["update"] for r in store.read_progress(folder)] == [20, 40, 60]
     episodes = store.read_episodes(folder)
     assert len(episodes) == 10 * 3
@@ -65,6 +66,54 @@ def test_a_cell_leaves_everything_that_is_promised(make_cell: Make, tmp_path: Pa
     assert names >= {"run.json", "progress.jsonl", "episodes.parquet", "checkpoint.pt"}
     assert not [name for name in names if name.endswith(".tmp")]
     assert "node" not in json.dumps(record["machine"])
+
+
+def test_accounts_add_up_to_the_wall_time_over_an_interruption(
+    make_cell: Make, tmp_path: Path
+) -> None:
+    """Within 1 % of what a watch outside of the cell shows, and never more than that."""
+    cell = make_cell("om2p", run__updates=300, run__evaluate_every=100, run__final_episodes=200)
+    folder, spent = tmp_path / cell.id, 0.0
+    started = (1.5, 0.5)  # seconds before torch was there, as a worker reports them
+    for stop in (stop_after(100), lambda: False):
+        began = time.perf_counter()
+        run_cell(cell, folder, dataclasses.replace(RESUME, started=started), stop=stop)
+        spent += time.perf_counter() - began + started[0]
+    times = store.read_run(folder)["time"]
+    assert times["elapsed"] == pytest.approx(spent, rel=0.02)
+    assert 0 <= times["unaccounted"] < 0.01 * times["elapsed"]
+    assert times["warm_up"]["wall"] > 0
+    assert times["setup"]["cpu"] > 2 * started[1]
+
+
+class Meter:
+    """Stands in for NVML's counter of energy."""
+
+    def __init__(self, joules: float | None) -> None:
+        self.joules = joules
+
+    def energy(self) -> dict[str, float | None]:
+        return {"gpu_joules": self.joules}
+
+
+def test_energy_adds_up_over_interruptions_and_stays_unknown_where_a_part_is(
+    make_cell: Make, tmp_path: Path
+) -> None:
+    def lane(before: dict[str, float | None]) -> Lane:
+        made = Lane(make_cell(), tmp_path)
+        state = {"dataset_checksum": "x", "clock": {"train": [2.0, 1.0]}, "rows": 0, "progress": []}
+        made.restore({**state, **before}, "x")
+        return made
+
+    now = time.perf_counter()
+    spent = lane({"spent": {"elapsed": 3.0, "gpu_joules": 40.0}}).spent(now, Meter(2.0))
+    assert spent["gpu_joules"] == 42.0
+    assert spent["elapsed"] == pytest.approx(3.0, abs=0.5)
+    assert lane({"spent": {"elapsed": 3.0, "gpu_joules": 40.0}}).spent(now, Meter(None)) == {
+        "elapsed": pytest.approx(3.0, abs=0.5), "gpu_joules": None
+    }  # fmt: skip
+    old = lane({}).spent(now, Meter(2.0))  # a checkpoint of before energy was counted
+    assert old == {"elapsed": pytest.approx(2.0, abs=0.5), "gpu_joules": None}
 
 
 @pytest.mark.parametrize("algorithm", ["bc", "om2p"])

@@ -1,0 +1,153 @@
+"""Fixed reference counts: the floating-point operations of an update of the plain algorithm.
+
+*Overhead* is the processor time of an update over the time that the reference count takes at the
+rate of a large matrix product, measured in the same process. The counts below are those of a plain
+implementation and stay as they are when ours computes less: doing less work then pays.
+
+A product of (rows, in) by (in, out) counts 2 rows in out; element-wise operations count nothing.
+For a network of layer sizes s_0 ... s_L let F = 2 rows sum_l s_(l-1) s_l be one evaluation and
+F1 = 2 rows s_0 s_1 the share of its first layer. Then, by the chain rule,
+
+    without gradient                               F
+    trained, input is data                         F (values) + F (weights) + F - F1 (hidden)
+    trained, gradient also to the input            3 F
+    frozen, gradient to the input only             2 F
+
+Torch-free. A count is for one team; every agent has networks of its own, a critic two heads.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+CALIBRATION = (3, 256, 256, 256)  # members, rows, inner, columns of the product that calibrates
+CALIBRATION_FLOPS = 2 * 3 * 256**3
+
+Settings = Mapping[str, Any]
+
+
+class Network:
+    """The counts of one network on `rows` rows."""
+
+    def __init__(self, rows: int, sizes: Sequence[int]) -> None:
+        """Count the products of layers of these sizes, input first."""
+        self.value = 2 * rows * sum(i * o for i, o in pairwise(sizes))
+        self.first = 2 * rows * sizes[0] * sizes[1]
+
+    @property
+    def trained(self) -> int:
+        """Values, weights' gradients and hidden gradients; the input is data."""
+        return 3 * self.value - self.first
+
+    @property
+    def passed(self) -> int:
+        """Values and the gradient to the input of a frozen network."""
+        return 2 * self.value
+
+
+class Team:
+    """The networks of one agent, by the algorithm's settings."""
+
+    def __init__(self, settings: Settings, observation: int, action: int, batch: int) -> None:
+        self.settings, self.observation, self.action, self.batch = (
+            settings, observation, action, batch,
+        )  # fmt: skip
+
+    def policy(self, times: int = 0, noisy: bool = True) -> Network:
+        """Return the network of observation, noisy action (where it has one) and times."""
+        inputs = self.observation + (self.action if noisy else 0) + times
+        return Network(self.batch, (inputs, *self.settings["hidden"], self.action))
+
+    def critic(self) -> Network:
+        """Return one head."""
+        inputs = self.observation + self.action
+        return Network(self.batch, (inputs, *self.settings["critic_hidden"], 1))
+
+    def value_terms(self, recorded: int = 1) -> int:
+        """Return the counts of a twin critic: target, `recorded` trained actions, and Q term."""
+        head = self.critic()
+        return 2 * (head.value + recorded * head.trained + head.passed)
+
+
+def _om2p(team: Team) -> int:
+    """Regression and Q action trained; next action and second point without gradient."""
+    policy = team.policy(times=2)
+    if team.settings["q_weight"] == 0:
+        return policy.trained + policy.value
+    return 2 * policy.trained + 2 * policy.value + team.value_terms()
+
+
+def _om2p_jvp(team: Team) -> int:
+    """As `om2p`, the second point replaced by value and derivative in forward mode."""
+    policy = team.policy(times=2)
+    return _om2p(team) - policy.value + 2 * policy.value
+
+
+def _chain(team: Team, steps: int) -> int:
+    """A denoising loss, and a chain with gradient through all steps but to the first noise."""
+    policy = team.policy(times=1)
+    return policy.trained + 3 * steps * policy.value - policy.first
+
+
+def _dom2(team: Team) -> int:
+    """Chain of the policy, chain of its average, critic on the recorded and the K CQL actions."""
+    settings, steps = team.settings, team.settings["solver_steps"]
+    if settings["q_weight"] == 0:
+        return team.policy(times=1).trained
+    sampled = settings["cql_samples"] if settings["cql_weight"] > 0 else 0
+    average = steps * team.policy(times=1).value
+    return _chain(team, steps) + average + team.value_terms(1 + sampled)
+
+
+def _diffusion_ql(team: Team) -> int:
+    """Chain of the policy, chain of its average, twin critic."""
+    steps = team.settings["diffusion_steps"]
+    if team.settings["q_weight"] == 0:
+        return team.policy(times=1).trained
+    return _chain(team, steps) + steps * team.policy(times=1).value + team.value_terms()
+
+
+def _edp(team: Team) -> int:
+    """The Q term reads the denoising loss's own evaluation; the average runs its solver."""
+    policy = team.policy(times=1)
+    if team.settings["q_weight"] == 0:
+        return policy.trained
+    return policy.trained + team.settings["solver_steps"] * policy.value + team.value_terms()
+
+
+def _fql(team: Team) -> int:
+    """Flow trained and run to its end; one-step policy trained, and once without gradient."""
+    flow, policy = team.policy(times=1), team.policy()
+    taught = flow.trained + team.settings["flow_steps"] * flow.value + policy.trained
+    return taught + policy.value + team.value_terms()
+
+
+def _td3bc(team: Team) -> int:
+    """Policy trained, target policy without gradient, twin critic of which one head guides."""
+    policy = team.policy(noisy=False)
+    return policy.trained + policy.value + team.value_terms() - team.critic().passed
+
+
+FORMULAS: dict[str, Callable[[Team], int]] = {
+    "om2p": _om2p,
+    "om2p-jvp": _om2p_jvp,
+    "dom2": _dom2,
+    "diffusion-ql": _diffusion_ql,
+    "edp": _edp,
+    "fql": _fql,
+    "td3bc": _td3bc,
+    "flow-bc": lambda team: team.policy(times=1).trained,
+    "diffusion-bc": lambda team: team.policy(times=1).trained,
+    "bc": lambda team: team.policy(noisy=False).trained,
+}
+
+
+def update_flops(
+    name: str, settings: Settings, agents: int, observation: int, action: int, batch: int
+) -> int | None:
+    """Return the reference count of one update, None for an algorithm without a formula."""
+    if name not in FORMULAS:
+        return None
+    if name == "om2p" and settings.get("derivative") != "finite_difference":
+        return None
+    return agents * FORMULAS[name](Team(settings, observation, action, batch))
