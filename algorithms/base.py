@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from algorithms.networks import MemberNetwork
+from algorithms.optimiser import Adam
 from algorithms.settings import Settings
 from datasets.batch import Batch
 
@@ -119,7 +120,7 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
         self._trained = [p for network in trained for p in network.parameters()]
         self._gradients = [g for network in trained for g in network.gradients]
         flat = [network.flat for network in trained]
-        self.optimiser = torch.optim.Adam(flat, lr=self.settings.learning_rate, fused=True)
+        self.optimiser = Adam(flat)
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -163,7 +164,6 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
 
     def update(self, batch: Batch) -> Metrics:
         """Take one gradient step of everything; return metrics per replica (R,), detached."""
-        self.optimiser.param_groups[0]["lr"] = self.learning_rate()
         if self.ragged:
             middle = [1] * (batch.action.dim() - 2)
             mask = self.action_mask.view(-1, *middle, self.action_dim)
@@ -172,7 +172,7 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
         gradients = torch.autograd.grad(loss.sum(), self._trained)
         torch._foreach_copy_(self._gradients, gradients)
         self.before_step()
-        self.optimiser.step()
+        self.optimiser.step(self.learning_rate())
         self.updates += 1
         with torch.no_grad():
             self.after_update()

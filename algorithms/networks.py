@@ -42,7 +42,7 @@ class MemberNetwork(nn.Module):
     gradients: list[Tensor]  # of each parameter, views of flat.grad
 
     def flatten(self) -> None:
-        """Move all parameters and their gradients into two flat buffers, a padded row per member.
+        """Move parameters, and gradients if trained, into flat buffers, a padded row per member.
 
         The optimiser and target updates then are one operation each. The padding matters for
         reproducibility: element-wise kernels treat the last few numbers of a buffer with scalar
@@ -53,7 +53,8 @@ class MemberNetwork(nn.Module):
         widths = self._widths()
         total = sum(len(p) * width for p, width in zip(parameters, widths, strict=True))
         values = torch.zeros(total, dtype=parameters[0].dtype, device=parameters[0].device)
-        gradients = torch.zeros_like(values)
+        trained = parameters[0].requires_grad
+        gradients = torch.zeros_like(values) if trained else None
         self.gradients = []
         offset = 0
         for parameter, width in zip(parameters, widths, strict=True):
@@ -61,10 +62,11 @@ class MemberNetwork(nn.Module):
             place = values.as_strided(parameter.shape, strides, offset)
             place.copy_(parameter.detach())
             parameter.data = place
-            self.gradients.append(gradients.as_strided(parameter.shape, strides, offset))
+            if gradients is not None:
+                self.gradients.append(gradients.as_strided(parameter.shape, strides, offset))
             offset += len(parameter) * width
         self.flat = values
-        if parameters[0].requires_grad:
+        if trained:
             self.flat.requires_grad_(True)
             self.flat.grad = gradients
 
