@@ -38,9 +38,9 @@ from bench.flags import (
     Seeds,
     Settings,
     Size,
+    Tensorboard,
     Threads,
     Timeout,
-    Tensorboard,
     Tuned,
 )
 

@@ -1,4 +1,4 @@
-"""`--tensorboard`: event files that TensorBoard's own reader finds equal to the rows of progress."""
+"""`--tensorboard`: event files that TensorBoard's own reader finds equal to the progress."""
 
 import json
 import subprocess
