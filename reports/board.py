@@ -17,7 +17,7 @@ def build(results: Results, kind: str) -> dict[str, Any]:
     heads = [
         ("Algorithm", False), ("Dataset", False), ("Score", True), ("Seeds", False),
         ("Return", True), ("n", True), ("Best seen", True), ("Train (s)", True),
-        ("ms/update", True), ("Memory (MiB)", True), ("Steps/action", True),
+        ("Update (ms)", True), ("MiB", True), ("Action (ms)", True), ("Steps", True),
     ]  # fmt: skip
     reach, machine = _reach(results), next(iter(results.machine_classes), None)
     rows = [
@@ -43,7 +43,8 @@ def caption(results: Results, kind: str) -> str:
         else f"Last checkpoint; ± is the {statistics.KINDS[kind]}",
         "Seeds: a dot each, bar the interval, dashed lines at 0 (random) and 100 (expert)",
         "Best seen is the best evaluation during training, optimistic by construction: no result",
-        "Times and memory are medians over seeds",
+        "Times and memory (MiB, of the device or else the process) are medians over seeds; "
+        "steps are network evaluations behind one action",
         words.other_machines(results, next(iter(results.machine_classes), "")),
         words.timing(results.cells),
     )
@@ -75,6 +76,7 @@ def _row(
         _number(_median(timed, "seconds_train"), 1),
         _number(_median(timed, "ms_per_update"), 2),
         _number(_memory(timed), 0),
+        _number(_median(timed, "latency_p50_ms"), 2),
         _number(_median(group.cells, "sampling_steps"), 0),
     ]
     return {

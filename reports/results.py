@@ -58,9 +58,12 @@ class Group:
 class Results:
     """All cells of a results folder, grouped."""
 
-    def __init__(self, cells: list[Cell], warnings: list[str]) -> None:
+    def __init__(
+        self, cells: list[Cell], warnings: list[str], toy: dict[str, Any] | None = None
+    ) -> None:
         self.cells = cells
         self.warnings = list(warnings)
+        self.toy = toy  # of `reports.toys`, where the folder has one
         self.groups = self._group()
         self.tracks = sorted({group.track for group in self.groups}, key=_track_order)
         entries = {group.entry for group in self.groups}
@@ -144,4 +147,6 @@ def read(out: Path) -> Results:
         cells.append(Cell(row, record, out / name))
     if not cells:
         raise BenchError(f"no runs in {out}: start one with 'python -m bench run --out {out}'")
-    return Results(cells, warnings)
+    from reports import toys
+
+    return Results(cells, warnings, toys.read(out, warnings))

@@ -12,7 +12,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 
-ACCOUNTS = ("setup", "data", "compile", "train", "evaluate", "write")
+ACCOUNTS = ("setup", "data", "compile", "train", "evaluate", "latency", "write")
 
 
 class Clock:

@@ -209,7 +209,7 @@ def test_a_clock_that_is_set_back_changes_nothing(
     assert outcome.complete
     (cell,) = outcome.cells
     times = outcome.records[cell.id]["time"]
-    accounts = ("setup", "data", "compile", "train", "evaluate", "write")
+    accounts = ("setup", "data", "compile", "train", "evaluate", "latency", "write")
     assert all(times[name]["wall"] >= 0 for name in accounts)
     assert times["total"]["wall"] == pytest.approx(sum(times[name]["wall"] for name in accounts))
     run_cell(cell, tmp_path / cell.id, FRESH)

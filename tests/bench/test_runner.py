@@ -55,6 +55,7 @@ def test_a_cell_leaves_everything_that_is_promised(make_cell: Make, tmp_path: Pa
     assert row["peak_tensor_bytes"] > 0
     assert row["seconds_total"] == pytest.approx(
         sum(row[f"seconds_{name}"] for name in ("setup", "data", "compile", "train", "evaluate"))
+        + row["seconds_latency"]
         + row["seconds_write"]
     )
     assert [r["update"] for r in store.read_progress(folder)] == [20, 40, 60]

@@ -6,43 +6,30 @@ from pathlib import Path
 import pytest
 
 import reports
-from reports import ablations, board, canvas, curves, data_figures, figures, pareto, results
+from reports import ablations, board, canvas, curves, data_figures, pareto, results
 from reports.results import Entry
 
 
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory, write):
-    """Draw one small study twice."""
-    root = tmp_path_factory.mktemp("drawn")
-    write(
-        root / "results", ["om2p", "dom2", "$x$_<b>"], ["mpe/spread/expert", "mpe/spread/medium"],
-        range(3),
-    )  # fmt: skip
-    plates = figures.draw_all(results.read(root / "results"), root / "one")
-    figures.draw_all(results.read(root / "results"), root / "two")
-    return root, plates
+@pytest.fixture
+def drawn(shared):
+    """Return the folder of the shared report's figures, and the figures."""
+    return shared.out / "figures", shared.written.figures
 
 
 def test_every_figure_is_a_pdf_and_a_png(drawn):
-    root, plates = drawn
+    folder, plates = drawn
     names = {plate.name for plate in plates}
     assert names >= {
         "scores_mpe-spread", "learning_curves_updates_mpe-spread", "pareto_memory_mpe-spread",
         "learning_curves_seconds_mpe-spread", "pareto_training_time_mpe-spread",
     }  # fmt: skip
-    assert {path.stem for path in (root / "one").glob("*.pdf")} == names
-    assert {path.stem for path in (root / "one").glob("*.png")} == names
-
-
-def test_two_drawings_are_equal_to_the_byte(drawn):
-    root, _ = drawn
-    for path in sorted((root / "one").iterdir()):
-        assert path.read_bytes() == (root / "two" / path.name).read_bytes(), path.name
+    assert {path.stem for path in folder.glob("*.pdf")} == names
+    assert {path.stem for path in folder.glob("*.png")} == names
 
 
 def test_fonts_are_embedded_as_truetype(drawn):
-    root, plates = drawn
-    text = (root / "one" / f"{plates[0].name}.pdf").read_bytes()
+    folder, plates = drawn
+    text = (folder / f"{plates[0].name}.pdf").read_bytes()
     assert b"/FontFile2" in text
     assert b"/Type3" not in text
 
@@ -134,7 +121,7 @@ def test_aggregate_figures_need_two_datasets_and_name_their_bootstrap(drawn):
     _, plates = drawn
     overall = {plate.name: plate for plate in plates if plate.section == "Over all datasets"}
     assert set(overall) == {"aggregates", "profiles", "improvement"}
-    assert all("2 datasets of mpe" in plate.caption for plate in overall.values())
+    assert all("3 datasets of mpe" in plate.caption for plate in overall.values())
     assert all("n = 3 training seeds" in plate.caption for plate in overall.values())
     assert all("stratified bootstrap" in plate.caption for plate in overall.values())
 

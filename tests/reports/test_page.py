@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ import reports
 from bench.store import BenchError
 from reports import build, results
 from reports import page as page_module
+from tests.reports.conftest import COMMAND, EVIL, gif, record, write_cell
 
 CHROMIUM = next(
     (
@@ -23,21 +25,15 @@ CHROMIUM = next(
     None,
 )
 OPTIONS = build.Options()
-EVIL = "<script>alert(1)</script>"
 
 
-@pytest.fixture(scope="module")
-def written(tmp_path_factory, write):
-    """Write a report with a hostile algorithm name and a failed run whose log holds markup."""
-    root = tmp_path_factory.mktemp("page")
-    datasets = ["mpe/spread/expert", "mpe/spread/medium", "mpe/tag/expert"]
-    write(root / "results", ["om2p", "dom2"], datasets, range(3))
-    write(root / "results", [EVIL], datasets[:1], range(2))
-    write(root / "results", ["bc"], datasets[:1], range(2), status="failed")
-    return reports.write(root / "results", root / "out")
+@pytest.fixture
+def written(shared):
+    """Return the shared report."""
+    return shared.written
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def chromium():
     """Start a headless Chromium, or skip where there is none."""
     if CHROMIUM is None:
@@ -83,23 +79,23 @@ def test_the_leaderboard_sorts_by_number_and_by_name(page):
     button.click()
     rising = [float(text.split()[0]) for text in shown(page, 3) if text[0].isdigit()]
     assert rising == sorted(rising)
-    assert len(rising) == 7
+    assert len(rising) == 8
     assert shown(page)[-1] == "bc", "what has no score comes last"
     page.locator("#board thead button", has_text="Algorithm").click()
     assert shown(page) == sorted(shown(page), key=str.lower)
 
 
 def test_the_leaderboard_filters_by_task_quality_and_algorithm(page):
-    assert len(shown(page)) == 8
+    assert len(shown(page)) == 9
     page.select_option("[data-filter=task]", "mpe/tag")
     assert sorted(shown(page)) == ["dom2", "om2p"]
     page.select_option("[data-filter=task]", "")
     page.select_option("[data-filter=quality]", "medium")
-    assert sorted(shown(page, 2)) == ["mpe/spread/medium"] * 2
+    assert sorted(shown(page, 2)) == ["mpe/spread/medium"] * 3
     page.select_option("[data-filter=quality]", "")
     page.fill("[data-filter=algorithm]", "DOM")
     assert set(shown(page)) == {"dom2"}
-    assert page.locator("#board-count").inner_text() == "3 of 8 rows"
+    assert page.locator("#board-count").inner_text() == "3 of 9 rows"
 
 
 def test_the_keyboard_reaches_and_works_the_sort_buttons(page):
@@ -163,6 +159,23 @@ def test_print_opens_every_table_and_drops_the_controls(page):
     assert not page.locator(".filters").first.is_visible()
 
 
+def test_a_film_per_task_is_carried_along(page):
+    film = page.locator("#films img")
+    assert film.count() == 1
+    assert film.evaluate("image => image.complete && image.naturalWidth") == 40
+    assert page.locator("#films figcaption").inner_text() == "mpe/spread: om2p, seed 1"
+
+
+def test_films_are_bounded_and_what_is_left_out_is_named(tmp_path, monkeypatch):
+    for task in ("mpe/spread", "mpe/tag", "mpe/world"):
+        folder = write_cell(tmp_path, record("om2p", f"{task}/expert", 0))
+        (folder / "team.gif").write_bytes(gif())
+    monkeypatch.setattr(page_module, "FILMS_LIMIT", 2 * len(gif()))
+    shown, left_out = page_module._films(results.read(tmp_path))
+    assert [film["task"] for film in shown] == ["mpe/spread", "mpe/tag"]
+    assert left_out == [f"{folder.name}/team.gif (0.0 MB)"]
+
+
 def test_limits_are_plain_sentences(written):
     text = written.page.read_text()
     assert "Some results rest on 2 training seeds: their intervals are wide." in text
@@ -170,31 +183,24 @@ def test_limits_are_plain_sentences(written):
     assert "it is not the official sizes and step counts" in text
 
 
-def test_two_reports_of_one_folder_are_equal(written):
-    again = reports.write(
-        written.page.parent.parent / "results", written.page.parent.parent / "again",
-        command="python -m bench report",
-    )  # fmt: skip
-    once = reports.write(
-        written.page.parent.parent / "results", written.page.parent.parent / "once",
-        command="python -m bench report",
-    )  # fmt: skip
-    assert again.page.read_bytes() == once.page.read_bytes()
-
-
-def test_a_report_needs_no_torch(written, tmp_path):
-    import subprocess
-
+def test_a_copied_folder_gives_the_same_files_without_torch(shared, tmp_path):
+    """In a process of its own, from results that came from elsewhere: page, figures and tables."""
+    shutil.copytree(shared.results, tmp_path / "copied")
     code = (
         "import sys; from pathlib import Path; import reports;"
-        f"reports.write(Path({str(written.page.parent.parent / 'results')!r}), Path('out'));"
-        "assert 'torch' not in sys.modules"
+        f"reports.write(Path('copied'), Path('out'), command={COMMAND!r});"
+        "sys.exit('torch' in sys.modules)"
     )
     path = str(Path(reports.__file__).parent.parent)
     subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, check=True,
         env={**os.environ, "PYTHONPATH": path},
     )  # fmt: skip
+    files = {one.relative_to(shared.out) for one in shared.out.rglob("*") if one.is_file()}
+    assert len(files) > 40
+    for name in sorted(files):
+        again = (tmp_path / "out" / name).read_bytes()
+        assert (shared.out / name).read_bytes() == again, name
 
 
 def test_live_writes_again_until_nothing_is_pending(study, cell, tmp_path):
