@@ -6,47 +6,18 @@ from pathlib import Path
 import pytest
 
 import reports
-from reports import ablations, board, canvas, curves, data_figures, pareto, results
+from reports import (
+    ablations,
+    board,
+    canvas,
+    curves,
+    data_figures,
+    efficiency,
+    pareto,
+    results,
+    scaling,
+)
 from reports.results import Entry
-
-
-@pytest.fixture
-def drawn(shared):
-    """Return the folder of the shared report's figures, and the figures."""
-    return shared.out / "figures", shared.written.figures
-
-
-def test_every_figure_is_a_pdf_and_a_png(drawn):
-    folder, plates = drawn
-    names = {plate.name for plate in plates}
-    assert names >= {
-        "scores_mpe-spread", "learning_curves_updates_mpe-spread", "pareto_memory_mpe-spread",
-        "learning_curves_seconds_mpe-spread", "pareto_training_time_mpe-spread",
-    }  # fmt: skip
-    assert {path.stem for path in folder.glob("*.pdf")} == names
-    assert {path.stem for path in folder.glob("*.png")} == names
-
-
-def test_fonts_are_embedded_as_truetype(drawn):
-    folder, plates = drawn
-    text = (folder / f"{plates[0].name}.pdf").read_bytes()
-    assert b"/FontFile2" in text
-    assert b"/Type3" not in text
-
-
-def test_every_caption_says_n_and_the_kind_of_interval(drawn):
-    _, plates = drawn
-    for plate in plates:
-        if plate.section in ("Scores", "Learning curves", "Cost and benefit"):
-            assert "n = 3 training seeds" in plate.caption
-            assert "95% Student t interval" in plate.caption
-
-
-def test_timed_figures_say_what_their_timings_are_worth(drawn):
-    _, plates = drawn
-    timed = [p for p in plates if "training_time" in p.name or "seconds" in p.name]
-    assert timed
-    assert all("dedicated measurement; these runs ran 2 at a time" in p.caption for p in timed)
 
 
 @pytest.mark.parametrize("count", [1, 3, 14, 24])
@@ -117,21 +88,6 @@ def test_reports_import_nothing_of_ours_but_store_and_statistics():
                 assert not ours or name in allowed, f"{path.name} imports {name}"
 
 
-def test_aggregate_figures_need_two_datasets_and_name_their_bootstrap(drawn):
-    _, plates = drawn
-    overall = {plate.name: plate for plate in plates if plate.section == "Over all datasets"}
-    assert set(overall) == {"aggregates", "profiles", "improvement"}
-    assert all("3 datasets of mpe" in plate.caption for plate in overall.values())
-    assert all("n = 3 training seeds" in plate.caption for plate in overall.values())
-    assert all("stratified bootstrap" in plate.caption for plate in overall.values())
-
-
-def test_recorded_returns_are_drawn_from_the_cards(drawn):
-    _, plates = drawn
-    (plate,) = [plate for plate in plates if plate.name == "returns_of_data_mpe-spread"]
-    assert "Episodes per dataset: expert 4,000, medium 4,000" in plate.caption
-
-
 def test_an_ablation_compares_what_differs_in_one_setting(study):
     study(["om2p"], seeds=range(6))
     study(["om2p"], settings={"q_weight": 0.1})
@@ -164,3 +120,86 @@ def test_curves_over_time_use_one_class_of_machine(study, tmp_path):
     times = {row["algorithm"]: row["cells"][7]["text"] for row in rows}
     assert times["om2p"]
     assert times["dom2"] == ""
+
+
+def test_a_variant_with_a_fixed_switch_is_an_ablation_of_its_family(study):
+    study(["om2p"], seeds=range(3), settings={"derivative": "finite_difference"})
+    study(["om2p-jvp"], seeds=range(3), settings={"derivative": "jvp"})
+    study(["om2p-release"], seeds=range(3), settings={"derivative": "zero", "other": 1})
+    found = results.read(study(["om2p"], settings={"derivative": "zero"}))
+    (one,) = ablations.find(found)
+    assert (one.algorithm, one.setting) == ("om2p", "algorithm.derivative")
+    assert {value for value, _ in one.groups} == {"finite_difference", "jvp", "zero"}
+
+
+def test_sizes_that_differ_alone_make_curves(study, tmp_path):
+    for batch in (64, 256, 1024):
+        study(["om2p", "bc"], seeds=range(3), batch=batch)
+    found = results.read(study(["om2p"], seeds=[0], batch=4096, settings={"hidden": [64, 64]}))
+    with canvas.look():
+        (plate,) = scaling.draw(found, tmp_path)
+    assert plate.name == "scaling_batch"
+    assert "medians over 3 runs each" in plate.caption
+    assert "dedicated measurement" in plate.caption
+    (size,) = [one for one in scaling.SIZES if one.name == "batch"]
+    curves = scaling._curves(found, size)
+    assert set(curves) == {("om2p", 0), ("bc", 0)}, "another width is another curve"
+    tensors = next(meter for meter in scaling.METERS if meter.column == "peak_tensor_bytes")
+    points = scaling._points(curves["bc", 0], tensors)
+    assert [x for x, _ in points] == [64, 256, 1024]
+    assert points[1][1] == pytest.approx(2 * points[0][1], rel=1e-6)
+
+
+def test_runs_of_another_machine_are_on_no_scaling_curve(study, tmp_path):
+    study(["om2p"], seeds=range(3), machine="cpu-a")
+    found = results.read(study(["om2p"], seeds=[0], machine="cpu-b", batch=64))
+    assert scaling.draw(found, tmp_path) == []
+
+
+def test_latency_has_a_picture_and_columns_where_it_was_recorded(study):
+    found = results.read(study(["om2p", "bc"], seeds=range(2)))
+    heads = [column.head for column in efficiency.build(found)[0].columns]
+    assert {"median (ms)", "95% (ms)"} <= set(heads)
+    (cost,) = [one for one in pareto.COSTS if one.name == "latency"]
+    spots = pareto._spots(found, found.tracks[0], cost, cost.columns[0], "score", "cpu-a")
+    assert len(spots) == 2
+    for cell in found.cells:
+        cell.row["latency_p50_ms"] = cell.row["latency_p95_ms"] = None
+    heads = [column.head for column in efficiency.build(found)[0].columns]
+    assert "median (ms)" not in heads
+    assert pareto._spots(found, found.tracks[0], cost, cost.columns[0], "score", "cpu-a") == []
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("{", "Expecting property name"),
+        ('{"kind": "other"}', "of another kind"),
+        ('{"kind": "toy"}', "rows"),
+        ('{"kind": "toy", "rows": []}', "no rows"),
+        ('{"kind": "toy", "rows": [{"counts": [[1, 2]]}]}', "no square"),
+        ('{"kind": "toy", "rows": [{"counts": [[1, -2], [0, 0]]}]}', "no counts"),
+    ],
+)
+def test_what_is_no_toy_is_a_warning(study, content, told):
+    root = study(["om2p"], seeds=[0])
+    (root / "toy.json").write_text(content)
+    found = results.read(root)
+    assert found.toy is None
+    (warning,) = found.warnings
+    assert "skipped toy.json" in warning
+    assert told in warning
+
+
+@pytest.mark.parametrize("span", [1.01, 1.4, 3, 8, 30, 500, 1e5])
+@pytest.mark.parametrize("which", ["x", "y"])
+def test_a_logarithmic_axis_has_enough_labels_and_not_too_many(span, which):
+    from matplotlib.figure import Figure
+
+    with canvas.look():
+        axis = Figure().subplots()
+        canvas.log_axis(axis, [7.0, 7.0 * span], which)
+        ruler = axis.xaxis if which == "x" else axis.yaxis
+        low, high = sorted(ruler.get_view_interval())
+        ticks = [tick for tick in ruler.get_majorticklocs() if low <= tick <= high]
+    assert 3 <= len(ticks) <= 8

@@ -189,3 +189,19 @@ def test_every_table_compiles_and_fits(study, cell, tmp_path, siunitx, options):
 def _has_siunitx():
     found = subprocess.run(["kpsewhich", "siunitx.sty"], capture_output=True, check=False)
     return found.returncode == 0
+
+
+def test_learning_speed_counts_updates_and_seconds_until_a_score(study, cell):
+    study(["om2p"], seeds=range(3), score=100.0)
+    study(["om2p"], seeds=[7], score=100.0, machine="cpu-b")
+    root = cell("bc", "mpe/spread/expert", 0, score=20.0).parent
+    table = made(root)["learning_speed"]
+    told = {f"{column.group} {column.head}": at for at, column in enumerate(table.columns)}
+    rows = {row.head: row.items for row in table.rows}
+    updates, seconds = (told[f"{what} until score 50"] for what in ("updates", "seconds"))
+    assert rows["om2p"][updates].value == 800, "half the final score comes at two fifths"
+    here = [c for c in results.read(root).cells if c["machine_class"] == "cpu-a"]
+    taken = sorted(c["seconds_train"] for c in here if c["algorithm"] == "om2p")
+    assert rows["om2p"][seconds].value == pytest.approx(0.4 * taken[1])
+    assert rows["bc"][seconds].words == tables.NOT_RUN
+    assert "1 runs timed on another class of machine" in table.caption
