@@ -260,7 +260,12 @@ def speed_table(results: Results) -> list[Table]:
         words.timing(results.cells),
         f"{NOT_RUN}: not reached by half of the seeds",
     )
-    return [Table("learning_speed", "Learning speed", caption, "algorithm", columns, rows)]
+    return [
+        Table(
+            "learning_speed", "Learning speed", caption, "algorithm", columns, rows,
+            widest=len(columns),
+        )
+    ]  # fmt: skip
 
 
 def _speed(group: Group, machine: str | None) -> Iterable[Item]:

@@ -3,7 +3,6 @@
 import resource
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,9 @@ QUALITIES = ("expert", "medium-expert", "medium", "medium-replay", "random-mediu
 
 
 @pytest.fixture
-def quick_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write the studies without waiting for the disk."""
     monkeypatch.setattr("os.fsync", lambda handle: None)
-    yield
 
 
 def spent(who: int) -> float:
