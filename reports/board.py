@@ -13,7 +13,10 @@ MIB = 2.0**20
 
 
 def build(results: Results, kind: str) -> dict[str, Any]:
-    """Return heads and rows of the leaderboard; sorting uses each item's `sort`."""
+    """Return heads and rows of the leaderboard; sorting uses each item's `sort`.
+
+    A column of numbers that no row has is left out.
+    """
     heads = [
         ("Algorithm", False), ("Dataset", False), ("Score", True), ("Seeds", False),
         ("Return", True), ("n", True), ("Best seen", True), ("Train (s)", True),
@@ -27,8 +30,18 @@ def build(results: Results, kind: str) -> dict[str, Any]:
             results.on(track), key=lambda group: -(group.estimate("score").value or float("-inf"))
         )
     ]
+    empty = [
+        at for at, (_, number) in enumerate(heads)
+        if number and not any(row["cells"][at]["text"] for row in rows)
+    ]  # fmt: skip
+    for row in rows:
+        row["cells"] = [one for at, one in enumerate(row["cells"]) if at not in empty]
     return {
-        "heads": [{"name": name, "number": number} for name, number in heads],
+        "heads": [
+            {"name": name, "number": number}
+            for at, (name, number) in enumerate(heads)
+            if at not in empty
+        ],
         "rows": rows,
         "tasks": list(results.by_task()),
         "qualities": list(dict.fromkeys(track.quality for track in results.tracks)),

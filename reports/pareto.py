@@ -119,7 +119,9 @@ def _plate(
         words.interval("Bars", kind, groups),
         "The stepped line joins the ringed algorithms, which no other beats in both",
         MEMORY_WORDS.get(column, ""),
-        "Entries with failed seeds are left out" if _incomplete(results, shown) else "",
+        "Entries with seeds that have no result are left out"
+        if _incomplete(results, shown)
+        else "",
         words.other_machines(results, machine) if cost.timed else "",
         note,
     )

@@ -163,10 +163,14 @@ def test_latency_has_a_picture_and_columns_where_it_was_recorded(study):
     (cost,) = [one for one in pareto.COSTS if one.name == "latency"]
     spots = pareto._spots(found, found.tracks[0], cost, cost.columns[0], "score", "cpu-a")
     assert len(spots) == 2
+    assert "Action (ms)" in [head["name"] for head in board.build(found, "ci95")["heads"]]
     for cell in found.cells:
         cell.row["latency_p50_ms"] = cell.row["latency_p95_ms"] = None
     heads = [column.head for column in efficiency.build(found)[0].columns]
     assert "median (ms)" not in heads
+    shown = board.build(found, "ci95")
+    assert "Action (ms)" not in [head["name"] for head in shown["heads"]]
+    assert {len(row["cells"]) for row in shown["rows"]} == {len(shown["heads"])}
     assert pareto._spots(found, found.tracks[0], cost, cost.columns[0], "score", "cpu-a") == []
 
 
