@@ -29,7 +29,7 @@ BINS = 48  # per side, over [-1, 1]
 SAMPLES = 20_000  # behind each picture
 JUDGED = 4_000  # rows behind each energy distance
 ROWS = 256
-TRUNK = {"hidden": (128, 128, 128), "learning_rate": 3e-3, "lr_schedule": "cosine"}
+TRUNK: dict[str, Any] = {"hidden": (128, 128, 128), "learning_rate": 3e-3, "lr_schedule": "cosine"}
 FLOW_STEPS = (1, 2, 10)
 
 Tell = Callable[[str], None]

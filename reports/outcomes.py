@@ -279,8 +279,8 @@ def _speed(group: Group, machine: str | None) -> Iterable[Item]:
         if not cell.word and known:
             updates, scores = [[row[key] for row in known] for key in ("update", "score")]
             curves.append((updates, scores, cell.number("updates")))
-            seconds = [row.get("train_seconds") for row in known]
-            if cell["machine_class"] == machine and None not in seconds:
+            seconds = [s for row in known if (s := row.get("train_seconds")) is not None]
+            if cell["machine_class"] == machine and len(seconds) == len(scores):
                 clocks.append((seconds, scores))
     budgeted = [
         statistics.score_at_fractions(updates, scores, budget or updates[-1], FRACTIONS)

@@ -2,14 +2,15 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from bench import store
-from reports import canvas, words
+from reports import canvas, style, words
+from reports.measurements import Measured
 from reports.results import Cell, Entry, Results
 
 if TYPE_CHECKING:
@@ -56,7 +57,58 @@ def draw(results: Results, folder: Path) -> list[canvas.Plate]:
         meters = [meter for meter in METERS if any(_points(c, meter) for c in curves.values())]
         if meters:
             plates.append(_plate(results, size, curves, meters, folder))
+    for at, points in enumerate(results.measured, start=1):
+        plates += _measured(points, "" if at == 1 else f"_{at}", folder)
     return plates
+
+
+def _measured(points: Sequence[Measured], mark: str, folder: Path) -> list[canvas.Plate]:
+    """Draw one figure per size that a measurement varied, all others as in its first entry."""
+    plates = []
+    for name, label, of in MEASURED:
+        base = next((_others(one, of) for one in points), None)
+        curves: dict[str, list[Measured]] = defaultdict(list)
+        for one in points:
+            if of(one) is not None and _others(one, of) == base:
+                curves[one.algorithm].append(one)
+        several = {n: some for n, some in curves.items() if len({of(one) for one in some}) > 1}
+        meters = [
+            m for m in METERS if any(m.column in o.values for c in several.values() for o in c)
+        ]
+        if not meters:
+            continue
+        entries = {n: Entry(n, n) for n in sorted(several, key=style.order)}
+        figure, axes = canvas.panels([m.title for m in meters], list(entries.values()))
+        for axis, meter in zip(axes, meters, strict=True):
+            drawn = {
+                entry: sorted(
+                    (float(of(one) or 0), one.values[meter.column] / meter.scale)
+                    for one in several[n]
+                    if meter.column in one.values
+                )
+                for n, entry in entries.items()
+            }
+            _panel(axis, drawn)
+        canvas.outer_labels(axes, label, "")
+        rounds = words.span(one.rounds for some in several.values() for one in some)
+        caption = words.sentence(
+            f"Measured costs against {label}: medians over {rounds} rounds of fresh processes",
+            "Tensors and FLOPs are counted, not timed",
+            "Both axes are logarithmic; the tables of `python -m bench measure` have the quartiles",
+        )
+        stem, title = f"scaling_measured_{name}{mark}", f"Measured costs against {label}"
+        plates.append(canvas.save(figure, folder, stem, SECTION, title, caption))
+    return plates
+
+
+def _others(one: Measured, of: "Callable[[Measured], int | None]") -> tuple[Any, ...]:
+    """Return the sizes that stay equal along the axis `of`; of widths, the depth stays."""
+    rest = tuple(other(one) for _, _, other in MEASURED if other is not of)
+    return (*rest, len(one.hidden) if of is _measured_width else one.hidden)
+
+
+def _measured_width(one: Measured) -> int | None:
+    return one.hidden[0] if len(set(one.hidden)) == 1 else None
 
 
 def _curves(results: Results, size: Size) -> dict[tuple[str, int], Curve]:
@@ -160,6 +212,11 @@ def _sized(value: Any, rest: Key) -> tuple[float, Key] | None:
     return (float(value), rest) if usable else None
 
 
+MEASURED: tuple[tuple[str, str, Callable[[Measured], int | None]], ...] = (
+    ("agents", "number of agents", lambda one: one.agents),
+    ("batch", "batch size", lambda one: one.batch),
+    ("width", "width of the hidden layers", _measured_width),
+)
 SIZES: Iterable[Size] = (
     Size("agents", "number of agents", _agents),
     Size("batch", "batch size", _batch),

@@ -26,7 +26,8 @@ CHOSEN = (
     ("pareto_training_time_mpe-spread",),
     ("aggregates",),
     ("improvement",),
-    ("scaling_batch", "scaling_width"),
+    ("scaling_measured_batch", "scaling_batch", "scaling_width"),
+    ("scaling_measured_agents", "scaling_agents"),
     ("toy_densities",),
 )
 FILM_LIMIT = 400_000  # bytes

@@ -1,6 +1,7 @@
 """Figures: one file pair each, equal bytes twice, nothing outside the paper, honest captions."""
 
 import ast
+import json
 from pathlib import Path
 
 import pytest
@@ -207,3 +208,50 @@ def test_a_logarithmic_axis_has_enough_labels_and_not_too_many(span, which):
         low, high = sorted(ruler.get_view_interval())
         ticks = [tick for tick in ruler.get_majorticklocs() if low <= tick <= high]
     assert 3 <= len(ticks) <= 8
+
+
+def measurement():
+    """Return what `python -m bench measure` writes, invented: agents and batch varied."""
+    sizes = [(3, 256), (3, 1024), (8, 256)]
+    entries = [
+        {"key": f"{name} {agents} {batch}", "algorithm": name, "settings": {"hidden": [128, 128]},
+         "size": {"agents": agents, "batch": batch, "hidden": None}}
+        for name in ("om2p", "bc")
+        for agents, batch in sizes
+    ]  # fmt: skip
+    keys = [entry["key"] for entry in entries]
+    taken = {"update": {"cpu": [0.004, 0.002, 0.003], "wall": [9.0]}, "latency": [0.1, 0.2, 0.3]}
+    return {
+        "kind": "om2p-bench measurement", "schema": 1, "configuration": {"device": "cpu"},
+        "entries": entries, "failures": {}, "rounds": {key: [taken, taken] for key in keys},
+        "costs": {key: {"peak_tensor_bytes": 2**20, "flops_update": 10**9} for key in keys},
+    }  # fmt: skip
+
+
+def test_a_measurement_beside_the_runs_makes_scaling_curves(study, tmp_path):
+    root = study(["om2p"], seeds=[0])
+    (root / "efficiency.json").write_text(json.dumps(measurement()))
+    (root / "foreign.json").write_text("[1, 2")
+    found = results.read(root)
+    assert found.warnings == []
+    (points,) = found.measured
+    assert points[0].values == {
+        "peak_tensor_bytes": 2**20, "flops_update": 1e9, "ms_per_update": pytest.approx(3.0),
+        "latency_p50_ms": pytest.approx(200.0),
+    }  # fmt: skip
+    with canvas.look():
+        plates = scaling.draw(found, tmp_path)
+    assert [plate.name for plate in plates] == [
+        "scaling_measured_agents", "scaling_measured_batch",
+    ]  # fmt: skip
+    assert "medians over 2 rounds" in plates[0].caption
+
+
+@pytest.mark.parametrize("change", [{"schema": 7}, {"entries": [{}]}, {"costs": None}])
+def test_a_broken_measurement_is_a_warning(study, change):
+    root = study(["om2p"], seeds=[0])
+    (root / "efficiency.json").write_text(json.dumps(measurement() | change))
+    found = results.read(root)
+    assert list(found.measured) == []
+    (warning,) = found.warnings
+    assert "skipped the measurement efficiency.json" in warning
