@@ -95,8 +95,6 @@ def mann_whitney_table(
     pairs: Mapping[Key, tuple[Sequence[float | None], Sequence[float | None]]],
 ) -> dict[Key, Comparison]:
     """Test each pair two-sidedly and correct over the whole table after Holm."""
-    from scipy.stats import mannwhitneyu
-
     tested: dict[Key, tuple[float, tuple[int, int]]] = {}
     refused: dict[Key, Comparison] = {}
     for key, (x, y) in pairs.items():
@@ -108,6 +106,8 @@ def mann_whitney_table(
         except StatisticsError as error:
             refused[key] = Comparison(None, None, (len(x), len(y)), str(error))
             continue
+        from scipy.stats import mannwhitneyu  # a second: not where nothing can be tested
+
         result = mannwhitneyu(first, second, alternative="two-sided", method="auto")
         tested[key] = (float(result.pvalue), (len(first), len(second)))
     corrected = dict(zip(tested, holm([p for p, _ in tested.values()]), strict=True))

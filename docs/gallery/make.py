@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from bench.store import BenchError
 from reports import build, results
@@ -86,11 +87,16 @@ def photograph(page: Path) -> None:
 
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        tab = browser.new_page(viewport=SCREEN)
-        tab.goto(page.as_uri())
-        tab.locator("#leaderboard").evaluate("section => section.scrollIntoView()")
-        tab.screenshot(path=HERE / PAGE)
+        shoot(browser, page)
         browser.close()
+
+
+def shoot(browser: Any, page: Path) -> None:
+    """Write what a screen shows of the leaderboard."""
+    tab = browser.new_page(viewport=SCREEN)
+    tab.goto(page.as_uri())
+    tab.locator("#leaderboard").evaluate("section => section.scrollIntoView()")
+    tab.screenshot(path=HERE / PAGE)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The page in a real browser: sorting, filtering, copying, details, and not one request."""
 
+import dataclasses
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -13,6 +15,7 @@ from reports import build, results
 from reports import page as page_module
 from tests.reports.conftest import COMMAND, EVIL, gif, record, write_cell
 
+SCRIPT = Path(__file__).parents[2] / "docs" / "gallery" / "make.py"
 CHROMIUM = next(
     (
         path
@@ -255,3 +258,49 @@ def test_recorded_returns_are_drawn_from_the_cards(drawn):
     _, plates = drawn
     (plate,) = [plate for plate in plates if plate.name == "returns_of_data_mpe-spread"]
     assert "Episodes per dataset: expert 4,000, medium 4,000" in plate.caption
+
+
+# --- the gallery that is made of it ---------------------------------------------------------------
+
+
+@pytest.fixture
+def make(tmp_path, shared, monkeypatch):
+    """Return the script's module, which writes into a folder of its own."""
+    if not SCRIPT.is_file():
+        pytest.skip("no docs beside the tests")
+    spec = importlib.util.spec_from_file_location("gallery_make", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "HERE", tmp_path)
+
+    def write(out, to, **options):
+        shutil.copytree(shared.out, to, dirs_exist_ok=True)
+        return dataclasses.replace(shared.written, page=to / "index.html")
+
+    monkeypatch.setattr(build, "write", write)
+    return module
+
+
+def test_the_gallery_holds_what_its_page_shows(
+    make, tmp_path, shared, chromium, monkeypatch, capsys
+):
+    monkeypatch.setattr(make, "photograph", lambda page: make.shoot(chromium, page))
+    (tmp_path / "old_figure.png").write_bytes(b"of an earlier study")
+    assert make.main(shared.results) == 0
+    text = (tmp_path / "README.md").read_text()
+    pictures = {one.name for one in tmp_path.iterdir() if one.suffix in (".png", ".gif")}
+    assert pictures - {make.PAGE} == {
+        line.rpartition("(")[2].rstrip(")") for line in text.splitlines() if line.startswith("![")
+    }
+    assert {"team_mpe-spread.gif", "toy_densities.png", "aggregates.png"} <= pictures
+    assert "old_figure.png" not in pictures
+    assert make.PAGE in pictures
+    assert "n = 3 training seeds" in text
+    assert build.checksum(make.results.read(shared.results)) in text
+    assert str(tmp_path) not in text
+    assert "not in this report: ['scaling_measured_batch'" in capsys.readouterr().out
+
+
+def test_large_films_stay_where_they_are(make, shared, monkeypatch):
+    monkeypatch.setattr(make, "FILM_LIMIT", 10)
+    assert make.films(make.results.read(shared.results)) == []

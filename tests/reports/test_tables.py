@@ -10,7 +10,7 @@ import pytest
 
 from reports import build, latex, results, tables, twins
 from reports.tables import Column, Item, Row, Table
-from tests.reports.conftest import FOURTEEN
+from tests.reports.conftest import FOURTEEN, write_study
 
 HOSTILE = r"a_b & 50% $x$ {y} #1 ~^ \cmd <script> ±"
 
@@ -164,20 +164,24 @@ def test_tall_tables_are_cut_between_groups():
     assert all(len({row.group for row in part.rows}) == len(part.rows) / 10 for part in parts)
 
 
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """Return the results and tables of fifteen algorithms on three datasets, one with failures."""
+    root = tmp_path_factory.mktemp("many")
+    datasets = ["mpe/spread/expert", "mpe/spread/medium", "mpe/tag/expert"]
+    write_study(root, [*FOURTEEN, "a_b <50%>"], datasets, range(2))
+    write_study(root, ["edp"], datasets[:1], range(2), status="timeout")
+    found = results.read(root)
+    return found, build.all_tables(found, "ci95")
+
+
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on this machine")
 @pytest.mark.parametrize("siunitx", [False, True])
 @pytest.mark.parametrize("options", ["", "twocolumn"])
-def test_every_table_compiles_and_fits(study, cell, tmp_path, siunitx, options):
+def test_every_table_compiles_and_fits(many, tmp_path, siunitx, options):
     if siunitx and not _has_siunitx():
         pytest.skip("siunitx is not installed on this machine")
-    names = [*FOURTEEN, "a_b <50%>"]
-    study(names, ["mpe/spread/expert", "mpe/spread/medium", "mpe/tag/expert"], range(2))
-    for seed in range(2):
-        cell("iql", "mpe/spread/expert", seed, status="timeout")
-    found = results.read(tmp_path / "results")
-    sources = build._write_tables(
-        found, build.all_tables(found, "ci95"), tmp_path / "tables", build.Options(siunitx=siunitx)
-    )
+    sources = build._write_tables(*many, tmp_path / "tables", build.Options(siunitx=siunitx))
     packages = "booktabs,graphicx" + (",siunitx" if siunitx else "")
     body = "\n".join(f"\\input{{tables/{stem}}}\\clearpage" for stem in sources)
     (tmp_path / "doc.tex").write_text(
