@@ -38,6 +38,7 @@ from bench.flags import (
     Seeds,
     Settings,
     Size,
+    Tensorboard,
     Threads,
     Timeout,
     Tuned,
@@ -81,6 +82,7 @@ def run(
     address: Address = None,
     resume: Resume = "only-missing",
     tuned: Tuned = False,
+    tensorboard: Tensorboard = False,
     plugin: PluginFiles = None,
 ) -> None:
     """Train and evaluate every algorithm on every dataset with every seed.
@@ -119,6 +121,7 @@ def plan(
     address: Address = None,
     resume: Resume = "only-missing",
     tuned: Tuned = False,
+    tensorboard: Tensorboard = False,
     plugin: PluginFiles = None,
     format_: PlanFormat = "table",
 ) -> None:
@@ -268,7 +271,7 @@ def _config(values: dict[str, Any]) -> Any:
         for name in (
             "preset", "out", "data_seed", "size", "fraction", "data_dir", "rules", "prey", "device",
             "jobs", "jobs_per_gpu", "threads", "replicas", "launcher", "address", "timeout",
-            "memory_limit", "resume", "tuned",
+            "memory_limit", "resume", "tuned", "tensorboard",
         )
         if name in values
     }  # fmt: skip

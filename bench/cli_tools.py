@@ -1,4 +1,4 @@
-"""`doctor` and `render`: flags and help; the work is done in `bench.doctor`, `bench.rendering`."""
+"""`doctor`, `render` and `toy`: flags and help; the work is done in modules of these names."""
 
 from pathlib import Path
 from typing import Annotated
@@ -60,7 +60,14 @@ def render(
             "--snapshot medium"
         ),
     ] = "expert",
-    to: Annotated[Path, typer.Option(help="The file to write: --to team.gif")] = Path("team.gif"),
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            help="The file to write: --to team.gif  [default: CELL/team.gif in the results folder "
+            "with --run, where the report finds it; otherwise team.gif here]",
+            show_default=False,
+        ),
+    ] = None,
     episode: Annotated[int, typer.Option(min=0, help="Which start state: --episode 3")] = 0,
     out: Annotated[
         Path, typer.Option(help="The results folder of --run: --out results-mine")
@@ -87,8 +94,25 @@ def render(
     print(commands.render(given, to, episode, options))
 
 
+def toy(
+    out: Annotated[Path, typer.Option(help="The results folder: --out results-mine")] = Path(
+        "results"
+    ),
+    updates: Annotated[int, typer.Option(min=1, help="Gradient steps: --updates 4000")] = 4000,
+    seed: Annotated[int, typer.Option(min=0, help="Of training and data: --seed 1")] = 0,
+) -> None:
+    """Learn a toy density in one step and in many, for a figure of the report (a minute or two).
+
+    Example: python -m bench toy --out results
+    """
+    from bench import toy as module
+
+    print(f"toy: {module.write(out, updates, seed, print)}")
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command()(doctor)
     app.command()(render)
     cli_measure.register(app)
+    app.command()(toy)

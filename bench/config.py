@@ -89,6 +89,7 @@ class RunConfig(BaseModel):
     memory_limit: PositiveFloat | None = None
     resume: Resume = "only-missing"
     tuned: bool = False
+    tensorboard: bool = False
     plugins: tuple[Path, ...] = ()
 
 

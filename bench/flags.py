@@ -142,4 +142,12 @@ Tuned = Annotated[
         "says which); without it one set serves all datasets.",
     ),
 ]
+Tensorboard = Annotated[
+    bool,
+    typer.Option(
+        "--tensorboard",
+        help="Write evaluations as TensorBoard event files into the cells' folders too (extra "
+        "`track`); then: tensorboard --logdir results",
+    ),
+]
 CellName = Annotated[str, typer.Option("--run", help="A cell's id (or folder): --run 0123456789ab")]

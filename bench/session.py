@@ -9,7 +9,7 @@ from algorithms.base import TeamSpec
 from bench import config, records
 from bench.evaluation import probe_decentralised
 from bench.grid import Cell
-from bench.meters import cost, machine
+from bench.meters import cost, latency, machine
 from bench.meters.clock import Clock
 from bench.meters.nvml import Gpu
 
@@ -73,6 +73,11 @@ class Session:
         record["machine"] = machine.describe(self.device, gpu)
         record["versions"] = machine.versions()
         record["cost"] = self._cost
+
+    def time_actions(self) -> dict[str, Any]:
+        """Return how long a joint action takes, measured on an algorithm made for the purpose."""
+        batch = self._make_sampler(0).next()
+        return latency.measure(lambda: self._make_algorithm(0), self._present(batch))
 
     @functools.cached_property
     def _cost(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ MARGIN_MEMORY, MARGIN_TIME = 1.5, 3.0  # asked for, as a multiple of what past c
 MIB = 2**20
 FLAGS = (
     "preset", "data_seed", "size", "fraction", "data_dir", "rules", "prey", "device", "threads",
-    "timeout", "memory_limit", "resume", "tuned", "plugins",
+    "timeout", "memory_limit", "resume", "tuned", "tensorboard", "plugins",
 )  # fmt: skip
 
 
@@ -78,7 +78,7 @@ def _flags(config: RunConfig) -> list[str]:
         value, flag = getattr(config, name), f"--{name.replace('_', '-')}"
         if value == getattr(default, name):
             continue
-        if name == "tuned":
+        if value is True:
             found.append(flag)
         elif name == "plugins":
             for path in value:

@@ -11,6 +11,7 @@ gap, performance profiles, probability of improvement, stratified bootstrap); Go
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -39,6 +40,7 @@ __all__ = [
 Key = TypeVar("Key", bound=Hashable)
 
 EXPERT_SCORE = 100.0
+KEPT = 2_000_000  # counts that are kept from one comparison to the next
 BOOTSTRAP = "95% stratified bootstrap interval (runs resampled within each task)"
 BOOTSTRAP_COVERAGE = "with 5 seeds such an interval covers the truth in about 91% of cases, not 95%"
 
@@ -93,8 +95,6 @@ def mann_whitney_table(
     pairs: Mapping[Key, tuple[Sequence[float | None], Sequence[float | None]]],
 ) -> dict[Key, Comparison]:
     """Test each pair two-sidedly and correct over the whole table after Holm."""
-    from scipy.stats import mannwhitneyu
-
     tested: dict[Key, tuple[float, tuple[int, int]]] = {}
     refused: dict[Key, Comparison] = {}
     for key, (x, y) in pairs.items():
@@ -106,6 +106,8 @@ def mann_whitney_table(
         except StatisticsError as error:
             refused[key] = Comparison(None, None, (len(x), len(y)), str(error))
             continue
+        from scipy.stats import mannwhitneyu  # a second: not where nothing can be tested
+
         result = mannwhitneyu(first, second, alternative="two-sided", method="auto")
         tested[key] = (float(result.pvalue), (len(first), len(second)))
     corrected = dict(zip(tested, holm([p for p, _ in tested.values()]), strict=True))
@@ -250,6 +252,15 @@ def _times_drawn(generator: np.random.Generator, runs: int, resamples: int) -> A
     return counts.reshape(resamples, runs).astype(float)
 
 
+def _counts(seed: int, resamples: int, sizes: tuple[int, ...]) -> list[Array]:
+    """Return how often each run is drawn, sample by sample, from one generator."""
+    generator = np.random.default_rng(seed)
+    return [_times_drawn(generator, size, resamples) for size in sizes]
+
+
+_kept_counts = lru_cache(maxsize=1)(_counts)
+
+
 def probability_of_improvement(
     x: Mapping[str, Sequence[float | None]],
     y: Mapping[str, Sequence[float | None]],
@@ -261,16 +272,18 @@ def probability_of_improvement(
     tasks = [task for task in x if task in y]
     if not tasks:
         raise StatisticsError("no probability of improvement: the two share no task")
-    generator = np.random.default_rng(seed)
+    sizes = tuple(len(runs) for task in tasks for runs in (x[task], y[task]))
+    # A table of pairs draws the same counts for every pair: they are kept where they are small.
+    kept = resamples * sum(sizes) <= KEPT
+    counts = (_kept_counts if kept else _counts)(seed, resamples, sizes)
     value, drawn, fewest = 0.0, np.zeros(resamples), np.inf
-    for task in tasks:
+    for at, task in enumerate(tasks):
         first = np.sort(complete_runs(x[task], 1, f"X on {task}"))
         second = np.sort(complete_runs(y[task], 1, f"Y on {task}"))
         n, m = len(first), len(second)
         won = (first[:, None] > second) + 0.5 * (first[:, None] == second)  # (n, m)
         value += float(won.mean()) / len(tasks)
-        times_x = _times_drawn(generator, n, resamples)
-        times_y = _times_drawn(generator, m, resamples)
+        times_x, times_y = counts[2 * at], counts[2 * at + 1]
         drawn += ((times_x @ won) * times_y).sum(axis=-1) / (n * m * len(tasks))
         fewest = min(fewest, n, m)
     if fewest < 2:

@@ -35,7 +35,7 @@ STATUSES = (
 )  # fmt: skip
 SECTIONS = (
     "identity", "algorithm", "config", "dataset", "references", "results", "execution", "machine",
-    "versions", "time", "memory", "energy", "cost",
+    "versions", "time", "memory", "energy", "cost", "latency",
 )  # fmt: skip
 # Sizes that no file of ours comes near: what is larger was made to exhaust its reader.
 RECORD_LIMIT = 16 * 2**20  # bytes of run.json

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench import grid, store
+from bench import grid, store, tracking
 from bench.config import RunConfig
 from bench.errors import BenchError
 from bench.grid import Cell
@@ -85,10 +85,14 @@ def _wanted(record: dict[str, Any] | None, resume: str) -> bool:
 def run_study(config: RunConfig, show: Any) -> Outcome:
     """Run a study with a display that follows it."""
     plan(config)  # everything wrong with names and settings is said before anything is written
+    if config.tensorboard:
+        tracking.require()
     places = _places(config)
     root = Path(config.out).absolute()
     with FolderLock(root):
         _check_writable(root)
+        if config.tensorboard:
+            show = tracking.Tracking(show, root)
         planned = plan(config)
         show.open(planned.cells, planned.todo, planned.records)
         interrupts = local.Interrupts()

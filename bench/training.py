@@ -103,6 +103,10 @@ class Training:
                 self.session.describe(lane.record, self.nvml.gpu)
         with self.clock("evaluate"):
             self.session.probe()
+        with self.clock("latency"):  # before training: its memory must not enter the peaks
+            taken = self.session.time_actions()
+            for lane in self.lanes:
+                lane.record["latency"] = taken
         with self.clock("setup"):
             self._restore()
             memory.reset_torch_peaks(self.device)

@@ -1,4 +1,7 @@
-"""What one switch does: the score against each setting that several runs differ in alone."""
+"""What one switch does: the score against each setting that several runs differ in alone.
+
+A variant with a fixed switch (`om2p-jvp` beside `om2p`) counts as a configuration of its family.
+"""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -29,34 +32,54 @@ def find(results: Results) -> list[Ablation]:
     """Return every setting in which an algorithm's configurations on a track differ alone."""
     found = []
     for track in results.tracks:
-        by_algorithm: dict[str, list[Group]] = defaultdict(list)
-        for group in results.on(track):
-            if group.estimate("return_mean").n:
-                by_algorithm[group.entry.algorithm].append(group)
-        for algorithm, groups in by_algorithm.items():
-            found += _of(track, algorithm, groups)
+        groups = [group for group in results.on(track) if group.estimate("return_mean").n]
+        names = {group.entry.algorithm for group in groups}
+        families: dict[str, list[Group]] = defaultdict(list)
+        for group in groups:
+            families[_family(group.entry.algorithm, names)].append(group)
+        for algorithm, members in families.items():
+            found += _of(track, algorithm, members)
     return found
+
+
+def _family(name: str, names: set[str]) -> str:
+    """Return the shortest name here that this one extends: om2p for om2p-jvp."""
+    parts = name.split("-")
+    heads = ("-".join(parts[:count]) for count in range(1, len(parts)))
+    return next((head for head in heads if head in names), name)
 
 
 def _of(track: Track, algorithm: str, groups: list[Group]) -> list[Ablation]:
     """Compare an algorithm's groups with its most used configuration, setting by setting."""
     base = groups[0].cells[0].settings
-    versions = {group.cells[0]["algorithm_version"] for group in groups}
+    versions = {group.cells[0]["algorithm_version"] for group in groups if _is(group, algorithm)}
     if len(groups) < 2 or len(versions) > 1:
         return []
     alone: dict[str, list[tuple[Any, Group]]] = defaultdict(list)
     for group in groups[1:]:
         settings = group.cells[0].settings
+        if settings.keys() != base.keys() and not _is(group, algorithm):
+            continue  # another method whose name begins alike
         differing = [key for key in {*base, *settings} if base.get(key) != settings.get(key)]
         if len(differing) == 1:
             alone[differing[0]].append((settings.get(differing[0]), group))
     return [
         Ablation(
             track, algorithm, key,
-            tuple((str(value), group) for value, group in [(base.get(key), groups[0]), *others]),
+            tuple((str(v), group) for v, group in [(base.get(key), groups[0]), *_sorted(others)]),
         )
         for key, others in sorted(alone.items())
     ]  # fmt: skip
+
+
+def _is(group: Group, algorithm: str) -> bool:
+    return group.entry.algorithm == algorithm
+
+
+def _sorted(values: list[tuple[Any, Group]]) -> list[tuple[Any, Group]]:
+    """Return values by size where all are numbers, else as they came."""
+    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v, _ in values)
+    return sorted(values, key=lambda one: one[0]) if numbers else values
 
 
 def draw(results: Results, folder: Path, kind: str) -> list[canvas.Plate]:

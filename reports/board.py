@@ -13,11 +13,14 @@ MIB = 2.0**20
 
 
 def build(results: Results, kind: str) -> dict[str, Any]:
-    """Return heads and rows of the leaderboard; sorting uses each item's `sort`."""
+    """Return heads and rows of the leaderboard; sorting uses each item's `sort`.
+
+    A column of numbers that no row has is left out.
+    """
     heads = [
         ("Algorithm", False), ("Dataset", False), ("Score", True), ("Seeds", False),
         ("Return", True), ("n", True), ("Best seen", True), ("Train (s)", True),
-        ("ms/update", True), ("Memory (MiB)", True), ("Steps/action", True),
+        ("Update (ms)", True), ("MiB", True), ("Action (ms)", True), ("Steps", True),
     ]  # fmt: skip
     reach, machine = _reach(results), next(iter(results.machine_classes), None)
     rows = [
@@ -27,8 +30,18 @@ def build(results: Results, kind: str) -> dict[str, Any]:
             results.on(track), key=lambda group: -(group.estimate("score").value or float("-inf"))
         )
     ]
+    empty = [
+        at for at, (_, number) in enumerate(heads)
+        if number and not any(row["cells"][at]["text"] for row in rows)
+    ]  # fmt: skip
+    for row in rows:
+        row["cells"] = [one for at, one in enumerate(row["cells"]) if at not in empty]
     return {
-        "heads": [{"name": name, "number": number} for name, number in heads],
+        "heads": [
+            {"name": name, "number": number}
+            for at, (name, number) in enumerate(heads)
+            if at not in empty
+        ],
         "rows": rows,
         "tasks": list(results.by_task()),
         "qualities": list(dict.fromkeys(track.quality for track in results.tracks)),
@@ -43,7 +56,8 @@ def caption(results: Results, kind: str) -> str:
         else f"Last checkpoint; ± is the {statistics.KINDS[kind]}",
         "Seeds: a dot each, bar the interval, dashed lines at 0 (random) and 100 (expert)",
         "Best seen is the best evaluation during training, optimistic by construction: no result",
-        "Times and memory are medians over seeds",
+        "Times and memory (MiB, of the device or else the process) are medians over seeds; "
+        "steps are network evaluations behind one action",
         words.other_machines(results, next(iter(results.machine_classes), "")),
         words.timing(results.cells),
     )
@@ -75,6 +89,7 @@ def _row(
         _number(_median(timed, "seconds_train"), 1),
         _number(_median(timed, "ms_per_update"), 2),
         _number(_memory(timed), 0),
+        _number(_median(timed, "latency_p50_ms"), 2),
         _number(_median(group.cells, "sampling_steps"), 0),
     ]
     return {

@@ -26,6 +26,7 @@ COLUMN, PAGE = 3.25, 6.75  # inches
 LEGEND_ROW, CHARACTER = 0.135, 0.058  # inches, at the legend's size
 QUIET = "0.45"
 DOTS = 220  # per inch, of the PNG files
+SUBS = ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0))  # labels per decade, the fewest that give three
 
 
 @dataclass(frozen=True)
@@ -216,22 +217,31 @@ def plain_number(value: float, _: Any = None) -> str:
     return f"{value:g}"
 
 
-def log_axis(axis: "Axes", values: Sequence[float]) -> None:
-    """Make x logarithmic with three to eight plain labels, however narrow its range."""
+def log_axis(axis: "Axes", values: Sequence[float], which: str = "x") -> None:
+    """Make x (or "y") logarithmic with three to eight plain labels, however narrow its range.
+
+    values: positive numbers.
+    """
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     low, high = min(values), max(values)
-    span = math.log10(high / low) if low > 0 else 0.0
+    span = math.log10(high / low)
     pad = 10 ** max(0.08, 0.08 * span)
-    axis.set_xscale("log")
-    axis.set_xlim(low / pad, high * pad)
-    if span > 0.5:
-        subs = (1.0,) if span > 3 else (1.0, 3.0) if span > 1.5 else (1.0, 2.0, 5.0)
-        axis.xaxis.set_major_locator(LogLocator(subs=subs))
+    ruler = axis.xaxis if which == "x" else axis.yaxis
+    axis.set(**{f"{which}scale": "log", f"{which}lim": (low / pad, high * pad)})
+    places = [sub for sub in SUBS if _ticks(low / pad, high * pad, sub) >= 3]
+    if places:
+        ruler.set_major_locator(LogLocator(subs=places[0]))
     else:
-        axis.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
-    axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_major_formatter(FuncFormatter(plain_number))
+        ruler.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
+    ruler.set_minor_locator(NullLocator())
+    ruler.set_major_formatter(FuncFormatter(plain_number))
+
+
+def _ticks(low: float, high: float, subs: Sequence[float]) -> int:
+    """Return how many of subs x 10^k lie between two limits."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    return sum(low <= sub * 10.0**power <= high for sub in subs for power in powers)
 
 
 def save(

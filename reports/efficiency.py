@@ -35,6 +35,8 @@ METERS = (
     Meter("peak_tensor_bytes", "tensors (MiB)", "one update", MIB, 2),
     Meter("flops_update", "FLOPs", "one update", digits=2),
     Meter("sampling_steps", "steps", "one action", digits=0),
+    Meter("latency_p50_ms", "median (ms)", "one action", digits=2),
+    Meter("latency_p95_ms", "95% (ms)", "one action", digits=2),
     Meter("flops_act", "FLOPs", "one action", digits=2),
     Meter("parameters_act", "parameters (k)", "one action", KILO),
 )
@@ -61,6 +63,9 @@ def build(results: Results) -> list[Table]:
             "are counted, not timed, and repeat exactly",
             "NVML values are sampled and hence lower bounds"
             if any(meter.column == "nvml_bytes" for meter in used)
+            else "",
+            "One action: a joint action for one observation per agent, timed before training"
+            if any(meter.column == "latency_p50_ms" for meter in used)
             else "",
             words.timing(cells),
             "No interval is given and nothing is bold: these are medians, not tests",

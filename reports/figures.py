@@ -6,11 +6,22 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from reports import ablations, canvas, curves, data_figures, overall, pareto, scores
+from reports import (
+    ablations,
+    canvas,
+    curves,
+    data_figures,
+    overall,
+    pareto,
+    scaling,
+    scores,
+    toys,
+)
 from reports.results import Results
 
 SECTIONS = (
-    "Over all datasets", "Scores", "Learning curves", "Cost and benefit", "Ablations", "Data",
+    "Over all datasets", "Scores", "Learning curves", "Cost and benefit", "Scaling", "Ablations",
+    "One step and many", "Data",
 )  # fmt: skip
 
 
@@ -25,7 +36,9 @@ def draw_all(results: Results, folder: Path, kind: str = "ci95") -> list[canvas.
     tasks = results.by_task().items()
     for draw in (scores.draw, curves.draw, pareto.draw, data_figures.fractions):
         jobs += [partial(draw, results, task, tracks, folder, kind) for task, tracks in tasks]
+    jobs.append(partial(scaling.draw, results, folder))
     jobs.append(partial(ablations.draw, results, folder, kind))
+    jobs.append(partial(toys.draw, results.toy, folder))
     jobs += [
         partial(data_figures.histograms, results, task, tracks, folder) for task, tracks in tasks
     ]

@@ -241,10 +241,11 @@ def speed_table(results: Results) -> list[Table]:
     """Return scores at fractions of the budget and the updates needed to reach fixed scores."""
     columns = [Column(f"at {fraction:.0%}", "score", "up") for fraction in FRACTIONS]
     columns += [Column(f"score {target:.0f}", "updates until", "down") for target in TARGETS]
-    rows = []
+    columns += [Column(f"score {target:.0f}", "seconds until", "down") for target in TARGETS]
+    rows, machine = [], next(iter(results.machine_classes), None)
     for track in results.tracks:
         for group in results.on(track):
-            items = list(_speed(group))
+            items = list(_speed(group, machine))
             if any(one.value is not None for one in items):
                 rows.append(Row(group.entry.label, items, track.label))
     if not rows:
@@ -253,26 +254,41 @@ def speed_table(results: Results) -> list[Table]:
     caption = words.sentence(
         f"Learning speed, {words.seeds(groups)}: mean score of the evaluations during training "
         "at fractions of the budget, ± half the 95% Student t interval",
-        "Updates until a score: median over seeds, a seed that never arrives counting as later "
-        "than all others",
+        "Updates and seconds of training until a score: median over seeds, a seed that never "
+        "arrives counting as later than all others",
+        words.other_machines(results, machine or ""),
+        words.timing(results.cells),
         f"{NOT_RUN}: not reached by half of the seeds",
     )
-    return [Table("learning_speed", "Learning speed", caption, "algorithm", columns, rows)]
+    return [
+        Table(
+            "learning_speed", "Learning speed", caption, "algorithm", columns, rows,
+            widest=len(columns),
+        )
+    ]  # fmt: skip
 
 
-def _speed(group: Group) -> Iterable[Item]:
-    curves = []
+def _speed(group: Group, machine: str | None) -> Iterable[Item]:
+    """Yield scores at fractions of the budget, updates and seconds until the targets.
+
+    Seconds are those of one class of machine, or unknown.
+    """
+    curves, clocks = [], []
     for cell in group.cells:
         known = [row for row in cell.progress if row.get("score") is not None and "update" in row]
         if not cell.word and known:
-            updates = [row["update"] for row in known]
-            curves.append((updates, [row["score"] for row in known], cell.number("updates")))
+            updates, scores = [[row[key] for row in known] for key in ("update", "score")]
+            curves.append((updates, scores, cell.number("updates")))
+            seconds = [s for row in known if (s := row.get("train_seconds")) is not None]
+            if cell["machine_class"] == machine and len(seconds) == len(scores):
+                clocks.append((seconds, scores))
     budgeted = [
         statistics.score_at_fractions(updates, scores, budget or updates[-1], FRACTIONS)
         for updates, scores, budget in curves
     ]
     for at in range(len(FRACTIONS)):
         yield item(statistics.summarise([scores[at] for scores in budgeted]))
-    for target in TARGETS:
-        times = [statistics.time_to_score(updates, scores, target) for updates, scores, _ in curves]
-        yield Item(statistics.summarise_times(times).value, digits=0, words=NOT_RUN)
+    for digits, courses in ((0, [(x, y) for x, y, _ in curves]), (1, clocks)):
+        for target in TARGETS:
+            times = [statistics.time_to_score(x, y, target) for x, y in courses]
+            yield Item(statistics.summarise_times(times).value, digits=digits, words=NOT_RUN)

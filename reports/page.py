@@ -27,7 +27,8 @@ DETAILS = {
     ),
     "time": (
         "seconds_setup", "seconds_data", "seconds_compile", "seconds_train", "seconds_evaluate",
-        "seconds_write", "seconds_total", "cpu_seconds_train", "ms_per_update", "shared",
+        "seconds_latency", "seconds_write", "seconds_total", "cpu_seconds_train",
+        "ms_per_update", "shared",
     ),
     "memory": (
         "peak_rss_bytes", "torch_peak_allocated_bytes", "torch_peak_reserved_bytes", "nvml_bytes",
@@ -35,6 +36,7 @@ DETAILS = {
     ),
     "cost": (
         "parameters", "parameters_act", "flops_update", "flops_act", "sampling_steps", "observes",
+        "latency_p50_ms", "latency_p95_ms",
     ),
     "machine": ("machine_class", "device", "threads", "replicas"),
 }  # fmt: skip
@@ -44,7 +46,7 @@ FAILURES = 30  # runs without a result whose logs stand in the page itself
 LOG_END = 4_000  # characters of a log that the page shows
 LOGS = 200  # runs whose logs the page carries
 CURVE_POINTS = 40
-FILM_LIMIT = 1_500_000  # bytes
+FILM_LIMIT, FILMS_LIMIT = 1_500_000, 3_000_000  # bytes of one film, and of all on the page
 
 
 def render(
@@ -62,9 +64,9 @@ def render(
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    films = list(_films(results))
+    films, left_out = _films(results)
     failed = [cell for cell in results.cells if cell.word and cell["status"] not in PENDING]
-    shown = {key: name for key, name in SECTIONS.items() if films or key != "films"}
+    shown = {key: name for key, name in SECTIONS.items() if films or left_out or key != "films"}
     html: str = environment.get_template("page.html.j2").render(
         css=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
         js=Markup((TEMPLATES / "page.js").read_text(encoding="utf-8")),
@@ -79,6 +81,7 @@ def render(
         board=board.build(results, options.uncertainty),
         board_words=board.caption(results, options.uncertainty),
         films=films,
+        films_left_out=left_out,
         figures=[
             (section, [_plate(plate) for plate in members])
             for section, members in groupby(plates, key=lambda plate: plate.section)
@@ -207,20 +210,27 @@ def _log(cell: Cell) -> str:
         return file.read().decode("utf-8", "replace")[-LOG_END:]
 
 
-def _films(results: Results) -> Any:
-    """Yield the first rendered team of each task that is small enough to be carried along."""
-    seen: set[str] = set()
+def _films(results: Results) -> tuple[list[dict[str, str]], list[str]]:
+    """Return a rendered team per task, and the files that are too large to be carried along.
+
+    Of a task's films the first that fits is shown, in the order of tasks and algorithms.
+    """
+    films: dict[str, dict[str, str]] = {}
+    left_out, room = [], FILMS_LIMIT
     for cell in results.cells:
-        task = cell["task"]
-        if cell.word or task in seen:
+        if cell.word or cell["task"] in films:
             continue
         for path in sorted(cell.folder.glob("*.gif")):
-            if path.stat().st_size <= FILM_LIMIT:
-                seen.add(task)
-                yield {
-                    "task": task,
-                    "algorithm": cell["algorithm"],
-                    "seed": words.whole(cell.number("seed")),
-                    "data": base64.b64encode(path.read_bytes()).decode(),
-                }
-                break
+            size = path.stat().st_size
+            if size > min(FILM_LIMIT, room):
+                left_out.append(f"{cell['cell']}/{path.name} ({size / 1e6:.1f} MB)")
+                continue
+            room -= size
+            films[cell["task"]] = {
+                "task": cell["task"],
+                "algorithm": cell["algorithm"],
+                "seed": words.whole(cell.number("seed")),
+                "data": base64.b64encode(path.read_bytes()).decode(),
+            }
+            break
+    return list(films.values()), left_out

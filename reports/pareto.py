@@ -33,6 +33,7 @@ COSTS = (
         timed=True,
     ),
     Cost("update_memory", ("peak_tensor_bytes",), "peak tensor memory of an update (MiB)", MIB),
+    Cost("latency", ("latency_p50_ms",), "median joint action (ms)", timed=True),
     Cost("acting", ("flops_act",), "FLOPs per action"),
 )  # fmt: skip
 MEMORY_WORDS = {
@@ -95,7 +96,7 @@ def _spots(
             cells = [cell for cell in cells if cell["machine_class"] == machine]
         costs = [number for cell in cells if (number := cell.number(column)) is not None]
         reached = group.estimate(value).value
-        if costs and reached is not None and not group.trouble:
+        if costs and min(costs) > 0 and reached is not None and not group.trouble:
             spots.append(Spot(group, sum(costs) / len(costs) / cost.scale, reached))
     return spots
 
@@ -118,7 +119,9 @@ def _plate(
         words.interval("Bars", kind, groups),
         "The stepped line joins the ringed algorithms, which no other beats in both",
         MEMORY_WORDS.get(column, ""),
-        "Entries with failed seeds are left out" if _incomplete(results, shown) else "",
+        "Entries with seeds that have no result are left out"
+        if _incomplete(results, shown)
+        else "",
         words.other_machines(results, machine) if cost.timed else "",
         note,
     )

@@ -121,7 +121,8 @@ def _row(group: Group, one: Published, kind: str, notes: Notes) -> Row:
             Item(ours.value, ours.half_width, mark=notes.mark(group.trouble)),
             published,
             Item(
-                words=f"no: {reason}" if reason else f"with care: {caution}" if caution else "yes"
+                words="no" if reason else "with care" if caution else "yes",
+                mark=notes.mark(reason or caution),
             ),
         ],
         group.track.label,

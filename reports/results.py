@@ -6,6 +6,7 @@ track and over nothing else. Timings are kept apart by machine class as well.
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +14,9 @@ from typing import Any
 
 from bench import statistics, store
 from bench.store import BenchError
-from reports import style
+from reports import measurements, style
 from reports.grouping import entries_of, tracks_of
+from reports.measurements import Measured
 from reports.runs import PENDING, WORDS, Cell, Entry, Track
 
 __all__ = ["PENDING", "WORDS", "Cell", "Entry", "Group", "Results", "Track", "read"]
@@ -58,9 +60,17 @@ class Group:
 class Results:
     """All cells of a results folder, grouped."""
 
-    def __init__(self, cells: list[Cell], warnings: list[str]) -> None:
+    def __init__(
+        self,
+        cells: list[Cell],
+        warnings: list[str],
+        toy: dict[str, Any] | None = None,
+        measured: Sequence[list[Measured]] = (),
+    ) -> None:
         self.cells = cells
         self.warnings = list(warnings)
+        self.toy = toy  # of `reports.toys`, where the folder has one
+        self.measured = measured  # a list per file of the efficiency track
         self.groups = self._group()
         self.tracks = sorted({group.track for group in self.groups}, key=_track_order)
         entries = {group.entry for group in self.groups}
@@ -144,4 +154,7 @@ def read(out: Path) -> Results:
         cells.append(Cell(row, record, out / name))
     if not cells:
         raise BenchError(f"no runs in {out}: start one with 'python -m bench run --out {out}'")
-    return Results(cells, warnings)
+    from reports import toys
+
+    toy, measured = toys.read(out, warnings), measurements.read(out, warnings)
+    return Results(cells, warnings, toy, measured)

@@ -7,7 +7,7 @@ from itertools import groupby
 from bench.statistics import Estimate
 
 WIDEST = 6  # algorithms that stand in columns; more are turned into rows
-TALLEST = 42  # lines of one printed table
+TALLEST, HEADS = 42, 4  # lines of one printed table, and of the heads of each further block
 BLOCK = 5  # value columns side by side in a turned table
 NOT_RUN = "--"
 
@@ -63,10 +63,11 @@ class Table:
     rows: list[Row]
     notes: dict[str, str] = field(default_factory=dict)
     better: str = ""
+    widest: int = WIDEST  # columns that stand side by side
 
     def blocks(self) -> list[range]:
         """Return the runs of columns that stand side by side; groups stay together if they fit."""
-        if len(self.columns) <= WIDEST:
+        if len(self.columns) <= self.widest:
             return [range(len(self.columns))]
         found: list[range] = []
         start = stop = 0
@@ -138,7 +139,7 @@ def _ran(one: Item) -> bool:
 
 def split(content: Table) -> list[Table]:
     """Cut a table that is taller than a page into numbered parts, between groups of rows."""
-    chunks = _cut(content.rows, TALLEST // len(content.blocks()))
+    chunks = _cut(content.rows, (TALLEST + HEADS) // len(content.blocks()) - HEADS)
     if len(chunks) == 1:
         return [content]
     return [

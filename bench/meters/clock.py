@@ -12,7 +12,9 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 
-ACCOUNTS = ("setup", "data", "compile", "warm_up", "train", "evaluate", "write")
+ACCOUNTS = (
+    "setup", "data", "compile", "warm_up", "train", "evaluate", "latency", "write",
+)  # fmt: skip
 
 
 class Clock:

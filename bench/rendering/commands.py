@@ -10,12 +10,16 @@ from bench import policy, store
 from bench.errors import BenchError
 
 SEED = 1  # of a team's noise
+NAME = "team.gif"
 
 
-def render(given: dict[str, str | None], to: Path, number: int, options: dict[str, Any]) -> str:
+def render(
+    given: dict[str, str | None], to: Path | None, number: int, options: dict[str, Any]
+) -> str:
     """Render the one team that was named; return a sentence about the file.
 
-    given: the flags --run, --expert and --dataset, of which one has a value.
+    given: the flags --run, --expert and --dataset, of which one has a value. to: by default a
+    cell's own folder, where reports look for it, or else the folder one is in.
     """
     named = {flag: value for flag, value in given.items() if value is not None}
     if len(named) != 1:
@@ -32,6 +36,7 @@ def render(given: dict[str, str | None], to: Path, number: int, options: dict[st
     make: Callable[[], teams.Team]
     if flag == "--run":
         task_id = _task_of_cell(value, out)
+        to = policy.find_cell(value, out) / NAME if to is None else to
         make = partial(teams.of_cell, value, out, rules, prey, SEED)
     elif flag == "--expert":
         task_id = datasets.load_task(value, rules, prey).id
@@ -39,7 +44,7 @@ def render(given: dict[str, str | None], to: Path, number: int, options: dict[st
     else:
         task_id = datasets.recipe(value, rules=rules, prey=prey)["task"]
         make = partial(teams.of_dataset, value, rules, prey, SEED)
-    return draw(make, task_id, to, number)
+    return draw(make, task_id, Path(NAME) if to is None else to, number)
 
 
 def _task_of_cell(cell: str, out: Path) -> str:

@@ -164,6 +164,8 @@ def test_a_cell_shows_what_it_learnt(
     told = capsys.readouterr().out
     assert "51 pictures of 25 steps of mpe/spread by bc, seed 0, return" in told
     assert len(opened(path)) == 51
+    assert cli.main(["render", "--run", cell.id, "--out", str(tmp_path)]) == 0
+    assert (tmp_path / cell.id / "team.gif").read_bytes() == path.read_bytes()
 
 
 # --- the command -----------------------------------------------------------------------------

@@ -1,10 +1,12 @@
 """A factory of results folders with plausible invented numbers, written by the store itself."""
 
 import hashlib
+import io
 import json
 import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +40,18 @@ def record(
     score: float | None = None,
     fraction: float = 1.0,
     rules: str = "omar",
+    batch: int = 256,
 ) -> dict[str, Any]:
     """Return one cell's record; equal arguments give equal records."""
     settings = {"hidden": [128, 128], "learning_rate": 0.003, **(settings or {})}
-    canonical = {"algorithm": settings, "run": {"updates": 2000, "batch_size": 256}}
+    canonical = {"algorithm": settings, "run": {"updates": 2000, "batch_size": batch}}
     text = json.dumps(canonical, sort_keys=True)
     task, quality = dataset.rsplit("/", 1)
     recipe = (algorithm, version, dataset, seed, text, preset, checksum, machine, fraction, rules)
     cell = hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]
     random, expert = REFERENCES.get(task, (-280.0, 3400.0))
     slow = 1.0 + 5.0 * zlib.crc32(algorithm.encode()) / 2**32
+    slow *= (batch / 256) ** 0.5 * settings["hidden"][0] / 128
     if score is None:
         skill = 0.7 + 0.35 * zlib.crc32(f"{algorithm}{quality}".encode()) / 2**32
         noise = np.random.default_rng(zlib.crc32(cell.encode())).normal(0, 4)
@@ -109,6 +113,7 @@ def record(
             "peak_tensor_bytes": int(9e6 * slow), "parameters": 120_000 + int(1e4 * slow),
             "parameters_act": 60_000, "flops_update": int(3e9 * slow), "flops_act": int(2e5 * slow),
         },
+        "latency": {"batch": 1, "calls": 200, "p50_ms": 0.2 * slow, "p95_ms": 0.3 * slow},
         "versions": {"commit": "0123456789ab", "torch": "2.13.0", "python": "3.11.7"},
         "interruptions": 0,
         "created": f"2026-01-02T03:04:{seed % 60:02d}Z",
@@ -136,15 +141,11 @@ def progress(run: dict[str, Any], points: int = 10) -> list[dict[str, Any]]:
 
 
 def write_cell(root: Path, run: dict[str, Any], points: int = 10) -> Path:
-    """Write one cell's folder: record, progress, episodes and log."""
+    """Write one cell's folder: record, progress and log; reports read no more."""
     folder = root / run["cell"]
     store.write_run(folder, run)
     store.write_progress(folder, progress(run, points))
-    if run["status"] == "done":
-        rng = np.random.default_rng(run["seed"])
-        mean = run["results"]["last"]["return_mean"]
-        store.write_episodes(folder, rng.normal(mean, 70, (20, 3)))
-    else:
+    if run["status"] != "done":
         (folder / "log.txt").write_text(f"Traceback: {run['error']} & <b>more</b>\n")
     return folder
 
@@ -176,6 +177,59 @@ def _quick_disk() -> Iterator[None]:
 def write() -> Callable[..., Path]:
     """Return the factory itself, for results folders that several tests share."""
     return write_study
+
+
+EVIL = "$x$_<script>alert(1)</script>"
+COMMAND = "python -m bench report"
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A report that many tests look at: its results, its folder, what was written."""
+
+    results: Path
+    out: Path
+    written: Any
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
+    """Write one report of three datasets, a hostile name, and a failed run with markup in its log.
+
+    A toy lies beside the runs, and a film in the folder of one.
+    """
+    import reports
+
+    root = tmp_path_factory.mktemp("shared")
+    datasets = ["mpe/spread/expert", "mpe/spread/medium", "mpe/tag/expert"]
+    write_study(root / "results", ["om2p", "dom2"], datasets, range(3))
+    write_study(root / "results", [EVIL], datasets[:2], range(3))
+    write_study(root / "results", ["bc"], datasets[:1], range(2), status="failed")
+    filmed = record("om2p", datasets[0], 1)
+    (root / "results" / filmed["cell"] / "team.gif").write_bytes(gif())
+    (root / "results" / "toy.json").write_text(json.dumps(toy()))
+    out = root / "out"
+    return Shared(root / "results", out, reports.write(root / "results", out, command=COMMAND))
+
+
+def gif(colour: str = "red") -> bytes:
+    """Return a film of two pictures."""
+    from PIL import Image
+
+    pictures = [Image.new("RGB", (40, 40), one) for one in (colour, "white")]
+    raw = io.BytesIO()
+    pictures[0].save(raw, format="GIF", save_all=True, append_images=pictures[1:], duration=100)
+    return raw.getvalue()
+
+
+def toy() -> dict[str, Any]:
+    """Return what `python -m bench toy` writes, invented."""
+    rows = [
+        {"algorithm": name, "steps": steps, "energy_distance": 0.5 / (1 + steps),
+         "counts": [[1 + x * y * steps for x in range(4)] for y in range(4)]}
+        for name, steps in (("data", 0), ("om2p", 1), ("flow-bc", 10))
+    ]  # fmt: skip
+    return {"kind": "toy", "schema": 1, "updates": 100, "seed": 0, "samples": 1000, "rows": rows}
 
 
 @pytest.fixture

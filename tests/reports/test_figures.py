@@ -1,65 +1,24 @@
 """Figures: one file pair each, equal bytes twice, nothing outside the paper, honest captions."""
 
 import ast
+import json
 from pathlib import Path
 
 import pytest
 
 import reports
-from reports import ablations, board, canvas, curves, data_figures, figures, pareto, results
+from reports import (
+    ablations,
+    board,
+    canvas,
+    curves,
+    data_figures,
+    efficiency,
+    pareto,
+    results,
+    scaling,
+)
 from reports.results import Entry
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory, write):
-    """Draw one small study twice."""
-    root = tmp_path_factory.mktemp("drawn")
-    write(
-        root / "results", ["om2p", "dom2", "$x$_<b>"], ["mpe/spread/expert", "mpe/spread/medium"],
-        range(3),
-    )  # fmt: skip
-    plates = figures.draw_all(results.read(root / "results"), root / "one")
-    figures.draw_all(results.read(root / "results"), root / "two")
-    return root, plates
-
-
-def test_every_figure_is_a_pdf_and_a_png(drawn):
-    root, plates = drawn
-    names = {plate.name for plate in plates}
-    assert names >= {
-        "scores_mpe-spread", "learning_curves_updates_mpe-spread", "pareto_memory_mpe-spread",
-        "learning_curves_seconds_mpe-spread", "pareto_training_time_mpe-spread",
-    }  # fmt: skip
-    assert {path.stem for path in (root / "one").glob("*.pdf")} == names
-    assert {path.stem for path in (root / "one").glob("*.png")} == names
-
-
-def test_two_drawings_are_equal_to_the_byte(drawn):
-    root, _ = drawn
-    for path in sorted((root / "one").iterdir()):
-        assert path.read_bytes() == (root / "two" / path.name).read_bytes(), path.name
-
-
-def test_fonts_are_embedded_as_truetype(drawn):
-    root, plates = drawn
-    text = (root / "one" / f"{plates[0].name}.pdf").read_bytes()
-    assert b"/FontFile2" in text
-    assert b"/Type3" not in text
-
-
-def test_every_caption_says_n_and_the_kind_of_interval(drawn):
-    _, plates = drawn
-    for plate in plates:
-        if plate.section in ("Scores", "Learning curves", "Cost and benefit"):
-            assert "n = 3 training seeds" in plate.caption
-            assert "95% Student t interval" in plate.caption
-
-
-def test_timed_figures_say_what_their_timings_are_worth(drawn):
-    _, plates = drawn
-    timed = [p for p in plates if "training_time" in p.name or "seconds" in p.name]
-    assert timed
-    assert all("dedicated measurement; these runs ran 2 at a time" in p.caption for p in timed)
 
 
 @pytest.mark.parametrize("count", [1, 3, 14, 24])
@@ -130,21 +89,6 @@ def test_reports_import_nothing_of_ours_but_store_and_statistics():
                 assert not ours or name in allowed, f"{path.name} imports {name}"
 
 
-def test_aggregate_figures_need_two_datasets_and_name_their_bootstrap(drawn):
-    _, plates = drawn
-    overall = {plate.name: plate for plate in plates if plate.section == "Over all datasets"}
-    assert set(overall) == {"aggregates", "profiles", "improvement"}
-    assert all("2 datasets of mpe" in plate.caption for plate in overall.values())
-    assert all("n = 3 training seeds" in plate.caption for plate in overall.values())
-    assert all("stratified bootstrap" in plate.caption for plate in overall.values())
-
-
-def test_recorded_returns_are_drawn_from_the_cards(drawn):
-    _, plates = drawn
-    (plate,) = [plate for plate in plates if plate.name == "returns_of_data_mpe-spread"]
-    assert "Episodes per dataset: expert 4,000, medium 4,000" in plate.caption
-
-
 def test_an_ablation_compares_what_differs_in_one_setting(study):
     study(["om2p"], seeds=range(6))
     study(["om2p"], settings={"q_weight": 0.1})
@@ -177,3 +121,137 @@ def test_curves_over_time_use_one_class_of_machine(study, tmp_path):
     times = {row["algorithm"]: row["cells"][7]["text"] for row in rows}
     assert times["om2p"]
     assert times["dom2"] == ""
+
+
+def test_a_variant_with_a_fixed_switch_is_an_ablation_of_its_family(study):
+    study(["om2p"], seeds=range(3), settings={"derivative": "finite_difference"})
+    study(["om2p-jvp"], seeds=range(3), settings={"derivative": "jvp"})
+    study(["om2p-release"], seeds=range(3), settings={"derivative": "zero", "other": 1})
+    found = results.read(study(["om2p"], settings={"derivative": "zero"}))
+    (one,) = ablations.find(found)
+    assert (one.algorithm, one.setting) == ("om2p", "algorithm.derivative")
+    assert {value for value, _ in one.groups} == {"finite_difference", "jvp", "zero"}
+
+
+def test_sizes_that_differ_alone_make_curves(study, tmp_path):
+    for batch in (64, 256, 1024):
+        study(["om2p", "bc"], seeds=range(3), batch=batch)
+    found = results.read(study(["om2p"], seeds=[0], batch=4096, settings={"hidden": [64, 64]}))
+    with canvas.look():
+        (plate,) = scaling.draw(found, tmp_path)
+    assert plate.name == "scaling_batch"
+    assert "medians over 3 runs each" in plate.caption
+    assert "dedicated measurement" in plate.caption
+    (size,) = [one for one in scaling.SIZES if one.name == "batch"]
+    curves = scaling._curves(found, size)
+    assert set(curves) == {("om2p", 0), ("bc", 0)}, "another width is another curve"
+    tensors = next(meter for meter in scaling.METERS if meter.column == "peak_tensor_bytes")
+    points = scaling._points(curves["bc", 0], tensors)
+    assert [x for x, _ in points] == [64, 256, 1024]
+    assert points[1][1] == pytest.approx(2 * points[0][1], rel=1e-6)
+
+
+def test_runs_of_another_machine_are_on_no_scaling_curve(study, tmp_path):
+    study(["om2p"], seeds=range(3), machine="cpu-a")
+    found = results.read(study(["om2p"], seeds=[0], machine="cpu-b", batch=64))
+    assert scaling.draw(found, tmp_path) == []
+
+
+def test_latency_has_a_picture_and_columns_where_it_was_recorded(study):
+    found = results.read(study(["om2p", "bc"], seeds=range(2)))
+    heads = [column.head for column in efficiency.build(found)[0].columns]
+    assert {"median (ms)", "95% (ms)"} <= set(heads)
+    (cost,) = [one for one in pareto.COSTS if one.name == "latency"]
+    spots = pareto._spots(found, found.tracks[0], cost, cost.columns[0], "score", "cpu-a")
+    assert len(spots) == 2
+    assert "Action (ms)" in [head["name"] for head in board.build(found, "ci95")["heads"]]
+    for cell in found.cells:
+        cell.row["latency_p50_ms"] = cell.row["latency_p95_ms"] = None
+    heads = [column.head for column in efficiency.build(found)[0].columns]
+    assert "median (ms)" not in heads
+    shown = board.build(found, "ci95")
+    assert "Action (ms)" not in [head["name"] for head in shown["heads"]]
+    assert {len(row["cells"]) for row in shown["rows"]} == {len(shown["heads"])}
+    assert pareto._spots(found, found.tracks[0], cost, cost.columns[0], "score", "cpu-a") == []
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("{", "Expecting property name"),
+        ('{"kind": "other"}', "of another kind"),
+        ('{"kind": "toy"}', "rows"),
+        ('{"kind": "toy", "rows": []}', "no rows"),
+        ('{"kind": "toy", "rows": [{"counts": [[1, 2]]}]}', "no square"),
+        ('{"kind": "toy", "rows": [{"counts": [[1, -2], [0, 0]]}]}', "no counts"),
+    ],
+)
+def test_what_is_no_toy_is_a_warning(study, content, told):
+    root = study(["om2p"], seeds=[0])
+    (root / "toy.json").write_text(content)
+    found = results.read(root)
+    assert found.toy is None
+    (warning,) = found.warnings
+    assert "skipped toy.json" in warning
+    assert told in warning
+
+
+@pytest.mark.parametrize("span", [1.01, 1.4, 3, 8, 30, 500, 1e5])
+@pytest.mark.parametrize("which", ["x", "y"])
+def test_a_logarithmic_axis_has_enough_labels_and_not_too_many(span, which):
+    from matplotlib.figure import Figure
+
+    with canvas.look():
+        axis = Figure().subplots()
+        canvas.log_axis(axis, [7.0, 7.0 * span], which)
+        ruler = axis.xaxis if which == "x" else axis.yaxis
+        low, high = sorted(ruler.get_view_interval())
+        ticks = [tick for tick in ruler.get_majorticklocs() if low <= tick <= high]
+    assert 3 <= len(ticks) <= 8
+
+
+def measurement():
+    """Return what `python -m bench measure` writes, invented: agents and batch varied."""
+    sizes = [(3, 256), (3, 1024), (8, 256)]
+    entries = [
+        {"key": f"{name} {agents} {batch}", "algorithm": name, "settings": {"hidden": [128, 128]},
+         "size": {"agents": agents, "batch": batch, "hidden": None}}
+        for name in ("om2p", "bc")
+        for agents, batch in sizes
+    ]  # fmt: skip
+    keys = [entry["key"] for entry in entries]
+    taken = {"update": {"cpu": [0.004, 0.002, 0.003], "wall": [9.0]}, "latency": [0.1, 0.2, 0.3]}
+    return {
+        "kind": "om2p-bench measurement", "schema": 1, "configuration": {"device": "cpu"},
+        "entries": entries, "failures": {}, "rounds": {key: [taken, taken] for key in keys},
+        "costs": {key: {"peak_tensor_bytes": 2**20, "flops_update": 10**9} for key in keys},
+    }  # fmt: skip
+
+
+def test_a_measurement_beside_the_runs_makes_scaling_curves(study, tmp_path):
+    root = study(["om2p"], seeds=[0])
+    (root / "efficiency.json").write_text(json.dumps(measurement()))
+    (root / "foreign.json").write_text("[1, 2")
+    found = results.read(root)
+    assert found.warnings == []
+    (points,) = found.measured
+    assert points[0].values == {
+        "peak_tensor_bytes": 2**20, "flops_update": 1e9, "ms_per_update": pytest.approx(3.0),
+        "latency_p50_ms": pytest.approx(200.0),
+    }  # fmt: skip
+    with canvas.look():
+        plates = scaling.draw(found, tmp_path)
+    assert [plate.name for plate in plates] == [
+        "scaling_measured_agents", "scaling_measured_batch",
+    ]  # fmt: skip
+    assert "medians over 2 rounds" in plates[0].caption
+
+
+@pytest.mark.parametrize("change", [{"schema": 7}, {"entries": [{}]}, {"costs": None}])
+def test_a_broken_measurement_is_a_warning(study, change):
+    root = study(["om2p"], seeds=[0])
+    (root / "efficiency.json").write_text(json.dumps(measurement() | change))
+    found = results.read(root)
+    assert list(found.measured) == []
+    (warning,) = found.warnings
+    assert "skipped the measurement efficiency.json" in warning

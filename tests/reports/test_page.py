@@ -1,19 +1,21 @@
 """The page in a real browser: sorting, filtering, copying, details, and not one request."""
 
-import json
+import dataclasses
+import importlib.util
 import os
 import shutil
+import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 import reports
-from bench.store import BenchError
 from reports import build, results
 from reports import page as page_module
+from tests.reports.conftest import COMMAND, EVIL, gif, record, write_cell
 
+SCRIPT = Path(__file__).parents[2] / "docs" / "gallery" / "make.py"
 CHROMIUM = next(
     (
         path
@@ -23,21 +25,15 @@ CHROMIUM = next(
     None,
 )
 OPTIONS = build.Options()
-EVIL = "<script>alert(1)</script>"
 
 
-@pytest.fixture(scope="module")
-def written(tmp_path_factory, write):
-    """Write a report with a hostile algorithm name and a failed run whose log holds markup."""
-    root = tmp_path_factory.mktemp("page")
-    datasets = ["mpe/spread/expert", "mpe/spread/medium", "mpe/tag/expert"]
-    write(root / "results", ["om2p", "dom2"], datasets, range(3))
-    write(root / "results", [EVIL], datasets[:1], range(2))
-    write(root / "results", ["bc"], datasets[:1], range(2), status="failed")
-    return reports.write(root / "results", root / "out")
+@pytest.fixture
+def written(shared):
+    """Return the shared report."""
+    return shared.written
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def chromium():
     """Start a headless Chromium, or skip where there is none."""
     if CHROMIUM is None:
@@ -83,23 +79,23 @@ def test_the_leaderboard_sorts_by_number_and_by_name(page):
     button.click()
     rising = [float(text.split()[0]) for text in shown(page, 3) if text[0].isdigit()]
     assert rising == sorted(rising)
-    assert len(rising) == 7
+    assert len(rising) == 8
     assert shown(page)[-1] == "bc", "what has no score comes last"
     page.locator("#board thead button", has_text="Algorithm").click()
     assert shown(page) == sorted(shown(page), key=str.lower)
 
 
 def test_the_leaderboard_filters_by_task_quality_and_algorithm(page):
-    assert len(shown(page)) == 8
+    assert len(shown(page)) == 9
     page.select_option("[data-filter=task]", "mpe/tag")
     assert sorted(shown(page)) == ["dom2", "om2p"]
     page.select_option("[data-filter=task]", "")
     page.select_option("[data-filter=quality]", "medium")
-    assert sorted(shown(page, 2)) == ["mpe/spread/medium"] * 2
+    assert sorted(shown(page, 2)) == ["mpe/spread/medium"] * 3
     page.select_option("[data-filter=quality]", "")
     page.fill("[data-filter=algorithm]", "DOM")
     assert set(shown(page)) == {"dom2"}
-    assert page.locator("#board-count").inner_text() == "3 of 8 rows"
+    assert page.locator("#board-count").inner_text() == "3 of 9 rows"
 
 
 def test_the_keyboard_reaches_and_works_the_sort_buttons(page):
@@ -163,6 +159,23 @@ def test_print_opens_every_table_and_drops_the_controls(page):
     assert not page.locator(".filters").first.is_visible()
 
 
+def test_a_film_per_task_is_carried_along(page):
+    film = page.locator("#films img")
+    assert film.count() == 1
+    assert film.evaluate("image => image.complete && image.naturalWidth") == 40
+    assert page.locator("#films figcaption").inner_text() == "mpe/spread: om2p, seed 1"
+
+
+def test_films_are_bounded_and_what_is_left_out_is_named(tmp_path, monkeypatch):
+    for task in ("mpe/spread", "mpe/tag", "mpe/world"):
+        folder = write_cell(tmp_path, record("om2p", f"{task}/expert", 0))
+        (folder / "team.gif").write_bytes(gif())
+    monkeypatch.setattr(page_module, "FILMS_LIMIT", 2 * len(gif()))
+    shown, left_out = page_module._films(results.read(tmp_path))
+    assert [film["task"] for film in shown] == ["mpe/spread", "mpe/tag"]
+    assert left_out == [f"{folder.name}/team.gif (0.0 MB)"]
+
+
 def test_limits_are_plain_sentences(written):
     text = written.page.read_text()
     assert "Some results rest on 2 training seeds: their intervals are wide." in text
@@ -170,105 +183,124 @@ def test_limits_are_plain_sentences(written):
     assert "it is not the official sizes and step counts" in text
 
 
-def test_two_reports_of_one_folder_are_equal(written):
-    again = reports.write(
-        written.page.parent.parent / "results", written.page.parent.parent / "again",
-        command="python -m bench report",
-    )  # fmt: skip
-    once = reports.write(
-        written.page.parent.parent / "results", written.page.parent.parent / "once",
-        command="python -m bench report",
-    )  # fmt: skip
-    assert again.page.read_bytes() == once.page.read_bytes()
-
-
-def test_a_report_needs_no_torch(written, tmp_path):
-    import subprocess
-
+def test_a_copied_folder_gives_the_same_files_without_torch(shared, tmp_path):
+    """In a process of its own, from results that came from elsewhere: page, figures and tables."""
+    shutil.copytree(shared.results, tmp_path / "copied")
     code = (
         "import sys; from pathlib import Path; import reports;"
-        f"reports.write(Path({str(written.page.parent.parent / 'results')!r}), Path('out'));"
-        "assert 'torch' not in sys.modules"
+        f"reports.write(Path('copied'), Path('out'), command={COMMAND!r});"
+        "sys.exit('torch' in sys.modules)"
     )
     path = str(Path(reports.__file__).parent.parent)
     subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, check=True,
         env={**os.environ, "PYTHONPATH": path},
     )  # fmt: skip
+    files = {one.relative_to(shared.out) for one in shared.out.rglob("*") if one.is_file()}
+    assert len(files) > 40
+    for name in sorted(files):
+        again = (tmp_path / "out" / name).read_bytes()
+        assert (shared.out / name).read_bytes() == again, name
 
 
-def test_live_writes_again_until_nothing_is_pending(study, cell, tmp_path):
-    study(["om2p"], seeds=[0])
-    folder = cell("om2p", "mpe/spread/expert", 1, status="running")
-    seen = []
-
-    def finish(written):
-        seen.append(written.pending)
-        page = written.page.read_text()
-        assert ("om2p-refresh" in page.partition("</head>")[0]) == bool(written.pending)
-        if written.pending:
-            record = json.loads((folder / "run.json").read_text())
-            record["status"] = "failed"
-            time.sleep(0.02)
-            (folder / "run.json").write_text(json.dumps(record))
-
-    reports.write(folder.parent, tmp_path / "out", live=True, refresh=0.05, tell=finish)
-    assert seen == [1, 0]
+# --- its figures ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("options", "told"), [({"uncertainty": "sigma"}, "choose one of ci95, std, sem")]
-)
-def test_bad_options_are_one_sentence(study, tmp_path, options, told):
-    with pytest.raises(BenchError, match=told):
-        reports.write(study(["om2p"], seeds=[0]), tmp_path / "out", **options)
+@pytest.fixture
+def drawn(shared):
+    """Return the folder of the shared report's figures, and the figures."""
+    return shared.out / "figures", shared.written.figures
 
 
-def test_an_unwritable_target_is_one_sentence(study, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(BenchError, match="cannot write the report"):
-        reports.write(study(["om2p"], seeds=[0]), tmp_path / "file")
+def test_every_figure_is_a_pdf_and_a_png(drawn):
+    folder, plates = drawn
+    names = {plate.name for plate in plates}
+    assert names >= {
+        "scores_mpe-spread", "learning_curves_updates_mpe-spread", "pareto_memory_mpe-spread",
+        "learning_curves_seconds_mpe-spread", "pareto_training_time_mpe-spread",
+    }  # fmt: skip
+    assert {path.stem for path in folder.glob("*.pdf")} == names
+    assert {path.stem for path in folder.glob("*.png")} == names
 
 
-def test_a_page_of_a_thousand_runs_is_small_and_quick(tmp_path, write):
-    names = [f"method-{at}" for at in range(10)]
-    tasks = ("mpe/spread", "mpe/tag", "mpe/world", "mamujoco/ant-2x4", "mamujoco/hopper-3x1")
-    datasets = [f"{task}/{quality}" for task in tasks for quality in ("expert", "medium")]
-    found = results.read(write(tmp_path / "results", names, datasets, range(10)))
-    assert len(found.cells) == 1000
-    tables = build.all_tables(found, "ci95")
-    started = time.process_time()
-    html = page_module.render(
-        found, [], tables, dict.fromkeys([t.stem for t in tables], ""), OPTIONS
-    )
-    assert time.process_time() - started < 5
-    assert len(html) < 3_000_000, "figures come on top of this"
+def test_fonts_are_embedded_as_truetype(drawn):
+    folder, plates = drawn
+    text = (folder / f"{plates[0].name}.pdf").read_bytes()
+    assert b"/FontFile2" in text
+    assert b"/Type3" not in text
 
 
-@pytest.mark.parametrize("status", ["failed", "running", "queued"])
-def test_a_folder_without_any_result_still_makes_a_page(study, tmp_path, status):
-    root = study(["om2p"], seeds=range(2), status=status, machine=None, checksum=None)
-    written = reports.write(root, tmp_path / "out")
-    text = written.page.read_text()
-    assert f"Runs without a result: 2 {status}." in text
-    assert written.tables == []
+def test_every_caption_says_n_and_the_kind_of_interval(drawn):
+    _, plates = drawn
+    for plate in plates:
+        if plate.section in ("Scores", "Learning curves", "Cost and benefit"):
+            assert "n = 3 training seeds" in plate.caption
+            assert "95% Student t interval" in plate.caption
 
 
-def test_returns_without_references_are_shown_raw(tmp_path, cell):
-    for seed in range(2):
-        folder = cell("om2p", "import/mine", seed)
-        record = json.loads((folder / "run.json").read_text())
-        for section in (record["results"]["last"], record["results"]["best"], record["dataset"]):
-            section["score"] = None
-        record["references"] = {}
-        (folder / "run.json").write_text(json.dumps(record))
-        rows = (folder / "progress.jsonl").read_text().splitlines()
-        rows = [json.dumps({**json.loads(row), "score": None}) for row in rows]
-        (folder / "progress.jsonl").write_text("\n".join(rows) + "\n")
-    written = reports.write(folder.parent, tmp_path / "out")
-    assert "scores" not in {table.stem for table in written.tables}
-    assert "returns" in {table.stem for table in written.tables}
-    curves = [plate for plate in written.figures if plate.section == "Learning curves"]
-    assert curves
-    scores = next(plate for plate in written.figures if plate.section == "Scores")
-    assert scores.caption.startswith("Final return")
+def test_timed_figures_say_what_their_timings_are_worth(drawn):
+    _, plates = drawn
+    timed = [p for p in plates if "training_time" in p.name or "seconds" in p.name]
+    assert timed
+    assert all("dedicated measurement; these runs ran 2 at a time" in p.caption for p in timed)
+
+
+def test_aggregate_figures_need_two_datasets_and_name_their_bootstrap(drawn):
+    _, plates = drawn
+    overall = {plate.name: plate for plate in plates if plate.section == "Over all datasets"}
+    assert set(overall) == {"aggregates", "profiles", "improvement"}
+    assert all("3 datasets of mpe" in plate.caption for plate in overall.values())
+    assert all("n = 3 training seeds" in plate.caption for plate in overall.values())
+    assert all("stratified bootstrap" in plate.caption for plate in overall.values())
+
+
+def test_recorded_returns_are_drawn_from_the_cards(drawn):
+    _, plates = drawn
+    (plate,) = [plate for plate in plates if plate.name == "returns_of_data_mpe-spread"]
+    assert "Episodes per dataset: expert 4,000, medium 4,000" in plate.caption
+
+
+# --- the gallery that is made of it ---------------------------------------------------------------
+
+
+@pytest.fixture
+def make(tmp_path, shared, monkeypatch):
+    """Return the script's module, which writes into a folder of its own."""
+    if not SCRIPT.is_file():
+        pytest.skip("no docs beside the tests")
+    spec = importlib.util.spec_from_file_location("gallery_make", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "HERE", tmp_path)
+
+    def write(out, to, **options):
+        shutil.copytree(shared.out, to, dirs_exist_ok=True)
+        return dataclasses.replace(shared.written, page=to / "index.html")
+
+    monkeypatch.setattr(build, "write", write)
+    return module
+
+
+def test_the_gallery_holds_what_its_page_shows(
+    make, tmp_path, shared, chromium, monkeypatch, capsys
+):
+    monkeypatch.setattr(make, "photograph", lambda page: make.shoot(chromium, page))
+    (tmp_path / "old_figure.png").write_bytes(b"of an earlier study")
+    assert make.main(shared.results) == 0
+    text = (tmp_path / "README.md").read_text()
+    pictures = {one.name for one in tmp_path.iterdir() if one.suffix in (".png", ".gif")}
+    assert pictures - {make.PAGE} == {
+        line.rpartition("(")[2].rstrip(")") for line in text.splitlines() if line.startswith("![")
+    }
+    assert {"team_mpe-spread.gif", "toy_densities.png", "aggregates.png"} <= pictures
+    assert "old_figure.png" not in pictures
+    assert make.PAGE in pictures
+    assert "n = 3 training seeds" in text
+    assert build.checksum(make.results.read(shared.results)) in text
+    assert str(tmp_path) not in text
+    assert "not in this report: ['scaling_measured_batch'" in capsys.readouterr().out
+
+
+def test_large_films_stay_where_they_are(make, shared, monkeypatch):
+    monkeypatch.setattr(make, "FILM_LIMIT", 10)
+    assert make.films(make.results.read(shared.results)) == []

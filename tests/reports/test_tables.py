@@ -10,6 +10,7 @@ import pytest
 
 from reports import build, latex, results, tables, twins
 from reports.tables import Column, Item, Row, Table
+from tests.reports.conftest import FOURTEEN, write_study
 
 HOSTILE = r"a_b & 50% $x$ {y} #1 ~^ \cmd <script> ±"
 
@@ -112,17 +113,20 @@ def test_published_scores_are_beside_ours_with_what_differs(study):
     study(["bc"], ["mpe/world/expert"])  # against a prey that is not OMAR's
     table = made(study(["omar"], ["mamujoco/halfcheetah-2x3/expert"]))["published"]
     told = {(row.group, row.head): row.items for row in table.rows}
+    why = {key: table.notes.get(items[2].mark, "") for key, items in told.items()}
     omar = told["mpe/spread/expert", "omar"]
     assert omar[1].value == 114.9
-    assert "own policies" in omar[2].words
+    assert omar[2].words == "with care"
+    assert "own policies" in why["mpe/spread/expert", "omar"]
     assert told["mpe/tag/expert", "bc"][1].value is None
-    assert "rules differ" in told["mpe/tag/expert", "bc"][2].words
+    assert told["mpe/tag/expert", "bc"][2].words == "no"
+    assert "rules differ" in why["mpe/tag/expert", "bc"]
     world = told["mpe/world/expert", "bc"]
     assert world[1].value is None
-    assert "the prey differs" in world[2].words
+    assert "the prey differs" in why["mpe/world/expert", "bc"]
     cheetah = told["mamujoco/halfcheetah-2x3/expert", "omar"]
     assert cheetah[1].value is None
-    assert "MuJoCo version differs" in cheetah[2].words
+    assert "MuJoCo version differs" in why["mamujoco/halfcheetah-2x3/expert", "omar"]
 
 
 def test_twins_hold_the_same_numbers(study):
@@ -160,20 +164,24 @@ def test_tall_tables_are_cut_between_groups():
     assert all(len({row.group for row in part.rows}) == len(part.rows) / 10 for part in parts)
 
 
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """Return the results and tables of fifteen algorithms on three datasets, one with failures."""
+    root = tmp_path_factory.mktemp("many")
+    datasets = ["mpe/spread/expert", "mpe/spread/medium", "mpe/tag/expert"]
+    write_study(root, [*FOURTEEN, "a_b <50%>"], datasets, range(2))
+    write_study(root, ["edp"], datasets[:1], range(2), status="timeout")
+    found = results.read(root)
+    return found, build.all_tables(found, "ci95")
+
+
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on this machine")
 @pytest.mark.parametrize("siunitx", [False, True])
 @pytest.mark.parametrize("options", ["", "twocolumn"])
-def test_every_table_compiles_and_fits(study, cell, tmp_path, siunitx, options):
+def test_every_table_compiles_and_fits(many, tmp_path, siunitx, options):
     if siunitx and not _has_siunitx():
         pytest.skip("siunitx is not installed on this machine")
-    names = ["om2p", "dom2", "flow-bc", "diffusion-bc", "bc", "cql", "omar", "a_b <50%>"]
-    study(names, ["mpe/spread/expert", "mpe/spread/medium"], range(2))
-    for seed in range(2):
-        cell("iql", "mpe/spread/expert", seed, status="timeout")
-    found = results.read(tmp_path / "results")
-    sources = build._write_tables(
-        found, build.all_tables(found, "ci95"), tmp_path / "tables", build.Options(siunitx=siunitx)
-    )
+    sources = build._write_tables(*many, tmp_path / "tables", build.Options(siunitx=siunitx))
     packages = "booktabs,graphicx" + (",siunitx" if siunitx else "")
     body = "\n".join(f"\\input{{tables/{stem}}}\\clearpage" for stem in sources)
     (tmp_path / "doc.tex").write_text(
@@ -184,8 +192,25 @@ def test_every_table_compiles_and_fits(study, cell, tmp_path, siunitx, options):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:]
     assert "Overfull \\hbox" not in done.stdout
+    assert "Float too large" not in done.stdout
 
 
 def _has_siunitx():
     found = subprocess.run(["kpsewhich", "siunitx.sty"], capture_output=True, check=False)
     return found.returncode == 0
+
+
+def test_learning_speed_counts_updates_and_seconds_until_a_score(study, cell):
+    study(["om2p"], seeds=range(3), score=100.0)
+    study(["om2p"], seeds=[7], score=100.0, machine="cpu-b")
+    root = cell("bc", "mpe/spread/expert", 0, score=20.0).parent
+    table = made(root)["learning_speed"]
+    told = {f"{column.group} {column.head}": at for at, column in enumerate(table.columns)}
+    rows = {row.head: row.items for row in table.rows}
+    updates, seconds = (told[f"{what} until score 50"] for what in ("updates", "seconds"))
+    assert rows["om2p"][updates].value == 800, "half the final score comes at two fifths"
+    here = [c for c in results.read(root).cells if c["machine_class"] == "cpu-a"]
+    taken = sorted(c["seconds_train"] for c in here if c["algorithm"] == "om2p")
+    assert rows["om2p"][seconds].value == pytest.approx(0.4 * taken[1])
+    assert rows["bc"][seconds].words == tables.NOT_RUN
+    assert "1 runs timed on another class of machine" in table.caption

@@ -1,0 +1,70 @@
+"""How long a team waits for its joint action: one observation per agent in, one action each out.
+
+Measured on an algorithm made for the purpose, with generators of its own, so that measuring cannot
+change training. The first calls, which warm caches and kernels up, are not counted.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+WARM_UP, WARM_UP_SECONDS = 20, 0.1  # calls that are not counted: so many, or for so long
+CALLS, CALLS_SECONDS, FEWEST = 200, 0.25, 5  # that are: so many, or for so long, but not fewer
+SEED = 0
+
+
+def measure(
+    make: Callable[[], Any],
+    observation: torch.Tensor,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, Any]:
+    """Return the latency section of a run record: median and 95th percentile in milliseconds.
+
+    make: builds an algorithm of one replica; observation: (N, B, O) on its device, of which the
+    first of the batch is acted upon. On a GPU a call ends when its action is there. Global random
+    state stays untouched.
+    """
+    with torch.random.fork_rng(enabled=True), torch.no_grad():
+        algorithm, present = make(), observation[:, :1].contiguous()
+        generators = [torch.Generator(algorithm.device).manual_seed(SEED)]
+        wait = torch.cuda.synchronize if algorithm.device.type == "cuda" else _nothing
+        memory: Any = None
+
+        def call() -> float:
+            nonlocal memory
+            wait()
+            before = clock()
+            _, memory = algorithm.act(present, memory, generators)
+            wait()
+            return clock() - before
+
+        _repeat(call, WARM_UP, WARM_UP_SECONDS, 1)
+        ordered = sorted(_repeat(call, CALLS, CALLS_SECONDS, FEWEST))
+    return {
+        "batch": 1,
+        "calls": len(ordered),
+        "p50_ms": 1000.0 * _quantile(ordered, 0.5),
+        "p95_ms": 1000.0 * _quantile(ordered, 0.95),
+    }
+
+
+def _repeat(call: Callable[[], float], most: int, seconds: float, fewest: int) -> list[float]:
+    """Return the seconds of `most` calls, or of fewer where those took longer than `seconds`."""
+    spent: list[float] = []
+    while len(spent) < most and (sum(spent) < seconds or len(spent) < fewest):
+        spent.append(call())
+    return spent
+
+
+def _nothing() -> None:
+    """Wait for nothing: a CPU's work is done when a call returns."""
+
+
+def _quantile(ordered: list[float], share: float) -> float:
+    """Return a quantile of sorted values, interpolated linearly between neighbours."""
+    place = share * (len(ordered) - 1)
+    low = int(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (place - low) * (ordered[high] - ordered[low])

@@ -1,0 +1,68 @@
+"""Measurements of the efficiency track that lie in a results folder, as points for scaling curves.
+
+`python -m bench measure --to results/efficiency.json` leaves raw samples: of each round the median
+is taken, then the median over rounds.
+"""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+KIND, SCHEMA = "om2p-bench measurement", 1
+SIZE_LIMIT = 256 * 2**20  # bytes
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One algorithm at one size: agents, batch, widths, and what that cost."""
+
+    algorithm: str
+    agents: int
+    batch: int
+    hidden: tuple[int, ...]
+    rounds: int
+    values: dict[str, float]  # by the columns of the results
+
+
+def read(out: Path, warnings: list[str]) -> list[list[Measured]]:
+    """Return the measurements beside the runs, a list per file; broken ones become warnings."""
+    found = []
+    for path in sorted(out.glob("*.json")):
+        try:
+            if not path.is_file() or path.stat().st_size > SIZE_LIMIT:
+                continue
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            continue  # no file of the efficiency track, whose files are written whole
+        if not isinstance(content, dict) or content.get("kind") != KIND:
+            continue
+        try:
+            if content["schema"] != SCHEMA:
+                raise ValueError(f"its schema version is {content['schema']!r}, not {SCHEMA}")
+            found.append([_entry(content, entry) for entry in content["entries"]])
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            warnings.append(f"skipped the measurement {path.name}: it cannot be read ({error})")
+    return found
+
+
+def _entry(content: dict[str, Any], entry: dict[str, Any]) -> Measured:
+    size, cost = entry["size"], content["costs"].get(entry["key"], {})
+    rounds = content["rounds"].get(entry["key"], [])
+    # On a GPU the processor only waits, and the wall clock counts.
+    clock = "cpu" if content["configuration"]["device"] == "cpu" else "wall"
+    values = {name: cost.get(name) for name in ("peak_tensor_bytes", "flops_update")}
+    values["ms_per_update"] = _milliseconds(rounds, lambda one: one["update"][clock])
+    values["latency_p50_ms"] = _milliseconds(rounds, lambda one: one["latency"])
+    return Measured(
+        str(entry["algorithm"]), int(size["agents"]), int(size["batch"]),
+        tuple(int(width) for width in size["hidden"] or entry["settings"].get("hidden") or ()),
+        len(rounds), {name: float(v) for name, v in values.items() if v and math.isfinite(v)},
+    )  # fmt: skip
+
+
+def _milliseconds(rounds: list[Any], samples: Callable[[Any], list[float]]) -> float | None:
+    return 1000 * median(median(samples(one)) for one in rounds) if rounds else None

@@ -1,0 +1,148 @@
+"""`--tensorboard`: event files that TensorBoard's own reader finds equal to the progress."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import cli, config, grid, store, study, tracking
+from bench.errors import BenchError
+from bench.progress import Quiet
+
+ROWS = [
+    {"update": 20, "train_seconds": 1.5, "return_mean": 170.25, "score": None,
+     "metrics": {"policy/loss": 0.5}},
+    {"update": 40, "train_seconds": 3.0, "return_mean": 180.5, "score": 3.25,
+     "metrics": {"policy/loss": 0.25}},
+]  # fmt: skip
+
+
+def events(folder: Path) -> list[Any]:
+    """Read a cell's events back with TensorBoard's own reader, the header left out."""
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+    (path,) = folder.rglob("*tfevents*")
+    found = list(EventFileLoader(str(path)).Load())
+    assert found[0].file_version == tracking.HEADER
+    return found[1:]
+
+
+def scalars(event: Any) -> dict[str, float]:
+    return {value.tag: value.tensor.float_val[0] for value in event.summary.value}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A cell's folder with two evaluations."""
+    made = tmp_path / "0123456789ab"
+    record = {"schema": store.SCHEMA, "cell": made.name, "status": "running",
+              "created": "2026-01-02T03:04:05+00:00"}  # fmt: skip
+    store.write_run(made, record)
+    store.write_progress(made, ROWS)
+    return made
+
+
+def renamed(folder: Path, name: str) -> Path:
+    """Make a folder that of another cell."""
+    own = folder.rename(folder.parent / name)
+    store.write_run(own, {**json.loads((own / "run.json").read_text()), "cell": name})
+    return own
+
+
+def test_a_study_leaves_the_rows_of_its_cells(
+    make_config: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Beside the same numbers under the same ids as without the flag."""
+    made = make_config(seeds=(0, 1), tensorboard=True)
+    plain = make_config(seeds=(0, 1))
+    assert [cell.id for cell in grid.cells(made)] == [cell.id for cell in grid.cells(plain)]
+    assert len(study.run(made)) == 2
+    for cell in grid.cells(made):
+        own = tmp_path / "results" / cell.id
+        rows, found = store.read_progress(own), events(own)
+        assert [event.step for event in found] == [row["update"] for row in rows] == [20, 40, 60]
+        for event, row in zip(found, rows, strict=True):
+            told = scalars(event)
+            assert told["evaluation/return_mean"] == pytest.approx(row["return_mean"], rel=1e-6)
+            for name, value in row["metrics"].items():
+                assert told[f"training/{name}"] == pytest.approx(value, rel=1e-6)
+        (path,) = own.rglob("*tfevents*")
+        assert path.parent.name == f"bc-mpe-spread-random-seed-{cell.seed}"
+        assert "tensorboard" not in json.dumps(store.read_run(own)["identity"])
+
+
+def test_a_finished_study_gets_its_files_afterwards(
+    make_config: Callable[..., Any], folder: Path
+) -> None:
+    (cell,) = grid.cells(make_config())
+    own = renamed(folder, cell.id)
+    tracking.Tracking(Quiet(), folder.parent).open([cell], [], {})
+    assert len(events(own)) == 2
+
+
+def test_rows_are_appended_and_a_new_beginning_is_seen(folder: Path) -> None:
+    file = tracking.EventFile(folder, "run")
+    file.update()
+    before = file.path.read_bytes()
+    file.update()
+    assert file.path.read_bytes() == before
+    store.append_progress(folder, {**ROWS[1], "update": 60})
+    file.update()
+    assert file.path.read_bytes().startswith(before)
+    assert [event.step for event in events(folder)] == [20, 40, 60]
+    store.write_progress(folder, [{**ROWS[0], "return_mean": 1.0}])  # begun anew
+    file.update()
+    assert [scalars(event)["evaluation/return_mean"] for event in events(folder)] == [1.0]
+
+
+def test_time_is_that_of_training_and_what_is_unknown_is_left_out(folder: Path) -> None:
+    tracking.EventFile(folder, "run").update()
+    first, second = events(folder)
+    assert second.wall_time - first.wall_time == 1.5
+    assert "evaluation/score" not in scalars(first)
+    assert scalars(second)["evaluation/score"] == 3.25
+    one = next(folder.rglob("*tfevents*")).read_bytes()
+    tracking.EventFile(folder, "again").update()
+    assert (folder / "again" / tracking.FILE).read_bytes() == one
+
+
+def test_what_cannot_be_written_is_said_and_ends_nothing(
+    make_config: Callable[..., Any], folder: Path
+) -> None:
+    (cell,) = grid.cells(make_config())
+    own = renamed(folder, cell.id)
+    (own / tracking.run_name(cell)).write_text("a file where the folder should be")
+    notes: list[str] = []
+    show = Quiet()
+    show.note = notes.append  # type: ignore[method-assign]
+    tracking.Tracking(show, folder.parent).ended(cell, {})
+    assert len(notes) == 1
+    assert cell.id in notes[0]
+
+
+def test_a_missing_package_is_one_sentence_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = tracking.importlib.util.find_spec
+    monkeypatch.setattr(
+        tracking.importlib.util, "find_spec",
+        lambda name: None if name == "tensorboard" else found(name),
+    )  # fmt: skip
+    out = tmp_path / "results"
+    assert cli.main(["run", "--tensorboard", "--out", str(out)]) == 2
+    told = capsys.readouterr().err
+    assert "pip install 'om2p-bench[track]'" in told
+    assert told.count("\n") == 1
+    assert not out.exists()
+    with pytest.raises(BenchError, match="leave the flag out"):
+        tracking.require()
+
+
+def test_the_package_is_not_loaded_before_it_is_needed() -> None:
+    code = "import sys, bench.study; sys.exit('tensorboard' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert config.RunConfig().tensorboard is False

@@ -1,0 +1,90 @@
+"""Writing a report: live, in odd folders, with bad options, for a thousand runs."""
+
+import json
+import time
+
+import pytest
+
+import reports
+from bench.store import BenchError
+from reports import build, results
+from reports import page as page_module
+
+OPTIONS = build.Options()
+
+
+def test_live_writes_again_until_nothing_is_pending(study, cell, tmp_path):
+    study(["om2p"], seeds=[0])
+    folder = cell("om2p", "mpe/spread/expert", 1, status="running")
+    seen = []
+
+    def finish(written):
+        seen.append(written.pending)
+        page = written.page.read_text()
+        assert ("om2p-refresh" in page.partition("</head>")[0]) == bool(written.pending)
+        if written.pending:
+            record = json.loads((folder / "run.json").read_text())
+            record["status"] = "failed"
+            time.sleep(0.02)
+            (folder / "run.json").write_text(json.dumps(record))
+
+    reports.write(folder.parent, tmp_path / "out", live=True, refresh=0.05, tell=finish)
+    assert seen == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"), [({"uncertainty": "sigma"}, "choose one of ci95, std, sem")]
+)
+def test_bad_options_are_one_sentence(study, tmp_path, options, told):
+    with pytest.raises(BenchError, match=told):
+        reports.write(study(["om2p"], seeds=[0]), tmp_path / "out", **options)
+
+
+def test_an_unwritable_target_is_one_sentence(study, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BenchError, match="cannot write the report"):
+        reports.write(study(["om2p"], seeds=[0]), tmp_path / "file")
+
+
+def test_a_page_of_a_thousand_runs_is_small_and_quick(tmp_path, write):
+    names = [f"method-{at}" for at in range(10)]
+    tasks = ("mpe/spread", "mpe/tag", "mpe/world", "mamujoco/ant-2x4", "mamujoco/hopper-3x1")
+    datasets = [f"{task}/{quality}" for task in tasks for quality in ("expert", "medium")]
+    found = results.read(write(tmp_path / "results", names, datasets, range(10)))
+    assert len(found.cells) == 1000
+    tables = build.all_tables(found, "ci95")
+    started = time.process_time()
+    html = page_module.render(
+        found, [], tables, dict.fromkeys([t.stem for t in tables], ""), OPTIONS
+    )
+    assert time.process_time() - started < 5
+    assert len(html) < 3_000_000, "figures come on top of this"
+
+
+@pytest.mark.parametrize("status", ["failed", "running", "queued"])
+def test_a_folder_without_any_result_still_makes_a_page(study, tmp_path, status):
+    root = study(["om2p"], seeds=range(2), status=status, machine=None, checksum=None)
+    written = reports.write(root, tmp_path / "out")
+    text = written.page.read_text()
+    assert f"Runs without a result: 2 {status}." in text
+    assert written.tables == []
+
+
+def test_returns_without_references_are_shown_raw(tmp_path, cell):
+    for seed in range(2):
+        folder = cell("om2p", "import/mine", seed)
+        record = json.loads((folder / "run.json").read_text())
+        for section in (record["results"]["last"], record["results"]["best"], record["dataset"]):
+            section["score"] = None
+        record["references"] = {}
+        (folder / "run.json").write_text(json.dumps(record))
+        rows = (folder / "progress.jsonl").read_text().splitlines()
+        rows = [json.dumps({**json.loads(row), "score": None}) for row in rows]
+        (folder / "progress.jsonl").write_text("\n".join(rows) + "\n")
+    written = reports.write(folder.parent, tmp_path / "out")
+    assert "scores" not in {table.stem for table in written.tables}
+    assert "returns" in {table.stem for table in written.tables}
+    curves = [plate for plate in written.figures if plate.section == "Learning curves"]
+    assert curves
+    scores = next(plate for plate in written.figures if plate.section == "Scores")
+    assert scores.caption.startswith("Final return")
