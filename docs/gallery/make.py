@@ -33,6 +33,7 @@ CHOSEN = (
 )
 FILM_LIMIT = 400_000  # bytes
 PAGE = "page.png"
+KEPT = (PAGE, "efficiency.png")  # made by `measure`
 SCREEN = {"width": 1280, "height": 860}
 
 
@@ -40,7 +41,10 @@ def main(out: Path) -> int:
     """Write the gallery of a results folder and say what it holds."""
     with tempfile.TemporaryDirectory() as temporary:
         written = build.write(out, Path(temporary), command="python -m bench report")
-        for old in (*HERE.glob("*.gif"), *(one for one in HERE.glob("*.png") if one.name != PAGE)):
+        for old in (
+            *HERE.glob("*.gif"),
+            *(one for one in HERE.glob("*.png") if one.name not in KEPT),
+        ):
             old.unlink()
         plates = {plate.name: plate for plate in written.figures}
         found = [next((n for n in names if n in plates), None) for names in CHOSEN]
