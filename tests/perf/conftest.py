@@ -1,0 +1,40 @@
+"""Make the files of these benchmarks fit to be judged by `python -m bench compare`."""
+
+from typing import Any
+
+import pytest
+
+from bench.gate.plugin import (
+    calibrated,
+    pytest_addoption,
+    pytest_benchmark_generate_commit_info,
+    pytest_benchmark_generate_machine_info,
+    pytest_benchmark_update_json,
+    pytest_collection_modifyitems,
+    pytest_configure,
+    pytest_runtest_makereport,
+    pytest_sessionfinish,
+)
+
+__all__ = [
+    "calibrated",
+    "pytest_addoption",
+    "pytest_benchmark_generate_commit_info",
+    "pytest_benchmark_generate_machine_info",
+    "pytest_benchmark_update_json",
+    "pytest_collection_modifyitems",
+    "pytest_configure",
+    "pytest_runtest_makereport",
+    "pytest_sessionfinish",
+]
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Show the benchmarks that have a goal beside it; a goal missed is no failure."""
+    found = [bench for bench in config._benchmarksession.benchmarks if "goal" in bench.extra_info]
+    if found:
+        terminalreporter.section("goals")
+    for bench in found:
+        info = bench.extra_info
+        line = f"{bench.name}: {info['value']:.4g} {info['unit']}, goal {info['goal']:g}"
+        terminalreporter.write_line(line)
