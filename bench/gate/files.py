@@ -10,6 +10,7 @@ import importlib.metadata
 import json
 import math
 import platform
+import re
 import stat
 from collections.abc import Iterable
 from pathlib import Path
@@ -118,7 +119,7 @@ def read(path: Path) -> Process:
         path=str(path),
         began=_text(gate.get("began")) or _text(content.get("datetime")) or "",
         machine_class=_text(store.value_at(content, "machine_info.machine_class")),
-        costs_key=_text(gate.get("costs_key")),
+        costs_key=_key(gate.get("costs_key")),
         benchmarks=found,
         listed=_texts(path, gate, "listed"),
         failed=_texts(path, gate, "failed"),
@@ -205,6 +206,11 @@ def _is_text(value: Any) -> bool:
 
 def _text(value: Any) -> str | None:
     return value if _is_text(value) else None
+
+
+def _key(value: Any) -> str | None:
+    """Return a key that can be part of a file's name."""
+    return value if _is_text(value) and re.fullmatch(r"[\w.-]{1,200}", value, re.ASCII) else None
 
 
 def _texts(path: Path, gate: dict[str, Any], key: str) -> dict[str, str]:

@@ -99,7 +99,7 @@ def _process(tree: Tree, benchmarks: str, select: str | None, file: Path) -> Pro
     if not file.exists():
         raise BenchError(
             f"the benchmarks of {tree.label} ended (exit code {done.returncode}) without a file: "
-            f"{_last(done.stdout + done.stderr)}"
+            f"{_last(done.stdout or done.stderr)}"
         )
     return files.read(file)
 
@@ -128,6 +128,7 @@ def _git(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def _last(output: str) -> str:
-    """Return the last words of a process."""
+    """Return the last words of a process: of pytest, the last error that it shows."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    return " / ".join(lines[-3:])[:600] or "it said nothing"
+    errors = [line[1:].strip() for line in lines if line.startswith("E ")]
+    return (errors or lines or ["it said nothing"])[-1][:600]
