@@ -152,7 +152,7 @@ def _state(name: str, old: _Side, new: _Side) -> Row | None:  # noqa: PLR0911
     if len({*old.versions(name), *new.versions(name)}) > 1:
         return row("changed", True, "its source is another: its numbers cannot be compared")
     if not any(one.costs or one.seconds is not None for one in before):
-        return row("not judged", False, "the base holds nothing of it")
+        return row("unmeasured", False, "the base holds nothing of it")
     if not after:
         return row("not run", True, "it is there, but was not measured")
     if len(after) < len(new.processes):

@@ -6,7 +6,7 @@ from collections import Counter
 
 from bench.regression import Comparison, Row
 
-QUIET = ("same", "not judged", "new")
+QUIET = ("same", "unmeasured", "not judged", "new")
 
 
 def text(comparison: Comparison) -> str:

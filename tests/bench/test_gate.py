@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -245,6 +246,21 @@ def test_a_file_is_written_even_where_nothing_came_to_its_end(project: Any) -> N
     found = measured(project("mine", BROKEN.replace("pedantic(sum, args=([1],), rounds=1)", "x()")))
     assert not found.benchmarks
     assert len(found.failed) == len(found.skipped) == 1
+
+
+def test_the_example_of_the_page_measures_a_plug_in(tmp_path: Path) -> None:
+    page = (ROOT / "docs/ci.md").read_text()
+    (tmp_path / "tests/perf").mkdir(parents=True)
+    for name, text in re.findall(r"```python\n# ([\w./]+)[^\n]*\n(.*?)```", page, re.DOTALL):
+        (tmp_path / name).write_text(text)
+    template = (ROOT / "algorithms/template.py").read_text()
+    (tmp_path / "my_algorithm.py").write_text(template)
+    tree = interleave.Tree("tree", tmp_path, ("--costs-only",), (ROOT,))
+    found = interleave._process(tree, "tests/perf", None, tmp_path / "costs.json")
+    ((name, one),) = found.benchmarks.items()
+    assert name == "tests/perf/test_mine.py::test_update"
+    assert one.costs["flops_update"] > 0
+    assert files.write_baseline(tmp_path / "baseline", found).exists()
 
 
 # Interleaving ------------------------------------------------------------------------------------
