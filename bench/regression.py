@@ -135,8 +135,8 @@ def _state(name: str, old: _Side, new: _Side) -> Row | None:  # noqa: PLR0911
     """Return the row of a benchmark that cannot be compared, None for one that can."""
 
     def row(verdict: str, fails: bool, note: str = "") -> Row:
-        versions = [", ".join(side.versions(name)) or None for side in (old, new)]
-        return Row(name, "benchmark", *versions, None, verdict, fails, note)
+        was, now = (", ".join(side.versions(name)) or None for side in (old, new))
+        return Row(name, "benchmark", was, now, None, verdict, fails, note)
 
     failed, skipped = new.reason("failed", name), new.reason("skipped", name)
     if failed is not None:
