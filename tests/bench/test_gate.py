@@ -301,6 +301,29 @@ def test_ab_measures_another_revision_and_leaves_nothing_behind(
     assert regression.interleaved(kept["base"], kept["head"])
 
 
+@pytest.mark.parametrize("end", ["raise ValueError", "os.kill(os.getpid(), signal.SIGTERM)"])
+def test_a_worktree_goes_however_the_measuring_ends(project: Any, tmp_path: Path, end: str) -> None:
+    root = project("mine", BENCHMARKS)
+    git(root, "init", "-q")
+    git(root, "add", ".")
+    git(root, "commit", "-qm", "first")
+    code = (
+        "import os, pathlib, signal\n"
+        "from bench.gate import interleave\n"
+        "with interleave.worktree(pathlib.Path.cwd(), 'HEAD') as place:\n"
+        "    print(place, (place / 'perf/test_mine.py').exists(), flush=True)\n"
+        f"    {end}\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, env=environment,
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    place, there = done.stdout.split()
+    assert there == "True"
+    assert done.returncode in (1, 143), done.stderr
+    assert not Path(place).parent.exists()
+    assert git(root, "worktree", "list").count("\n") == 1
+
+
 def test_the_side_that_begins_changes_with_every_round(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
