@@ -4,15 +4,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OUT ?= results
+PERF ?= .benchmarks
+BASELINE := tests/perf/baseline
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup run report test perf lint format clean
+.PHONY: FORCE help setup run report test perf gate gate-baseline lint format clean
 
 help:
 	@echo "make run      set up and run the main job: om2p and dom2, 5 seeds, then the report"
 	@echo "make report   write the report of $(OUT) into reports/out"
 	@echo "make test     set up and run the tests"
-	@echo "make perf     run the benchmarks in tests/perf"
+	@echo "make perf     run the benchmarks in tests/perf, into $(PERF)/perf.json"
+	@echo "make gate     compare the exact costs of every algorithm with the committed baseline"
 	@echo "make lint     ruff and mypy"
 
 $(STAMP): pyproject.toml constraints.txt
@@ -34,7 +37,20 @@ test: $(STAMP)
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 perf: $(STAMP)
-	$(BIN)/python -m pytest tests/perf --benchmark-only
+	@mkdir -p $(PERF)
+	$(BIN)/python -m pytest tests/perf --benchmark-only --benchmark-max-time=0.5 --benchmark-json=$(PERF)/perf.json
+
+# Exact costs alone. That a benchmark failed stands in the file, so the comparison decides.
+COSTS := $(PERF)/costs.json
+$(COSTS): $(STAMP) FORCE
+	@mkdir -p $(PERF) && rm -f $@
+	-$(BIN)/python -m pytest tests/perf --benchmark-only --costs-only --benchmark-quiet --benchmark-json=$@
+
+gate: $(COSTS)
+	$(BIN)/python -m bench compare $(BASELINE) $(COSTS) $(GATE)
+
+gate-baseline: $(COSTS)
+	$(BIN)/python -m bench compare $(BASELINE) $(COSTS) --refresh
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench import cli_tools
+from bench import cli_gate, cli_tools
 from bench.cli_data import data_app
 from bench.errors import BenchError
 from bench.flags import (
@@ -55,6 +55,7 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 cli_tools.register(app)
+cli_gate.register(app)
 
 
 @app.command()

@@ -14,15 +14,17 @@ from typing import Any
 import pytest
 import torch
 
-from bench import checkpoint, collect, config, presets, records, store, summary
+from bench import checkpoint, collect, config, presets, records, regression, store, summary
 from bench.commands import _status_row
 from bench.config import resolve_run, resolve_settings
 from bench.errors import BenchError
 from bench.estimate import Estimator
+from bench.gate import accepted, files, tables
 from bench.reproduce import cell_of
 from reports import results as reported
 from reports.build import all_tables
 from tests.fuzzing import Inputs, fuzz, refused
+from tests.perf.noisy_machine import Machine
 
 GOLDEN = Path(__file__).parent / "golden" / "schema-1"
 CELL = next(GOLDEN.iterdir()).name
@@ -126,6 +128,48 @@ def test_checkpoints(tmp_path: Path, inputs: Inputs) -> None:
         content = inputs.bytes() if dice.random() < 0.1 else inputs.mutated(whole)
         path.write_bytes(content)
         refused(lambda: checkpoint.read(path, CELL), content)
+
+
+@fuzz
+def test_benchmark_files(tmp_path: Path, inputs: Inputs) -> None:
+    """Whatever can be read is compared, both ways, and shown."""
+    path, whole = tmp_path / "perf.json", Machine(0).measured()
+    whole["benchmarks"] = whole["benchmarks"][:3]
+    path.write_text(json.dumps(whole))
+    (good,) = files.read_side(str(path))
+
+    def use() -> None:
+        (read,) = files.read_side(str(path))
+        for sides in (([good], [read]), ([read], [good]), ([good] * 7, [read] * 7)):
+            found = regression.compare(*sides)
+            tables.text(found), tables.markdown(found), tables.as_json(found)
+        files.write_baseline(tmp_path / "baseline", read)
+        files.read_side(str(tmp_path / "baseline"))
+
+    for dice in inputs:
+        broken: dict[str, Any] = dict(whole)
+        if dice.random() < 0.7:  # a row by itself: damage to the list as a whole is told at once
+            rows = [inputs.damaged(row) for row in whole["benchmarks"]]
+            broken |= {"benchmarks": rows, "gate": inputs.damaged(whole["gate"])}
+        content = inputs.bytes() if dice.random() < 0.1 else inputs.json(broken)
+        if dice.random() < 0.5:
+            content = json.dumps(broken).encode()
+        path.write_bytes(content)
+        refused(use, content)
+
+
+ACCEPTED = {"name": "test_update[om2p]", "measure": "time", "value": 1.5, "reason": "a third head",
+            "date": "2026-01-01", "commit": None}  # fmt: skip
+
+
+@fuzz
+def test_accepted_changes(tmp_path: Path, inputs: Inputs) -> None:
+    path = tmp_path / "accepted.json"
+    for dice in inputs:
+        tree = {"schema": 1, "accepted": [inputs.damaged(ACCEPTED) for _ in range(2)]}
+        content = inputs.bytes() if dice.random() < 0.1 else inputs.json(tree)
+        path.write_bytes(content)
+        refused(lambda: accepted.ids(path), content)
 
 
 TOML = (

@@ -1,0 +1,43 @@
+"""The workload beside which times are read: a batched matrix product of fixed size.
+
+A time divided by its own moment's calibration compares over machines' moods: clock frequency,
+neighbours, power limits. It does not make two kinds of machine comparable.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+MEMBERS, SIZE = 3, 256
+FLOPS = 2 * MEMBERS * SIZE**3  # of one product, a multiply-add being two
+ROUNDS = 20
+
+
+class Calibration:
+    """Products of (3, 256, 256) by (3, 256, 256) in float32, on the threads of the moment."""
+
+    def __init__(self) -> None:
+        """Prepare and warm up."""
+        generator = torch.Generator().manual_seed(0)
+        shape = (MEMBERS, SIZE, SIZE)
+        self._left = torch.randn(shape, generator=generator)
+        self._right = torch.randn(shape, generator=generator)
+        self._out = torch.empty(shape)
+        self.seconds(3)
+
+    def seconds(
+        self, rounds: int = ROUNDS, timer: Callable[[], float] = time.perf_counter
+    ) -> list[float]:
+        """Return the seconds of each of `rounds` products."""
+        found = []
+        for _ in range(rounds):
+            began = timer()
+            torch.bmm(self._left, self._right, out=self._out)
+            found.append(timer() - began)
+        return found
+
+    def rate(self, rounds: int, timer: Callable[[], float] = time.process_time) -> float:
+        """Return floating-point operations per second, from the median product."""
+        return FLOPS / statistics.median(self.seconds(rounds, timer))

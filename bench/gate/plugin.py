@@ -1,0 +1,183 @@
+"""What pytest-benchmark's files need to be judged; `pytest_plugins = ["bench.gate.plugin"]`.
+
+Beside every benchmark it measures the calibration workload and records the benchmark's version;
+the file also says what was there to run, what failed and what was skipped. `--costs-only` runs the
+benchmarks marked `costs` once each, for the costs they record, and leaves out the others.
+"""
+
+import json
+import statistics
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.gate import accepted, source
+from bench.gate.files import SCHEMA, costs_key
+from bench.meters import machine
+
+ONCE = {"min_rounds": 1, "max_time": 1e-6, "min_time": 1e-6, "warmup": False}
+
+
+class _Session:
+    """What one pytest process has seen of its benchmarks."""
+
+    def __init__(self) -> None:
+        self.began = datetime.now(UTC).isoformat()
+        self.listed: dict[str, str] = {}
+        self.failed: dict[str, str] = {}
+        self.skipped: dict[str, str] = {}
+        self.calibration: Any = None
+
+
+_STATE = pytest.StashKey[_Session]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--costs-only`."""
+    parser.addoption(
+        "--costs-only",
+        action="store_true",
+        default=False,
+        help="Run the benchmarks marked 'costs' once each, for their deterministic costs.",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the mark."""
+    config.addinivalue_line("markers", "costs: the benchmark records deterministic costs")
+    _seen(config)
+
+
+@pytest.hookimpl(tryfirst=True)  # before -k deselects: what exists is listed, run or not
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """List every benchmark with its version, and with `--costs-only` keep those with costs."""
+    if config.getoption("benchmark_skip") and not config.getoption("benchmark_only"):
+        return
+    seen, found = _seen(config), [item for item in items if _is_benchmark(item)]
+    seen.listed = {item.nodeid: _version(item) for item in found}
+    if not config.getoption("--costs-only", default=False):
+        return
+    kept = [item for item in found if item.get_closest_marker("costs")]
+    for item in kept:
+        item.add_marker(pytest.mark.benchmark(**ONCE))
+    chosen = set(map(id, kept))
+    config.hook.pytest_deselected(items=[item for item in items if id(item) not in chosen])
+    items[:] = kept
+
+
+@pytest.fixture(autouse=True)
+def calibrated(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Time the calibration workload right before and after a benchmark, on one thread."""
+    benchmark = None
+    if "benchmark" in request.fixturenames:
+        benchmark = request.getfixturevalue("benchmark")
+    if benchmark is None or benchmark.disabled:
+        yield
+        return
+    import torch
+
+    torch.set_num_threads(1)
+    seen = _seen(request.config)
+    benchmark.extra_info["version"] = seen.listed.get(request.node.nodeid)
+    if request.config.getoption("--costs-only", default=False):
+        yield
+        return
+    if seen.calibration is None:
+        from bench.gate.calibration import Calibration
+
+        seen.calibration = Calibration()
+    samples = seen.calibration.seconds()
+    yield
+    samples += seen.calibration.seconds()
+    benchmark.extra_info["calibration_seconds"] = statistics.median(samples)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Iterator[None]:
+    """Keep what failed or was skipped, with the first line of the reason."""
+    outcome: Any = yield
+    report = outcome.get_result()
+    if not _is_benchmark(item) or report.passed:
+        return
+    seen = _seen(item.config)
+    if report.failed:
+        error = call.excinfo
+        text = f"{error.typename}: {error.value}" if error is not None else "failed"
+        seen.failed[item.nodeid] = " ".join(text.split())[:200]
+    else:
+        seen.skipped[item.nodeid] = " ".join(str(report.longrepr[-1]).split())[:200]
+
+
+def pytest_benchmark_generate_machine_info(config: pytest.Config) -> dict[str, Any]:
+    """Describe the machine as run records do: no host name."""
+    return machine.describe("cpu")
+
+
+def pytest_benchmark_generate_commit_info(config: pytest.Config) -> dict[str, Any]:
+    """Return the commit of the tree that was measured."""
+    return machine.revision(Path(config.rootpath))
+
+
+def pytest_benchmark_update_json(
+    config: pytest.Config, benchmarks: Any, output_json: dict[str, Any]
+) -> None:
+    """Add what judging needs; leave out single rounds, which are no samples."""
+    for row in output_json["benchmarks"]:
+        row["stats"].pop("data", None)
+    output_json["gate"] = _section(config)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the file even where no benchmark came to its end: pytest-benchmark would not."""
+    config = session.config
+    path = config.getoption("benchmark_json", default=None)
+    own: Any = getattr(config, "_benchmarksession", None)
+    if path is None or own is None or own.disabled or own.benchmarks or not _seen(config).listed:
+        return
+    content = {
+        "machine_info": machine.describe("cpu"),
+        "commit_info": machine.revision(Path(config.rootpath)),
+        "benchmarks": [],
+        "datetime": datetime.now(UTC).isoformat(),
+        "gate": _section(config),
+    }
+    Path(path).write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def _section(config: pytest.Config) -> dict[str, Any]:
+    """Return the file's section `gate`."""
+    seen = _seen(config)
+    return {
+        "schema": SCHEMA,
+        "began": seen.began,
+        "ended": datetime.now(UTC).isoformat(),
+        "costs_key": costs_key(),
+        "costs_only": bool(config.getoption("--costs-only", default=False)),
+        "listed": seen.listed,
+        "failed": seen.failed,
+        "skipped": seen.skipped,
+        "accepted": accepted.ids(Path(config.rootpath) / accepted.FILE),
+    }
+
+
+def _seen(config: pytest.Config) -> _Session:
+    """Return this process's state; made on demand, since a conftest may be loaded late."""
+    if _STATE not in config.stash:
+        config.stash[_STATE] = _Session()
+    return config.stash[_STATE]
+
+
+def _is_benchmark(item: pytest.Item) -> bool:
+    return "benchmark" in getattr(item, "fixturenames", ())
+
+
+def _version(item: pytest.Item) -> str:
+    """Return the version of a benchmark with its fixtures and parameters."""
+    function: Any = item
+    definitions = getattr(item, "_fixtureinfo").name2fixturedefs  # noqa: B009
+    fixtures = [one[-1].func for one in definitions.values()]
+    parameters = function.callspec.params if hasattr(function, "callspec") else {}
+    return source.version(function.function, fixtures, parameters)

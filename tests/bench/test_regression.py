@@ -1,0 +1,367 @@
+"""The gate, on files with realistic noise: what must fail fails, what is unchanged does not."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import cli, regression
+from bench.errors import BenchError
+from bench.gate import accepted, files, tables
+from bench.gate.files import Process
+from tests.perf.noisy_machine import ACTION, COSTS, NAMES, UPDATE, Machine
+
+
+def written(folder: Path, contents: list[dict[str, Any]]) -> str:
+    """Write the files of a side and return what names them."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for number, content in enumerate(contents):
+        (folder / f"{number}.json").write_text(json.dumps(content))
+    return str(folder)
+
+
+@pytest.fixture
+def judge(tmp_path: Path) -> Callable[..., regression.Comparison]:
+    """Return a function that writes two sides and compares them."""
+
+    def call(base: list[Any], head: list[Any], **options: Any) -> regression.Comparison:
+        sides = [
+            files.read_side(written(tmp_path / name, contents))
+            for name, contents in (("base", base), ("head", head))
+        ]
+        return regression.compare(*sides, **options)
+
+    return call
+
+
+def failures(found: regression.Comparison) -> dict[tuple[str, str], str]:
+    return {(row.name, row.measure): row.verdict for row in found.rows if row.fails}
+
+
+def without(content: dict[str, Any], name: str) -> dict[str, Any]:
+    return {**content, "benchmarks": [b for b in content["benchmarks"] if b["fullname"] != name]}
+
+
+def renamed(content: dict[str, Any], name: str, other: str) -> dict[str, Any]:
+    text = json.dumps(content).replace(json.dumps(name), json.dumps(other))
+    return json.loads(text)
+
+
+# What must fail ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_slower_update_fails_and_nothing_else(judge: Any, seed: int) -> None:
+    found = judge(*Machine(seed).sides(slower=1.5))
+    assert failures(found) == {(UPDATE, "time"): "worse"}
+
+
+def test_more_activation_memory_fails(judge: Any) -> None:
+    more = {**COSTS, "working_bytes": int(1.2 * COSTS["working_bytes"])}
+    more["peak_tensor_bytes"] += more["working_bytes"] - COSTS["working_bytes"]
+    found = judge(*Machine(0).sides(costs=more))
+    assert failures(found) == {
+        (UPDATE, "peak_tensor_bytes"): "worse",
+        (UPDATE, "working_bytes"): "worse",
+    }
+
+
+def test_one_more_operation_of_a_counted_kind_fails_and_one_less_is_told(judge: Any) -> None:
+    for change, verdict in ((1, "worse"), (-1, "better")):
+        costs = {**COSTS, "flops_update": COSTS["flops_update"] + change}
+        found = judge(*Machine(0).sides(1, costs=costs))
+        (row,) = [r for r in found.rows if r.measure == "flops_update" and r.verdict != "same"]
+        assert (row.verdict, row.fails) == (verdict, verdict == "worse")
+
+
+def test_a_vanished_benchmark_fails(judge: Any) -> None:
+    base, head = Machine(0).sides(1)
+    found = judge(base, [without(head[0], UPDATE)])
+    assert failures(found) == {(UPDATE, "benchmark"): "missing"}
+
+
+def test_a_benchmark_that_vanishes_from_some_processes_fails(judge: Any) -> None:
+    base, head = Machine(0).sides()
+    found = judge(base, [*head[:-1], without(head[-1], UPDATE)])
+    assert failures(found) == {(UPDATE, "benchmark"): "missing"}
+
+
+def test_a_renamed_benchmark_fails_with_its_new_name(judge: Any) -> None:
+    base, head = Machine(0).sides(1)
+    other = UPDATE.replace("update", "training_step")
+    found = judge(base, [renamed(head[0], UPDATE, other)])
+    assert failures(found) == {(UPDATE, "benchmark"): "missing"}
+    (row,) = [row for row in found.rows if row.fails]
+    assert "renamed to" in row.note
+    assert [r.verdict for r in found.rows if r.name == other] == ["new"]
+
+
+def test_failed_skipped_and_unmeasured_are_three_states(judge: Any) -> None:
+    base, head = Machine(0).sides(1)
+    gone = without(head[0], UPDATE)
+    for key, verdict in (("failed", "failed"), ("skipped", "skipped"), ("listed", "not run")):
+        gate = {**gone["gate"], key: {UPDATE: "v1"}}
+        found = judge(base, [{**gone, "gate": gate}])
+        assert failures(found) == {(UPDATE, "benchmark"): verdict}
+
+
+def test_a_benchmark_that_fails_after_it_was_timed_fails(judge: Any) -> None:
+    base, head = Machine(0).sides(1)
+    head[0]["gate"]["failed"] = {UPDATE: "AssertionError: too many bytes"}
+    assert failures(judge(base, head)) == {(UPDATE, "benchmark"): "failed"}
+
+
+def test_a_benchmark_of_another_version_is_not_compared(judge: Any) -> None:
+    found = judge(*Machine(0).sides(version="v2"))
+    assert failures(found) == {(UPDATE, "benchmark"): "changed"}
+    assert [row.measure for row in found.rows if row.name == UPDATE] == ["benchmark"]
+
+
+def test_a_cost_that_is_no_longer_recorded_fails(judge: Any) -> None:
+    found = judge(*Machine(0).sides(1, costs={"flops_update": COSTS["flops_update"]}))
+    assert set(failures(found).values()) == {"missing"}
+
+
+def test_costs_that_do_not_repeat_fail(judge: Any) -> None:
+    base, head = Machine(0).sides(2)
+    head[1]["benchmarks"][0]["extra_info"]["costs"]["flops_update"] += 1
+    assert failures(judge(base, head)) == {(UPDATE, "flops_update"): "varies"}
+
+
+# What must not -----------------------------------------------------------------------------------
+
+
+def test_repeats_of_an_unchanged_tree_give_no_false_alarm(judge: Any) -> None:
+    """Ten repeats of 60 benchmarks, 7 processes a side."""
+    for seed in range(10):
+        found = judge(*Machine(100 + seed).sides())
+        assert failures(found) == {}
+        times = [row for row in found.rows if row.measure == "time"]
+        assert len(times) == len(NAMES)
+        assert {row.verdict for row in times} <= {"same", "better"}
+
+
+def test_a_faster_and_smaller_update_is_told_and_passes(judge: Any) -> None:
+    less = {key: value // 2 for key, value in COSTS.items()}
+    found = judge(*Machine(3).sides(slower=0.5, costs=less))
+    assert failures(found) == {}
+    assert {r.verdict for r in found.rows if r.name == UPDATE} == {"better"}
+
+
+def test_few_processes_are_not_judged_however_slow(judge: Any) -> None:
+    """Rounds inside a process are no samples, so they cannot make up for it."""
+    found = judge(*Machine(0).sides(6, slower=3.0))
+    assert failures(found) == {}
+    assert {r.verdict for r in found.rows if r.measure == "time"} == {"not judged"}
+    assert "6 and 6 processes" in " ".join(found.notes)
+
+
+def test_times_of_two_classes_of_machine_are_not_judged(judge: Any) -> None:
+    base, head = Machine(0).sides(slower=3.0)
+    for content in head:
+        content["machine_info"]["machine_class"] = "another"
+    found = judge(base, head)
+    assert failures(found) == {}
+    assert "machine class" in " ".join(found.notes)
+
+
+def test_sides_that_were_not_measured_in_turn_are_held_to_the_wider_threshold(judge: Any) -> None:
+    machine = Machine(0)
+    base = [machine.measured() for _ in range(7)]
+    head = [machine.measured(slower=1.18) for _ in range(7)]
+    assert failures(judge(base, head)) == {}
+    assert failures(judge(base, head, threshold=1.05))[UPDATE, "time"] == "worse"
+    assert "in turn" in " ".join(judge(base, head).notes)
+
+
+def test_a_time_without_calibration_is_not_judged(judge: Any) -> None:
+    found = judge(*Machine(0).sides(calibration=None, slower=3.0))
+    assert failures(found) == {}
+    (row,) = [r for r in found.rows if r.name == UPDATE and r.measure == "time"]
+    assert (row.verdict, row.note) == ("not judged", "no calibration beside it")
+
+
+def test_costs_of_other_versions_of_torch_are_not_judged(judge: Any) -> None:
+    base, head = Machine(0).sides(1, costs={key: 2 * value for key, value in COSTS.items()})
+    head[0]["gate"]["costs_key"] = "another"
+    found = judge(base, head)
+    assert failures(found) == {}
+    assert "versions" in " ".join(found.notes) or "version" in " ".join(found.notes)
+
+
+def test_p_values_are_the_exact_ones() -> None:
+    """7 against 7 completely apart: 2 of the 3,432 ways to deal them; 6 against 6: 2 of 924."""
+    low, high = [float(n) for n in range(7)], [float(n) for n in range(10, 17)]
+    assert regression.p_value(low, high) == pytest.approx(2 / 3432)
+    assert regression.p_value(low[:6], high[:6]) == pytest.approx(2 / 924)
+    assert regression.p_value(low[:6], high[:6]) > regression.ALPHA > 2 / 3432
+    assert regression.p_value([1.0] * 7, [1.0] * 7) == 1.0
+
+
+# Accepting ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    """Return a function that calls the command line: exit code, and what it printed."""
+
+    def call(*arguments: str) -> tuple[int, str]:
+        record = tmp_path / "accepted.json"
+        code = cli.main(["compare", *arguments, "--accepted", str(record)])
+        shown = capsys.readouterr()
+        return code, shown.out + shown.err
+
+    return call
+
+
+def test_an_accepted_change_passes_until_it_grows(tmp_path: Path, compare: Any) -> None:
+    base, head = Machine(0).sides(costs={**COSTS, "flops_update": 400_000_000}, slower=1.5)
+    old, new = written(tmp_path / "base", base), written(tmp_path / "head", head)
+    code, shown = compare(old, new)
+    assert (code, shown.count("FAIL")) == (3, 2)
+    code, shown = compare(old, new, "--accept", "test_update[om2p]", "--reason", "a third head")
+    assert (code, shown.count("a third head")) == (0, 2)
+    (one, two) = accepted.read(tmp_path / "accepted.json")
+    assert {one.measure, two.measure} == {"flops_update", "time"}
+    assert one.reason == "a third head"
+    assert compare(old, new)[0] == 0
+    for content in head:  # more than was accepted
+        content["benchmarks"][0]["extra_info"]["costs"]["flops_update"] += 1
+    assert compare(old, written(tmp_path / "head", head))[0] == 3
+
+
+def test_what_the_base_has_accepted_does_not_excuse_the_head(tmp_path: Path, compare: Any) -> None:
+    base, head = Machine(0).sides(1, costs={**COSTS, "flops_update": 400_000_000})
+    old, new = written(tmp_path / "base", base), written(tmp_path / "head", head)
+    assert compare(old, new, "--accept", UPDATE, "--reason", "why")[0] == 0
+    base[0]["gate"]["accepted"] = accepted.ids(tmp_path / "accepted.json")
+    assert compare(written(tmp_path / "base", base), new)[0] == 3
+
+
+def test_a_vanished_benchmark_can_be_accepted_and_a_failed_one_cannot(
+    tmp_path: Path, compare: Any
+) -> None:
+    base, head = Machine(0).sides(1)
+    old = written(tmp_path / "base", base)
+    new = written(tmp_path / "head", [without(head[0], UPDATE)])
+    assert compare(old, new, "--accept", UPDATE, "--reason", "the same as another")[0] == 0
+    head[0]["gate"]["failed"] = {ACTION: "AssertionError"}
+    new = written(tmp_path / "head", head)
+    code, shown = compare(old, new, "--accept", ACTION, "--reason", "never mind")
+    assert (code, "cannot be accepted" in shown) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["B"], "needs BASE and HEAD"),
+        (["B", "B", "--ab", "main"], "leave BASE and HEAD out"),
+        (["B", "B", "--accept", "x"], "belong together"),
+        (["B", "B", "--reason", "x"], "belong together"),
+        (["B", "B", "--accept", "test_updat[om2p]", "--reason", "x"], "no such regression"),
+        (["B", "nothing.json"], "cannot be read"),
+        (["B", "nothing*.json"], "names no benchmark file"),
+        (["B", "B", "--format", "pdf"], "choose table"),
+        (["B", "B", "--threshold", "0.9"], "ratio of times above 1"),
+        (["--ab", "no-such-revision"], "no such revision"),
+    ],
+)
+def test_what_a_user_can_get_wrong(
+    tmp_path: Path, compare: Any, arguments: list[str], told: str
+) -> None:
+    base, _ = Machine(0).sides(1)
+    place = written(tmp_path / "base", base)
+    code, shown = compare(*[place if part == "B" else part for part in arguments])
+    assert code == 2
+    assert shown.startswith("error: ")
+    assert told in shown
+
+
+# Baselines ---------------------------------------------------------------------------------------
+
+
+def test_a_baseline_is_of_its_versions_only(tmp_path: Path, compare: Any) -> None:
+    base, head = Machine(0).sides(1, costs={**COSTS, "flops_update": 400_000_000})
+    folder = str(tmp_path / "baseline")
+    old, new = written(tmp_path / "base", base), written(tmp_path / "head", head)
+    assert compare(folder, old, "--refresh")[0] == 0
+    assert compare(folder, old)[0] == 0
+    code, shown = compare(folder, new)
+    assert (code, "flops_update" in shown) == (3, True)
+    head[0]["gate"]["costs_key"] = "another"
+    new = written(tmp_path / "head", head)
+    code, shown = compare(folder, new)
+    assert (code, "no baseline for another (there are: linux)" in shown) == (0, True)
+    code, shown = compare(folder, new, "--require-baseline")
+    assert (code, "no baseline for another" in shown) == (2, True)
+
+
+def test_without_a_baseline_a_failed_benchmark_still_fails(tmp_path: Path, compare: Any) -> None:
+    base, head = Machine(0).sides(1)
+    folder = str(tmp_path / "baseline")
+    compare(folder, written(tmp_path / "base", base), "--refresh")
+    head[0]["gate"] |= {"costs_key": "another", "failed": {UPDATE: "RuntimeError: no"}}
+    assert compare(folder, written(tmp_path / "head", head))[0] == 3
+
+
+def test_a_key_cannot_leave_the_folder(tmp_path: Path, compare: Any) -> None:
+    base, _ = Machine(0).sides(1)
+    for key in ("../../elsewhere", "/dev/null", "a/b", "", "x" * 300):
+        base[0]["gate"]["costs_key"] = key
+        code, _ = compare(str(tmp_path / "b" / "c"), written(tmp_path / "base", base), "--refresh")
+        assert code == 2
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["base"]
+
+
+def test_a_broken_run_makes_no_baseline(tmp_path: Path, compare: Any) -> None:
+    base, _ = Machine(0).sides(1)
+    base[0]["gate"]["failed"] = {UPDATE: "RuntimeError: no"}
+    code, shown = compare(str(tmp_path / "b"), written(tmp_path / "base", base), "--refresh")
+    assert (code, UPDATE in shown) == (2, True)
+
+
+# Shown -------------------------------------------------------------------------------------------
+
+
+def test_markdown_is_a_table_that_no_name_can_break(
+    tmp_path: Path, compare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    base, head = Machine(0).sides(1)
+    head[0]["gate"]["failed"] = {UPDATE: "a | b <script>"}
+    old, new = written(tmp_path / "base", base), written(tmp_path / "head", head)
+    code, shown = compare(old, new, "--format", "markdown")
+    assert code == 3
+    assert r"a \| b &lt;script>" in shown
+    assert (tmp_path / "summary.md").read_text() == shown
+    rows = [line for line in shown.splitlines() if line.startswith("| ")]
+    assert {line.replace(r"\|", "").count("|") for line in rows} == {8}
+
+
+def test_json_holds_every_row(judge: Any) -> None:
+    found = judge(*Machine(0).sides(1))
+    content = json.loads(tables.as_json(found))
+    assert len(content["rows"]) == len(found.rows)
+    assert content["fails"] is False
+
+
+def test_a_side_is_a_folder_a_pattern_or_a_list(tmp_path: Path) -> None:
+    base, _ = Machine(0).sides(3)
+    folder = written(tmp_path / "base", base)
+    one = f"{folder}/0.json"
+    for text, count in ((folder, 3), (f"{folder}/*.json", 3), (f"{one},{folder}/2.json", 2)):
+        sides: list[Process] = files.read_side(text)
+        assert len(sides) == count
+    assert len(files.read_side(f"{one},{one}")) == 1  # the same process is no second sample
+
+
+def test_a_damaged_record_of_accepted_changes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "accepted.json"
+    for content in ("[]", "{}", '{"schema": 1, "accepted": [{}]}', '{"schema": 2, "accepted": []}'):
+        path.write_text(content)
+        with pytest.raises(BenchError):
+            accepted.read(path)

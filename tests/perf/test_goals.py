@@ -1,0 +1,85 @@
+"""The speeds that are aimed at, as benchmarks: a goal missed fails nothing, and is shown.
+
+`pytest tests/perf/test_goals.py --benchmark-only` prints them at its end. The first two are
+*overheads*: process CPU time of one update, divided by the time that the floating-point operations
+of a plain implementation would take at this machine's rate of batched matrix products, measured
+between the updates. Doing less work than the plain implementation therefore pays.
+"""
+
+import statistics
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+import torch
+
+import algorithms
+from algorithms.examples import batch_for
+from algorithms.settings import Om2pSettings
+from bench.gate.calibration import FLOPS, Calibration
+from tests.perf.learners import BATCH, observation, spec
+from tests.perf.plain_om2p import REFERENCE_FLOPS
+
+ROUNDS, UPDATES, PRODUCTS = 40, 5, 10
+OVERHEADS = {"256x2": 1.4, "64x2": 2.2}
+
+
+def om2p(size: str) -> Any:
+    width, depth = map(int, size.split("x"))
+    settings = Om2pSettings(hidden=(width,) * depth, critic_hidden=(width,) * depth)
+    return algorithms.make("om2p", spec(), settings)
+
+
+@pytest.mark.parametrize("size", OVERHEADS)
+def test_overhead_of_om2p(benchmark: Any, size: str) -> None:
+    """3 agents, observation 18, action 2, batch 256, twin critics with LayerNorm."""
+    trained, rows, calibration = om2p(size), batch_for(spec(), BATCH), Calibration()
+    updates: list[float] = []
+    products: list[float] = []
+
+    def turn() -> None:
+        began = time.process_time()
+        for _ in range(UPDATES):
+            trained.update(rows)
+        updates.append((time.process_time() - began) / UPDATES)
+        products.extend(calibration.seconds(PRODUCTS, time.process_time))
+
+    benchmark.pedantic(turn, rounds=ROUNDS, warmup_rounds=3)
+    seconds = statistics.median(updates[3:])
+    rate = FLOPS / statistics.median(products[3 * PRODUCTS :])
+    benchmark.extra_info |= {
+        "cpu_seconds_per_update": seconds,
+        "reference_flops": REFERENCE_FLOPS[size],
+        "flops_per_second": rate,
+        "value": seconds / (REFERENCE_FLOPS[size] / rate),
+        "unit": "times the plain operations",
+        "goal": OVERHEADS[size],
+    }
+
+
+@pytest.mark.parametrize("size", OVERHEADS)
+def test_latency_of_om2p(benchmark: Any, size: str) -> None:
+    """One joint action of three agents, in inference mode."""
+    trained, seen = om2p(size), observation(1)
+    with torch.inference_mode():
+        benchmark.pedantic(trained.act, args=(seen,), rounds=5000, warmup_rounds=200)
+    cuts = statistics.quantiles(benchmark.stats.stats.data, n=100)
+    benchmark.extra_info |= {
+        "p50_p95_p99_microseconds": [round(1e6 * cuts[n - 1], 1) for n in (50, 95, 99)],
+        "value": 1e6 * cuts[49],
+        "unit": "microseconds",
+        "goal": 50,
+    }
+
+
+def test_start_of_help(benchmark: Any) -> None:
+    """`python -m bench --help` in a process of its own."""
+
+    def start() -> None:
+        subprocess.run([sys.executable, "-m", "bench", "--help"], capture_output=True, check=True)
+
+    benchmark.pedantic(start, rounds=15, warmup_rounds=2)
+    value = benchmark.stats.stats.median
+    benchmark.extra_info |= {"value": value, "unit": "s", "goal": 0.3}
