@@ -11,37 +11,21 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.meters import cost
 
 
-class _Counter(cost.PeakTensorBytes):
-    """Follows living tensors, and counts the operations that reach the dispatcher."""
-
-    def __init__(self, resident: Any) -> None:
-        """Count what `resident` reaches as there from the start."""
-        super().__init__(resident)
-        self.operations, self.before = 0, self.living
-
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        """Count one operation and what it allocated."""
-        self.operations += 1
-        return super().__torch_dispatch__(func, types, args, kwargs)
-
-
 def of_call(work: Callable[[], Any], resident: Any = ()) -> dict[str, int]:
     """Return the dispatched operations of a call, and its peak of tensor bytes.
 
     `resident` reaches the tensors that exist beforehand; `working_bytes` is the peak above them.
-    Call `work` once before: what it allocates the first time and keeps then counts as resident.
+    `work` runs twice and the second time counts: the first call of a process imports, and so holds
+    on to, more. Call it once before, too: what it keeps from then on counts as resident.
     """
+    with cost.PeakTensorBytes(()):
+        work()
     gc.collect()  # whatever garbage there is must not be freed, and subtracted, in between
     enabled = gc.isenabled()
     gc.disable()
     try:
-        with _Counter(resident) as counter:
+        with cost.PeakTensorBytes(resident) as counter:
+            before = counter.living
             work()
     finally:
         if enabled:
@@ -49,7 +33,7 @@ def of_call(work: Callable[[], Any], resident: Any = ()) -> dict[str, int]:
     return {
         "operations": counter.operations,
         "peak_tensor_bytes": counter.peak,
-        "working_bytes": counter.peak - counter.before,
+        "working_bytes": counter.peak - before,
     }
 
 
