@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bench.gate import accepted, source
+from bench.gate import accepted, clock, source
 from bench.gate.files import SCHEMA, costs_key
 from bench.meters import machine
 
@@ -58,11 +58,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     seen, found = _seen(config), [item for item in items if _is_benchmark(item)]
     seen.listed = {item.nodeid: _version(item) for item in found}
+    for item in found:
+        if item.get_closest_marker("benchmark") is None:
+            item.add_marker(pytest.mark.benchmark(timer=clock.seconds))
     if not config.getoption("--costs-only", default=False):
         return
     kept = [item for item in found if item.get_closest_marker("costs")]
     for item in kept:
-        item.add_marker(pytest.mark.benchmark(**ONCE))
+        item.add_marker(pytest.mark.benchmark(**ONCE), append=False)
     chosen = set(map(id, kept))
     config.hook.pytest_deselected(items=[item for item in items if id(item) not in chosen])
     items[:] = kept
@@ -89,9 +92,9 @@ def calibrated(request: pytest.FixtureRequest) -> Iterator[None]:
         from bench.gate.calibration import Calibration
 
         seen.calibration = Calibration()
-    samples = seen.calibration.seconds()
+    samples = seen.calibration.seconds(timer=clock.seconds)
     yield
-    samples += seen.calibration.seconds()
+    samples += seen.calibration.seconds(timer=clock.seconds)
     benchmark.extra_info["calibration_seconds"] = statistics.median(samples)
 
 

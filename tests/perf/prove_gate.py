@@ -1,17 +1,20 @@
 """Prove the gate on this machine with real processes: `python -m tests.perf.prove_gate`.
 
 Unchanged: `--repeats` times 7 fresh processes a side of the same tree, in turn; none may alarm.
-Injected, through a pytest plug-in that exists in the head's processes alone: an update of om2p that
-takes 1.5 times as long, 20 % more activation memory, a vanished and a renamed benchmark; each must
-fail. Exit code 0 if all of that holds. `--simulate N` instead counts false alarms on made-up files.
+Injected: by a pytest plug-in in the head's processes alone, an update of om2p that takes 1.5 times
+as long, and 20 % more activation memory; by an edit in a copy of the tree, a vanished and a renamed
+benchmark. Each must fail, and nothing else. Exit code 0 if all of that holds.
+`--simulate N` instead counts false alarms on made-up files.
 """
 
 import argparse
 import json
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from bench import regression
 from bench.gate import files, interleave, tables
@@ -21,20 +24,19 @@ ROOT = Path(__file__).resolve().parents[2]
 SELECT = "test_update and (om2p or dom2 or td3bc) or test_action[om2p]"
 
 SLOWER = '''
-"""Makes every update of om2p take 1.5 times as long, by work on the processor."""
+"""Makes every update of om2p take 1.5 times as long; no cost that is counted changes."""
 import time
-import torch
 from algorithms.om2p import Om2p
 
-plain, left = Om2p.update, torch.randn(3, 64, 64)
+plain = Om2p.update
 
 
 def update(self, batch):
-    began = time.perf_counter()
+    began = time.process_time()
     metrics = plain(self, batch)
-    until = time.perf_counter() + 0.5 * (time.perf_counter() - began)
-    while time.perf_counter() < until:
-        torch.bmm(left, left)
+    until = time.process_time() + 0.5 * (time.process_time() - began)
+    while time.process_time() < until:
+        pass
     return metrics
 
 
@@ -57,40 +59,43 @@ def update(self, batch):
 
 Om2p.update = update
 '''
-GONE = '''
-"""Takes benchmarks out of the collection, or gives them another name."""
-import pytest
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    for item in list(items):
-        if item.name == "test_update[om2p]":
-            if {renamed}:
-                item.name, item._nodeid = "test_step[om2p]", item.nodeid.replace("update", "step")
-            else:
-                items.remove(item)
-'''
+NAME = "tests/perf/test_algorithms.py::test_update[om2p]"
+ALIKE = [NAME, NAME.replace("om2p]", "om2p-jvp]"), NAME.replace("om2p]", "om2p-release]")]
+VANISHED = ("if name != SLOW", 'if name not in (SLOW, "om2p")')
+RENAMED = ("def test_update(", "def test_step(")
+LEFT_OUT = (".git", ".venv", ".benchmarks", "__pycache__", "results*", "docs", ".*_cache")
 
 
 def measured(
-    folder: Path, rounds: int, plugin: str | None = None, costs_only: bool = False
+    folder: Path,
+    rounds: int = regression.MINIMUM,
+    plugin: str | None = None,
+    edit: tuple[str, str] | None = None,
+    costs_only: bool = False,
+    select: str = SELECT,
 ) -> tuple[list[Process], list[Process]]:
-    """Measure this tree and this tree with a plug-in, in turn."""
-    only = ("--costs-only",) if costs_only else ("--benchmark-max-time=0.3",)
-    head = interleave.Tree("head", ROOT, only)
+    """Measure this tree and, in turn, this tree with a plug-in or an edit of its benchmarks."""
+    folder.mkdir(parents=True)
+    options = ("--costs-only",) if costs_only else ("--benchmark-max-time=0.3",)
+    head = interleave.Tree("head", ROOT, options)
     if plugin is not None:
-        folder.mkdir(parents=True)
         (folder / "injected.py").write_text(plugin)
-        head = interleave.Tree("head", ROOT, (*only, "-p", "injected"), (folder,))
-    base = interleave.Tree("base", ROOT, only)
-    return interleave.measure(base, head, rounds, "tests/perf/test_algorithms.py", SELECT, folder)
+        head = interleave.Tree("head", ROOT, (*options, "-p", "injected"), (folder,))
+    if edit is not None:
+        root = folder / "tree"
+        shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(*LEFT_OUT))
+        file = root / "tests/perf/test_algorithms.py"
+        assert edit[0] in file.read_text()
+        file.write_text(file.read_text().replace(*edit))
+        head = interleave.Tree("head", root, options)
+    base = interleave.Tree("base", ROOT, options)
+    return interleave.measure(base, head, rounds, "tests/perf/test_algorithms.py", select, folder)
 
 
 def unchanged(folder: Path, repeats: int) -> Iterator[bool]:
     """Yield, for each repeat, whether an unchanged tree passed."""
     for number in range(repeats):
-        found = regression.compare(*measured(folder / f"unchanged-{number}", regression.MINIMUM))
+        found = regression.compare(*measured(folder / f"unchanged-{number}"))
         print(f"\nunchanged, repeat {number + 1} of {repeats}\n{tables.text(found)}")
         times = [row for row in found.rows if row.measure == "time"]
         ratios = sorted(row.ratio for row in times if row.ratio is not None)
@@ -100,24 +105,20 @@ def unchanged(folder: Path, repeats: int) -> Iterator[bool]:
 
 def injected(folder: Path) -> Iterator[bool]:
     """Yield, for each injected change, whether it failed, and it alone."""
-    name = "tests/perf/test_algorithms.py::test_update[om2p]"
-    (plain,), _ = measured(folder / "plain", 1, costs_only=True)
-    activations = plain.benchmarks[name].costs["working_bytes"]
-    memory = {(name, "working_bytes"), (name, "peak_tensor_bytes")}
-    others = {"om2p-jvp", "om2p-release"}  # the same class
-    slower = {(name.replace("om2p]", f"{one}]"), "time") for one in {"om2p", *others}}
-    hungrier = {(name.replace("om2p]", f"{one}]"), m) for one in others for _, m in memory}
+    (plain,), _ = measured(folder / "plain", rounds=1, costs_only=True)
+    hungrier = HUNGRIER.format(activations=plain.benchmarks[NAME].costs["working_bytes"])
+    memory = {(name, key) for name in ALIKE for key in ("working_bytes", "peak_tensor_bytes")}
+    updates = {(name, "benchmark") for name in plain.listed if "::test_update[" in name}
+    counted: dict[str, Any] = {"rounds": 1, "costs_only": True}
+    slower: dict[str, Any] = {"plugin": SLOWER, "select": "test_update[om2p] or test_update[dom2]"}
     trials = (
-        ("1.5 times slower", SLOWER, False, slower),
-        ("20 % more activation memory", HUNGRIER.format(activations=activations), True,
-         memory | hungrier),
-        ("vanished", GONE.format(renamed=False), True, {(name, "benchmark")}),
-        ("renamed", GONE.format(renamed=True), True, {(name, "benchmark")}),
-    )  # fmt: skip
-    for number, (what, plugin, costs_only, expected) in enumerate(trials):
-        rounds = 1 if costs_only else regression.MINIMUM
-        sides = measured(folder / f"injected-{number}", rounds, plugin, costs_only)
-        found = regression.compare(*sides)
+        ("vanished", counted | {"edit": VANISHED}, {(NAME, "benchmark")}),
+        ("renamed", counted | {"edit": RENAMED}, updates),
+        ("20 % more activation memory", counted | {"plugin": hungrier}, memory),
+        ("1.5 times slower", slower, {(NAME, "time")}),
+    )
+    for number, (what, options, expected) in enumerate(trials):
+        found = regression.compare(*measured(folder / f"injected-{number}", **options))
         print(f"\ninjected: {what}\n{tables.text(found)}", flush=True)
         yield {(row.name, row.measure) for row in found.rows if row.fails} == expected
 
