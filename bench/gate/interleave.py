@@ -93,6 +93,8 @@ def _process(tree: Tree, benchmarks: str, select: str | None, file: Path) -> Pro
     places = [tree.root, tree.root / "src", *tree.path]
     path = os.pathsep.join([*map(str, places), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     environment = {**os.environ, **dict.fromkeys(ONE_THREAD, "1"), "PYTHONPATH": path}
+    for name in [key for key in environment if key.startswith("PYTEST_")]:
+        del environment[name]  # a surrounding pytest-xdist would switch the benchmarks off
     done = subprocess.run(
         command, cwd=tree.root, env=environment, capture_output=True, text=True, check=False
     )
