@@ -79,6 +79,11 @@ class MujocoEnv(BatchedEnv):
         self.views = torch.tensor(padded)  # (N, O) indices into the state, `size` for padding
         self._actuators = [np.array(own) for own in self.team.actuators]
         self._state = np.zeros((self.num_envs, size + 1))
+        skip, last = self.body.hidden_positions, self.model.nq - self.body.hidden_positions
+        self._rows = [  # places of each copy in the state, beside where they are read
+            (row[:last], qpos[skip:], row[last : last + self.model.nv], qvel)
+            for row, qpos, qvel in zip(self._state, self._qpos, self._qvel, strict=True)
+        ]
 
     def reset(self, mask: Tensor | None = None) -> Tensor:
         """Draw start states as gymnasium does: noise around the model's initial pose."""
@@ -110,7 +115,7 @@ class MujocoEnv(BatchedEnv):
         """Advance all copies; a copy that has ended stands still with reward 0 until its reset."""
         control = self._global_action(action)
         before = self._reached
-        live = np.flatnonzero(~self._ended)
+        live = np.flatnonzero(~self._ended).tolist()
         step, model, frames = self._mujoco.mj_step, self.model, self.body.frames
         for index in live:
             self._ctrl[index][:] = control[index]
@@ -164,11 +169,10 @@ class MujocoEnv(BatchedEnv):
         body, state = self.body, self._state
         skip, nq, nv = body.hidden_positions, self.model.nq, self.model.nv
         for index in copies:
-            row = state[index]
-            row[: nq - skip] = self._qpos[index][skip:]
-            row[nq - skip : nq - skip + nv] = self._qvel[index]
+            positions, qpos, velocities, qvel = self._rows[index]
+            positions[:], velocities[:] = qpos, qvel
             if body.contacts:
-                row[nq - skip + nv : -1] = self._force[index][1:].ravel()
+                state[index, nq - skip + nv : -1] = self._force[index][1:].ravel()
         if body.velocity_limit:
             speeds = state[:, nq - skip : nq - skip + nv]
             np.clip(speeds, -body.velocity_limit, body.velocity_limit, out=speeds)
