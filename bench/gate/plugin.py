@@ -89,7 +89,7 @@ def calibrated(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     if seen.calibration is None:
-        from bench.gate.calibration import Calibration
+        from bench.meters.calibration import Calibration
 
         seen.calibration = Calibration()
     samples = seen.calibration.seconds(timer=clock.seconds)

@@ -20,9 +20,6 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-CALIBRATION = (3, 256, 256, 256)  # members, rows, inner, columns of the product that calibrates
-CALIBRATION_FLOPS = 2 * 3 * 256**3
-
 Settings = Mapping[str, Any]
 
 

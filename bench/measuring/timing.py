@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from bench.measuring.reference import CALIBRATION, CALIBRATION_FLOPS
 from bench.measuring.subject import Subject
+from bench.meters.calibration import FLOPS, Calibration
 
 BLOCKS, FEWEST_BLOCKS = 20, 3
 WARM_UP_UPDATES, WARM_UP_ACTIONS = 10, 50
@@ -31,9 +31,7 @@ def calibration(device: str) -> list[float]:
 
     On CUDA per second of wall-clock time: the processor only waits.
     """
-    members, rows, inner, columns = CALIBRATION
-    left = torch.randn(members, rows, inner, device=device)
-    right = torch.randn(members, inner, columns, device=device)
+    product = Calibration(device)
     on_gpu = torch.device(device).type == "cuda"
     wait = torch.cuda.synchronize if on_gpu else lambda: None
     clock = time.perf_counter if on_gpu else time.process_time
@@ -42,10 +40,10 @@ def calibration(device: str) -> list[float]:
         wait()
         began = clock()
         for _ in range(20):
-            torch.bmm(left, right)
+            product.multiply()
         wait()
         if block:  # the first warms up
-            rates.append(20 * CALIBRATION_FLOPS / (clock() - began))
+            rates.append(20 * FLOPS / (clock() - began))
     return rates
 
 

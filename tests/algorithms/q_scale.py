@@ -1,9 +1,9 @@
 """How much of Q is the action's, in learnt critics: `python -m tests.algorithms.q_scale CELL...`.
 
-CELL is a cell's folder. Prints a Markdown row for each: over 1,024 recorded transitions, the mean of
-Q, its deviation over states, its mean deviation over 32 uniform actions of one state, and the mean
-length of its gradient in the action; each averaged over agents. What a normalisation by mean |Q|
-leaves of the last two is what guides a policy.
+CELL is a cell's folder. Prints a Markdown row for each: over 1,024 recorded transitions, the mean
+of Q, its deviation over states, its mean deviation over 32 uniform actions of one state, and the
+mean length of its gradient in the action; each averaged over agents. What a normalisation by mean
+|Q| leaves of the last two is what guides a policy.
 """
 
 import sys

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from torch.utils.flop_counter import FlopCounterMode
 
 import algorithms
 from bench import regression
@@ -23,7 +22,6 @@ from bench.errors import BenchError
 from bench.gate import clock, costs, files, interleave, source
 from bench.gate.files import Process
 from tests.algorithms.conftest import batch_for, team
-from tests.perf import plain_om2p
 
 ROOT = Path(__file__).parents[2]
 PINNED = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line]
@@ -91,21 +89,6 @@ def test_more_memory_and_more_work_of_an_update_are_seen(tmp_path: Path) -> None
 def made(found: dict[str, int]) -> Process:
     one = files.Benchmark("v1", found, None, None)
     return Process("", "", None, None, {"update": one}, {}, {}, {}, frozenset())
-
-
-@pytest.mark.parametrize("size", plain_om2p.REFERENCE_FLOPS)
-def test_the_reference_of_the_overhead_is_what_a_plain_update_counts(size: str) -> None:
-    """Against torch's counter on the plain update, and against arithmetic."""
-    width = int(size.partition("x")[0])
-    with FlopCounterMode(display=False) as counted:
-        plain_om2p.update(width)
-    rows = 2 * plain_om2p.AGENTS * plain_om2p.BATCH  # two operations per multiply-add
-    inner, policy_in, critic_in = width * width, 22 * width, 20 * width
-    policy, critics = rows * (policy_in + inner + 2 * width), 2 * rows * (critic_in + inner + width)
-    passes = 4 * policy + 3 * critics  # forward
-    passes += 2 * (2 * policy - rows * policy_in)  # inputs need no gradient
-    passes += critics + (2 * critics - 2 * rows * critic_in)  # Q term: inputs only; critic's own
-    assert plain_om2p.REFERENCE_FLOPS[size] == counted.get_total_flops() == passes
 
 
 def test_the_checkpoint_counted_is_the_one_saved(tmp_path: Path) -> None:

@@ -18,9 +18,9 @@ import torch
 import algorithms
 from algorithms.examples import batch_for
 from algorithms.settings import Om2pSettings
-from bench.gate.calibration import FLOPS, Calibration
-from tests.perf.learners import BATCH, observation, spec
-from tests.perf.plain_om2p import REFERENCE_FLOPS
+from bench.measuring.reference import update_flops
+from bench.meters.calibration import FLOPS, Calibration
+from tests.perf.learners import ACTION, AGENTS, BATCH, OBSERVATION, observation, spec
 
 ROUNDS, UPDATES, PRODUCTS = 40, 5, 10
 OVERHEADS = {"256x2": 1.4, "64x2": 2.2}
@@ -49,11 +49,14 @@ def test_overhead_of_om2p(benchmark: Any, size: str) -> None:
     benchmark.pedantic(turn, rounds=ROUNDS, warmup_rounds=3)
     seconds = statistics.median(updates[3:])
     rate = FLOPS / statistics.median(products[3 * PRODUCTS :])
+    settings = vars(trained.settings)
+    reference = update_flops("om2p", settings, AGENTS, OBSERVATION, ACTION, BATCH)
+    assert reference is not None
     benchmark.extra_info |= {
         "cpu_seconds_per_update": seconds,
-        "reference_flops": REFERENCE_FLOPS[size],
+        "reference_flops": reference,
         "flops_per_second": rate,
-        "value": seconds / (REFERENCE_FLOPS[size] / rate),
+        "value": seconds / (reference / rate),
         "unit": "times the plain operations",
         "goal": OVERHEADS[size],
     }

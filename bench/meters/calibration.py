@@ -4,7 +4,6 @@ A time divided by its own moment's calibration compares over machines' moods: cl
 neighbours, power limits. It does not make two kinds of machine comparable.
 """
 
-import statistics
 import time
 from collections.abc import Callable
 
@@ -18,14 +17,18 @@ ROUNDS = 20
 class Calibration:
     """Products of (3, 256, 256) by (3, 256, 256) in float32, on the threads of the moment."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "cpu") -> None:
         """Prepare and warm up."""
         generator = torch.Generator().manual_seed(0)
         shape = (MEMBERS, SIZE, SIZE)
-        self._left = torch.randn(shape, generator=generator)
-        self._right = torch.randn(shape, generator=generator)
-        self._out = torch.empty(shape)
+        self._left = torch.randn(shape, generator=generator).to(device)
+        self._right = torch.randn(shape, generator=generator).to(device)
+        self._out = torch.empty(shape, device=device)
         self.seconds(3)
+
+    def multiply(self) -> None:
+        """Take one product; on a GPU it only starts here."""
+        torch.bmm(self._left, self._right, out=self._out)
 
     def seconds(
         self, rounds: int = ROUNDS, timer: Callable[[], float] = time.perf_counter
@@ -34,10 +37,6 @@ class Calibration:
         found = []
         for _ in range(rounds):
             began = timer()
-            torch.bmm(self._left, self._right, out=self._out)
+            self.multiply()
             found.append(timer() - began)
         return found
-
-    def rate(self, rounds: int, timer: Callable[[], float] = time.process_time) -> float:
-        """Return floating-point operations per second, from the median product."""
-        return FLOPS / statistics.median(self.seconds(rounds, timer))
