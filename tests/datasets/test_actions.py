@@ -11,7 +11,7 @@ from datasets.errors import DatasetError
 from datasets.formats import actions, importing, madiff, omiga, vault
 from datasets.formats.layout import check_layout
 from datasets.tasks import Task, load_task
-from tests.datasets.test_formats import save_madiff, save_omiga
+from tests.datasets.published import save_madiff, save_omiga
 from tests.datasets.vaults import write_vault
 
 SCENARIOS = {

@@ -15,7 +15,7 @@ from datasets.errors import DatasetError
 from datasets.formats import importing, vault
 from datasets.store import ARRAYS, Dataset
 from datasets.tasks import Task, load_task
-from tests.datasets.test_formats import SMALL, read_in
+from tests.datasets.published import SMALL, read_in
 from tests.datasets.vaults import open_leaf, write_vault
 
 SPREAD = load_task("mpe/spread")

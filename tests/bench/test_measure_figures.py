@@ -1,0 +1,124 @@
+"""The efficiency track: figures, tables and pictures of what was measured."""
+
+from pathlib import Path
+
+import pytest
+
+from bench import commands_measure
+from bench.errors import BenchError
+from bench.measuring import reference, show, summary
+from tests.bench.measured import made_up
+
+
+def test_exponents_of_exact_power_laws_are_found() -> None:
+    sizes_ = [3.0, 8.0, 32.0]
+    for power in (-1.0, 0.0, 0.5, 2.0):
+        found = summary.fit([(x, 7.0 * x**power) for x in sizes_])
+        assert found is not None
+        assert found.slope == pytest.approx(power, abs=1e-12)
+        assert found.count == 3
+    noisy = summary.fit([(3, 10.0), (8, 27.0), (32, 105.0), (16, 53.0)])
+    assert noisy is not None
+    assert 0.97 < noisy.slope < 1.02
+    assert summary.fit([(3.0, 1.0)]) is None
+    assert summary.fit([(3.0, 1.0), (3.0, 2.0)]) is None
+
+
+def test_percentiles_are_those_of_numpy() -> None:
+    import numpy as np
+
+    values = np.random.default_rng(0).lognormal(size=37)
+    for percent in (0, 25, 50, 95, 99, 100):
+        found = summary.percentile(list(values), percent)
+        assert found == pytest.approx(np.percentile(values, percent))
+
+
+def test_figures_are_medians_of_rounds_and_quartiles_over_them() -> None:
+    cloning, om2p = summary.figures(made_up())
+    assert om2p.time == summary.Spread(0.002, 0.0015, 0.0025, 3)
+    assert om2p.other_time == summary.Spread(0.004, 0.003, 0.005, 3)
+    assert om2p.latency == pytest.approx({50: 1e-4, 95: 1e-4, 99: 2.03e-4})
+    assert om2p.per_second == pytest.approx(1000 / 0.02)
+    flops = reference.update_flops("om2p", made_up()["entries"][1]["settings"], 3, 18, 2, 32)
+    assert flops is not None
+    assert om2p.overhead is not None
+    assert om2p.overhead.median == pytest.approx(0.002 * 1e9 / flops)
+    assert cloning.time is not None
+    assert cloning.time.median == 0.001
+    cloning.rounds[2] = 0.5  # of om2p's 2 ms: 250 times; round 9 has no partner
+    cloning.rounds[9] = 0.1
+    assert summary.ratio(cloning, om2p) == summary.Spread(0.5, 0.5, 125.25, 3)
+    assert summary.base_of([cloning, om2p]) == "om2p"
+    assert summary.base_of([cloning]) == "bc"
+
+
+def test_on_a_gpu_the_wall_clock_counts_and_throttling_is_said() -> None:
+    made = made_up()
+    made["configuration"]["device"] = "cuda"
+    for entry in made["entries"]:
+        memory = made["costs"][entry["key"]]["memory"]
+        memory |= {
+            "torch_peak_allocated_bytes": 2**20, "torch_peak_reserved_bytes": 2**21,
+            "nvml_bytes": None, "nvml_attribution": None,
+        }  # fmt: skip
+        made["rounds"][entry["key"]][0]["throttling"] = ["power cap"]
+    om2p = summary.figures(made)[1]
+    assert om2p.time == summary.Spread(0.004, 0.003, 0.005, 3)
+    text = show.markdown(made)
+    assert "| update, wall (ms) | x om2p | CPU (ms) |" in text
+    assert "om2p: torch 1.0 MiB allocated, 2.0 reserved; NVML -- MiB" in text
+    assert "The GPU was throttled during some rounds." in text
+
+
+def test_widths_are_fitted_at_the_bases_depth_and_two_sizes_are_marked() -> None:
+    text = show.markdown(made_up("8x2,32x2"))
+    assert "| hidden | om2p | 1.00 (2) | 2.00 (2) | 2.00 (2) |" in text
+    text = show.markdown(made_up("8x2,32x2,16x2,64x4"))
+    assert "| hidden | om2p | 1.00 | 2.00 | 2.00 |" in text
+    assert "| hidden |" not in show.markdown(made_up("8x2,64x4"))
+
+
+def test_the_table_shows_ratios_to_om2p_and_says_what_was_measured_how() -> None:
+    made = made_up()
+    made["entries"][0]["steps"] = 4
+    made["failures"]["om2p, elsewhere"] = "it broke"
+    text = show.markdown(made)
+    assert "| bc | 1.00 [0.75, 1.25] | 0.50 [0.50, 0.50] | 2.00 |" in text
+    assert "| om2p | 2.00 [1.50, 2.50] | 1.00 [1.00, 1.00] | 4.00 |" in text
+    assert "| bc | 4* | 100 | 100 | 203 | 1.00 | 50,000 |" in text
+    assert "Medians over 3 rounds" in text
+    assert "Fewer than 7 rounds" in text
+    assert "bc (4 instead of 1)" in text
+    assert "Failed: om2p, elsewhere: it broke." in text
+
+
+def test_the_papers_claim_is_answered_from_the_measurement() -> None:
+    made = made_up()
+    assert show.headline(made) == []  # nothing of several steps, no Jacobian
+    made["entries"][0] |= {"algorithm": "dom2", "settings": {"solver_steps": 5}}
+    lines = show.headline(made)
+    assert lines[0] == (
+        "dom2 (5 steps) takes 0.50 times the time and 0.50 times the peak tensor memory of om2p."
+    )
+    assert lines[1].startswith("At most, then, 0.50 times the time (dom2) and 0.50 times")
+    made["entries"][0] |= {"algorithm": "om2p-batch-jacobian", "settings": {}}
+    assert "whole-batch Jacobian takes 0.50 times" in show.headline(made)[0]
+
+
+@pytest.mark.parametrize("name", ["m.png", "m.pdf"])
+def test_equal_measurements_give_equal_figures(tmp_path: Path, name: str) -> None:
+    made = made_up()
+    made["rounds"].pop(made["entries"][0]["key"])  # one row without times
+    pictures = [tmp_path / f"{at}-{name}" for at in range(2)]
+    for picture in pictures:
+        commands_measure.draw(made, picture)
+    first, second = (picture.read_bytes() for picture in pictures)
+    assert first == second
+    with pytest.raises(BenchError, match="cannot be written"):
+        commands_measure.draw(made, tmp_path / "missing" / name)
+
+
+def test_what_was_not_measured_is_left_open() -> None:
+    made = made_up()
+    made["rounds"].clear()
+    assert "| om2p | -- | -- | -- | -- | 64.00 | 1.00 |" in show.markdown(made)

@@ -1,0 +1,97 @@
+"""Imported sets are datasets like any other: their identity, commands, and cells on them."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import datasets
+from bench import cli, config, grid, runner
+from bench.reproduce import cell_of
+from datasets import recipes
+from datasets.errors import DatasetError
+from datasets.store import Dataset
+from tests.datasets.published import change, import_spread
+
+
+def test_identity_is_the_content(files: Path, tmp_path: Path) -> None:
+    first = import_spread(files, tmp_path)
+    identity = datasets.recipe("import/published", data_dir=tmp_path)
+    assert identity["imported"] == first.card["checksum"]
+    assert identity == datasets.recipe("import/published", data_seed=3, data_dir=tmp_path)
+    assert identity["task"] == "mpe/spread"
+    change(files, "rews_0", lambda array: array + 1.0)
+    shutil.rmtree(first.folder)
+    import_spread(files, tmp_path)
+    other = datasets.recipe("import/published", data_dir=tmp_path)
+    assert recipes.digest(other) != recipes.digest(identity)
+
+
+def test_requests_that_make_no_sense_are_one_sentence(files: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="holds none; add one with"):
+        datasets.recipe("import/published", data_dir=tmp_path)
+    import_spread(files, tmp_path)
+    for options, message in (
+        ({"dataset_id": "import/publishd"}, "did you mean import/published"),
+        ({"size": 100}, "keep a part with --fraction"),
+        ({"rules": "mpe2"}, "imported for omar rules"),
+        ({"fraction": 2.0}, r"outside \(0, 1\]"),
+    ):
+        with pytest.raises(DatasetError, match=message):
+            datasets.recipe(**({"dataset_id": "import/published", "data_dir": tmp_path} | options))
+    (tmp_path / "import/published/card.json").write_text("{}")
+    with pytest.raises(DatasetError, match=r"damaged.*import the published files again"):
+        datasets.recipe("import/published", data_dir=tmp_path)
+
+
+def test_the_command_line_imports_describes_checks_and_exports(
+    files: Path, expert: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("OM2P_BENCH_DATA", str(tmp_path / "data"))
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        code = cli.main([str(argument) for argument in arguments])
+        return code, *capsys.readouterr()
+
+    flags = ("--format", "omar", "--task", "mpe/spread", "--name")
+    assert call("data", "import", files, *flags, "mine")[0] == 0
+    code, text, _ = call("data", "info", "import/mine")
+    assert code == 0
+    for expected in ("task mpe/spread", "imported", "5,000 transitions", "dones is 0 throughout"):
+        assert expected in text
+    assert call("data", "verify")[:2] == (
+        0,
+        f"{tmp_path}/data/import/mine: whole\n1 datasets, 0 broken\n",
+    )
+    assert "import/mine" in call("list", "datasets")[1]
+    assert call("data", "export", "import/mine", tmp_path / "out")[0] == 0
+    assert (tmp_path / "out/obs_0.npy").read_bytes() == (files / "obs_0.npy").read_bytes()
+    for arguments, message in (
+        ((files, *flags, "../mine"), "cannot name an imported dataset"),
+        ((tmp_path / "no", *flags, "x"), "holds no obs_0.npy"),
+    ):
+        code, _, errors = call("data", "import", *arguments)
+        assert code == 2
+        assert errors.startswith("error: ")
+        assert message in errors
+        assert errors.count("\n") == 1
+
+
+def test_a_cell_trains_on_an_imported_set(files: Path, tmp_path: Path) -> None:
+    dataset = import_spread(files, tmp_path)
+    small = {
+        "run.updates": 4, "run.batch_size": 8, "run.evaluate_every": 4, "run.final_episodes": 4,
+        "run.evaluation_episodes": 4, "run.checkpoint_every": 4, "algorithm.hidden": [8],
+    }  # fmt: skip
+    configuration = config.make_config(
+        algorithms=("bc",), datasets=("import/published",), seeds=(0,), preset="smoke",
+        data_dir=tmp_path, device="cpu", overrides=small,
+    )  # fmt: skip
+    (cell,) = grid.cells(configuration)
+    record = runner.run_cell(cell, tmp_path / "cell", runner.Execution("cpu"))
+    assert record["status"] == "done", record["error"]
+    assert record["dataset"]["id"] == record["dataset"]["quality"] == "import/published"
+    assert record["dataset"]["task"] == "mpe/spread"
+    assert record["dataset"]["checksum"] == dataset.card["checksum"]
+    assert cell_of(record, tmp_path).id == cell.id  # what `reproduce` would run again
