@@ -198,7 +198,7 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
         chosen = self.training_generators if generators is None else generators
         shape = (self.num_agents, rows, self.action_dim)
         draws = [torch.randn(shape, generator=g, device=g.device) for g in chosen]
-        drawn = torch.cat(draws).to(self.device)
+        drawn = self._joined(draws)
         return drawn * self.action_mask if self.ragged else drawn
 
     def uniform(self, rows: int, width: int = 1, generators: Generators | None = None) -> Tensor:
@@ -206,7 +206,11 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
         shape = (self.num_agents, rows, width)
         chosen = self.training_generators if generators is None else generators
         draws = [torch.rand(shape, generator=g, device=g.device) for g in chosen]
-        return torch.cat(draws).to(self.device)
+        return self._joined(draws)
+
+    def _joined(self, draws: list[Tensor]) -> Tensor:
+        """Return what each replica drew as one tensor, on the device."""
+        return (torch.cat(draws) if len(draws) > 1 else draws[0]).to(self.device)
 
     @property
     def output_mask(self) -> Tensor | None:

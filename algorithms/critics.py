@@ -33,7 +33,8 @@ class TwinCritic(nn.Module):
         self.network = MemberMLP(generators, HEADS * agents, sizes, activation, layer_norm)
 
     def _rows(self, observation: Tensor, action: Tensor) -> Tensor:
-        return torch.cat([observation, action], dim=-1).repeat_interleave(HEADS, dim=0)
+        rows = torch.cat([observation, action], dim=-1)
+        return rows[:, None].expand(-1, HEADS, -1, -1).flatten(0, 1)
 
     def forward(self, observation: Tensor, action: Tensor) -> Tensor:
         """Return both heads' values, (M, 2, B)."""

@@ -1,11 +1,21 @@
 """The trunk that all generative policies share: an MLP over observation, noisy action and times."""
 
+import functools
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from algorithms.networks import MemberMLP
+
+
+@functools.lru_cache(maxsize=64)
+def constant(
+    members: int, rows: int, value: float, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """Return a time that is one number for all rows, (M, B, 1); made once, never written to."""
+    with torch.inference_mode(False):  # the first caller may act, the next one train
+        return torch.full((members, rows, 1), value, dtype=dtype, device=device)
 
 
 class TimedPolicy(nn.Module):
@@ -28,17 +38,15 @@ class TimedPolicy(nn.Module):
 
     def rows(self, observation: Tensor, x: Tensor, *times: Tensor | float) -> Tensor:
         """Assemble input rows (M, B, O + A + times); a time is (M, B, 1) or one number for all."""
-        columns = [t if isinstance(t, Tensor) else self._constant(x, t) for t in times]
+        columns = [
+            t if isinstance(t, Tensor) else constant(*x.shape[:-1], t, x.dtype, x.device)
+            for t in times
+        ]
         return torch.cat([observation, x, *columns], dim=-1)
-
-    @staticmethod
-    def _constant(x: Tensor, value: float) -> Tensor:
-        return torch.full((), value, dtype=x.dtype, device=x.device).expand(*x.shape[:-1], 1)
 
     def forward(self, observation: Tensor, x: Tensor, *times: Tensor | float) -> Tensor:
         """Evaluate the network."""
-        out: Tensor = self.network(self.rows(observation, x, *times))
-        return out
+        return self.network.forward(self.rows(observation, x, *times))
 
     def frozen(self, observation: Tensor, x: Tensor, *times: Tensor | float) -> Tensor:
         """Evaluate with the parameters held fixed."""

@@ -61,11 +61,11 @@ class Policy:
                 f"the policy of cell {self.record['cell']} needs observations of sizes "
                 f"{list(spec.observation_sizes)}, one per agent, not of shapes {shapes}"
             )
-        joint = torch.zeros(len(rows), 1, max(spec.observation_sizes))
+        joint = np.zeros((len(rows), 1, max(spec.observation_sizes)), dtype=np.float32)
         for index, row in enumerate(rows):
-            joint[index, 0, : len(row)] = torch.as_tensor(row, dtype=torch.float32)
+            joint[index, 0, : len(row)] = row
         action, self._memory = self.algorithm.act(
-            joint.to(self.algorithm.device), self._memory, self._generators
+            torch.from_numpy(joint).to(self.algorithm.device), self._memory, self._generators
         )
         actions: np.ndarray = action[:, 0].cpu().numpy()
         return actions

@@ -1,6 +1,5 @@
 """Make the files of these benchmarks fit to be judged by `python -m bench compare`."""
 
-import ctypes
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ from bench.gate.plugin import (
     pytest_runtest_makereport,
     pytest_sessionfinish,
 )
-from bench.launchers.process import ALLOCATOR
+from tests.perf.allocator import keep_memory
 
 __all__ = [
     "calibrated",
@@ -31,19 +30,10 @@ __all__ = [
 ]
 
 
-MALLOPT = {"MALLOC_TRIM_THRESHOLD_": -1, "MALLOC_TOP_PAD_": -2, "MALLOC_MMAP_THRESHOLD_": -3}
-
-
 @pytest.fixture(autouse=True, scope="session")
 def memory_as_workers_keep_it() -> None:
-    """Let glibc keep freed memory, as the environment of a cell's process tells it to.
-
-    Without it an update of om2p measured up to a fifth longer here than it takes in a run.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:  # another C library has no such thing, nor do workers on it
-        for name, value in ALLOCATOR.items():
-            assert mallopt(MALLOPT[name], min(int(value), 2**31 - 1)) == 1, name
+    """Measure with the memory settings of a cell's process."""
+    keep_memory()
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
