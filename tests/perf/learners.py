@@ -22,11 +22,11 @@ def spec() -> TeamSpec:
     return team((OBSERVATION,) * AGENTS, (ACTION,) * AGENTS)
 
 
-def learner(name: str, **overrides: Any) -> Algorithm:
+def learner(name: str, seeds: tuple[int, ...] = (0,), **overrides: Any) -> Algorithm:
     """An algorithm with the settings of the quick preset and a constant learning rate."""
     values = config.resolve_settings(name, presets.load(PRESET), {}, updates=0)
     settings = replace(config.build_settings(name, values), total_updates=0, **overrides)
-    return algorithms.make(name, spec(), settings)
+    return algorithms.make(name, spec(), settings, seeds)
 
 
 def batch(trained: Algorithm, rows: int = BATCH) -> Any:

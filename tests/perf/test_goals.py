@@ -20,9 +20,18 @@ from algorithms.examples import batch_for
 from algorithms.settings import Om2pSettings
 from bench.measuring.reference import update_flops
 from bench.meters.calibration import FLOPS, Calibration
-from tests.perf.learners import ACTION, AGENTS, BATCH, OBSERVATION, observation, spec
+from tests.perf.learners import (
+    ACTION,
+    AGENTS,
+    BATCH,
+    OBSERVATION,
+    batch,
+    learner,
+    observation,
+    spec,
+)
 
-ROUNDS, UPDATES, PRODUCTS = 40, 5, 10
+ROUNDS, UPDATES, PRODUCTS, SEEDS = 40, 5, 10, 5
 OVERHEADS = {"256x2": 1.4, "64x2": 2.2}
 
 
@@ -75,6 +84,31 @@ def test_latency_of_om2p(benchmark: Any, size: str) -> None:
         "value": 1e6 * cuts[49],
         "unit": "microseconds",
         "goal": 50,
+    }
+
+
+@pytest.mark.parametrize("name", ["om2p", "dom2"])
+def test_cost_of_seeds_trained_together(benchmark: Any, name: str) -> None:
+    """Five seeds in one process beside five times one seed, as `quick` trains them."""
+    one, together = (learner(name, seeds=seeds) for seeds in ((0,), tuple(range(SEEDS))))
+    rows = batch(one)
+    stacked = type(rows)(*(None if x is None else torch.cat([x] * SEEDS) for x in rows))
+    alone: list[float] = []
+    joint: list[float] = []
+
+    def turn() -> None:
+        for spent, trained, data in ((alone, one, rows), (joint, together, stacked)):
+            began = time.process_time()
+            for _ in range(UPDATES):
+                trained.update(data)
+            spent.append(time.process_time() - began)
+
+    benchmark.pedantic(turn, rounds=ROUNDS // 2, warmup_rounds=3)
+    ratios = [j / (SEEDS * a) for a, j in zip(alone[3:], joint[3:], strict=True)]
+    benchmark.extra_info |= {
+        "value": statistics.median(ratios),
+        "unit": "times the seeds apart",
+        "goal": 1.0,
     }
 
 
