@@ -105,6 +105,24 @@ def test_the_papers_claim_is_answered_from_the_measurement() -> None:
     assert "whole-batch Jacobian takes 0.50 times" in show.headline(made)[0]
 
 
+def test_the_claim_is_answered_by_the_largest_ratios_of_all_sizes() -> None:
+    made = made_up("8x2,32x2")
+    for entry in made["entries"]:
+        if entry["algorithm"] == "bc":
+            entry |= {"algorithm": "dom2", "settings": {"solver_steps": 5}}
+    wide = next(
+        e["key"] for e in made["entries"] if e["algorithm"] == "dom2" and "32x2" in e["key"]
+    )
+    for done in made["rounds"][wide]:
+        done["update"]["cpu"] = [3 * seconds for seconds in done["update"]["cpu"]]
+    lines = show.headline(made)
+    assert lines[0].startswith("dom2 (5 steps) takes 0.50 times the time")
+    assert lines[0].endswith("of om2p at 3 agents, batch 32, hidden 8x2.")
+    assert (
+        "At most, then, 1.50 times the time (dom2 at 3 agents, batch 32, hidden 32x2)" in lines[1]
+    )
+
+
 @pytest.mark.parametrize("name", ["m.png", "m.pdf"])
 def test_equal_measurements_give_equal_figures(tmp_path: Path, name: str) -> None:
     made = made_up()
