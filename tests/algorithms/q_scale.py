@@ -9,23 +9,21 @@ the last.
 """
 
 import sys
+from typing import Any
 
 import torch
 
-import bench
-import datasets
 from algorithms.critics import of_each
+from tests.algorithms.cells import opened
 
 ROWS, ACTIONS = 1024, 512
 
 
 def row(folder: str) -> str:
     """Measure one cell's critic on the data that it was trained on."""
-    policy = bench.load_policy(folder)
-    learner, record = policy.algorithm, policy.record
-    recorded = record["dataset"]
-    data = datasets.load(recorded["id"], data_seed=recorded["data_seed"], size=recorded["size"])
-    batch = data.sampler(ROWS, seeds=(5,)).next()
+    cell = opened(folder, ROWS)
+    learner: Any = cell.learner
+    batch = cell.batch
     seen = learner.observed(batch.observation)
     action = batch.action.clone().requires_grad_(True)
     value = learner.critic.frozen(seen, action).mean(dim=1)  # (M, B)
@@ -45,7 +43,7 @@ def row(folder: str) -> str:
     )
     away = (best - batch.action).norm(dim=-1).mean().item()
     cells = " | ".join([*(f"{figure.item():.1f}" for figure in figures), f"{away:.2f}"])
-    return f"| `{record['algorithm']['name']}` | `{recorded['id']}` | {cells} |"
+    return f"| `{cell.name}` | `{cell.dataset}` | {cells} |"
 
 
 if __name__ == "__main__":

@@ -8,23 +8,25 @@ cuts short are left out.
 """
 
 import sys
+from typing import Any
 
 import torch
 
-import bench
 import datasets
 from bench.evaluation import EVALUATION_SEED, acting_generators
+from tests.algorithms.cells import opened
 
+ROWS = 1024
 EPISODES, FORGOTTEN = 20, 1e-2  # the weight below which a later reward does not count any more
 
 
 @torch.no_grad()
 def row(folder: str) -> str:
     """Play one cell's policy and compare its critic's values with what came."""
-    policy = bench.load_policy(folder)
-    learner, recorded = policy.algorithm, policy.record["dataset"]
+    cell = opened(folder, ROWS)
+    learner: Any = cell.learner
     discount = learner.settings.discount
-    task = datasets.load_task(recorded["task"])
+    task = datasets.load_task(cell.record["dataset"]["task"])
     env = task.make_env(EPISODES, EVALUATION_SEED, "cpu")
     generators = acting_generators(1, EVALUATION_SEED, "cpu")
     observation, memory, values, rewards = env.reset(), None, [], []
@@ -43,12 +45,11 @@ def row(folder: str) -> str:
     ahead = next(k for k in range(task.horizon) if discount**k < FORGOTTEN)
     promised = torch.stack(values)[:-ahead].mean().item()
     came = torch.stack(future[::-1])[:-ahead].mean().item()
-    data = datasets.load(recorded["id"], data_seed=recorded["data_seed"], size=recorded["size"])
-    batch = data.sampler(1024, seeds=(5,)).next()
-    known = learner.critic(learner.observed(batch.observation), batch.action).mean().item()
-    name = policy.record["algorithm"]["name"]
+    known = (
+        learner.critic(learner.observed(cell.batch.observation), cell.batch.action).mean().item()
+    )
     return (
-        f"| `{name}` | {policy.record['seed']} | {known:.1f} | {promised:.1f} | {came:.1f} "
+        f"| `{cell.name}` | {cell.record['seed']} | {known:.1f} | {promised:.1f} | {came:.1f} "
         f"| {promised / came:.2f} |"
     )
 

@@ -25,8 +25,11 @@ from tests.perf.allocator import keep_memory
 from tests.perf.learners import ACTION, AGENTS, BATCH, OBSERVATION, spec
 
 ROUNDS, REPEATS, UPDATES = 15, 20, 5
+NARROW, FEW = "narrow matrix products", 4  # a factor or the result is so few numbers wide
+PRODUCTS = ("bmm", "baddbmm")
 KINDS = {
-    "matrix products": ("bmm", "baddbmm"),
+    "matrix products": PRODUCTS,
+    NARROW: (NARROW,),
     "activations": ("gelu", "gelu_backward"),
     "LayerNorm": ("native_layer_norm", "native_layer_norm_backward"),
     "optimiser and targets": ("_fused_adam_", "lerp_", "_foreach_copy_"),
@@ -47,6 +50,8 @@ class Recorder(TorchDispatchMode):
     ) -> Any:
         name, named = func.overloadpacket.__name__, kwargs or {}
         if not func.is_view:
+            sizes = [n for tensor in args[-2:] if name in PRODUCTS for n in tensor.shape[1:]]
+            name = NARROW if sizes and min(sizes) <= FEW else name
             held, held_named = tree_map_only(torch.Tensor, _copied, (args, named))
             self.calls.append((name, lambda: func(*held, **held_named)))
         return func(*args, **named)
