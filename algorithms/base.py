@@ -5,7 +5,7 @@ import functools
 import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
@@ -164,6 +164,10 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
 
     def update(self, batch: Batch) -> Metrics:
         """Take one gradient step of everything; return metrics per replica (R,), detached."""
+        return self.step(batch, self.learning_rate())
+
+    def step(self, batch: Batch, learning_rate: float | Tensor) -> Metrics:
+        """Take the step of :meth:`update`; the rate is a number or a scalar on the device."""
         if self.ragged:
             middle = [1] * (batch.action.dim() - 2)
             mask = self.action_mask.view(-1, *middle, self.action_dim)
@@ -172,12 +176,20 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
         gradients = torch.autograd.grad(loss.sum(), self._trained)
         torch._foreach_copy_(self._gradients, gradients)
         self.before_step()
-        self.optimiser.step(self.learning_rate())
+        self.optimiser.step(learning_rate)
         self.updates += 1
         with torch.no_grad():
             self.after_update()
         shape = (self.num_replicas, -1)
         return {key: value.detach().view(shape).mean(dim=1) for key, value in metrics.items()}
+
+    def phase(self) -> Hashable:
+        """Return what the host decides about the next update, besides the learning rate.
+
+        A recorded update (`algorithms.graphs`) repeats the host's decisions: an algorithm that
+        takes some by ``self.updates`` tells the cases apart here.
+        """
+        return None
 
     def learning_rate(self) -> float:
         """Return the rate of the next update: constant, or a cosine down to zero."""

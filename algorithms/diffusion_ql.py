@@ -139,11 +139,19 @@ class DiffusionPolicyLearner(Algorithm[Config]):
             for network in self.trained_networks():
                 self.clip_gradients(network, self.settings.gradient_clip)
 
+    def phase(self) -> bool:
+        """Whether the next update moves the averaged policy."""
+        return self._averages(self.updates + 1)
+
+    def _averages(self, updates: int) -> bool:
+        settings = self.settings
+        return updates >= settings.ema_start and updates % settings.ema_every == 0
+
     def after_update(self) -> None:
         """Move the target critic, and the averaged policy when it is due."""
         settings = self.settings
         move(self.target_critic.network, self.critic.network, settings.target_rate)
-        if self.updates >= settings.ema_start and self.updates % settings.ema_every == 0:
+        if self._averages(self.updates):
             move(self.average_policy.network, self.policy.network, settings.ema_rate)
 
     @torch.no_grad()

@@ -19,8 +19,8 @@ class Adam:
         self.state: dict[int, dict[str, Tensor]] = {}  # made by the first step
 
     @torch.no_grad()
-    def step(self, learning_rate: float) -> None:
-        """Move the parameters along their ``grad``."""
+    def step(self, learning_rate: float | Tensor) -> None:
+        """Move the parameters along their ``grad``; the rate is a number or a scalar tensor."""
         if not self.state:
             self.state = {index: self._fresh(p) for index, p in enumerate(self.parameters)}
         states = self.state.values()

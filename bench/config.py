@@ -32,6 +32,10 @@ MAX_SEED = 2**31 - 1
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
+GRAPHS_NEED_GPU = (
+    "run.cuda_graphs=true replays updates on a GPU, and here they run on the CPU: "
+    "give --device cuda, or leave it out"
+)
 
 
 class RunSettings(BaseModel):
@@ -48,13 +52,18 @@ class RunSettings(BaseModel):
     reweight: Literal["quantiles"] | None = Field(
         default=None, description="sample the best episodes more often: quantiles (as DOM2)"
     )
+    cuda_graphs: bool = Field(
+        default=False, description="on a GPU, replay updates from a recorded CUDA graph"
+    )
 
     def identity(self) -> dict[str, Any]:
-        """Return what can change a result: all but the spacing of checkpoints.
+        """Return what can change a result: not the spacing of checkpoints, nor CUDA graphs.
 
         ``reweight`` belongs to it where it is set: cells that do not reweight keep their ids.
         """
-        left_out = {"checkpoint_every"} | ({"reweight"} if self.reweight is None else set())
+        left_out = {"checkpoint_every", "cuda_graphs"}
+        if self.reweight is None:
+            left_out.add("reweight")
         return self.model_dump(exclude=left_out)
 
 

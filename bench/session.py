@@ -1,12 +1,17 @@
 """What a cell works with: its data, task, algorithm and sampler, and what can be said of them."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
+
+import torch
 
 import algorithms
 import datasets
-from algorithms.base import TeamSpec
+from algorithms import graphs
+from algorithms.base import Metrics, TeamSpec
 from bench import config, records
+from bench.errors import BenchError
 from bench.evaluation import probe_decentralised
 from bench.grid import Cell
 from bench.meters import cost, latency, machine
@@ -14,12 +19,24 @@ from bench.meters.clock import Clock
 from bench.meters.nvml import Gpu
 
 
+def _on_gpu(device: str) -> bool:
+    return torch.device(device).type == "cuda"
+
+
 class Session:
-    """The parts of one cell, or of cells that differ in the seed alone, ready to train."""
+    """The parts of one cell, or of cells that differ in the seed alone, ready to train.
+
+    `update` takes a step of the algorithm, from a CUDA graph where the cell asks for it.
+    """
+
+    update: Callable[[Any], Metrics]
 
     def __init__(self, cell: Cell, seeds: tuple[int, ...], device: str, clock: Clock) -> None:
         """Load the data and build everything for `seeds`, charging `data` and `setup`."""
-        self.cell, self.device = cell, device
+        self.cell, self.device, self.clock = cell, device, clock
+        self.graphed = bool(cell.run.get("cuda_graphs", False))
+        if self.graphed and not _on_gpu(device):
+            raise BenchError(config.GRAPHS_NEED_GPU)
         with clock("data"):
             self.dataset: Any = datasets.load(cell.dataset, **cell.data)
         with clock("setup"):
@@ -33,6 +50,10 @@ class Session:
         """Make algorithm and sampler anew, for one replica per seed."""
         self.algorithm = self._make_algorithm(*seeds)
         self.sampler = self._make_sampler(*seeds)
+        self.update = self._graphs(self.algorithm).update if self.graphed else self.algorithm.update
+
+    def _graphs(self, algorithm: Any) -> graphs.GraphedUpdates:
+        return graphs.GraphedUpdates(algorithm, lambda: self.clock("compile"))
 
     def _make_algorithm(self, *seeds: int) -> Any:
         settings = config.build_settings(self.cell.algorithm, self.cell.settings)
@@ -57,8 +78,15 @@ class Session:
         )
 
     def warm_up(self) -> None:
-        """Run the first updates, slow ones, on an algorithm that is thrown away: the costs' one."""
+        """Run the first updates, slow ones, on algorithms that are thrown away: the costs' one.
+
+        Where CUDA graphs are asked for, two more compare replays with eager updates:
+        AlgorithmError if they differ.
+        """
         self._cost  # noqa: B018  (measured once)
+        if self.graphed:
+            replayed, eager = self._make_algorithm(0), self._make_algorithm(0)
+            graphs.check(self._graphs(replayed), eager, self._make_sampler(0).next)
 
     def describe(self, record: dict[str, Any], gpu: Gpu) -> None:
         """Fill the sections of a record that do not change while the cell runs."""

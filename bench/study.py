@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import grid, store, tracking
-from bench.config import RunConfig
+from bench.config import GRAPHS_NEED_GPU, RunConfig
 from bench.errors import BenchError
 from bench.grid import Cell
 from bench.launchers import local
@@ -121,7 +121,10 @@ def _places(config: RunConfig) -> list[local.Slot]:
     if config.address is not None:
         raise BenchError("--address belongs to a Ray cluster: add --launcher ray, or leave it out")
     gpus = usable_gpus(config.device)
-    return local.slots(config.device, config.jobs, gpus, config.jobs_per_gpu)
+    places = local.slots(config.device, config.jobs, gpus, config.jobs_per_gpu)
+    if config.overrides.get("run.cuda_graphs") is True and places[0].device == "cpu":
+        raise BenchError(GRAPHS_NEED_GPU)
+    return places
 
 
 @contextlib.contextmanager

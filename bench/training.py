@@ -120,6 +120,7 @@ class Training:
             "device": self.device,
             "shared": self.execution.shared,
             "replicas": lane.replicas,
+            "cuda_graphs": self.settings.cuda_graphs,
         }
 
     def _restore(self) -> None:
@@ -198,7 +199,7 @@ class Training:
         """Train up to an update, watching the losses, the clock and the wish to stop."""
         with self.clock("train"):
             while self.lanes and self.update < border:
-                self.metrics = self.session.algorithm.update(self.session.sampler.next())
+                self.metrics = self.session.update(self.session.sampler.next())
                 self.update += 1
                 if self.update % CHECK_EVERY == 0 or self.update == border:
                     self._check_finite()

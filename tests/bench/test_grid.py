@@ -81,6 +81,7 @@ def test_whatever_changes_numbers_changes_the_id(change: dict[str, Any]) -> None
         {"device": "cuda"},
         {"resume": "always"},
         {"overrides": {"run.checkpoint_every": 3}},
+        {"overrides": {"run.cuda_graphs": True}},
     ],
 )
 def test_how_a_cell_is_run_does_not_change_the_id(change: dict[str, Any]) -> None:

@@ -1,0 +1,69 @@
+"""A recorder with the rules of a CUDA graph, on the CPU.
+
+The operations that the block dispatches are kept with the very tensors, numbers and generators that
+they were given. A replay calls them again in order and puts the results where they lay before:
+numbers of the host stay as they were when recorded, tensors and generators speak for themselves.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+Call = tuple[Any, tuple[Any, ...], dict[str, Any], Any]
+
+
+class Tape(TorchDispatchMode):
+    """What a block dispatched; the first replay is the recording itself, as nothing is undone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[Call] = []
+        self.replays = 0
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        self.calls.append((function, args, kwargs or {}, result))
+        return result
+
+    def replay(self) -> None:
+        """Call everything again."""
+        self.replays += 1
+        if self.replays == 1:
+            return
+        with torch.no_grad():
+            for function, args, kwargs, result in self.calls:
+                again = function(*args, **kwargs)
+                for place, value in zip(_tensors(result), _tensors(again), strict=True):
+                    if not _same_memory(place, value):
+                        place.copy_(value)
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    return (leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor))
+
+
+def _same_memory(place: Tensor, value: Tensor) -> bool:
+    if place._is_zerotensor():  # the zeros of forward-mode derivatives have none
+        return True
+    return place.untyped_storage().data_ptr() == value.untyped_storage().data_ptr()
+
+
+class Recorder:
+    """Records on tapes, and keeps them."""
+
+    def __init__(self) -> None:
+        self.tapes: list[Tape] = []
+
+    def __call__(self, work: Callable[[], Any], generators: Any) -> tuple[Tape, Any]:
+        """Record ``work`` as `algorithms.graphs.cuda_record` does."""
+        tape = Tape()
+        with tape:
+            result = work()
+        self.tapes.append(tape)
+        return tape, result

@@ -1,0 +1,84 @@
+"""Cells whose updates are replayed, by the recorder that stands in for a GPU's graphs."""
+
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from algorithms import graphs
+from bench import session, store
+from bench.errors import BenchError
+from bench.runner import Execution, run_cell
+from bench.study import run
+from tests.algorithms.recorder import Recorder
+from tests.bench.runs import numbers, stop_after
+
+Make = Callable[..., Any]
+CONSTANT = {"bc__lr_schedule": "constant", "bc__learning_rate": 2.0**-10}  # exact in float32
+
+
+@pytest.fixture
+def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    """Let graphs be recorded on the CPU."""
+    found = Recorder()
+    replayed = functools.partial(graphs.GraphedUpdates, record=found, aside=lambda work: work())
+    monkeypatch.setattr(graphs, "GraphedUpdates", replayed)
+    monkeypatch.setattr(session, "_on_gpu", lambda device: True)
+    return found
+
+
+def test_replayed_cells_end_in_the_numbers_of_eager_ones(
+    make_cell: Make, tmp_path: Path, recorder: Recorder
+) -> None:
+    eager, replayed = (
+        make_cell("bc", **CONSTANT),
+        make_cell("bc", run__cuda_graphs=True, **CONSTANT),
+    )
+    assert eager.id == replayed.id
+    run_cell(eager, tmp_path / "eager" / eager.id, Execution(resume=False))
+    assert not recorder.tapes
+    run_cell(replayed, tmp_path / "replayed" / replayed.id, Execution(resume=False))
+    compared, trained = (tape.replays for tape in recorder.tapes)
+    assert (compared, trained) == (graphs.CHECKED_UPDATES, 60 - graphs.EAGER_UPDATES)
+    assert numbers(tmp_path / "replayed" / replayed.id) == numbers(tmp_path / "eager" / eager.id)
+    record = store.read_run(tmp_path / "replayed" / replayed.id)
+    assert record["execution"]["cuda_graphs"] is True
+    assert record["time"]["compile"]["wall"] > 0
+    assert store.read_run(tmp_path / "eager" / eager.id)["execution"]["cuda_graphs"] is False
+
+
+def test_an_interrupted_replayed_cell_goes_on(
+    make_cell: Make, tmp_path: Path, recorder: Recorder
+) -> None:
+    cell = make_cell("bc", run__cuda_graphs=True, **CONSTANT)
+    run_cell(cell, tmp_path / "whole" / cell.id, Execution(resume=False))
+    run_cell(cell, tmp_path / "parts" / cell.id, Execution(), stop=stop_after(30))
+    assert store.read_run(tmp_path / "parts" / cell.id)["status"] == "queued"
+    run_cell(cell, tmp_path / "parts" / cell.id, Execution())
+    assert numbers(tmp_path / "parts" / cell.id) == numbers(tmp_path / "whole" / cell.id)
+
+
+def test_a_cell_whose_replays_differ_fails_before_it_trains(
+    make_cell: Make, tmp_path: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graphs.GraphedUpdates.func, "_fill", lambda self, batch: None)
+    cell = make_cell("bc", run__cuda_graphs=True)
+    record = run_cell(cell, tmp_path / "cell" / cell.id, Execution(resume=False))
+    assert record["status"] == "failed"
+    assert record["updates_done"] == 0
+
+
+def test_a_cpu_refuses_in_one_sentence_and_writes_nothing(
+    make_config: Make, make_cell: Make, tmp_path: Path
+) -> None:
+    out = tmp_path / "results"
+    wanted = make_config(out=out, device="cpu", overrides={"run.cuda_graphs": True})
+    with pytest.raises(BenchError, match=r"run\.cuda_graphs=true .* give --device cuda"):
+        run(wanted)
+    assert not out.exists()
+    cell = make_cell("bc", run__cuda_graphs=True)
+    record = run_cell(cell, tmp_path / "cell" / cell.id, Execution(resume=False))
+    assert "give --device cuda" in json.dumps(record["error"])
