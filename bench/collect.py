@@ -10,7 +10,7 @@ from typing import Any
 
 from bench import config, grid, store
 from bench.errors import BenchError
-from bench.locks import FolderLock
+from bench.locks import folder_lock
 from bench.meters.machine import environment_name
 
 ENVIRONMENT = re.compile(r"environment-[0-9a-f]{12}\.txt")
@@ -36,7 +36,7 @@ def collect(sources: list[Path], out: Path) -> dict[str, int]:
             raise BenchError(f"there is no results folder {source}: name existing ones")
         if source.resolve() == out.resolve():
             raise BenchError(f"{source} is the folder to collect into: leave it out")
-    with FolderLock(out):
+    with folder_lock(out):
         known = store.read_records(out)
         wanted: dict[str, tuple[Path, dict[str, Any]]] = {}
         counts = {"copied": 0, "known": 0}

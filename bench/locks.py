@@ -1,43 +1,42 @@
-"""A results folder belongs to one run at a time."""
+"""A results folder, and a file of measurements, belong to one process at a time."""
 
 import fcntl
+import hashlib
 import os
+import tempfile
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from bench.errors import BenchError
 
 NAME = ".lock"
 
 
-class FolderLock:
-    """Hold a results folder; the system lets go of it when this process ends, however it ends."""
+class Lock:
+    """Hold a file; the system lets go of it when this process ends, however it ends.
 
-    def __init__(self, root: Path) -> None:
-        """Prepare to hold `root`, which is created where it is missing."""
-        self.path = Path(root) / NAME
+    unwritable, busy: the sentences of a BenchError, with places for {reason} and {holder}.
+    """
+
+    def __init__(self, path: Path, unwritable: str, busy: str) -> None:
+        """Prepare to hold `path`, whose folder is created where it is missing."""
+        self.path, self._unwritable, self._busy = path, unwritable, busy
         self._file: int | None = None
 
-    def __enter__(self) -> "FolderLock":
-        """Take the lock; BenchError where another run holds it or the folder cannot be written."""
-        root = self.path.parent
+    def __enter__(self) -> Self:
+        """Take the lock; BenchError where another process holds it or it cannot be written."""
         try:
-            root.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise BenchError(
-                f"the results folder {root} cannot be written ({error.strerror}): "
-                "choose another one with --out"
-            ) from error
+            raise BenchError(self._unwritable.format(reason=error.strerror)) from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             holder = os.read(self._file, 32).decode(errors="replace").strip() or "unknown"
             os.close(self._file)
-            raise BenchError(
-                f"the results folder {root} is held by another run (process {holder}): wait for "
-                "it to end, or choose another folder with --out"
-            ) from error
+            raise BenchError(self._busy.format(holder=holder)) from error
         os.ftruncate(self._file, 0)
         os.write(self._file, f"{os.getpid()}\n".encode())
         return self
@@ -51,6 +50,34 @@ class FolderLock:
         """Let go."""
         assert self._file is not None
         os.close(self._file)
+
+
+def folder_lock(root: Path) -> Lock:
+    """Return the lock of a results folder."""
+    shown = _braced(root)
+    return Lock(
+        Path(root) / NAME,
+        f"the results folder {shown} cannot be written ({{reason}}): choose another one with --out",
+        f"the results folder {shown} is held by another run (process {{holder}}): wait for it to "
+        "end, or choose another folder with --out",
+    )
+
+
+def measurement_lock(to: Path) -> Lock:
+    """Return the lock of a file that is measured into; it lies in the system's temporary folder."""
+    shown = _braced(to)
+    mark = hashlib.sha256(str(to.resolve()).encode()).hexdigest()[:16]
+    path = Path(tempfile.gettempdir()) / f"om2p-bench-{os.getuid()}-{mark}.lock"
+    return Lock(
+        path,
+        f"{_braced(path)} cannot be written ({{reason}}): set TMPDIR to a folder that can",
+        f"{shown} is being measured into by process {{holder}}: wait for it to end; two "
+        "measurements on one machine spoil each other",
+    )
+
+
+def _braced(path: Path) -> str:
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def held(root: Path) -> bool:

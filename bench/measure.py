@@ -21,6 +21,7 @@ from typing import Any
 from bench import plugins, store
 from bench.errors import BenchError
 from bench.launchers.process import worker_environment
+from bench.locks import measurement_lock
 from bench.measuring.document import Document, begin
 from bench.measuring.request import Request, key_of, settings_of
 from bench.measuring.sizes import Size
@@ -43,9 +44,14 @@ class Job:
 def run(request: Request, to: Path, tell: Callable[[str], None]) -> Document:
     """Measure what the file `to` does not hold yet, and return the file's content.
 
-    Raises BenchError where the file holds another measurement, KeyboardInterrupt after Ctrl-C: the
-    file then holds all processes that had ended.
+    Raises BenchError where the file holds another measurement or another process measures into it,
+    KeyboardInterrupt after Ctrl-C: the file then holds all processes that had ended.
     """
+    with measurement_lock(to):
+        return _run(request, to, tell)
+
+
+def _run(request: Request, to: Path, tell: Callable[[str], None]) -> Document:
     document = begin(request, to)
     jobs = [job for job in _jobs(request) if not _done(document, job)]
     began = time.monotonic()

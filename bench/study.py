@@ -14,7 +14,7 @@ from bench.config import GRAPHS_NEED_GPU, RunConfig
 from bench.errors import BenchError
 from bench.grid import Cell
 from bench.launchers import local
-from bench.locks import FolderLock
+from bench.locks import folder_lock
 from bench.meters import machine, nvml
 from bench.progress import Quiet
 
@@ -89,7 +89,7 @@ def run_study(config: RunConfig, show: Any) -> Outcome:
         tracking.require()
     places = _places(config)
     root = Path(config.out).absolute()
-    with FolderLock(root):
+    with folder_lock(root):
         _check_writable(root)
         if config.tensorboard:
             show = tracking.Tracking(show, root)

@@ -236,7 +236,7 @@ def test_an_output_folder_that_cannot_be_written_is_refused(
 def test_a_folder_held_by_another_run_is_refused(
     capsys: Capture, small_flags: list[str], tmp_path: Path
 ) -> None:
-    with locks.FolderLock(tmp_path / "results"):
+    with locks.folder_lock(tmp_path / "results"):
         code, _, errors = call(capsys, "run", "--algos", "bc", *small_flags)
     assert code == 2
     assert "held by another run" in errors

@@ -234,7 +234,7 @@ def test_data_that_cannot_be_prepared_stop_the_study_with_the_reason(
 
 def test_a_folder_belongs_to_one_run(tmp_path: Path, make_config: Make) -> None:
     config = make_config()
-    with locks.FolderLock(config.out):
+    with locks.folder_lock(config.out):
         assert locks.held(config.out)
         with pytest.raises(BenchError, match=f"held by another run \\(process {os.getpid()}\\)"):
             study.run(config)

@@ -1,6 +1,7 @@
 """The efficiency track: what is timed, files that go on, and the command as a whole."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench import commands_measure, measure
+from bench import commands_measure, locks, measure
 from bench.errors import BenchError
 from bench.measuring import document, show, timing
 from bench.measuring.document import read
@@ -153,6 +154,20 @@ def test_a_file_of_another_measurement_is_left_alone(
     with pytest.raises(BenchError, match="the code has changed since"):
         measure.run(request(rounds=1), to, lambda text: None)
     assert to.read_bytes() == before
+
+
+def test_a_file_is_measured_into_by_one_process(
+    processes: list[measure.Job], tmp_path: Path
+) -> None:
+    to = tmp_path / "{m}.json"
+    with (
+        locks.measurement_lock(to),
+        pytest.raises(BenchError, match=rf"{{m}}\.json is being .* by process {os.getpid()}:"),
+    ):
+        measure.run(request(rounds=1), to, lambda text: None)
+    assert not processes
+    measure.run(request(rounds=1), to, lambda text: None)
+    assert [path.name for path in tmp_path.iterdir()] == ["{m}.json"]
 
 
 def test_times_of_another_machine_are_not_added(
