@@ -38,13 +38,15 @@ def row(name: str) -> Row:
 
 def settings_class(name: str) -> type[_settings.Settings]:
     """Return the dataclass of an algorithm's hyper-parameters."""
-    kind = row(name).settings
+    found: type[_settings.Settings] = _settings_named(row(name).settings)
+    return found
+
+
+def _settings_named(kind: Any) -> Any:
+    """Return the class of ours that a string names, None if there is none; others as they are."""
     if not isinstance(kind, str):
         return kind
-    found: type[_settings.Settings] = getattr(
-        _generative if hasattr(_generative, kind) else _settings, kind
-    )
-    return found
+    return getattr(_generative, kind, None) or getattr(_settings, kind, None)
 
 
 def default_settings(name: str) -> _settings.Settings:
@@ -102,9 +104,9 @@ def register(
     """Add an algorithm to the table; the last lines of a plug-in file do this.
 
     target: the class, or "module:Class" to import it only when it is made. settings: the dataclass
-    of its hyper-parameters, derived from ``Settings``. The rest is as in ``Row``. Raises
-    AlgorithmError with one sentence for a name that is taken or malformed, a class that lacks
-    methods, and settings that do not fit.
+    of its hyper-parameters, derived from ``Settings``, or the name of one of ours. The rest is as
+    in ``Row``. Raises AlgorithmError with one sentence for a name that is taken or malformed, a
+    class that lacks methods, and settings that do not fit.
     """
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name, re.ASCII) or name in RESERVED:
         raise AlgorithmError(
@@ -115,7 +117,7 @@ def register(
         raise AlgorithmError(
             f"the name '{name}' is taken ({TABLE[name].summary}): register under another one."
         )
-    kind = getattr(_settings, settings, None) if isinstance(settings, str) else settings
+    kind = _settings_named(settings)
     if not (isinstance(kind, type) and issubclass(kind, _settings.Settings)):
         raise AlgorithmError(
             f"the settings of {name} must be a dataclass derived from algorithms.settings.Settings."

@@ -141,18 +141,21 @@ def an_agent_learns_from_its_own_data_alone(subject: Subject) -> None:
 
 
 def a_policy_sees_what_it_says(subject: Subject) -> None:
-    """observes="own": the others' observations change nothing; "joint": they do."""
+    """observes="own": the others' observations change nothing; "joint": they do; every agent's."""
     learner, seen = subject.make(), observations(16)
-    disturbed = seen.clone()
-    disturbed[1:] += 5.0
     action, _ = learner.act(seen, generators=generators(5))
-    again, _ = learner.act(disturbed, generators=generators(5))
-    sees = not torch.equal(action[0], again[0])
-    require(not torch.equal(action[1], again[1]), "an agent ignores its own observation")
-    if subject.row.observes == "own":
-        require(not sees, "it says observes='own', but others' observations change an action")
-    else:
-        require(sees, "it says observes='joint', but others' observations change nothing")
+    for agent in range(AGENTS):
+        disturbed = seen + 5.0
+        disturbed[agent] = seen[agent]
+        again, _ = learner.act(disturbed, generators=generators(5))
+        others = [other for other in range(AGENTS) if other != agent]
+        moved = [not torch.equal(action[other], again[other]) for other in others]
+        require(all(moved), "an agent ignores its own observation")
+        sees = not torch.equal(action[agent], again[agent])
+        if subject.row.observes == "own":
+            require(not sees, "it says observes='own', but others' observations change an action")
+        else:
+            require(sees, "it says observes='joint', but others' observations change nothing")
 
 
 def saved_and_loaded_learner_continues_bit_equal(subject: Subject) -> None:

@@ -104,6 +104,7 @@ class Madiff(Algorithm[MadiffSettings]):
         settings, rows = self.settings, plan.shape[1]
         clean = self._joint(plan)  # (R, B, N, T, O)
         noise = self._normal(tuple(clean.shape[1:]), self.training_generators)
+        noise = noise * self.observation_mask  # as in acting: padding is 0 throughout
         draws = self.uniform(rows, 3)[:: self.num_agents]  # (R, B, 3)
         levels = settings.diffusion_steps
         level = torch.floor(draws[..., 0] * levels).clamp_max(levels - 1) + 1.0

@@ -21,7 +21,10 @@ TARGET_PREFIXES = ("target_", "average_")
 
 
 def targets_move_by_their_rate(subject: Subject) -> None:
-    """target += rate (online - target), with the rate of the settings (or 0: later or at rest)."""
+    """target += rate (online - target), by target_rate or, for averaged policies, by ema_rate.
+
+    An average may rest in the first updates (`ema_start`, `ema_every`); other targets never do.
+    """
     learner = subject.make()
     learner.update(subject.batch(seed=0))
     before = parameters(learner)
@@ -31,13 +34,16 @@ def targets_move_by_their_rate(subject: Subject) -> None:
     if not pairs:
         raise Skip("no target networks")
     config = learner.settings
-    rates = {0.0} | {getattr(config, n) for n in ("target_rate", "ema_rate") if hasattr(config, n)}
+    rests = getattr(config, "ema_start", 0) > 0 or getattr(config, "ema_every", 1) > 1
     for target, online in pairs:
+        averaged = target.startswith("average_")
+        rate = getattr(config, "ema_rate" if averaged else "target_rate")
+        rates = [rate, 0.0] if averaged and rests else [rate]
         goals = [torch.lerp(before[target], after[online], rate) for rate in rates]
         close = any(torch.allclose(after[target], goal, rtol=1e-6, atol=1e-7) for goal in goals)
-        require(close, f"{target} is not {sorted(rates)} of the way to {online}")
-    moved = any(not torch.equal(before[target], after[target]) for target, _ in pairs)
-    require(moved or len(rates) == 1, "no target moved in the second update")
+        require(close, f"{target} is not {rates} of the way to {online}")
+        if rates == [rate] and not torch.equal(before[online], after[online]):
+            require(not torch.equal(before[target], after[target]), f"{target} does not move")
 
 
 def _online(key: str) -> str:
@@ -63,6 +69,50 @@ def a_terminal_step_is_worth_its_reward(subject: Subject) -> None:
             require(not names, f"{names[:1]} depends on what follows a terminal step")
         else:
             require(names, "what follows a step changes nothing: values do not bootstrap")
+
+
+def rewards_reach_critics_alone(subject: Subject) -> None:
+    """In one update rewards change the gradients of critics and of nothing else.
+
+    Where they do, a TD target carries a graph to the policy or to a value that it bootstraps from.
+    """
+    learner = subject.make()
+    if not hasattr(learner, "critic"):
+        raise Skip("no critic")
+    batch, other = subject.batch(), subject.make()
+    learner.update(batch)
+    other.update(batch._replace(reward=5.0 * batch.reward + 1.0))
+    first, second = _gradients(learner), _gradients(other)
+    for key in first:
+        same = torch.equal(first[key], second[key])
+        if "critic" in key:
+            require(not same, f"rewards do not reach {key}")
+        else:
+            require(same, f"rewards change the gradient of {key}: the TD target carries a graph")
+
+
+# What weighs Q in an actor's loss: the first of these that an algorithm has.
+ACTOR_WEIGHTS = ("q_weight", "inverse_temperature", "action_penalty")
+
+
+def critics_do_not_learn_from_the_actor(subject: Subject) -> None:
+    """Weighing the actor's loss otherwise leaves the critic's gradient as it is, bit for bit."""
+    config = subject.settings()
+    names = [name for name in ACTOR_WEIGHTS if hasattr(config, name)]
+    if not hasattr(subject.make(), "critic") or not names or names[0] in subject.row.switches:
+        raise Skip("no critic, or nothing that weighs the actor's loss")
+    one, other = (_after_one_update(subject, names[0], weight) for weight in (0.5, 2.0))
+    for key in (key for key in one if "critic" in key):
+        require(
+            torch.equal(one[key], other[key]),
+            f"{names[0]} changes the gradient of {key}: the actor's loss reaches the critic",
+        )
+
+
+def _after_one_update(subject: Subject, name: str, weight: float) -> dict[str, torch.Tensor]:
+    learner = subject.make(**{name: weight})
+    learner.update(subject.batch())
+    return _gradients(learner)
 
 
 def a_time_limit_is_not_terminal(subject: Subject) -> None:
@@ -126,24 +176,25 @@ def a_normalised_q_term_ignores_the_scale_of_q(subject: Subject) -> None:
             critic.weights[-1].mul_(scale)
             critic.biases[-1].mul_(scale)
         learner.update(subject.batch())
-        gradients.append(_policy_gradients(learner))
+        found = _gradients(learner).items()
+        gradients.append({key: value for key, value in found if "critic" not in key})
     for key, value in gradients[0].items():
         error = (value - gradients[1][key]).norm() / value.norm()
         require(error < 1e-3, f"the gradient of {key} changes by {error.item():.1e}")
 
 
-def _policy_gradients(learner: Algorithm) -> dict[str, torch.Tensor]:
-    """Return the gradients of all trained networks but critics, as one row each."""
+def _gradients(learner: Algorithm) -> dict[str, torch.Tensor]:
+    """Return the last gradients of all trained networks by name, as one row each."""
     trained = {id(network) for network in learner.trained_networks()}
     return {
         name: torch.cat([gradient.flatten() for gradient in module.gradients])
         for name, module in learner.named_modules()
-        if isinstance(module, MemberNetwork) and id(module) in trained and "critic" not in name
+        if isinstance(module, MemberNetwork) and id(module) in trained
     }
 
 
 def without_a_q_term_rewards_do_not_matter(subject: Subject) -> None:
-    """q_weight = 0 is cloning: rewards and next observations change no action."""
+    """q_weight = 0 is cloning: rewards change no action."""
     if not hasattr(subject.settings(), "q_weight") or "q_weight" in subject.row.switches:
         raise Skip("no weighted Q term")
     first, second = subject.make(q_weight=0.0), subject.make(q_weight=0.0)
@@ -158,6 +209,8 @@ def without_a_q_term_rewards_do_not_matter(subject: Subject) -> None:
 MATHEMATICS: tuple[Check, ...] = (
     targets_move_by_their_rate,
     a_terminal_step_is_worth_its_reward,
+    rewards_reach_critics_alone,
+    critics_do_not_learn_from_the_actor,
     a_time_limit_is_not_terminal,
     losses_do_not_grow_with_the_action_size,
     a_normalised_q_term_ignores_the_scale_of_q,

@@ -19,7 +19,7 @@ from torch.func import jvp, vjp, vmap
 
 from algorithms.settings import Om2pSettings
 
-NARROW = 1e-3  # below this width a difference is rounding noise, and its weight (e - s) is as small
+NARROW = 1e-3  # differences narrower than this, at an edge, are dropped: (e - s) is as small there
 TINY_STEP = 1e-5  # below this step float32 differences vanish; only the release uses one
 
 # Average velocity as a function of the state and both times, (M, B, A), (M, B, 1), (M, B, 1).
@@ -122,7 +122,7 @@ def one_sided(there: Tensor, here: Tensor, width: Tensor, settings: Differentiat
     """Return (u_there - u_here) / width, zero where the points all but coincide."""
     if settings.fd_step < TINY_STEP:  # the release divides by its 1e-12 without a guard
         return (there - here) / width
-    narrow = width.abs() < NARROW
+    narrow = width.abs() < min(NARROW, settings.fd_step / 2)  # never a whole step
     safe = torch.where(narrow, torch.ones_like(width), width)
     return torch.where(narrow, torch.zeros_like(here), (there - here) / safe)
 

@@ -6,6 +6,8 @@ action is noise + u(o, noise, 0, 1), one evaluation. ``om2p`` follows the mean-f
 ``om2p-release`` reproduces what the released code does (see the switches in ``Om2pSettings``).
 """
 
+import functools
+import logging
 from typing import Any
 
 import torch
@@ -21,11 +23,22 @@ from algorithms.trunk import TimedPolicy
 from datasets.batch import Batch
 
 
+@functools.cache
+def _say_that_it_vanishes(step: float) -> None:
+    """Warn, once a process: in float32 x and x + step v are the same numbers."""
+    logging.getLogger(__name__).warning(
+        "the difference with fd_step=%g is zero in float32: as released, no derivative is learnt",
+        step,
+    )
+
+
 class Om2p(Algorithm[Om2pSettings]):
     """Mean-flow policy and twin critic of every member, trained by one Adam."""
 
     def __init__(self, spec: TeamSpec, settings: Om2pSettings, seeds: tuple[int, ...]) -> None:
         super().__init__(spec, settings, seeds)
+        if settings.derivative == "finite_difference" and settings.fd_step < mean_flow.TINY_STEP:
+            _say_that_it_vanishes(settings.fd_step)
         size, act, draws = self.observation_dim, self.action_dim, self.init_generators
         hidden, activation = settings.hidden, settings.activation
         self.policy = TimedPolicy(
@@ -68,7 +81,9 @@ class Om2p(Algorithm[Om2pSettings]):
 
         with torch.no_grad():
             tangent = self._tangent(seen, x, at, velocity)
-            next_action, there = self._next_action(following, next_noise, seen, x, times, tangent)
+            next_action, there = self._without_gradient(
+                following, next_noise, seen, x, times, tangent
+            )
         average, one_step = self._with_gradient(seen, x, times, q_noise)
         with torch.no_grad():
             goal = self._goal(seen, x, times, velocity, tangent, average.detach(), there)
@@ -80,7 +95,7 @@ class Om2p(Algorithm[Om2pSettings]):
         if settings.boundary_weight > 0:
             error = self._over_dimensions((self.policy(seen, x, at, at) - velocity).square())
             actor_loss = actor_loss + settings.boundary_weight * error.mean(dim=-1)
-        if settings.q_weight == 0:
+        if next_action is None:
             return actor_loss, metrics
         critic_loss, critic_metrics = self._critic(batch, seen, following, next_action)
         return actor_loss + critic_loss, metrics | critic_metrics
@@ -101,7 +116,7 @@ class Om2p(Algorithm[Om2pSettings]):
             return velocity
         return (1.0 - share) * velocity + share * self.policy(seen, x, at, at)
 
-    def _next_action(
+    def _without_gradient(
         self,
         following: Tensor,
         noise: Tensor,
@@ -109,22 +124,25 @@ class Om2p(Algorithm[Om2pSettings]):
         x: Tensor,
         times: Times,
         tangent: Tensor,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Return the TD target's action and, for a one-sided difference, u at its second point."""
-        settings, policy = self.settings, self.policy
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Return the TD target's action if there is a critic, and u at a difference's second point.
+
+        The second is None where the derivative is not a one-sided difference of a usable step.
+        """
+        settings, policy, parts = self.settings, self.policy, []
+        if settings.q_weight > 0:
+            parts.append(policy.rows(following, noise, 0.0, 1.0))
         uses = settings.derivative == "finite_difference" and settings.alpha_flow == 0
-        if not uses or settings.fd_step < mean_flow.TINY_STEP:
-            return self._read(noise, policy(following, noise, 0.0, 1.0)), None
-        point = mean_flow.neighbour(settings, x, times, tangent)
-        both = torch.cat(
-            [
-                policy.rows(following, noise, 0.0, 1.0),
-                policy.rows(seen, point.x, point.start, point.end),
-            ],
-            dim=1,
-        )
-        move_out, there = policy.network(both).chunk(2, dim=1)
-        return self._read(noise, move_out), there
+        joins = uses and settings.fd_step >= mean_flow.TINY_STEP
+        if joins:
+            point = mean_flow.neighbour(settings, x, times, tangent)
+            parts.append(policy.rows(seen, point.x, point.start, point.end))
+        if not parts:
+            return None, None
+        out = policy.network(torch.cat(parts, dim=1) if len(parts) > 1 else parts[0])
+        outputs = out.chunk(len(parts), dim=1)
+        next_action = self._read(noise, outputs[0]) if settings.q_weight > 0 else None
+        return next_action, outputs[-1] if joins else None
 
     def _with_gradient(
         self, seen: Tensor, x: Tensor, times: Times, noise: Tensor

@@ -152,6 +152,10 @@ class Om2pSettings(CriticSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         released = self.anchor == "end" and self.sign == "release"
+        require(
+            self.anchor == "end" or self.sign == "identity",
+            "sign=release needs anchor=end: at the start the release's sign is the identity's",
+        )
         if self.derivative in ("finite_difference", "central_difference") and not released:
             require(
                 1e-5 <= self.fd_step <= 0.5,

@@ -197,7 +197,7 @@ TABLE: dict[str, Row] = {
     "madiff-d": Row(
         target="algorithms.madiff:Madiff",
         settings="MadiffSettings",
-        version=1,
+        version=2,
         summary="trajectory diffusion, every agent plans for the team from its own observation",
         source="MADiff, arXiv 2305.17330, and its code zbzhu99/madiff 120bf5c",
         deviations="normaliser, schedule, LayerNorm, inverse model per agent, DDIM: see its file",
@@ -208,7 +208,7 @@ TABLE: dict[str, Row] = {
     "madiff-c": Row(
         target="algorithms.madiff:Madiff",
         settings="MadiffSettings",
-        version=1,
+        version=2,
         summary="trajectory diffusion that plans from all observations, inverse dynamics act",
         source="MADiff, arXiv 2305.17330, and its code zbzhu99/madiff 120bf5c",
         deviations="as madiff-d",

@@ -10,6 +10,10 @@ import torch
 import algorithms
 from algorithms import checks, contract
 from algorithms.bc import Bc
+from algorithms.critics import move
+from algorithms.dom2 import Dom2
+from algorithms.iql import Iql
+from algorithms.om2p import Om2p
 from algorithms.sync import NoHostSync
 from algorithms.td3bc import Td3Bc
 
@@ -85,6 +89,61 @@ class Rests(Td3Bc):
         pass
 
 
+class Sluggish(Td3Bc):
+    """Moves its target by half the rate that it states."""
+
+    def after_update(self) -> None:
+        before = [value.clone() for value in self.target_critic.parameters()]
+        super().after_update()
+        for value, old in zip(self.target_critic.parameters(), before, strict=True):
+            value.lerp_(old, 0.5)
+
+
+class Held(Dom2):
+    """Moves the averaged policy and leaves the target critic at rest."""
+
+    def after_update(self) -> None:
+        move(self.average_policy.network, self.policy.network, self.settings.ema_rate)
+
+
+class Flatters(Td3Bc):
+    """The actor's Q term also moves the critic."""
+
+    def _actor(self, batch: Any, seen: Any, action: Any) -> Any:
+        loss, metrics = super()._actor(batch, seen, action)
+        value = self.critic(seen, action).mean(dim=(1, 2))
+        return loss - self.settings.q_weight * value, metrics
+
+
+class Reaches(Om2p):
+    """The TD target carries a graph to the policy."""
+
+    def _critic(self, batch: Any, seen: Any, following: Any, next_action: Any) -> Any:
+        noise = self.noise(batch.action.shape[1])
+        action = self._read(noise, self.policy(following, noise, 0.0, 1.0))
+        goal = batch.reward + 0.9 * self.target_critic(following, action).mean(dim=1)
+        loss = (self.critic(seen, batch.action) - goal[:, None]).square().mean(dim=(1, 2))
+        return loss, {"critic/loss": loss}
+
+
+class Chained(Iql):
+    """The Q loss reaches the value that it bootstraps from."""
+
+    def _critic(self, batch: Any, seen: Any, following: Any) -> Any:
+        goal = batch.reward + 0.9 * self.value(following)[..., 0]
+        loss = (self.critic(seen, batch.action) - goal[:, None]).square().mean(dim=(1, 2))
+        return loss, {"critic/loss": loss}
+
+
+class Follows(Bc):
+    """All but the first agent act on what the first one sees."""
+
+    def act(self, observation: Any, memory: Any = None, generators: Any = None) -> Any:
+        shown = observation + observation[:1]
+        shown[0] = observation[0]
+        return super().act(shown, memory, generators)
+
+
 class Peeks(Bc):
     """Acts on what the others see."""
 
@@ -129,6 +188,12 @@ FAULTS = [
     (Stops, "td3bc", checks.by_name("a_time_limit_is_not_terminal")),
     (Unscaled, "td3bc", checks.by_name("a_normalised_q_term_ignores_the_scale_of_q")),
     (Rests, "td3bc", checks.by_name("targets_move_by_their_rate")),
+    (Sluggish, "td3bc", checks.by_name("targets_move_by_their_rate")),
+    (Held, "dom2", checks.by_name("targets_move_by_their_rate")),
+    (Flatters, "td3bc", checks.by_name("critics_do_not_learn_from_the_actor")),
+    (Reaches, "om2p", checks.by_name("rewards_reach_critics_alone")),
+    (Chained, "iql", checks.by_name("rewards_reach_critics_alone")),
+    (Follows, "bc", checks.a_policy_sees_what_it_says),
     (Peeks, "bc", checks.a_policy_sees_what_it_says),
     (Leaks, "bc", checks.acting_does_not_change_training),
     (Forgets, "bc", checks.saved_and_loaded_learner_continues_bit_equal),

@@ -1,6 +1,7 @@
 """What the generative algorithms promise in formulas, each against its definition."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from algorithms import joint, mean_flow
 from algorithms.critics import coin_q_term
 from algorithms.denoising import Denoiser
 from algorithms.mean_flow import Times
+from algorithms.meanflow_ql import MeanFlowQl
 from algorithms.samplers import LinearBetas, VariancePreserving, dpm_solver
 from algorithms.selection import drawn_by_value, repeated
 from algorithms.settings_generative import MeanFlowQlSettings
@@ -259,14 +261,20 @@ def residual(x: Tensor, start: Tensor, end: Tensor) -> Tensor:
 
 
 def test_the_residual_identity_holds_on_the_analytic_flow() -> None:
-    """g = x + s v + (1 - s) dg/ds in float64; with the other sign it fails."""
+    """g = x + s v + (1 - s) dg/ds in float64, from the learner's target; with -v it fails."""
     s = 0.98 * times(5000).start
     one = torch.ones_like(s)
     x = torch.randn(s.shape, dtype=torch.float64)
-    v = velocity(x, s)
-    g, dg = jvp(lambda x, s: residual(x, s, one), (x, s), (v, one))
-    assert (g - (x + s * v + (1 - s) * dg)).abs().max() < 1e-10
-    assert (g - (x + s * v - (1 - s) * dg)).abs().max() > 1
+    policy = SimpleNamespace(frozen=lambda seen, x, s: residual(x, s, one))
+    config = MeanFlowQlSettings(derivative="jvp", target_clip=0.0)
+    learner: Any = SimpleNamespace(settings=config, policy=policy)
+
+    def goal(v: Tensor) -> Tensor:
+        return MeanFlowQl._goal(learner, x, x, Times(s, one), v, x, None)
+
+    g, v = residual(x, s, one), velocity(x, s)
+    assert (g - goal(v)).abs().max() < 1e-10
+    assert (g - goal(-v)).abs().max() > 1
 
 
 @pytest.mark.parametrize("derivative", ["finite_difference", "central_difference", "jvp"])

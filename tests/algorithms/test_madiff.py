@@ -117,3 +117,28 @@ def test_denoising_learns_a_constant_plan() -> None:
 def test_a_horizon_that_cannot_be_halved_is_refused() -> None:
     with pytest.raises(ValueError, match="multiple of 4"):
         algorithms.settings_class("madiff-c")(horizon=25)  # type: ignore[call-arg]
+
+
+def test_noise_is_absent_from_padded_observations_in_training_and_acting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A team of 7, 5 and 6 numbers: what the network is given is 0 beyond them."""
+    spec = team((7, 5, 6), (2, 1, 2))
+    learner = algorithms.make("madiff-c", spec, small("madiff-c"))
+    assert isinstance(learner, Madiff)
+    shown: list[torch.Tensor] = []
+    plain = type(learner.unet).forward
+
+    def watched(self: Any, x: torch.Tensor, *others: Any) -> torch.Tensor:
+        shown.append(x.detach())
+        return plain(self, x, *others)
+
+    monkeypatch.setattr(type(learner.unet), "forward", watched)
+    learner.update(windows_for(spec, learner.settings.history + learner.settings.horizon))
+    trained = len(shown)
+    learner.act(torch.randn(3, 4, 7))
+    assert 0 < trained < len(shown)
+    for x in shown:  # (R, B, N, T, O)
+        assert x[:, :, 1, :, :5].abs().sum() > 0
+        assert not x[:, :, 1, :, 5:].any()
+        assert not x[:, :, 2, :, 6:].any()

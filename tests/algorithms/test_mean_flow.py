@@ -1,8 +1,10 @@
 """The mean-flow identity, its derivative estimates and the laws of the two times."""
 
 import io
+import logging
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from torch import Tensor
 from torch.func import jvp
 
 import algorithms
-from algorithms import mean_flow
+from algorithms import mean_flow, om2p
 from algorithms.mean_flow import Times
 from algorithms.om2p import Om2p
 from algorithms.settings import Om2pSettings
@@ -47,17 +49,86 @@ def average(x: Tensor, start: Tensor, end: Tensor) -> Tensor:
     return (flow(x, start, end) - x) / (end - start)
 
 
-def test_identity_gaussian() -> None:
-    """u = v + (e - s) du/ds on the analytic flow in float64; with the other sign it fails."""
-    start, end = times(COUNT)
+def inside(seed: int = 0) -> tuple[Tensor, Times, Tensor]:
+    """Return points x, times s < e and the marginal velocity at (x, s), of the analytic flow."""
+    start, end = times(COUNT, seed)
     keep = (end - start)[..., 0] > 1e-3
     start, end = start[keep][None], end[keep][None]
     x = torch.randn(start.shape, dtype=torch.float64)
-    v = velocity(x, start)
-    one, zero = torch.ones_like(start), torch.zeros_like(start)
-    u, du = jvp(average, (x, start, end), (v, one, zero))
-    assert (u - v - (end - start) * du).abs().max() < 1e-10
-    assert (u - v + (end - start) * du).abs().max() > 1
+    return x, Times(start, end), velocity(x, start)
+
+
+def test_identity_gaussian() -> None:
+    """u = v + (e - s) du/ds on the analytic flow in float64; with the other sign it fails."""
+    x, moments, v = inside()
+    u = average(x, *moments)
+    config = Om2pSettings()
+    du = mean_flow.exact(average, config, x, moments, v)
+    assert (u - mean_flow.target(config, v, du, moments)).abs().max() < 1e-10
+    assert (u - mean_flow.target(config, v, -du, moments)).abs().max() > 1
+
+
+def test_the_same_target_in_the_convention_of_mean_flow() -> None:
+    """With t' = 1 - s, r' = 1 - e, u' = -u: u' = v' - (t' - r') du'/dt' (arXiv 2505.13447)."""
+    net, (start, end) = network(), times(256)
+    noise, action = torch.randn(2, 1, 256, 2, dtype=torch.float64)
+
+    def published(z: Tensor, r: Tensor, t: Tensor) -> Tensor:
+        return -net(z, 1 - t, 1 - r)
+
+    r, t = 1 - end, 1 - start
+    z, v = (1 - t) * action + t * noise, noise - action
+    tangents = (v, torch.zeros_like(r), torch.ones_like(t))
+    _, derivative = jvp(published, (z, r, t), tangents)
+    expected = v - (t - r) * derivative
+    moments, config = Times(start, end), Om2pSettings()
+    x = (1 - start) * noise + start * action
+    ours = mean_flow.exact(net, config, x, moments, action - noise)
+    target = mean_flow.target(config, action - noise, ours, moments)
+    torch.testing.assert_close(target, -expected, rtol=1e-10, atol=1e-10)
+
+
+def goal_on_the_flow(config: Om2pSettings, point: tuple[Tensor, Times, Tensor]) -> Tensor:
+    """Return the target of `om2p` where the policy is the analytic average velocity."""
+    x, moments, v = point
+    policy = SimpleNamespace(frozen=lambda seen, *at: average(*at))
+    learner: Any = SimpleNamespace(settings=config, policy=policy)
+    there = None
+    if config.derivative == "finite_difference":
+        there = average(*mean_flow.neighbour(config, x, moments, v)[:3])
+    return Om2p._goal(learner, x, x, moments, v, v, average(x, *moments), there)
+
+
+@pytest.mark.parametrize(
+    ("derivative", "step", "tolerance"),
+    [
+        ("jvp", 5e-3, 1e-10),
+        ("central_difference", 1e-4, 1e-6),
+        ("finite_difference", 1e-4, 1e-2),
+    ],
+)
+def test_the_true_average_velocity_is_its_own_target(
+    derivative: Any, step: float, tolerance: float
+) -> None:
+    point = inside(seed=2)
+    room = (point[1].end - point[1].start > 2 * step) & (point[1].start > 2 * step)
+    goal = goal_on_the_flow(Om2pSettings(derivative=derivative, fd_step=step), point)
+    assert (goal - average(point[0], *point[1])).abs()[room].max() < tolerance
+
+
+def test_alpha_flow_errs_by_its_alpha_squared_on_the_true_flow() -> None:
+    """u(s, e) = alpha u(s, m) + (1 - alpha) u(x_m, m, e), but the step to m is a straight one."""
+    x, moments, v = inside(seed=3)
+    u = average(x, *moments)
+    middle = moments.start + 0.3 * (moments.end - moments.start)
+    there = flow(x, moments.start, middle)
+    split = 0.3 * average(x, moments.start, middle) + 0.7 * average(there, middle, moments.end)
+    torch.testing.assert_close(split, u, rtol=1e-9, atol=1e-9)
+    errors = [
+        (goal_on_the_flow(Om2pSettings(alpha_flow=alpha), (x, moments, v)) - u).abs().mean()
+        for alpha in (0.02, 0.01)
+    ]
+    assert errors[0] / errors[1] == pytest.approx(4.0, rel=0.05)
 
 
 def test_end_anchored_identity_has_the_other_sign() -> None:
@@ -102,7 +173,6 @@ def test_differences_agree_with_forward_mode(
     dtype: torch.dtype,
     step: float,
     tolerance: float,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Relative error of both estimates against torch.func.jvp, away from the edges."""
     config = Om2pSettings(derivative=derivative, fd_step=step)  # type: ignore[arg-type]
@@ -111,7 +181,6 @@ def test_differences_agree_with_forward_mode(
     generator = torch.Generator().manual_seed(1)
     x, v = (torch.randn(1, 256, 2, generator=generator, dtype=dtype) for _ in range(2))
     exact = mean_flow.exact(net, config, x, Times(start, end), v)
-    monkeypatch.setattr(mean_flow, "NARROW", 0.0)  # float64 steps may be tiny
     if derivative == "central_difference":
         estimate = mean_flow.central(net, config, x, Times(start, end), v)
     else:
@@ -200,6 +269,59 @@ def test_the_released_step_equals_no_derivative_bit_for_bit() -> None:
             learner.update(batch_for(team(), seed=step))
     for first, second in zip(learners[0].parameters(), learners[1].parameters(), strict=True):
         assert torch.equal(first, second)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.floats(0, 1), st.floats(0, 1), st.sampled_from([1e-5, 1e-4, 1e-3, 0.01, 0.3]))
+def test_the_central_difference_stays_inside_and_knows_its_width(
+    first: float, second: float, step: float
+) -> None:
+    """It asks within [0, e] alone, and a straight line has its slope, also at the edges."""
+    start, end = min(first, second), max(first, second)
+    pair = Times(*(torch.full((1, 1, 1), t, dtype=torch.float64) for t in (start, end)))
+    x, v, asked = torch.zeros(1, 1, 1, dtype=torch.float64), torch.tensor([[[2.0]]]), []
+
+    def line(state: Tensor, moment: Tensor, end: Tensor) -> Tensor:
+        asked.append((state.item(), moment.item()))
+        return 5.0 * moment - state
+
+    config = Om2pSettings(derivative="central_difference", fd_step=step)
+    slope = mean_flow.central(line, config, x, pair, v).item()
+    (after_x, after), (before_x, before) = asked
+    assert 0 <= before <= start <= after <= max(end, start)
+    assert after_x == pytest.approx(2.0 * (after - start), abs=1e-12)
+    assert before_x == pytest.approx(2.0 * (before - start), abs=1e-12)
+    wide = after - before >= min(mean_flow.NARROW, step / 2)
+    assert slope == pytest.approx(3.0 if wide else 0.0, rel=1e-6)
+
+
+@pytest.mark.parametrize("derivative", ["finite_difference", "central_difference"])
+@pytest.mark.parametrize("step", [1e-5, 1e-4, 9.9e-4, 1e-3, 5e-3, 0.5])
+def test_every_step_that_is_accepted_takes_a_difference(derivative: Any, step: float) -> None:
+    """A learner trained with it is not the one trained without a derivative."""
+    learners = []
+    for which in (derivative, "zero"):
+        config = Om2pSettings(hidden=(16,), q_weight=0.0, derivative=which, fd_step=step)
+        learners.append(algorithms.make("om2p", team(), config))
+        learners[-1].update(batch_for(team()))
+    pairs = zip(learners[0].parameters(), learners[1].parameters(), strict=True)
+    assert not all(torch.equal(first, second) for first, second in pairs)
+
+
+def test_the_release_says_that_its_difference_vanishes(caplog: pytest.LogCaptureFixture) -> None:
+    om2p._say_that_it_vanishes.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            algorithms.make("om2p-release", team())
+        algorithms.make("om2p", team())
+    assert [record.getMessage() for record in caplog.records] == [
+        "the difference with fd_step=1e-12 is zero in float32: as released, no derivative is learnt"
+    ]
+
+
+def test_the_release_s_sign_is_refused_where_it_would_change_nothing() -> None:
+    with pytest.raises(ValueError, match="sign=release needs anchor=end"):
+        Om2pSettings(sign="release")
 
 
 def test_a_vanishing_step_is_refused() -> None:

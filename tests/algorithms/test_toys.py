@@ -9,6 +9,7 @@ from torch import Tensor
 
 import algorithms
 from algorithms.base import Algorithm, TeamSpec
+from algorithms.om2p import Om2p
 from algorithms.settings import BcSettings, FlowBcSettings, Om2pSettings
 from datasets.batch import Batch
 
@@ -108,9 +109,23 @@ def test_the_release_without_q_misses_the_modes() -> None:
     """Read in one step, the released form does not imitate; an eighth of the budget shows it."""
     fixed = algorithms.row("om2p-release").switches
     config = Om2pSettings(hidden=(128, 128), learning_rate=3e-3, q_weight=0.0, **fixed)
-    energy, distance, _ = judged(trained("om2p-release", config, two_modes, UPDATES // 8))
+    learner = trained("om2p-release", config, two_modes, UPDATES // 8)
+    energy, distance, _ = judged(learner)
     assert energy > 0.1
     assert distance > 0.8
+
+
+@torch.no_grad()
+def test_the_release_leaves_the_noise_out_of_its_action() -> None:
+    """u(o, noise, 0, 1) alone, where `om2p` moves the noise by it."""
+    seen = torch.rand(1, 50, 1, generator=torch.Generator().manual_seed(1))
+    for name, share in (("om2p-release", 0.0), ("om2p", 1.0)):
+        learner = algorithms.make(name, spec(2))
+        assert isinstance(learner, Om2p)
+        noise = learner.noise(50, [torch.Generator().manual_seed(2)])
+        action = learner.act(seen, None, [torch.Generator().manual_seed(2)])[0]
+        moved = share * noise + learner.policy(learner.observed(seen), noise, 0.0, 1.0)
+        assert torch.equal(action, moved.clamp(-1.0, 1.0))
 
 
 def test_ten_steps_of_flow_bc_imitate_two_modes() -> None:
@@ -155,6 +170,7 @@ VP = {"schedule": "vp", "beta_min": 0.1, "beta_max": 10.0}
         # Five ancestral steps are coarse: they, not the budget, leave the samples off the modes.
         ("diffusion-ql", {"prediction": "velocity", "ema_start": 0}, 0.05, 0.32),
         ("edp", {"prediction": "velocity", **VP}, 0.012, 0.2),
+        ("dom2", {"prediction": "velocity"}, 0.03, 0.3),
         ("dof", {"prediction": "velocity"}, 0.02, 0.25),
         ("fql", {}, 0.02, 0.3),
         ("meanflow-ql", {}, 0.02, 0.35),
@@ -204,6 +220,7 @@ def two_problems(rows: int, generator: torch.Generator) -> Batch:
         ("om2p", {}),
         ("diffusion-ql", {"prediction": "velocity", "ema_start": 0}),
         ("edp", {"prediction": "velocity", **VP}),
+        ("dom2", {"prediction": "velocity", "cql_samples": 1}),
         ("dof", {"prediction": "velocity"}),
         ("fql", {}),
         ("meanflow-ql", {"imitation_weight": 1.0}),

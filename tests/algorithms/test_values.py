@@ -155,6 +155,20 @@ def test_td3bc_learns_the_games_values() -> None:
     assert (action[:, 1] > 0.5).all()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["om2p", "dom2", "fql"])
+def test_generative_policies_bootstrap_from_what_they_do(name: str) -> None:
+    """Cloned, their next action in B is low or high at even odds: V(B) = (.5 + 4.5) / 2."""
+    shape = {"discount": GAMMA, "target_rate": 0.05, "q_weight": 1e-6, "q_aggregate": "mean"}
+    wanted = {**NETS, **shape, "activation": "gelu", "critic_layer_norm": False}
+    wanted |= {"cql_weight": 0.0, "prediction": "velocity", "ema_start": 0, "ema_rate": 0.05}
+    known = vars(algorithms.default_settings(name))
+    config = algorithms.settings_class(name)(**{k: v for k, v in wanted.items() if k in known})
+    found = game_values(trained(name, config, spec(2, 3), game, 800))
+    expected = expected_game_values(2.5)
+    assert {key: pytest.approx(value, abs=0.5) for key, value in expected.items()} == found
+
+
 # Unseen actions ----------------------------------------------------------------------------------
 
 

@@ -102,6 +102,13 @@ def test_a_class_named_by_a_string_is_found_when_it_is_made() -> None:
         algorithms.make("never", team())
 
 
+def test_settings_of_ours_are_known_by_name_wherever_they_lie() -> None:
+    for settings in ("Dom2Settings", "FqlSettings"):
+        name = settings.lower()
+        algorithms.register(name, "algorithms.bc:Bc", settings=settings, summary="borrowed")
+        assert type(algorithms.default_settings(name)).__name__ == settings
+
+
 def test_the_source_is_part_of_a_cells_identity(
     write: Callable[..., Path], make_config: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
