@@ -110,7 +110,8 @@ def critics_do_not_learn_from_the_actor(subject: Subject) -> None:
 
 
 def _after_one_update(subject: Subject, name: str, weight: float) -> dict[str, torch.Tensor]:
-    learner = subject.make(**{name: weight})
+    changes: dict[str, Any] = {name: weight}
+    learner = subject.make(**changes)
     learner.update(subject.batch())
     return _gradients(learner)
 

@@ -22,7 +22,7 @@ from bench import plugins, store
 from bench.errors import BenchError
 from bench.launchers.process import worker_environment
 from bench.locks import measurement_lock
-from bench.measuring.document import Document, begin
+from bench.measuring.document import Document, begin, code_hash
 from bench.measuring.request import Request, key_of, settings_of
 from bench.measuring.sizes import Size
 
@@ -59,6 +59,11 @@ def _run(request: Request, to: Path, tell: Callable[[str], None]) -> Document:
         if job.key in document["failures"]:
             continue
         answer = _start(request, job)
+        if code_hash() != document["configuration"]["code"]:
+            raise BenchError(
+                f"the code has changed while it was measured: {to} keeps what was measured before; "
+                "measure into another file, from a tree that nobody edits"
+            )
         _keep(document, job, answer)
         store.write_json(to, document)
         spent = time.monotonic() - began
@@ -138,6 +143,8 @@ def _keep(document: Document, job: Job, answer: dict[str, Any]) -> None:
         found["gpu_at_end"]["throttling"] or []
     )
     answer |= {"round": job.round, "throttling": sorted(set(throttling)) or None}
+    if document["configuration"]["device"] != "cpu":
+        answer["gpu"] = [found["gpu_at_start"], found["gpu_at_end"]]
     document["rounds"].setdefault(job.key, []).append(answer)
 
 

@@ -181,6 +181,8 @@ def _notes(old: _Side, new: _Side) -> list[str]:
     notes = []
     if _keys_differ(old, new):
         notes.append("costs are not judged: the sides differ in system, torch or Python version")
+    if old.timed and not new.timed:
+        notes.append("times are not judged: the head's files hold none")
     if not (old.timed and new.timed):
         return notes
     counts = len(old.processes), len(new.processes)
@@ -249,10 +251,15 @@ def _classes_differ(old: _Side, new: _Side) -> bool:
 
 
 def _times(name: str, old: _Side, new: _Side, threshold: float) -> list[Row]:
-    """Compare the times of a benchmark; no row where a side has none."""
+    """Compare the times of a benchmark; no row where the base has none."""
     before, after = old.of(name), new.of(name)
-    if not any(one.seconds for one in before) or not any(one.seconds for one in after):
+    counts = [sum(bool(one.seconds) for one in side) for side in (before, after)]
+    if not counts[0] or not new.timed:  # of a side without any time, a note tells
         return []
+    if counts[1] < len(after) and counts[1] < counts[0]:
+        was = _median([one.seconds for one in before if one.seconds])
+        note = f"no time in {len(after) - counts[1]} of the {len(after)} files"
+        return [Row(name, "time", was, None, None, "missing", True, note)]
     was, now = (_median([o.seconds for o in side if o.seconds]) for side in (before, after))
     samples = [[o.seconds / o.calibration for o in side if o.seconds and o.calibration]
                for side in (before, after)]  # fmt: skip

@@ -66,9 +66,11 @@ def of_action(make: Callable[[], Any], observation: torch.Tensor) -> dict[str, i
         found = of_call(lambda: algorithm.act(observation), (algorithm, observation))
         with FlopCounterMode(display=False) as flops:
             algorithm.act(observation)
+        with cost.counted_evaluations(algorithm, observation.shape[1]) as evaluations:
+            algorithm.act(observation)
     return {
         "parameters_act": cost.parameter_counts(algorithm)["parameters_act"],
-        "network_evaluations": algorithm.sampling_steps,
+        "network_evaluations": round(sum(evaluations.values())),
         "flops_act": flops.get_total_flops(),
         "operations_act": found["operations"],
         "working_bytes": found["working_bytes"],

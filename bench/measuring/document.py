@@ -1,6 +1,5 @@
 """The file of a measurement: what was asked for, and the raw samples; it can be continued."""
 
-import functools
 import hashlib
 import json
 from datetime import UTC, datetime
@@ -15,13 +14,14 @@ from bench.launchers.process import HOME
 from bench.measuring import reference
 from bench.measuring.request import TASK, Request, key_of, settings_of
 from bench.measuring.sizes import Size
+from bench.measuring.summary import CHAINS
 from bench.meters import machine
 
 SCHEMA = 1
 KIND = "om2p-bench measurement"
 FILE_LIMIT = 256 * 2**20  # bytes: what is larger was made to exhaust its reader
 MEASURED = (
-    "algorithms/*.py", "bench/meters/*.py",
+    "algorithms/*.py", "bench/meters/*.py", "bench/launchers/process.py",
     *(f"bench/measuring/{name}.py" for name in ("request", "subject", "timing", "worker")),
 )  # fmt: skip
 
@@ -43,6 +43,12 @@ def begin(request: Request, to: Path) -> Document:
             raise BenchError(
                 f"{to} holds another measurement ({what}): give --to another file, or delete it"
             )
+    if document["entries"] != json.loads(json.dumps(fresh["entries"])):
+        raise BenchError(
+            f"{to} holds another measurement (a preset or a reference count has changed since): "
+            "give --to another file, or delete it"
+        )
+    document["failures"] = {}  # what failed is tried again
     return document
 
 
@@ -87,7 +93,8 @@ def _entry(request: Request, name: str, size: Size) -> dict[str, Any]:
     settings = settings_of(request, name, size)
     row = algorithms.row(name)
     task = datasets.load_task(TASK, agents=size.agents)
-    published = getattr(algorithms.default_settings(name), row.steps_setting or "", 1)
+    defaults = algorithms.default_settings(name)
+    published = getattr(defaults, row.steps_setting or "", 1)
     return {
         "key": key_of(name, size),
         "algorithm": name,
@@ -96,13 +103,17 @@ def _entry(request: Request, name: str, size: Size) -> dict[str, Any]:
         "settings": settings,
         "steps": settings.get(row.steps_setting, 1),
         "published_steps": published,
+        "changed_chains": {
+            key: [settings[key], getattr(defaults, key)]
+            for key in CHAINS
+            if key in settings and settings[key] != getattr(defaults, key)
+        },
         "reference_flops": reference.update_flops(
             name, settings, size.agents, task.observation_sizes[0], task.action_sizes[0], size.batch
         ),
     }
 
 
-@functools.cache
 def code_hash() -> str:
     """Return 12 digits that change when what is measured, or how, does."""
     digest = hashlib.sha256()

@@ -125,14 +125,67 @@ def _td3bc(team: Team) -> int:
     return policy.trained + policy.value + team.value_terms() - team.critic().passed
 
 
+def _om2p_release(team: Team) -> int:
+    """As `om2p`; both points of the difference are evaluated for it, as in the release."""
+    return _om2p(team) + team.policy(times=2).value
+
+
+def _meanflow_ql(team: Team) -> int:
+    """Regression and Q action trained; second point; the TD target's candidates, chosen by Q."""
+    policy = team.policy(times=1)
+    if team.settings["q_weight"] == 0:
+        return policy.trained + policy.value
+    candidates = max(1, team.settings["candidates"] // 2)
+    choice = 2 * candidates * team.critic().value if candidates > 1 else 0
+    return 2 * policy.trained + (1 + candidates) * policy.value + team.value_terms() + choice
+
+
+def _gaussian(team: Team) -> Network:
+    """The policy that states a mean and a deviation."""
+    sizes = (team.observation, *team.settings["hidden"], 2 * team.action)
+    return Network(team.batch, sizes)
+
+
+def _iql(team: Team) -> int:
+    """Policy and value trained, value of the next state, twin critic and its target."""
+    head = team.critic()
+    value = Network(team.batch, (team.observation, *team.settings["critic_hidden"], 1))
+    return _gaussian(team).trained + value.trained + value.value + 2 * (head.value + head.trained)
+
+
+def _cql(team: Team) -> int:
+    """As `td3bc`, the critic trained on the recorded and the K actions of each law."""
+    settings = team.settings
+    laws = 3 if settings["cql_laws"] == "uniform_and_policy" else 1
+    sampled = laws * settings["cql_samples"] if settings["cql_weight"] > 0 else 0
+    centre = team.policy(noisy=False).value if laws > 1 and sampled else 0
+    return _td3bc(team) + centre + 2 * sampled * team.critic().trained
+
+
+def _omar(team: Team) -> int:
+    """As `cql`, and one head's values of the actions that are searched."""
+    settings = team.settings
+    searched = settings["search_rounds"] * settings["search_samples"]
+    if settings["search"] == "elites":
+        searched += (settings["search_rounds"] - 1) * settings["search_elites"]
+    return _cql(team) + searched * team.critic().value
+
+
 FORMULAS: dict[str, Callable[[Team], int]] = {
     "om2p": _om2p,
+    "om2p-release": _om2p_release,
     "om2p-jvp": _om2p_jvp,
     "dom2": _dom2,
     "diffusion-ql": _diffusion_ql,
     "edp": _edp,
     "fql": _fql,
+    "meanflow-ql": _meanflow_ql,
+    "dof": _diffusion_ql,
+    "bc-gaussian": lambda team: _gaussian(team).trained,
     "td3bc": _td3bc,
+    "cql": _cql,
+    "omar": _omar,
+    "iql": _iql,
     "flow-bc": lambda team: team.policy(times=1).trained,
     "diffusion-bc": lambda team: team.policy(times=1).trained,
     "bc": lambda team: team.policy(noisy=False).trained,

@@ -50,9 +50,9 @@ def notes(document: summary.Document) -> list[str]:
     loads = [sample["load"] for sample in samples]
     rates = [rate / 1e9 for sample in samples for rate in sample["calibration"]]
     steps = [
-        f"{e['algorithm']} ({e['steps']} instead of {e['published_steps']})"
+        f"{e['algorithm']} ({setting} {found} instead of {published})"
         for e in document["entries"]
-        if e["steps"] != e["published_steps"]
+        for setting, (found, published) in e.get("changed_chains", {}).items()
     ]
     versions = document["versions"]
     commit = (versions.get("commit") or "unknown")[:12]
@@ -73,6 +73,8 @@ def notes(document: summary.Document) -> list[str]:
         lines.append(f"Fewer than {ENOUGH} rounds: quartiles and small differences mean little.")
     if any(sample["throttling"] for sample in samples):
         lines.append("The GPU was throttled during some rounds.")
+    if any((gpu or {}).get("other_processes") for s in samples for gpu in s.get("gpu", ())):
+        lines.append("Other processes were on the GPU during some rounds.")
     if steps:
         lines.append(f"Not at its published number of steps: {', '.join(dict.fromkeys(steps))}.")
     if document["failures"]:
@@ -106,23 +108,42 @@ def headline(document: summary.Document) -> list[str]:
         memory, least = max(slow, key=lambda pair: (pair[0].peak or 0) / (pair[1].peak or 1))
         times = f" at {time.size.label}" if several else ""
         memories = f" at {memory.size.label}" if several else ""
+        count = len({one.algorithm for one, _ in slow})
         lines.append(
-            f"At most, then, {_number(_median(summary.ratio(time, base)), 1, 2)} times the time "
+            f"The largest of {'this one' if count == 1 else f'these {count}'}: "
+            f"{_number(_median(summary.ratio(time, base)), 1, 2)} times the time "
             f"({time.algorithm}{times}) and {_ratio(memory.peak, least.peak)} times the memory "
             f"({memory.algorithm}{memories}); the paper says up to 10.8 and 3.8, and names no "
             "baseline."
         )
-    here = [(one, base) for one, base in pairs if one.size == first]
-    for one, base in here:
-        if one.algorithm == "om2p-batch-jacobian":
-            lines.append(
-                f"The release's whole-batch Jacobian takes {_times(one, base)} of the same update "
-                f"without it{where}."
-            )
+    here = {one.algorithm: (one, base) for one, base in pairs if one.size == first}
+    return lines + _derivatives(here, where)
+
+
+def _derivatives(here: dict[str, tuple[Figures, Figures]], where: str) -> list[str]:
+    """Say what the derivative costs in each of its forms, beside om2p's difference."""
+    lines = []
+    jacobian, forward = here.get("om2p-batch-jacobian"), here.get("om2p-jvp")
+    if jacobian:
+        lines.append(
+            f"The release's whole-batch Jacobian takes {_times(*jacobian)} of om2p, which takes a "
+            f"difference{where}."
+        )
+    if forward:
+        lines.append(
+            f"The same derivative by forward mode takes {_times(*forward)} of om2p{where}: that is "
+            "what being derivative-free saves."
+        )
+    if jacobian and forward:
+        lines.append(
+            f"What the Jacobian wastes, then, is {_times(jacobian[0], forward[0])} of forward "
+            "mode, for the same numbers."
+        )
     return lines
 
 
 def _times(one: Figures, base: Figures) -> str:
+    """Return both ratios in words."""
     return (
         f"{_number(_median(summary.ratio(one, base)), 1, 2)} times the time and "
         f"{_ratio(one.peak, base.peak)} times the peak tensor memory"
@@ -165,13 +186,14 @@ def _training(size: sizes.Size, here: Sequence[Figures], base: Figures, device: 
 
 def _acting(size: sizes.Size, here: Sequence[Figures], base: Figures) -> Table:
     head = (
-        "algorithm", "steps", "p50 (µs)", "p95", "p99", f"p50 x {base.algorithm}",
+        "algorithm", "steps", "evaluations", "p50 (µs)", "p95", "p99", f"p50 x {base.algorithm}",
         "joint actions/s, 1,000 at once", "MFLOP", "parameters to act (k)",
     )  # fmt: skip
     rows = [
         (
             one.algorithm,
             f"{one.steps}{'' if one.steps == one.published_steps else '*'}",
+            _number(one.cost.get("evaluations_act", {}).get("total"), 1, 0),
             *(_number(one.latency.get(percent), 1e6, 0) for percent in summary.PERCENTILES),
             _ratio(one.latency.get(50), base.latency.get(50)),
             _number(one.per_second, 1, 0),

@@ -49,5 +49,6 @@ def made_up(hidden: str = "8x2") -> dict[str, Any]:
             "peak_tensor_bytes": share * width**2 * 2**20, "flops_update": width**2,
             "peak_split": {"activations": 2**20}, "memory": {"peak_rss_bytes": 300 * 2**20},
             "evaluations_update": {"total": 7.0}, "flops_act": 1000, "parameters_act": 500,
+            "evaluations_act": {"total": 2.0},
         }  # fmt: skip
     return made

@@ -150,10 +150,48 @@ def test_a_file_of_another_measurement_is_left_alone(
         with pytest.raises(BenchError, match="holds another measurement") as caught:
             measure.run(request(**changes), to, lambda text: None)
         assert words in str(caught.value)
+    with monkeypatch.context() as patch:
+        patch.setattr(document.reference, "update_flops", lambda *_: 1)
+        with pytest.raises(BenchError, match="a preset or a reference count has changed since"):
+            measure.run(request(rounds=1), to, lambda text: None)
     monkeypatch.setattr(document, "code_hash", lambda: "another")
     with pytest.raises(BenchError, match="the code has changed since"):
         measure.run(request(rounds=1), to, lambda text: None)
     assert to.read_bytes() == before
+
+
+def test_code_that_changes_meanwhile_ends_the_measurement(
+    processes: list[measure.Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to, told = tmp_path / "m.json", []
+    monkeypatch.setattr(
+        measure, "code_hash", lambda: "edited" if len(processes) > 3 else document.code_hash()
+    )
+    with pytest.raises(BenchError, match="the code has changed while it was measured"):
+        measure.run(request(rounds=3), to, told.append)
+    assert len(told) == 3
+    assert sum(map(len, read(to)["rounds"].values())) == 1
+
+
+def test_what_failed_is_tried_again_by_the_same_command(
+    processes: list[measure.Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to = tmp_path / "m.json"
+    with monkeypatch.context() as patch:
+        patch.setattr(measure, "_start", lambda *_: {"error": "no memory for a moment"})
+        made = measure.run(request(rounds=1), to, lambda text: None)
+    assert set(made["failures"].values()) == {"no memory for a moment"}
+    made = measure.run(request(rounds=1), to, lambda text: None)
+    assert made["failures"] == {}
+    assert {len(samples) for samples in made["rounds"].values()} == {1}
+
+
+def test_another_number_of_steps_is_marked_wherever_it_counts() -> None:
+    """Also of chains that only training walks, as fql's flow."""
+    asked = request("fql,om2p", set_=["fql.flow_steps=2"])
+    entries = {e["algorithm"]: e for e in document.new(asked)["entries"]}
+    assert entries["fql"]["changed_chains"] == {"flow_steps": [2, 10]}
+    assert entries["om2p"]["changed_chains"] == {}
 
 
 def test_a_file_is_measured_into_by_one_process(

@@ -7,7 +7,7 @@ import pytest
 from bench import commands_measure
 from bench.errors import BenchError
 from bench.measuring import reference, show, summary
-from tests.bench.measured import made_up
+from tests.bench.measured import made_up, sample
 
 
 def test_exponents_of_exact_power_laws_are_found() -> None:
@@ -80,15 +80,15 @@ def test_widths_are_fitted_at_the_bases_depth_and_two_sizes_are_marked() -> None
 
 def test_the_table_shows_ratios_to_om2p_and_says_what_was_measured_how() -> None:
     made = made_up()
-    made["entries"][0]["steps"] = 4
+    made["entries"][0] |= {"steps": 4, "changed_chains": {"flow_steps": [4, 10]}}
     made["failures"]["om2p, elsewhere"] = "it broke"
     text = show.markdown(made)
     assert "| bc | 1.00 [0.75, 1.25] | 0.50 [0.50, 0.50] | 2.00 |" in text
     assert "| om2p | 2.00 [1.50, 2.50] | 1.00 [1.00, 1.00] | 4.00 |" in text
-    assert "| bc | 4* | 100 | 100 | 203 | 1.00 | 50,000 |" in text
+    assert "| bc | 4* | 2 | 100 | 100 | 203 | 1.00 | 50,000 |" in text
     assert "Medians over 3 rounds" in text
     assert "Fewer than 7 rounds" in text
-    assert "bc (4 instead of 1)" in text
+    assert "bc (flow_steps 4 instead of 10)." in text
     assert "Failed: om2p, elsewhere: it broke." in text
 
 
@@ -100,9 +100,21 @@ def test_the_papers_claim_is_answered_from_the_measurement() -> None:
     assert lines[0] == (
         "dom2 (5 steps) takes 0.50 times the time and 0.50 times the peak tensor memory of om2p."
     )
-    assert lines[1].startswith("At most, then, 0.50 times the time (dom2) and 0.50 times")
+    assert lines[1].startswith("The largest of this one: 0.50 times the time (dom2) and")
+
+
+def test_the_jacobian_is_held_against_the_difference_and_against_forward_mode() -> None:
+    made = made_up()
     made["entries"][0] |= {"algorithm": "om2p-batch-jacobian", "settings": {}}
-    assert "whole-batch Jacobian takes 0.50 times" in show.headline(made)[0]
+    (line,) = show.headline(made)
+    assert "whole-batch Jacobian takes 0.50 times the time" in line
+    forward = {**made["entries"][0], "algorithm": "om2p-jvp", "key": "forward"}
+    made["entries"].append(forward)
+    made["rounds"]["forward"] = [sample(at, 0.25e-3 * at) for at in (1, 2, 3)]
+    made["costs"]["forward"] = {"peak_tensor_bytes": 2**20}
+    lines = show.headline(made)
+    assert lines[1].startswith("The same derivative by forward mode takes 0.25 times the time")
+    assert lines[2].startswith("What the Jacobian wastes, then, is 2.00 times the time")
 
 
 def test_the_claim_is_answered_by_the_largest_ratios_of_all_sizes() -> None:
@@ -119,7 +131,8 @@ def test_the_claim_is_answered_by_the_largest_ratios_of_all_sizes() -> None:
     assert lines[0].startswith("dom2 (5 steps) takes 0.50 times the time")
     assert lines[0].endswith("of om2p at 3 agents, batch 32, hidden 8x2.")
     assert (
-        "At most, then, 1.50 times the time (dom2 at 3 agents, batch 32, hidden 32x2)" in lines[1]
+        "The largest of this one: 1.50 times the time (dom2 at 3 agents, batch 32, hidden 32x2)"
+        in lines[1]
     )
 
 

@@ -126,6 +126,28 @@ def test_a_cost_that_is_no_longer_recorded_fails(judge: Any) -> None:
     assert set(failures(found).values()) == {"missing"}
 
 
+@pytest.mark.parametrize("gone", [1, 7])
+def test_a_time_that_is_no_longer_recorded_fails(judge: Any, gone: int) -> None:
+    """In all of head's files, or in one, where it would leave too few to judge a slow one."""
+    base, head = Machine(0).sides(slower=3.0)
+    for content in head[:gone]:
+        (benchmark,) = [b for b in content["benchmarks"] if b["fullname"] == UPDATE]
+        del benchmark["stats"]["median"]
+    found = judge(base, head)
+    assert failures(found) == {(UPDATE, "time"): "missing"}
+    (row,) = [row for row in found.rows if row.fails]
+    assert row.note == f"no time in {gone} of the 7 files"
+
+
+def test_files_of_costs_alone_are_said_to_hold_no_time(judge: Any) -> None:
+    base, head = Machine(0).sides()
+    for benchmark in (b for content in head for b in content["benchmarks"]):
+        del benchmark["stats"]["median"]
+    found = judge(base, head)
+    assert not found.fails
+    assert found.notes == ["times are not judged: the head's files hold none"]
+
+
 def test_costs_that_do_not_repeat_fail(judge: Any) -> None:
     base, head = Machine(0).sides(2)
     head[1]["benchmarks"][0]["extra_info"]["costs"]["flops_update"] += 1
