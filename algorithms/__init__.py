@@ -55,7 +55,11 @@ def default_settings(name: str) -> _settings.Settings:
 
 
 def sampling_steps(name: str, config: "_settings.Settings | None" = None) -> int:
-    """Return the network evaluations behind one action, under ``config`` or the defaults."""
+    """Return the steps from noise to action, under ``config`` or the defaults.
+
+    A step may evaluate networks more than once (guidance, a plan for each agent), and choosing
+    between candidates adds evaluations: `bench.meters.cost` counts those.
+    """
     setting = row(name).steps_setting
     config = config if config is not None else default_settings(name)
     return int(getattr(config, setting)) if setting else 1

@@ -79,7 +79,7 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
     name: str
     version: int
     observes: str
-    sampling_steps: int = 1  # network evaluations behind one action
+    sampling_steps: int = 1  # steps from noise to action
     trajectory: Windows | None = None  # set where batches are windows of episodes
     observation_mean: Tensor  # (M, 1, O)
     observation_std: Tensor  # (M, 1, O)

@@ -3,7 +3,8 @@
 Source: "Beyond Conservatism: Diffusion Policies in Offline Multi-agent Reinforcement Learning",
 arXiv 2307.01472. No official code was found: the schedule, the number of steps and the weights
 are our choice and printed with every result. Per agent: a diffusion policy trained in the style
-of Diffusion-QL, sampled by a first-order DPM-Solver, and a twin critic with a CQL term.
+of Diffusion-QL, sampled by a first-order DPM-Solver, and a twin critic with a CQL term. The TD
+loss is a mean over heads and the CQL term a sum, as `conservative_term` gives it.
 """
 
 from typing import Any

@@ -22,7 +22,7 @@ class Row:
     observes: str = "own"  # what a policy sees when acting: "own" or "joint" observations
     centralised_training: bool = False
     switches: Mapping[str, Any] = field(default_factory=dict)  # fixed settings of a variant
-    steps_setting: str = ""  # the setting that counts network evaluations per action; "": one
+    steps_setting: str = ""  # the setting that counts steps from noise to action; "": one
     plugin: str | None = None  # sha256 of the file that registered it, None for our own
 
 
@@ -44,7 +44,7 @@ TABLE: dict[str, Row] = {
         version=1,
         summary="OM2P as its official release behaves: zero difference, noise left out when acting",
         source="lizr16/OM2P f3cfd05",
-        deviations="PyTorch instead of JAX, so random streams differ",
+        deviations="random streams, initialisation and standardised observations are ours",
         switches={
             "derivative": "finite_difference",
             "fd_step": 1e-12,
@@ -80,7 +80,7 @@ TABLE: dict[str, Row] = {
         version=1,
         summary="diffusion policy per agent, first-order DPM-Solver, conservative twin critic",
         source="DOM2, arXiv 2307.01472; no official code",
-        deviations="trunk, schedule, steps and weights are our choice; no trajectory re-weighting",
+        deviations="trunk, schedule, steps, weights are our choice; re-weighting: run.reweight",
         steps_setting="solver_steps",
     ),
     "flow-bc": Row(

@@ -57,7 +57,7 @@ def caption(results: Results, kind: str) -> str:
         "Seeds: a dot each, bar the interval, dashed lines at 0 (random) and 100 (expert)",
         "Best seen is the best evaluation during training, optimistic by construction: no result",
         "Times and memory (MiB, of the device or else the process) are medians over seeds; "
-        "steps are network evaluations behind one action",
+        "steps are those from noise to action",
         words.other_machines(results, next(iter(results.machine_classes), "")),
         words.timing(results.cells),
     )
