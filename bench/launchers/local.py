@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
-from bench import plugins, records, store
+from bench import devices, plugins, records, store
 from bench.errors import BenchError
 from bench.grid import Cell
 from bench.launchers.process import WorkerProcess, out_of_memory_kills
@@ -82,8 +82,7 @@ class Interrupts:
 
 def slots(device: str, jobs: int | None, uuids: list[str], jobs_per_gpu: int) -> list[Slot]:
     """Return where workers run: one slot per core on CPUs, `jobs_per_gpu` per GPU on GPUs."""
-    if device == "cuda" and not uuids:
-        raise BenchError("--device cuda: no usable CUDA device was found; use --device cpu")
+    devices.require_gpu(device, uuids)
     if device == "cpu" or not uuids:
         return [Slot("cpu", {"CUDA_VISIBLE_DEVICES": ""})] * (jobs or os.cpu_count() or 1)
     shared = jobs_per_gpu > 1
