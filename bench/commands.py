@@ -45,6 +45,7 @@ def plan(config: RunConfig, form: str) -> int:
 
     _check_form(form, "table", "json", "slurm")
     planned = study.plan(config)
+    planned.warn()
     todo = {cell.id for cell in planned.todo}
     estimator = Estimator(planned.known.values(), machine.worker_class(config.threads))
     estimates = {cell.id: estimator.of(cell) for cell in planned.cells}

@@ -145,6 +145,22 @@ def test_a_plan_shows_what_would_run(
     assert "4 cells, 3 to run" in output
 
 
+def test_a_finished_cell_with_a_damaged_record_is_not_run_again_in_silence(
+    command: Callable, small_flags: list[str], tmp_path: Path
+) -> None:
+    arguments = ["--algos", "bc", "--seeds", "1", *small_flags]
+    assert command("run", *arguments).returncode == 0
+    (path,) = (tmp_path / "results").glob("*/run.json")
+    path.write_text("{broken")
+    told = f"warning: cell {path.parent.name} counts as unfinished: {path} is not valid JSON"
+    planned = command("plan", *arguments)
+    assert "1 cells, 1 to run" in planned.stdout
+    again = command("run", *arguments)
+    assert again.returncode == 0
+    for done in (planned, again):
+        assert [line.partition(": run")[0] for line in done.stderr.splitlines()].count(told) == 1
+
+
 BAD = [
     (["run", "--algos", "om3p"], "unknown algorithm 'om3p'", "om2p"),
     (["run", "--algos", ","], "--algos names nothing", "om2p,dom2"),
