@@ -212,7 +212,15 @@ def report(out: Path, to: Path, options: dict[str, Any]) -> int:
     import reports
 
     _check_folder(out)
-    written = reports.write(out, to, **options)
+    told = False
+
+    def tell(written: Any) -> None:
+        nonlocal told
+        if written.live and not told:
+            told = True
+            print(f"{written.page}: written again until the run in {out} ends", flush=True)
+
+    written = reports.write(out, to, tell=tell, **options)
     for warning in written.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     print(f"report of {written.cells} cells: {written.page}")
