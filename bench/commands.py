@@ -29,11 +29,8 @@ def run(config: RunConfig) -> int:
         print(f"interrupted with {left} cells left: the same command continues")
         return INTERRUPTED
     failed = outcome.of_status(*study.FAILED)
-    for cell in failed:
-        record = outcome.records[cell.id]
-        print(f"{record['status']}: {cell.algorithm}, seed {cell.seed}: {record['error']}")
     if failed:
-        print(f"{len(failed)} cells failed: logs in {config.out}/CELL/log.txt; --resume failed")
+        print(summary.failures(failed, outcome.records, config.out))
     return 0 if outcome.complete else 1
 
 

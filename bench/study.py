@@ -20,6 +20,7 @@ from bench.meters import machine, nvml
 from bench.progress import Quiet
 
 FAILED = ("failed", "timeout", "out_of_memory", "diverged")
+CHECKPOINT = "checkpoint.pt"  # as in `bench.checkpoint`, which loads torch
 FINAL = ("done", *FAILED)
 
 
@@ -173,13 +174,12 @@ def _launch(config: RunConfig, pool: Any, planned: Plan, places: int) -> dict[st
 
     def anew(cell: Cell) -> bool:
         always = config.resume in ("never", "always")
-        return always or _is_broken(planned.records.get(cell.id))
+        return always or begins_anew(planned.records.get(cell.id))
 
     def begun(cell: Cell) -> tuple[bool, bool]:
         """Tell apart what cannot be trained together: cells that start and cells that go on."""
-        return anew(cell), (Path(config.out) / cell.id / checkpoint_name).exists()
+        return anew(cell), (Path(config.out) / cell.id / CHECKPOINT).exists()
 
-    checkpoint_name = "checkpoint.pt"
     size = 1
     if config.replicas == "auto":
         size = grid.replicas(len(planned.todo), places or config.jobs or os.cpu_count() or 1)
@@ -188,7 +188,7 @@ def _launch(config: RunConfig, pool: Any, planned: Plan, places: int) -> dict[st
     return found
 
 
-def _is_broken(record: dict[str, Any] | None) -> bool:
+def begins_anew(record: dict[str, Any] | None) -> bool:
     """Tell whether a cell failed by itself, so that its checkpoint leads to the same failure."""
     if record is None or record.get("lost"):
         return False

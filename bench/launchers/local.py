@@ -272,7 +272,7 @@ class Pool:
         if record["status"] == "done":  # written whole before the worker died
             return record
         folder = self.root / cell.id
-        record = {**record, **verdict}
+        record = {**record, **verdict, "updates_done": _updates_done(folder)}
         try:
             store.write_run(folder, record)
         except OSError as error:
@@ -317,6 +317,16 @@ def read_or_new(root: Path, cell: Cell) -> dict[str, Any]:
         return store.read_run(root / cell.id)
     except BenchError:
         return records.new_record(cell)
+
+
+def _updates_done(folder: Path) -> int:
+    """Return the update of a cell's last evaluation; 0 where it has none."""
+    try:
+        rows = store.read_progress(folder)
+    except BenchError:
+        return 0
+    last = rows[-1].get("update") if rows else 0
+    return last if isinstance(last, int) else 0
 
 
 def _unwritten(last: dict[str, Any]) -> dict[str, Any]:
