@@ -182,7 +182,9 @@ def collect(folders: list[Path], out: Path) -> int:
     from bench.collect import collect as merge
 
     counts = merge(folders, out)
-    print(f"{out}: {counts['copied']} cells copied, {counts['known']} were known already")
+    left = counts["unfinished"]
+    rest = f", {left} not finished and left out" if left else ""
+    print(f"{out}: {counts['copied']} cells copied, {counts['known']} were known already{rest}")
     return 0
 
 
