@@ -290,6 +290,39 @@ def test_an_error_of_our_own_is_a_sentence_and_its_traceback_a_file(
     assert "Traceback" in trace.read_text()
 
 
+@pytest.mark.parametrize("arguments", [["list", "datasets"], ["list", "--help"]])
+def test_a_reader_who_has_seen_enough_is_no_error(arguments: list[str]) -> None:
+    read, written = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", *arguments],
+        cwd=ROOT, stdout=written, stderr=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    os.close(written)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_verifying_data_that_are_missing_or_broken_is_no_success(
+    capsys: Capture, tmp_path: Path
+) -> None:
+    code, output, errors = call(capsys, "data", "verify", "--data-dir", str(tmp_path / "no"))
+    assert (code, output) == (2, "")
+    assert f"there is no data folder {tmp_path}/no" in errors
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "card.json").write_text("{")
+    code, output, _ = call(capsys, "data", "verify", "--data-dir", str(tmp_path))
+    assert code == 1
+    assert "1 datasets, 1 broken" in output
+
+
+def test_the_cure_for_missing_data_repeats_the_flags(capsys: Capture, tmp_path: Path) -> None:
+    flags = ["--size", "500", "--data-dir", f"{tmp_path}/my data", "--rules", "mpe2"]
+    code, _, errors = call(capsys, "data", "info", "mpe/spread/random", *flags)
+    assert code == 2
+    told = f"--size 500 --data-dir '{tmp_path}/my data' --rules mpe2"
+    assert f"`python -m bench data build mpe/spread/random --data-seed 0 {told}`" in errors
+
+
 def test_warnings_are_one_line(capsys: Capture, tmp_path: Path) -> None:
     (tmp_path / "half-written").mkdir()
     code, output, errors = call(capsys, "status", "--out", str(tmp_path))
