@@ -306,4 +306,6 @@ def _sentence(error: pydantic.ValidationError, prefix: str) -> str:
     value = repr(first.get("input"))
     shown = value if len(value) <= 60 else f"{value[:57]}..."
     complaint = first["msg"][:1].lower() + first["msg"][1:]
+    if first["type"] in ("list_type", "tuple_type"):
+        complaint = "it takes a list, such as [64, 32], or 64x2 for [64, 64]"
     return f"{place}={shown} is not allowed: {complaint}"

@@ -272,7 +272,7 @@ class Pool:
         if record["status"] == "done":  # written whole before the worker died
             return record
         folder = self.root / cell.id
-        record = {**record, **verdict, "updates_done": _updates_done(folder)}
+        record = {**record, **verdict, "updates_done": updates_done(folder)}
         try:
             store.write_run(folder, record)
         except OSError as error:
@@ -319,7 +319,7 @@ def read_or_new(root: Path, cell: Cell) -> dict[str, Any]:
         return records.new_record(cell)
 
 
-def _updates_done(folder: Path) -> int:
+def updates_done(folder: Path) -> int:
     """Return the update of a cell's last evaluation; 0 where it has none."""
     try:
         rows = store.read_progress(folder)

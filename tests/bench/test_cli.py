@@ -171,6 +171,7 @@ BAD = [
     (["run", "--set", "run.updtes=1"], "unknown setting run.updtes", "updates"),
     (["run", "--set", "nonsense"], "not of the form NAME.KEY=VALUE", "run.updates=500"),
     (["run", "--set", "om2p.q_weight=much"], "om2p.q_weight='much'", "number"),
+    (["run", "--set", "om2p.hidden=64"], "om2p.hidden=64", "64x2"),
     (["run", "--set", "run.updates=1.5"], "run.updates=1.5", "integer"),
     (["run", "--seeds", "0"], "asks for 0 seeds", "such as 3,7"),
     (["run", "--seeds", "few"], "neither a count", "3,7"),
