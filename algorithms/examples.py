@@ -9,7 +9,6 @@ from algorithms.base import TeamSpec
 from datasets.batch import Batch, SequenceBatch
 
 AGENTS, OBSERVATION, ACTION = 3, 7, 2
-FIELDS = len(Batch._fields) - 1  # the last, the global state, may be missing
 
 
 def team(

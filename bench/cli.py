@@ -3,6 +3,7 @@
 Importing this module loads neither torch, pandas, matplotlib nor pydantic: `--help` stays quick.
 """
 
+import contextlib
 import sys
 import warnings
 from pathlib import Path
@@ -295,8 +296,12 @@ def main(arguments: list[str] | None = None) -> int:
             _list(arguments[1], [])  # typer loads pydantic to parse any command: lists come at once
         else:
             app(args=arguments)
+        sys.stdout.flush()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
+    except BrokenPipeError:  # whoever read our output, say `head`, has seen enough
+        _leave_pipe()
+        return 1  # as typer ends the commands that it parses
     except Exception as error:
         if isinstance(error, _user_errors()):
             print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -304,6 +309,14 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {' '.join(_unexpected(error).split())}", file=sys.stderr)
         return 1
     return 0
+
+
+def _leave_pipe() -> None:
+    """Turn the standard output away from a closed pipe: Python flushes it once more at the end."""
+    import os
+
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _unexpected(error: Exception) -> str:

@@ -144,7 +144,7 @@ def references(
 
 @data_app.command()
 def verify(data_dir: DataDir = None) -> None:
-    """Check every file of every recorded dataset against its card.
+    """Check every file of every recorded dataset against its card; exit code 1 if one is broken.
 
     Example: python -m bench data verify
     """
@@ -155,7 +155,7 @@ def verify(data_dir: DataDir = None) -> None:
         print(f"{folder}: {'whole' if problem is None else problem}")
     broken = sum(problem is not None for _, problem in outcome)
     print(f"{len(outcome)} datasets, {broken} broken")
-    raise typer.Exit(2 if broken else 0)
+    raise typer.Exit(1 if broken else 0)
 
 
 @data_app.command("import")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bench import cli_measure
-from bench.flags import DataDir
+from bench.flags import DataDir, PluginFiles
 
 
 def doctor(
@@ -82,13 +82,16 @@ def render(
         str | None,
         typer.Option(help="Another prey: --prey pretrained_adv_model.pt", show_default=False),
     ] = None,
+    plugin: PluginFiles = None,
 ) -> None:
     """Draw one episode of a team as a GIF; no display is needed.
 
     Example: python -m bench render --expert mpe/spread --to experts.gif
     """
+    from bench import plugins
     from bench.rendering import commands
 
+    plugins.load_all(plugin or [])
     given = {"--run": cell, "--expert": expert, "--dataset": dataset}
     options = {"snapshot": snapshot, "out": out, "rules": rules, "prey": prey}
     print(commands.render(given, to, episode, options))

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench import config, grid, store
+from bench import config, grid, store, tracking
 from bench.errors import BenchError
 from bench.locks import folder_lock
 from bench.meters.machine import environment_name
@@ -22,14 +22,17 @@ FILES = (
     "checkpoint.pt",
     "checkpoint.prev.pt",
     "log.txt",
+    "team.gif",  # the page shows it
 )
+EVENTS = f"*/{tracking.FILE}"  # of TensorBoard, in a folder that bears the run's name
 
 
 def collect(sources: list[Path], out: Path) -> dict[str, int]:
-    """Copy the finished cells of `sources` into `out`; return how many were "copied" or "known".
+    """Copy the finished cells of `sources` into `out`.
 
-    Raises BenchError, before anything is copied, where two folders disagree: the same cell with
-    other results, or the same dataset recipe with other data.
+    Returns how many cells were "copied", were "known" before, or are "unfinished" wherever they
+    lie and were left out. Raises BenchError, before anything is copied, where two folders disagree:
+    the same cell with other results, or the same dataset recipe with other data.
     """
     for source in sources:
         if not source.is_dir():
@@ -39,10 +42,12 @@ def collect(sources: list[Path], out: Path) -> dict[str, int]:
     with folder_lock(out):
         known = store.read_records(out)
         wanted: dict[str, tuple[Path, dict[str, Any]]] = {}
-        counts = {"copied": 0, "known": 0}
+        counts = {"copied": 0, "known": 0, "unfinished": 0}
+        unfinished: set[str] = set()
         for source in sources:
             for cell, record in store.read_records(source).items():
                 if record["status"] != "done":
+                    unfinished.add(cell)
                     continue
                 check_record(record, source / cell)
                 other = wanted[cell][1] if cell in wanted else known.get(cell)
@@ -57,6 +62,9 @@ def collect(sources: list[Path], out: Path) -> dict[str, int]:
             _copy(folder, out)
         _copy_environments(sources, out)
         counts["copied"] = len(wanted)
+        counts["unfinished"] = sum(
+            records.get(cell, {}).get("status") != "done" for cell in unfinished
+        )
         store.rebuild_table(out)
     return counts
 
@@ -117,10 +125,12 @@ def _copy(folder: Path, out: Path) -> None:
     """Copy a cell's own files, and nothing else, under its final name at once."""
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=out))
     try:
-        for name in FILES:
-            path = folder / name
+        events = [path for path in folder.glob(EVENTS) if not path.parent.is_symlink()]
+        for path in [*(folder / name for name in FILES), *events]:
             if path.is_file() and not path.is_symlink():
-                shutil.copyfile(path, partial / name)
+                copy = partial / path.relative_to(folder)
+                copy.parent.mkdir(exist_ok=True)
+                shutil.copyfile(path, copy)
         target = out / folder.name
         if target.exists():  # an unfinished attempt at the same cell
             shutil.rmtree(target)

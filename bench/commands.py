@@ -29,11 +29,8 @@ def run(config: RunConfig) -> int:
         print(f"interrupted with {left} cells left: the same command continues")
         return INTERRUPTED
     failed = outcome.of_status(*study.FAILED)
-    for cell in failed:
-        record = outcome.records[cell.id]
-        print(f"{record['status']}: {cell.algorithm}, seed {cell.seed}: {record['error']}")
     if failed:
-        print(f"{len(failed)} cells failed: logs in {config.out}/CELL/log.txt; --resume failed")
+        print(summary.failures(failed, outcome.records, config.out))
     return 0 if outcome.complete else 1
 
 
@@ -45,6 +42,7 @@ def plan(config: RunConfig, form: str) -> int:
 
     _check_form(form, "table", "json", "slurm")
     planned = study.plan(config)
+    planned.warn()
     todo = {cell.id for cell in planned.todo}
     estimator = Estimator(planned.known.values(), machine.worker_class(config.threads))
     estimates = {cell.id: estimator.of(cell) for cell in planned.cells}
@@ -184,7 +182,9 @@ def collect(folders: list[Path], out: Path) -> int:
     from bench.collect import collect as merge
 
     counts = merge(folders, out)
-    print(f"{out}: {counts['copied']} cells copied, {counts['known']} were known already")
+    left = counts["unfinished"]
+    rest = f", {left} not finished and left out" if left else ""
+    print(f"{out}: {counts['copied']} cells copied, {counts['known']} were known already{rest}")
     return 0
 
 
@@ -211,7 +211,15 @@ def report(out: Path, to: Path, options: dict[str, Any]) -> int:
     import reports
 
     _check_folder(out)
-    written = reports.write(out, to, **options)
+    told = False
+
+    def tell(written: Any) -> None:
+        nonlocal told
+        if written.live and not told:
+            told = True
+            print(f"{written.page}: written again until the run in {out} ends", flush=True)
+
+    written = reports.write(out, to, tell=tell, **options)
     for warning in written.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     print(f"report of {written.cells} cells: {written.page}")

@@ -2,8 +2,9 @@
 
 A configuration is built in one order, later entries winning: an algorithm's defaults, the preset's
 `[algorithm]` table (shared by all algorithms), its `[algorithms.NAME]` table, with `--tuned` what
-was published for the dataset, the overrides `algorithm.KEY` and `NAME.KEY`. The switches that
-define a variant stand above all of them.
+was published for the dataset, the overrides `algorithm.KEY` and `NAME.KEY`. What is for all
+algorithms, in a preset or an override, passes by those that lack the key. The switches that define
+a variant stand above all of them.
 """
 
 import dataclasses
@@ -198,8 +199,10 @@ def resolve_settings(
     """
     switches = algorithms.row(name).switches
     defaults = dataclasses.asdict(algorithms.default_settings(name))
-    wanted = {**_section(overrides, "algorithm"), **_section(overrides, name)}
-    _check_keys(wanted, defaults, name)
+    own_changes = _section(overrides, name)
+    _check_keys(own_changes, defaults, name)
+    everyones = _section(overrides, "algorithm").items()
+    wanted = {**{key: value for key, value in everyones if key in defaults}, **own_changes}
     for key in wanted:
         if key in switches:
             raise BenchError(
@@ -235,7 +238,13 @@ def _adapter(kind: Any) -> pydantic.TypeAdapter[Any]:
 
 
 def check_overrides(overrides: dict[str, Any], names: typing.Iterable[str]) -> None:
-    """Refuse an override whose section is neither `run`, `algorithm` nor one of `names`."""
+    """Refuse an override of a section that is neither `run`, `algorithm` nor one of `names`.
+
+    A key of `algorithm` has to be a setting of one of them at least: the others go without it.
+    """
+    names = list(names)
+    known = {key for name in names for key in _setting_names(name)}
+    _check_keys(_section(overrides, "algorithm"), sorted(known), "algorithm")
     sections = ["run", "algorithm", *names]
     for key in overrides:
         section = key.partition(".")[0]
@@ -244,6 +253,11 @@ def check_overrides(overrides: dict[str, Any], names: typing.Iterable[str]) -> N
                 f"--set {key} speaks of '{section}', which this run does not contain: "
                 f"{closest(section, sections)}"
             )
+
+
+def _setting_names(algorithm: str) -> list[str]:
+    """Return the settings that an algorithm has."""
+    return [field.name for field in dataclasses.fields(algorithms.settings_class(algorithm))]
 
 
 def canonical(value: Any) -> str:
@@ -292,4 +306,6 @@ def _sentence(error: pydantic.ValidationError, prefix: str) -> str:
     value = repr(first.get("input"))
     shown = value if len(value) <= 60 else f"{value[:57]}..."
     complaint = first["msg"][:1].lower() + first["msg"][1:]
+    if first["type"] in ("list_type", "tuple_type"):
+        complaint = "it takes a list, such as [64, 32], or 64x2 for [64, 64]"
     return f"{place}={shown} is not allowed: {complaint}"

@@ -64,7 +64,7 @@ Settings = Annotated[
         "--set",
         metavar="NAME.KEY=VALUE",
         help="Change one setting; may be repeated: --set om2p.q_weight=0.1 "
-        "--set run.updates=500 --set algorithm.hidden=64x2 (all algorithms)",
+        "--set run.updates=500 --set algorithm.hidden=64x2 (all algorithms that have it)",
     ),
 ]
 Out = Annotated[Path, typer.Option(help="The results folder: --out results-mine")]

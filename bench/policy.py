@@ -10,9 +10,10 @@ import torch
 import algorithms
 import datasets
 from algorithms.base import TeamSpec
-from bench import checkpoint, config, plugins, store
+from bench import checkpoint, config, devices, plugins, store
 from bench.errors import BenchError
 from bench.evaluation import Evaluation, evaluate
+from datasets.tasks import agent_names
 
 
 class Policy:
@@ -39,16 +40,23 @@ class Policy:
     def __call__(self, observations: Any) -> Any:
         """Return the team's actions for one joint observation, in the form it came in.
 
-        observations: one array (size,) per agent, in the team's order, as a sequence or a mapping
-        from agent to observation. Raises BenchError for a team of other sizes.
+        observations: one array (size,) per agent, as a sequence in the team's order or as a mapping
+        from `agent_0`, `agent_1` ..., in any order. Raises BenchError for a team of other sizes or
+        names.
         """
         if not isinstance(observations, Mapping):
             return self._act([np.asarray(row) for row in observations])
-        actions = self._act([np.asarray(row) for row in observations.values()])
+        names = agent_names(self.algorithm.spec.agents)
+        if set(observations) != set(names):
+            raise BenchError(
+                f"the policy of cell {self.record['cell']} needs the observations of "
+                f"{', '.join(names)}, not of {', '.join(map(str, observations)) or 'nobody'}: "
+                "rename them, or give a sequence in the team's order"
+            )
+        actions = self._act([np.asarray(observations[name]) for name in names])
         sizes = self.algorithm.spec.action_sizes
         return {
-            agent: action[:size]
-            for agent, action, size in zip(observations, actions, sizes, strict=True)
+            name: action[:size] for name, action, size in zip(names, actions, sizes, strict=True)
         }
 
     @torch.no_grad()
@@ -81,8 +89,10 @@ def load_policy(
     """Return the learnt team of a cell: its id in the results folder `out`, or its own folder.
 
     plugin: the file that brought the algorithm, where it is not one of ours. Raises BenchError
-    where the cell, or a whole checkpoint of it, does not exist, or its plug-in is not given.
+    where the cell, or a whole checkpoint of it, does not exist, its plug-in is not given, or the
+    device is none of this machine.
     """
+    _check_device(device)
     plugins.load_all([] if plugin is None else [plugin])
     folder = find_cell(cell, out)
     record, state = _load(folder)
@@ -110,6 +120,7 @@ def evaluate_again(
 
     rules, prey: play under and against these instead of the cell's own.
     """
+    _check_device(device)
     record, state = _load(folder)
     row = store.flatten(record)
     task = datasets.load_task(row["task"], rules or row["rules"], prey or row["prey"])
@@ -122,6 +133,12 @@ def evaluate_again(
         )
     (result,) = evaluate(_restore(record, state, device), task, episodes, device)
     return result
+
+
+def _check_device(device: str) -> None:
+    """Refuse a device that is unknown or not there, before anything is read."""
+    devices.check(device, ("cpu", "cuda"))
+    devices.require_gpu(device, torch.cuda.is_available())
 
 
 def _load(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 EPISODE_COLUMNS = ("episode", "agent", "return")
 STATUSES = (
-    "queued", "running", "done", "failed", "skipped", "timeout", "out_of_memory", "diverged",
+    "queued", "running", "done", "failed", "timeout", "out_of_memory", "diverged",
 )  # fmt: skip
 SECTIONS = (
     "identity", "algorithm", "config", "dataset", "references", "results", "execution", "machine",
@@ -155,10 +155,13 @@ def read_run(folder: Path) -> dict[str, Any]:
     """
     path = Path(folder) / "run.json"
     record = _parse(path)
-    if record.get("schema") != SCHEMA:
+    schema = record.get("schema")
+    if isinstance(schema, bool) or not isinstance(schema, int):
+        raise BenchError(f"{path} has no schema version: run the cell again")
+    if schema != SCHEMA:
         raise SchemaError(
-            f"{path} is of schema version {record.get('schema')!r}, but this om2p-bench reads "
-            f"version {SCHEMA}: choose another --out folder, or use the version that wrote it"
+            f"{path} is of schema version {schema}, but this om2p-bench reads version {SCHEMA}: "
+            "choose another --out folder, or use the version that wrote it"
         )
     if record.get("status") not in STATUSES:
         raise BenchError(f"{path} has no valid status: delete its folder and run the cell again")

@@ -5,6 +5,7 @@ import dataclasses
 import importlib.util
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from bench.meters import machine, nvml
 from bench.progress import Quiet
 
 FAILED = ("failed", "timeout", "out_of_memory", "diverged")
-FINAL = ("done", "skipped", *FAILED)
+CHECKPOINT = "checkpoint.pt"  # as in `bench.checkpoint`, which loads torch
+FINAL = ("done", *FAILED)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +32,12 @@ class Plan:
     records: dict[str, dict[str, Any]]  # of the study's own cells, as found on disk
     todo: list[Cell]
     known: dict[str, dict[str, Any]]  # of all cells in the folder
+    damaged: list[str]  # a sentence per cell of the study whose record cannot be read
+
+    def warn(self) -> None:
+        """Warn of the cells that may have been finished and have to run again all the same."""
+        for sentence in self.damaged:
+            warnings.warn(sentence, stacklevel=2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +78,18 @@ def plan(config: RunConfig) -> Plan:
     known = store.read_records(config.out, on_broken=lambda message: None)
     records = {cell.id: known[cell.id] for cell in cells if cell.id in known}
     todo = [cell for cell in cells if _wanted(records.get(cell.id), config.resume)]
-    return Plan(cells, records, todo, known)
+    unread = (Path(config.out) / cell.id for cell in cells if cell.id not in known)
+    damaged = [_complaint(folder) for folder in unread if (folder / "run.json").exists()]
+    return Plan(cells, records, todo, known, damaged)
+
+
+def _complaint(folder: Path) -> str:
+    """Say why a cell's record cannot be read, and what follows from it."""
+    try:
+        store.read_run(folder)
+    except BenchError as error:
+        return f"cell {folder.name} counts as unfinished: {error}"
+    return f"cell {folder.name} was being written just now"
 
 
 def _wanted(record: dict[str, Any] | None, resume: str) -> bool:
@@ -94,6 +113,7 @@ def run_study(config: RunConfig, show: Any) -> Outcome:
         if config.tensorboard:
             show = tracking.Tracking(show, root)
         planned = plan(config)
+        planned.warn()
         show.open(planned.cells, planned.todo, planned.records)
         interrupts = local.Interrupts()
         records = dict(planned.records)
@@ -154,13 +174,12 @@ def _launch(config: RunConfig, pool: Any, planned: Plan, places: int) -> dict[st
 
     def anew(cell: Cell) -> bool:
         always = config.resume in ("never", "always")
-        return always or _is_broken(planned.records.get(cell.id))
+        return always or begins_anew(planned.records.get(cell.id))
 
     def begun(cell: Cell) -> tuple[bool, bool]:
         """Tell apart what cannot be trained together: cells that start and cells that go on."""
-        return anew(cell), (Path(config.out) / cell.id / checkpoint_name).exists()
+        return anew(cell), (Path(config.out) / cell.id / CHECKPOINT).exists()
 
-    checkpoint_name = "checkpoint.pt"
     size = 1
     if config.replicas == "auto":
         size = grid.replicas(len(planned.todo), places or config.jobs or os.cpu_count() or 1)
@@ -169,7 +188,7 @@ def _launch(config: RunConfig, pool: Any, planned: Plan, places: int) -> dict[st
     return found
 
 
-def _is_broken(record: dict[str, Any] | None) -> bool:
+def begins_anew(record: dict[str, Any] | None) -> bool:
     """Tell whether a cell failed by itself, so that its checkpoint leads to the same failure."""
     if record is None or record.get("lost"):
         return False

@@ -2,9 +2,10 @@
 
 import statistics
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
-from bench import store
+from bench import store, study
 from bench.grid import Cell
 
 
@@ -26,6 +27,25 @@ def table(cells: Iterable[Cell], records: dict[str, dict[str, Any]]) -> str:
             "over n seeds; ms/update: median, of a run that may have shared the machine"
         )
     return "\n".join(lines)
+
+
+def failures(cells: list[Cell], records: dict[str, dict[str, Any]], out: Path) -> str:
+    """Say of every failed cell why and where its log lies, and what `--resume failed` does."""
+    lines = [_failure(cell, records[cell.id], out / cell.id / "log.txt") for cell in cells]
+    kept = sum(
+        not study.begins_anew(records[cell.id]) and (out / cell.id / study.CHECKPOINT).exists()
+        for cell in cells
+    )
+    which = "" if not kept else f", {kept} of them from their checkpoints"
+    lines.append(f"{len(cells)} cells failed: --resume failed runs them again{which}")
+    return "\n".join(lines)
+
+
+def _failure(cell: Cell, record: dict[str, Any], log: Path) -> str:
+    """Say in a line what became of a failed cell."""
+    error = str(record["error"])
+    where = f" (log: {log})" if "log.txt" not in error and log.exists() else ""
+    return f"{record['status']}: {cell.algorithm}, seed {cell.seed}: {error}{where}"
 
 
 def _columns(found: list[dict[str, Any]]) -> list[str]:

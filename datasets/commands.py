@@ -1,6 +1,7 @@
 """What `python -m bench data ...` does: functions that return text or paths, and print nothing."""
 
 import os
+import shlex
 from pathlib import Path
 
 from datasets import recipes
@@ -135,16 +136,30 @@ def find(
     identity = recipes.recipe(dataset_id, data_seed, size, fraction, rules, prey, data_dir)
     folder = folder_of(identity, default_dir(data_dir))
     if not (folder / CARD).is_file():
+        asked = {"size": size, "data-dir": data_dir, "rules": rules, "prey": prey}
+        flags = [
+            f"--{name} {shlex.quote(str(value))}"
+            for name, value in asked.items()
+            if value is not None
+        ]
+        cure = " ".join([dataset_id, f"--data-seed {data_seed}", *flags])
         raise DatasetError(
             f"{dataset_id} with data seed {data_seed} is not in {folder.parent}; record it with "
-            f"`python -m bench data build {dataset_id} --data-seed {data_seed}`."
+            f"`python -m bench data build {cure}`."
         )
     return Dataset(folder, fraction, verify=False)
 
 
 def verify(data_dir: str | Path | None = None) -> list[tuple[str, str | None]]:
-    """Check every recorded dataset against its card; return (folder, error or None) for each."""
+    """Check every recorded dataset against its card; return (folder, error or None) for each.
+
+    Raises DatasetError where there is no such data folder.
+    """
     root = default_dir(data_dir)
+    if not root.is_dir():
+        raise DatasetError(
+            f"there is no data folder {root}; name one with --data-dir, or record a dataset first."
+        )
     outcome: list[tuple[str, str | None]] = []
     for card_path in sorted(root.glob(f"**/{CARD}")):
         folder = card_path.parent

@@ -25,6 +25,11 @@ PLUGIN = "plugin:"  # rules of a plug-in's task: this and the first digits of it
 Maker = Callable[["Task", int, int, str, "torch.dtype"], "BatchedEnv"]
 
 
+def agent_names(count: int) -> list[str]:
+    """Return what a team's agents are called where they have names: `agent_0`, `agent_1` ..."""
+    return [f"agent_{index}" for index in range(count)]
+
+
 @dataclass(frozen=True)
 class Task:
     """What a team has to do. Sizes are per agent; the horizon is in steps.

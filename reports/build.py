@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench import statistics
+from bench import locks, statistics
 from bench.store import BenchError
 from reports import efficiency, figures, latex, outcomes, published, results, tables, twins
 from reports.canvas import Plate
@@ -32,9 +32,10 @@ class Written:
 
     page: Path
     cells: int
-    pending: int
+    pending: int  # cells that are queued or running, or were when a run was cut short
     figures: list[Plate] = field(repr=False)
     tables: list[Table] = field(repr=False)
+    live: bool = False  # whether it will be written again
     warnings: list[str] = field(default_factory=list)
 
 
@@ -52,7 +53,7 @@ def write(
     """Write the report of the results folder `out` to `to` and return what was written.
 
     `uncertainty` is what stands after the plus-minus sign: "ci95", "std" or "sem". With `live` the
-    report is written again whenever a run changed, until none is queued or running; `tell` is
+    report is written again whenever a cell changed, until no run holds the folder; `tell` is
     called after each time. Raises BenchError where there is nothing to report or nowhere to write.
     """
     if uncertainty not in statistics.KINDS:
@@ -60,16 +61,19 @@ def write(
         raise BenchError(f"no uncertainty is called {uncertainty!r}: choose one of {known}")
     command = command or f"python -m bench report --out {out} --to {to}"
     options = Options(uncertainty, siunitx, command)
-    seen = _state(out)
-    written = _write_once(out, to, options, refresh if live else None)
+    # Asked for before reading: what a run writes before it lets go must not be missed.
+    going = live and locks.held(out)
+    seen = (_state(out), going)
+    written = _write_once(out, to, options, refresh if going else None)
     if tell:
         tell(written)
-    while live and written.pending:
+    while going:
         time.sleep(refresh)
-        now = _state(out)
+        going = locks.held(out)
+        now = (_state(out), going)
         if now != seen:
             seen = now
-            written = _write_once(out, to, options, refresh)
+            written = _write_once(out, to, options, refresh if going else None)
             if tell:
                 tell(written)
     return written
@@ -86,14 +90,14 @@ def _write_once(out: Path, to: Path, options: Options, refresh: float | None) ->
         pending = sum(cell["status"] in PENDING for cell in found.cells)
         sources = _write_tables(found, printed, to / "tables", options)
         _write_captions(plates, to / "figures")
-        html = page.render(
-            found, plates, printed, sources, options, refresh=refresh if pending else None
-        )
+        html = page.render(found, plates, printed, sources, options, refresh=refresh)
         path = to / "index.html"
         path.write_text(html, encoding="utf-8")
     except OSError as error:
         raise BenchError(f"cannot write the report to {to}: {error.strerror or error}") from error
-    return Written(path, len(found.cells), pending, plates, printed, found.warnings)
+    return Written(
+        path, len(found.cells), pending, plates, printed, refresh is not None, found.warnings
+    )
 
 
 def all_tables(found: Results, kind: str) -> list[Table]:

@@ -153,7 +153,10 @@ def read(out: Path) -> Results:
             continue
         cells.append(Cell(row, record, out / name))
     if not cells:
-        raise BenchError(f"no runs in {out}: start one with 'python -m bench run --out {out}'")
+        raise BenchError(
+            f"no runs in {out} (a toy or measurements alone make no report): start one with "
+            f"'python -m bench run --out {out}'"
+        )
     from reports import toys
 
     toy, measured = toys.read(out, warnings), measurements.read(out, warnings)

@@ -15,7 +15,6 @@ WORDS = {
     "timeout": "timeout",
     "out_of_memory": "OOM",
     "diverged": "diverged",
-    "skipped": "skipped",
     "queued": "queued",
     "running": "running",
 }

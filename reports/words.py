@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from bench import statistics, store
+from bench import statistics
 from reports.results import Cell, Group, Results, Track
 
 
@@ -45,20 +45,12 @@ def interval(mark: str, kind: str, groups: Sequence[Group]) -> str:
 
 
 def timing(cells: Sequence[Cell]) -> str:
-    """Say what timings of training runs are worth, and how many ran at a time where known."""
+    """Say what timings of training runs are worth, and how many of them ran in company."""
     done = [cell for cell in cells if not cell.word]
-    jobs = {
-        count
-        for cell in done
-        if isinstance(count := store.value_at(cell.record, "execution.jobs"), int)
-    }
     together = sum(bool(cell["shared"]) for cell in done)
-    if jobs:
-        told = f"these runs ran {span(jobs)} at a time"
-    elif together:
+    told = "these are the clocks of training runs"
+    if together:
         told = f"{together} of {len(done)} runs shared their machine"
-    else:
-        told = "these are the clocks of training runs"
     return f"Efficiency claims come from a dedicated measurement; {told}."
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
-from bench import plugins, records, store
+from bench import devices, plugins, records, store
 from bench.errors import BenchError
 from bench.grid import Cell
 from bench.launchers.process import WorkerProcess, out_of_memory_kills
@@ -82,8 +82,7 @@ class Interrupts:
 
 def slots(device: str, jobs: int | None, uuids: list[str], jobs_per_gpu: int) -> list[Slot]:
     """Return where workers run: one slot per core on CPUs, `jobs_per_gpu` per GPU on GPUs."""
-    if device == "cuda" and not uuids:
-        raise BenchError("--device cuda: no usable CUDA device was found; use --device cpu")
+    devices.require_gpu(device, uuids)
     if device == "cpu" or not uuids:
         return [Slot("cpu", {"CUDA_VISIBLE_DEVICES": ""})] * (jobs or os.cpu_count() or 1)
     shared = jobs_per_gpu > 1
@@ -273,7 +272,7 @@ class Pool:
         if record["status"] == "done":  # written whole before the worker died
             return record
         folder = self.root / cell.id
-        record = {**record, **verdict}
+        record = {**record, **verdict, "updates_done": updates_done(folder)}
         try:
             store.write_run(folder, record)
         except OSError as error:
@@ -318,6 +317,16 @@ def read_or_new(root: Path, cell: Cell) -> dict[str, Any]:
         return store.read_run(root / cell.id)
     except BenchError:
         return records.new_record(cell)
+
+
+def updates_done(folder: Path) -> int:
+    """Return the update of a cell's last evaluation; 0 where it has none."""
+    try:
+        rows = store.read_progress(folder)
+    except BenchError:
+        return 0
+    last = rows[-1].get("update") if rows else 0
+    return last if isinstance(last, int) else 0
 
 
 def _unwritten(last: dict[str, Any]) -> dict[str, Any]:

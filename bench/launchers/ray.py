@@ -261,6 +261,7 @@ class Pool:
         found = {}
         for cell in group:
             record = {**local.read_or_new(self.root, cell), **verdict}
+            record["updates_done"] = local.updates_done(self.root / cell.id)
             store.write_run(self.root / cell.id, record)
             found[cell.id] = record
         return self._tell(found)

@@ -6,7 +6,7 @@ from typing import Any
 
 import algorithms
 import datasets
-from bench import config, presets
+from bench import config, devices, presets
 from bench.errors import BenchError
 from bench.measuring import sizes
 from bench.measuring.sizes import Size
@@ -73,11 +73,9 @@ def _place(device: str) -> tuple[str, dict[str, str]]:
     """Return the device and the environment that selects it: the first usable GPU, or none."""
     from bench.study import usable_gpus
 
-    if device not in ("auto", "cpu", "cuda"):
-        raise BenchError(f"--device {device!r} is not auto, cpu or cuda")
+    devices.check(device, ("auto", "cpu", "cuda"))
     uuids = usable_gpus(device)
-    if device == "cuda" and not uuids:
-        raise BenchError("--device cuda: no usable CUDA device was found; use --device cpu")
+    devices.require_gpu(device, uuids)
     if uuids:
         return "cuda", {"CUDA_VISIBLE_DEVICES": uuids[0]}
     return "cpu", {"CUDA_VISIBLE_DEVICES": ""}

@@ -7,7 +7,7 @@ import torch
 from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
-from datasets.tasks import Task, load_task
+from datasets.tasks import Task, agent_names, load_task
 
 
 class TeamEnv(ParallelEnv):
@@ -17,7 +17,7 @@ class TeamEnv(ParallelEnv):
         self.task = load_task(task) if isinstance(task, str) else task
         self.metadata = {"name": self.task.id.replace("/", "_"), "render_modes": []}
         self.render_mode = None
-        self.possible_agents = [f"agent_{i}" for i in range(self.task.agents)]
+        self.possible_agents = agent_names(self.task.agents)
         self.agents: list[str] = []
         self.observation_spaces = {
             agent: spaces.Box(-np.inf, np.inf, (size,), np.float32)

@@ -145,6 +145,22 @@ def test_a_plan_shows_what_would_run(
     assert "4 cells, 3 to run" in output
 
 
+def test_a_finished_cell_with_a_damaged_record_is_not_run_again_in_silence(
+    command: Callable, small_flags: list[str], tmp_path: Path
+) -> None:
+    arguments = ["--algos", "bc", "--seeds", "1", *small_flags]
+    assert command("run", *arguments).returncode == 0
+    (path,) = (tmp_path / "results").glob("*/run.json")
+    path.write_text("{broken")
+    told = f"warning: cell {path.parent.name} counts as unfinished: {path} is not valid JSON"
+    planned = command("plan", *arguments)
+    assert "1 cells, 1 to run" in planned.stdout
+    again = command("run", *arguments)
+    assert again.returncode == 0
+    for done in (planned, again):
+        assert [line.partition(": run")[0] for line in done.stderr.splitlines()].count(told) == 1
+
+
 BAD = [
     (["run", "--algos", "om3p"], "unknown algorithm 'om3p'", "om2p"),
     (["run", "--algos", ","], "--algos names nothing", "om2p,dom2"),
@@ -155,6 +171,7 @@ BAD = [
     (["run", "--set", "run.updtes=1"], "unknown setting run.updtes", "updates"),
     (["run", "--set", "nonsense"], "not of the form NAME.KEY=VALUE", "run.updates=500"),
     (["run", "--set", "om2p.q_weight=much"], "om2p.q_weight='much'", "number"),
+    (["run", "--set", "om2p.hidden=64"], "om2p.hidden=64", "64x2"),
     (["run", "--set", "run.updates=1.5"], "run.updates=1.5", "integer"),
     (["run", "--seeds", "0"], "asks for 0 seeds", "such as 3,7"),
     (["run", "--seeds", "few"], "neither a count", "3,7"),
@@ -272,6 +289,39 @@ def test_an_error_of_our_own_is_a_sentence_and_its_traceback_a_file(
     assert "unexpected KeyError: 'surprise'" in errors
     (trace,) = tmp_path.glob("om2p-bench-*.txt")
     assert "Traceback" in trace.read_text()
+
+
+@pytest.mark.parametrize("arguments", [["list", "datasets"], ["list", "--help"]])
+def test_a_reader_who_has_seen_enough_is_no_error(arguments: list[str]) -> None:
+    read, written = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", *arguments],
+        cwd=ROOT, stdout=written, stderr=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    os.close(written)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_verifying_data_that_are_missing_or_broken_is_no_success(
+    capsys: Capture, tmp_path: Path
+) -> None:
+    code, output, errors = call(capsys, "data", "verify", "--data-dir", str(tmp_path / "no"))
+    assert (code, output) == (2, "")
+    assert f"there is no data folder {tmp_path}/no" in errors
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "card.json").write_text("{")
+    code, output, _ = call(capsys, "data", "verify", "--data-dir", str(tmp_path))
+    assert code == 1
+    assert "1 datasets, 1 broken" in output
+
+
+def test_the_cure_for_missing_data_repeats_the_flags(capsys: Capture, tmp_path: Path) -> None:
+    flags = ["--size", "500", "--data-dir", f"{tmp_path}/my data", "--rules", "mpe2"]
+    code, _, errors = call(capsys, "data", "info", "mpe/spread/random", *flags)
+    assert code == 2
+    told = f"--size 500 --data-dir '{tmp_path}/my data' --rules mpe2"
+    assert f"`python -m bench data build mpe/spread/random --data-seed 0 {told}`" in errors
 
 
 def test_warnings_are_one_line(capsys: Capture, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench import cli, records, reproduce, store
+from bench import cli, records, reproduce, store, tracking
 from bench.collect import collect
 from bench.errors import BenchError
 from bench.estimate import Estimator
@@ -42,11 +42,11 @@ class TestCollect:
         finished(cells[1], b)
         finished(cells[0], b)
         finished(cells[2], b, status="failed")
-        assert collect([a, b], out) == {"copied": 2, "known": 1}
+        assert collect([a, b], out) == {"copied": 2, "known": 1, "unfinished": 1}
         assert list(store.read_results(out)["seed"].sort_values()) == [0, 1]
         assert (out / cells[0].id / "log.txt").read_text() == "a log"
         assert (out / "results.parquet").exists()
-        assert collect([a, b], out) == {"copied": 0, "known": 3}
+        assert collect([a, b], out) == {"copied": 0, "known": 3, "unfinished": 1}
         assert not list(out.glob(".*-*"))
 
     def test_an_unfinished_attempt_gives_way_to_a_finished_one(
@@ -57,6 +57,34 @@ class TestCollect:
         finished(cell, tmp_path / "a", value=7.0)
         collect([tmp_path / "a"], tmp_path / "out")
         assert store.read_run(tmp_path / "out" / cell.id)["status"] == "done"
+
+    def test_cells_that_are_finished_nowhere_are_counted(
+        self, make_cell: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        first, second = make_cell(seed=0), make_cell(seed=1)
+        a, b, out = tmp_path / "a", tmp_path / "b", tmp_path / "out"
+        finished(first, a, status="running")
+        finished(second, a, status="timeout")
+        finished(second, b, status="queued")
+        finished(first, b)
+        assert cli.main(["collect", str(a), str(b), "--out", str(out)]) == 0
+        told = "1 cells copied, 0 were known already, 1 not finished and left out"
+        assert told in capsys.readouterr().out
+
+    def test_films_and_event_files_come_along(self, make_cell: Make, tmp_path: Path) -> None:
+        cell = make_cell()
+        folder = finished(cell, tmp_path / "a")
+        (folder / "team.gif").write_bytes(b"GIF89a")
+        for run in ("bc-seed-0", "stranger"):
+            (folder / run).mkdir()
+        (folder / "bc-seed-0" / tracking.FILE).write_bytes(b"events")
+        (folder / "bc-seed-0" / "other").write_bytes(b"?")
+        (folder / "stranger" / tracking.FILE).symlink_to("/etc/passwd")
+        (folder / "linked").symlink_to(folder / "bc-seed-0")
+        collect([tmp_path / "a"], tmp_path / "out")
+        copied = tmp_path / "out" / cell.id
+        names = {str(path.relative_to(copied)) for path in copied.rglob("*") if path.is_file()}
+        assert names == {"run.json", "team.gif", f"bc-seed-0/{tracking.FILE}"}
 
     def test_what_does_not_fit_is_refused_before_anything_is_copied(
         self, make_cell: Make, tmp_path: Path

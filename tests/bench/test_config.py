@@ -196,3 +196,15 @@ def test_a_broken_preset_file_is_named(tmp_path: Any, monkeypatch: pytest.Monkey
     (tmp_path / "mine.toml").write_text("[run]\nupdates = 3")
     with pytest.raises(BenchError, match=r"run\.batch_size is missing"):
         config.resolve_run(presets.load("mine"), {})
+
+
+def test_an_override_for_all_passes_by_those_that_lack_the_key() -> None:
+    overrides = {"algorithm.q_weight": 0.25}
+    config.check_overrides(overrides, ["flow-bc", "om2p"])
+    preset = presets.load("smoke")
+    assert config.resolve_settings("om2p", preset, overrides, 5)["q_weight"] == 0.25
+    assert "q_weight" not in config.resolve_settings("flow-bc", preset, overrides, 5)
+    with pytest.raises(BenchError, match=r"unknown setting algorithm.q_weight"):
+        config.check_overrides(overrides, ["flow-bc", "bc"])
+    with pytest.raises(BenchError, match=r"algorithm.q_wieght: did you mean q_weight"):
+        config.check_overrides({"algorithm.q_wieght": 1.0}, ["flow-bc", "om2p"])

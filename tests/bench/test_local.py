@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from bench import locks, store, study
+from bench import locks, records, store, study, summary
 from bench.errors import BenchError
 from bench.launchers import local
 from bench.progress import Plain, Quiet
@@ -114,6 +114,44 @@ def test_a_cell_that_hangs_is_ended(make_config: Make) -> None:
     outcome = study.run_study(config, Quiet())
     assert statuses(outcome) == {"bad-hang": "timeout"}
     assert "exceeded --timeout 8 s" in record_of(outcome, "bad-hang")["error"]
+
+
+def test_a_cell_that_is_ended_keeps_count_of_its_updates(make_cell: Make, tmp_path: Path) -> None:
+    cell = make_cell()
+    running = store_running(cell, tmp_path)
+    pool = local.Pool(tmp_path, [], local.Limits(), local.Interrupts(), Quiet())
+    verdict = {"status": "timeout", "error": "exceeded --timeout 8 s and was ended"}
+    assert pool._completed(cell, running, verdict)["updates_done"] == 0
+    for update in (20, 40):
+        store.append_progress(tmp_path / cell.id, {"update": update})
+    pool._completed(cell, running, verdict)
+    found = store.read_run(tmp_path / cell.id)
+    assert (found["status"], found["updates_done"]) == ("timeout", 40)
+
+
+def store_running(cell: Any, root: Path) -> dict[str, Any]:
+    """Write the record of a cell that runs and return it."""
+    record = records.new_record(cell, "running")
+    store.write_run(root / cell.id, record)
+    return record
+
+
+def test_failures_name_logs_that_exist_and_what_is_continued(
+    make_cell: Make, tmp_path: Path
+) -> None:
+    cells = [make_cell(seed=seed) for seed in range(3)]
+    found = {cell.id: store_running(cell, tmp_path) for cell in cells}
+    for cell, status in zip(cells, ("timeout", "timeout", "diverged"), strict=True):
+        found[cell.id] |= {"status": status, "error": "it was so"}
+    for cell in cells[1:]:
+        (tmp_path / cell.id / "log.txt").write_text("a log")
+        (tmp_path / cell.id / "checkpoint.pt").write_bytes(b"")
+    assert summary.failures(cells, found, tmp_path).splitlines() == [
+        "timeout: bc, seed 0: it was so",
+        f"timeout: bc, seed 1: it was so (log: {tmp_path}/{cells[1].id}/log.txt)",
+        f"diverged: bc, seed 2: it was so (log: {tmp_path}/{cells[2].id}/log.txt)",
+        "3 cells failed: --resume failed runs them again, 1 of them from their checkpoints",
+    ]
 
 
 def alive(pid: int) -> bool:

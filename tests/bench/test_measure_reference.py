@@ -130,7 +130,7 @@ def test_settings_follow_the_size_and_windows_the_batch() -> None:
         ({"set_": ["run.batch_size=3"]}, "--set run.batch_size has no effect"),
         ({"set_": ["om2p.q_wieght=3"]}, "unknown setting om2p.q_wieght"),
         ({"preset": "quik"}, "unknown preset 'quik'"),
-        ({"device": "tpu"}, "--device 'tpu' is not auto, cpu or cuda"),
+        ({"device": "tpu"}, "unknown --device 'tpu': known are auto, cpu, cuda"),
     ],
 )
 def test_what_cannot_be_measured_is_said_in_one_sentence(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import algorithms
-from bench import grid, plugins, policy, study
+from bench import cli, grid, plugins, policy, study
 from bench.errors import BenchError
 
 GOOD = """
@@ -146,3 +146,12 @@ def test_workers_receive_it_and_its_cells_load_again(
 def test_workers_refuse_a_file_that_has_changed(write: Callable[..., Path]) -> None:
     with pytest.raises(BenchError, match="has changed since the study began"):
         plugins.load_expected([[str(write()), "0" * 64]])
+
+
+def test_a_team_of_a_plug_in_can_be_rendered(
+    write: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write()
+    assert cli.main(["render", "--run", "abc", "--out", str(tmp_path), "--plugin", str(path)]) == 2
+    assert "there is no cell 'abc'" in capsys.readouterr().err  # the flag itself is understood
+    assert "mine" in algorithms.names()

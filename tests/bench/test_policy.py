@@ -44,6 +44,36 @@ def test_a_policy_acts_in_arrays_and_dictionaries(finished: Path) -> None:
     np.testing.assert_array_equal(np.stack(list(named.values())), actions)
 
 
+def test_named_observations_reach_their_agents_in_any_order(finished: Path) -> None:
+    observations = np.random.default_rng(0).normal(size=(3, 18))
+    named = {f"agent_{i}": row for i, row in enumerate(observations)}
+    expected = load_policy(finished)(named)
+    actions = load_policy(finished)(dict(reversed(named.items())))
+    for name, action in expected.items():
+        np.testing.assert_array_equal(actions[name], action)
+
+
+@pytest.mark.parametrize("names", ["adversary_0 agent_0 agent_1", "agent_0 agent_1", ""])
+def test_observations_of_unknown_agents_are_refused(finished: Path, names: str) -> None:
+    observations = {name: np.zeros(18) for name in names.split()}
+    with pytest.raises(BenchError, match="needs the observations of agent_0, agent_1, agent_2"):
+        load_policy(finished)(observations)
+
+
+@pytest.mark.parametrize(
+    ("device", "says"),
+    [("cuda", "no usable CUDA device was found"), ("tpu", "unknown --device 'tpu'")],
+)
+def test_a_device_that_is_not_there_is_refused(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, device: str, says: str
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(BenchError, match=says):
+        load_policy(finished, device=device)
+    with pytest.raises(BenchError, match=says):
+        evaluate_again(finished, 10, device)
+
+
 def test_a_new_episode_does_not_repeat_the_noise(finished: Path) -> None:
     policy, observations = load_policy(finished), np.zeros((3, 18))
     first = policy(observations)

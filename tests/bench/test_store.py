@@ -73,7 +73,7 @@ def test_the_record_never_has_its_name_before_it_is_whole(
         ("[]", "no JSON object"),
         ("[" * 100_000, "not valid JSON"),
         ('{"schema": 999}', "schema version 999"),
-        ("{}", "schema version None"),
+        ("{}", "no schema version"),
         ('{"schema": 1, "status": "fine", "cell": "0123456789ab"}', "no valid status"),
         ('{"schema": 1, "status": "done", "cell": "other"}', "belongs to cell 'other'"),
     ],
@@ -144,6 +144,17 @@ def test_a_cell_of_another_schema_stops_the_reader(tmp_path: Path) -> None:
     store.write_run(tmp_path / "aaaaaaaaaaaa", record("aaaaaaaaaaaa", schema=0))
     with pytest.raises(BenchError, match="schema version 0"):
         store.read_results(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{}", '{"schema": null}', '{"schema": "1"}', '{"schema": true}'])
+def test_a_record_without_a_schema_version_is_skipped_like_any_broken_one(
+    tmp_path: Path, text: str
+) -> None:
+    store.write_run(tmp_path / "aaaaaaaaaaaa", record("aaaaaaaaaaaa"))
+    (tmp_path / "bbbbbbbbbbbb").mkdir()
+    (tmp_path / "bbbbbbbbbbbb" / "run.json").write_text(text)
+    with pytest.warns(UserWarning, match="skipped bbbbbbbbbbbb"):
+        assert list(store.read_records(tmp_path)) == ["aaaaaaaaaaaa"]
 
 
 def test_rebuilding_writes_parquet_and_csv_that_agree(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def record(
         else {},
         "references": {"random": {"mean": random}, "expert": {"mean": expert}},
         "machine": {"machine_class": machine, "threads": 1, "processor": "Invented CPU"},
-        "execution": {"shared": shared, "replicas": 1, "device": "cpu", "jobs": 2},
+        "execution": {"shared": shared, "replicas": 1, "device": "cpu"},
         "time": {
             "setup": {"wall": 0.5, "cpu": 0.4}, "data": {"wall": 0.8, "cpu": 0.7},
             "train": {"wall": 8.0 * slow + seed * 0.3, "cpu": 8.0 * slow},

@@ -2,10 +2,12 @@
 
 import json
 import time
+from contextlib import ExitStack
 
 import pytest
 
 import reports
+from bench import cli, locks
 from bench.store import BenchError
 from reports import build, results
 from reports import page as page_module
@@ -13,23 +15,49 @@ from reports import page as page_module
 OPTIONS = build.Options()
 
 
-def test_live_writes_again_until_nothing_is_pending(study, cell, tmp_path):
-    study(["om2p"], seeds=[0])
+def test_live_writes_again_until_no_run_is_at_work(study, cell, tmp_path):
+    root = study(["om2p"], seeds=[0])
     folder = cell("om2p", "mpe/spread/expert", 1, status="running")
     seen = []
+    with ExitStack() as stack:
+        stack.enter_context(locks.folder_lock(root))
 
-    def finish(written):
-        seen.append(written.pending)
-        page = written.page.read_text()
-        assert ("om2p-refresh" in page.partition("</head>")[0]) == bool(written.pending)
-        if written.pending:
-            record = json.loads((folder / "run.json").read_text())
-            record["status"] = "failed"
-            time.sleep(0.02)
-            (folder / "run.json").write_text(json.dumps(record))
+        def go_on(written):
+            seen.append((written.pending, written.live))
+            page = written.page.read_text()
+            assert ("om2p-refresh" in page.partition("</head>")[0]) == written.live
+            if written.pending:
+                record = json.loads((folder / "run.json").read_text())
+                record["status"] = "failed"
+                time.sleep(0.02)
+                (folder / "run.json").write_text(json.dumps(record))
+            else:  # between two cells nothing is pending, and the run goes on
+                stack.close()
 
-    reports.write(folder.parent, tmp_path / "out", live=True, refresh=0.05, tell=finish)
-    assert seen == [1, 0]
+        reports.write(root, tmp_path / "out", live=True, refresh=0.05, tell=go_on)
+    assert seen == [(1, True), (0, True), (0, False)]
+
+
+@pytest.mark.parametrize("status", ["queued", "running"])
+def test_live_ends_where_a_study_was_interrupted(study, cell, tmp_path, status):
+    root = study(["om2p"], seeds=[0])
+    cell("om2p", "mpe/spread/expert", 1, status=status)
+    seen = []
+    written = reports.write(root, tmp_path / "out", live=True, refresh=60, tell=seen.append)
+    assert seen == [written]
+    assert (written.pending, written.live) == (1, False)
+    assert "om2p-refresh" not in written.page.read_text().partition("</head>")[0]
+
+
+def test_live_says_at_once_where_the_page_lies(study, tmp_path, monkeypatch, capsys):
+    root, to = study(["om2p"], seeds=[0]), tmp_path / "out"
+    held = iter([True, False])
+    monkeypatch.setattr("bench.locks.held", lambda folder: next(held))
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    assert cli.main(["report", "--out", str(root), "--to", str(to), "--live"]) == 0
+    first, last = capsys.readouterr().out.splitlines()
+    assert first == f"{to}/index.html: written again until the run in {root} ends"
+    assert last == f"report of 1 cells: {to}/index.html"
 
 
 @pytest.mark.parametrize(

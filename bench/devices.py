@@ -1,0 +1,17 @@
+"""What may stand behind `--device`, and what is said where it is not there. Torch-free."""
+
+from collections.abc import Sequence
+
+from bench.errors import BenchError
+
+
+def check(device: str, known: Sequence[str]) -> None:
+    """Refuse a device that is none of the `known` ones."""
+    if device not in known:
+        raise BenchError(f"unknown --device '{device}': known are {', '.join(known)}")
+
+
+def require_gpu(device: str, there: object) -> None:
+    """Refuse `cuda` where nothing usable is `there` (GPUs, or whether torch finds one)."""
+    if device == "cuda" and not there:
+        raise BenchError("--device cuda: no usable CUDA device was found; use --device cpu")
