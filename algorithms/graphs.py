@@ -6,24 +6,27 @@ from one update to the next has to lie on the device: the batch and the learning
 into fixed tensors, the generators are registered with the graph, and an algorithm that decides
 something by the count of updates says so (`Algorithm.phase`) and gets a graph per case.
 
+The rate thereby is rounded to float32, where plain eager updates compute with a Python float:
+the two may end in slightly different numbers. Updates here all take the rounded one, those before
+the recording too, so that a run that was interrupted ends as it would have.
+
 This has not been run on a GPU. Tests replay every algorithm on the CPU through a recorder that
-obeys the rules of a graph, and on the device :func:`check` compares replays with eager updates
-before training begins.
+obeys the rules of a graph, and on the device `algorithms.graphs_check` compares replays with
+eager updates before training begins.
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Hashable
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from algorithms import trunk
 from algorithms.base import Algorithm, Generators, Metrics
-from algorithms.errors import AlgorithmError
 
 EAGER_UPDATES = 3  # before the first recording: they make the optimiser's state and workspaces
-CHECKED_UPDATES = 8
-RELATIVE, ABSOLUTE = 1e-3, 1e-5  # of a few updates; a stale tensor misses both by far
 
 Work = Callable[[], Metrics]
 
@@ -43,19 +46,29 @@ def cuda_record(work: Work, generators: Generators) -> tuple[Graph, Metrics]:
     graph = torch.cuda.CUDAGraph()
     for generator in generators:
         graph.register_generator_state(generator)
-    with torch.cuda.graph(graph):
+    _, recording = _streams(torch.cuda.current_device())
+    with torch.cuda.graph(graph, stream=recording):
         result = work()
     return graph, result
 
 
 def cuda_aside(work: Work) -> Metrics:
     """Work on a stream of its own, as torch asks of what comes before a recording."""
-    stream, current = torch.cuda.Stream(), torch.cuda.current_stream()
+    (stream, _), current = _streams(torch.cuda.current_device()), torch.cuda.current_stream()
     stream.wait_stream(current)
     with torch.cuda.stream(stream):
         result = work()
     current.wait_stream(stream)
     return result
+
+
+@functools.cache
+def _streams(device: int) -> tuple[Any, Any]:
+    """Return a device's two streams, to work aside on and to record on.
+
+    Made once: torch keeps a workspace of cuBLAS for every stream that a product ever ran on.
+    """
+    return torch.cuda.Stream(device), torch.cuda.Stream(device)
 
 
 class GraphedUpdates:
@@ -80,6 +93,7 @@ class GraphedUpdates:
         self._batch: Any = None
         self._rate: Tensor = torch.zeros((), device=algorithm.device)
         self._graphs: dict[Hashable, tuple[Graph, Metrics]] = {}
+        self._constants = trunk.Constants()  # graphs read them where they lay when recorded
 
     def update(self, batch: Any) -> Metrics:
         """Take one gradient step; the metrics (R,) are overwritten by the next step.
@@ -88,7 +102,8 @@ class GraphedUpdates:
         """
         if self._eager > 0:
             self._eager -= 1
-            return self._aside(lambda: self.algorithm.update(batch))
+            self._rate.fill_(self.algorithm.learning_rate())
+            return self._aside(lambda: self._step(batch))
         self._fill(batch)
         phase = self.algorithm.phase()
         if phase not in self._graphs:
@@ -111,39 +126,14 @@ class GraphedUpdates:
         """Record the step that comes next, with nothing of it counted."""
         algorithm, before = self.algorithm, self.algorithm.updates
         with self._recording():
-            recorded = self._record(
-                lambda: algorithm.step(self._batch, self._rate), algorithm.training_generators
-            )
+            recorded = self._record(lambda: self._step(self._batch), algorithm.training_generators)
         algorithm.updates = before
         return recorded
+
+    def _step(self, batch: Any) -> Metrics:
+        with self._constants.in_use():
+            return self.algorithm.step(batch, self._rate)
 
 
 def _tensors(batch: Any) -> list[Tensor]:
     return [field for field in batch if field is not None]
-
-
-def check(graphed: GraphedUpdates, eager: Algorithm[Any], batches: Callable[[], Any]) -> None:
-    """Compare replays with eager updates of the same algorithm; AlgorithmError if they differ.
-
-    graphed, eager: from one seed, at the same update; both are trained, so neither is of use
-        afterwards.
-    batches: draws the next batch.
-    """
-    for _ in range(EAGER_UPDATES + CHECKED_UPDATES):
-        batch = batches()
-        replayed, taken = graphed.update(batch), eager.update(batch)
-        pairs = [
-            *((name, replayed[name], taken[name]) for name in taken),
-            *(
-                (name, one, other)
-                for (name, one), (_, other) in zip(
-                    graphed.algorithm.named_parameters(), eager.named_parameters(), strict=True
-                )
-            ),
-        ]
-        for name, one, other in pairs:
-            if not torch.allclose(one, other, RELATIVE, ABSOLUTE, equal_nan=True):
-                raise AlgorithmError(
-                    f"replayed from a CUDA graph, {graphed.algorithm.name} differs from its eager "
-                    f"updates in {name}: leave out run.cuda_graphs, and please report it"
-                )

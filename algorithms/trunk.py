@@ -1,7 +1,8 @@
 """The trunk that all generative policies share: an MLP over observation, noisy action and times."""
 
+import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -9,13 +10,32 @@ from torch import Tensor, nn
 from algorithms.networks import MemberMLP
 
 
-@functools.lru_cache(maxsize=64)
-def constant(
+def _time(
     members: int, rows: int, value: float, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
     """Return a time that is one number for all rows, (M, B, 1); made once, never written to."""
     with torch.inference_mode(False):  # the first caller may act, the next one train
         return torch.full((members, rows, 1), value, dtype=dtype, device=device)
+
+
+constant = functools.lru_cache(maxsize=64)(_time)
+
+
+class Constants:
+    """Times of one's own, which live as long as this and are never pushed out by others."""
+
+    def __init__(self) -> None:
+        self._own = functools.lru_cache(maxsize=None)(_time)
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Let policies take their times from here."""
+        global constant  # noqa: PLW0603  (a lookup here would slow acting)
+        before, constant = constant, self._own
+        try:
+            yield
+        finally:
+            constant = before
 
 
 class TimedPolicy(nn.Module):

@@ -50,20 +50,10 @@ def run_cells(
     Where that fails, because their checkpoints do not lie at one update or because one of them
     raises an error, they are run one after the other: each then has an end of its own.
     """
+    done: dict[str, dict[str, Any]] = {}
     if len(cells) > 1:
-        run = Training([Lane(cell, root / cell.id) for cell in cells], execution, report, stop)
-        everyone = list(run.lanes)
-        error = run.attempt()
-        if error is None:
-            run.conclude()
-            return [lane.record for lane in everyone]
-        for lane in run.lanes:
-            lane.log(f"trained alone from here on: {faults.sentence(error)}")
+        done, cells = _together(cells, root, execution, report, stop)
         execution = dataclasses.replace(execution, resume=True, started=(0.0, 0.0))
-        done = {lane.cell.id: lane.record for lane in everyone if lane not in run.lanes}
-        cells = [lane.cell for lane in run.lanes]
-    else:
-        done = {}
     for cell in cells:
         if done and stop():  # the others are asked to leave before they have begun
             done[cell.id] = {**records.new_record(cell), **_stored(root / cell.id)}
@@ -72,6 +62,27 @@ def run_cells(
         else:
             done[cell.id] = run_cell(cell, root / cell.id, execution, report, stop)
     return list(done.values())
+
+
+def _together(
+    cells: list[Cell], root: Path, execution: Execution, report: Report, stop: Stop
+) -> tuple[dict[str, dict[str, Any]], list[Cell]]:
+    """Train cells together; return the records of those that ended, and the cells that did not.
+
+    Nothing of a failed group's networks and data is kept: the next cell needs the memory.
+    """
+    run = Training([Lane(cell, root / cell.id) for cell in cells], execution, report, stop)
+    everyone = list(run.lanes)
+    error = run.attempt()
+    if error is None:
+        run.conclude()
+        return {lane.cell.id: lane.record for lane in everyone}, []
+    run.nvml.stop()
+    for lane in run.lanes:
+        lane.log(f"trained alone from here on: {faults.sentence(error)}")
+    faults.release(error)
+    ended = {lane.cell.id: lane.record for lane in everyone if lane not in run.lanes}
+    return ended, [lane.cell for lane in run.lanes]
 
 
 def _stored(folder: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import torch
 
 import algorithms
 import datasets
-from algorithms import graphs
+from algorithms import graphs, graphs_check
 from algorithms.base import Metrics, TeamSpec
 from bench import config, records
 from bench.errors import BenchError
@@ -53,7 +53,7 @@ class Session:
         self.update = self._graphs(self.algorithm).update if self.graphed else self.algorithm.update
 
     def _graphs(self, algorithm: Any) -> graphs.GraphedUpdates:
-        return graphs.GraphedUpdates(algorithm, lambda: self.clock("compile"))
+        return graphs.GraphedUpdates(algorithm, functools.partial(self.clock, "compile"))
 
     def _make_algorithm(self, *seeds: int) -> Any:
         settings = config.build_settings(self.cell.algorithm, self.cell.settings)
@@ -85,8 +85,14 @@ class Session:
         """
         self._cost  # noqa: B018  (measured once)
         if self.graphed:
-            replayed, eager = self._make_algorithm(0), self._make_algorithm(0)
-            graphs.check(self._graphs(replayed), eager, self._make_sampler(0).next)
+            seeds = self.algorithm.seeds
+            replayed, eager = self._make_algorithm(*seeds), self._make_algorithm(*seeds)
+            graphs_check.check(
+                self._graphs(replayed),
+                eager,
+                self._make_sampler(*seeds).next,
+                self.cell.run["updates"],
+            )
 
     def describe(self, record: dict[str, Any], gpu: Gpu) -> None:
         """Fill the sections of a record that do not change while the cell runs."""

@@ -29,6 +29,16 @@ class Spans:
         return places + self._shift[episode]
 
 
+def sent(block: Tensor, device: torch.device) -> Tensor:
+    """Return a block on the device; a GPU fetches it while the host goes on.
+
+    The pinned copy is torch's, which reuses its memory only once the GPU has fetched it.
+    """
+    if device.type != "cuda":
+        return block.to(device)
+    return block.pin_memory().to(device, non_blocking=True)
+
+
 class IndexStream:
     """Draws uniformly with replacement; replica r has its own generator.
 
@@ -59,7 +69,7 @@ class IndexStream:
             self._states = [generator.get_state() for generator in self.generators]
             shape = (INDEX_BLOCK, self.batch_size)
             draws = [torch.randint(self.count, shape, generator=g) for g in self.generators]
-            self._block = torch.stack(draws, dim=1).to(self.device)
+            self._block = sent(torch.stack(draws, dim=1), self.device)
             if self.spans is not None:
                 self._block = self.spans(self._block)
             self._next = 0

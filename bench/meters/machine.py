@@ -14,6 +14,7 @@ from bench.meters import nvml
 from bench.meters.nvml import Gpu
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+ALLOCATOR_VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
 LIBRARIES = ("torch", "numpy", "scipy", "mujoco", "pettingzoo", "safetensors", "pyarrow", "pandas")
 HOME = Path(__file__).resolve().parents[2]
 
@@ -40,6 +41,7 @@ def describe(device: str, gpu: Gpu | None = None) -> dict[str, Any]:
         "gpu_at_start": gpu.state(),
         "threads": torch.get_num_threads(),
         "thread_settings": thread_settings(),
+        "allocator_settings": {name: os.environ.get(name) for name in ALLOCATOR_VARIABLES},
         "system": f"{platform.system()} {platform.machine()}",
     }
     return {**machine, "machine_class": machine_class(machine, torch.__version__)}

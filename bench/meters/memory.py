@@ -167,7 +167,11 @@ class Nvml:
 
 
 def read_all(device: str, nvml: Nvml) -> dict[str, Any]:
-    """Return the memory section of a run record: peaks of this process up to now."""
+    """Return the memory section of a run record: peaks of this process up to now.
+
+    The runner adds `dataset_bytes`: data lie on the device before torch's peaks are reset, so that
+    peaks include them; what training itself took is the difference.
+    """
     reading = nvml.peak()
     return {
         "peak_rss_bytes": peak_rss_bytes(),

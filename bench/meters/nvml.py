@@ -69,7 +69,7 @@ class Gpu:
 
     def state(self) -> dict[str, Any]:
         """Return what a timing depends on now: clocks, power limit, throttling, company."""
-        processes, _ = self.ask("nvmlDeviceGetComputeRunningProcesses")
+        others, reason = self._others()
         held, _ = self.ask("nvmlDeviceGetCurrentClocksThrottleReasons")
         limit, _ = self.ask("nvmlDeviceGetEnforcedPowerLimit")
         graphics, _ = self.ask("nvmlDeviceGetClockInfo", 1)  # NVML_CLOCK_SM
@@ -83,11 +83,22 @@ class Gpu:
             "throttling": None
             if held is None
             else [name for bit, name in THROTTLING.items() if held & bit],
-            # A process in a container finds itself under a host's number: then it is counted too.
-            "other_processes": None
-            if processes is None
-            else sum(process.pid != os.getpid() for process in processes),
+            "other_processes": others,
+            "other_processes_reason": reason,
         }
+
+    def _others(self) -> tuple[int | None, str | None]:
+        """Return how many other processes compute on this GPU, or the reason why none can say."""
+        processes, reason = self.ask("nvmlDeviceGetComputeRunningProcesses")
+        if processes is None:
+            return None, reason
+        others = [process for process in processes if process.pid != os.getpid()]
+        if len(others) == len(processes):  # in a container NVML speaks of the host's process ids
+            return (
+                None,
+                f"NVML lists {len(others)} under other ids than this process knows as its own",
+            )
+        return len(others), None
 
 
 def driver_version() -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -67,3 +68,34 @@ class Recorder:
             result = work()
         self.tapes.append(tape)
         return tape, result
+
+
+class Reader(TorchDispatchMode):
+    """Notes the memory that a block reads and has not made, which a graph would know by address.
+
+    It keeps none of it alive. A replay does nothing.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[StorageWeakRef] = []
+        self._own: set[int] = set()
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        for tensor in _tensors((args, kwargs)):
+            place = StorageWeakRef(tensor.untyped_storage())
+            if place.cdata not in self._own:
+                self.found.append(place)
+        result = function(*args, **(kwargs or {}))
+        self._own.update(StorageWeakRef(t.untyped_storage()).cdata for t in _tensors(result))
+        return result
+
+    def __call__(self, work: Callable[[], Any], generators: Any) -> tuple["Reader", Any]:
+        """Record ``work`` as `algorithms.graphs.cuda_record` does."""
+        with self:
+            return self, work()
+
+    def replay(self) -> None:
+        """Do nothing."""

@@ -7,6 +7,7 @@ is left to the host, and that the bookkeeping around the graph is right.
 import contextlib
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -14,18 +15,16 @@ import torch
 import algorithms
 from algorithms import graphs
 from algorithms.contract import Subject, differing, parameters
-from algorithms.errors import AlgorithmError
 from algorithms.graphs import EAGER_UPDATES, GraphedUpdates
 from tests.algorithms.conftest import team
-from tests.algorithms.recorder import Recorder
+from tests.algorithms.recorder import Reader, Recorder
 
 UPDATES = EAGER_UPDATES + 6
 
 
 def eager(learner: Any, batch: Any) -> Any:
-    """Update with the learning rate rounded to float32 once it would be replayed, as a graph's."""
-    rate = learner.learning_rate()
-    return learner.step(batch, rate if learner.updates < EAGER_UPDATES else torch.tensor(rate))
+    """Update with the learning rate rounded to float32, as a graph's is."""
+    return learner.step(batch, torch.tensor(learner.learning_rate()))
 
 
 def graphed(learner: Any, recorder: Recorder, **options: Any) -> GraphedUpdates:
@@ -90,29 +89,31 @@ def test_recording_is_announced_once() -> None:
         assert len(recorded) == (seed >= EAGER_UPDATES)
 
 
-def checked(subject: Subject, learner: Any, other: Any) -> None:
-    seeds = iter(range(100))
-    graphs.check(
-        graphed(learner, Recorder()), other, lambda: subject.batch(rows=8, seed=next(seeds))
-    )
+def test_what_graphs_read_by_address_lives_as_long_as_they() -> None:
+    """Acting and evaluating in other sizes push times out of the cache that all share."""
+    subject, reader = Subject("dom2"), Reader()
+    learner = subject.make()
+    replayed = GraphedUpdates(learner, record=reader, aside=lambda work: work())
+    for seed in range(EAGER_UPDATES + 1):
+        replayed.update(subject.batch(rows=8, seed=seed))
+    observation = subject.batch(rows=200).observation
+    for rows in range(100, 200):
+        learner.act(observation[:, :rows])
+    assert reader.found
+    assert not [place for place in reader.found if place.expired()]
 
 
-def test_the_check_before_training_passes_what_is_right() -> None:
-    subject = Subject("fql")
-    checked(subject, subject.make(), subject.make())
-
-
-def test_the_check_before_training_finds_what_the_host_decides(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    subject = Subject("bc")
-    learner, other = subject.make(), subject.make()
-    losses = type(learner).losses
-
-    def counting(self: Any, batch: Any) -> Any:
-        loss, metrics = losses(self, batch)
-        return loss * self.updates, metrics | {"scaled": loss * self.updates}
-
-    monkeypatch.setattr(type(learner), "losses", counting)
-    with pytest.raises(AlgorithmError, match=r"bc differs from its eager updates in scaled"):
-        checked(subject, learner, other)
+def test_every_update_takes_the_same_two_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[MagicMock] = []
+    with monkeypatch.context() as patch:
+        cuda = MagicMock()
+        cuda.Stream.side_effect = lambda device: made.append(MagicMock()) or made[-1]
+        cuda.current_device.return_value = "a stand-in"
+        patch.setattr(torch, "cuda", cuda)
+        for _ in range(3):
+            graphs.cuda_aside(lambda: {})
+            graphs.cuda_record(lambda: {}, [])
+    aside, recording = made
+    assert [call.args for call in cuda.stream.call_args_list] == [(aside,)] * 3
+    assert [call.kwargs for call in cuda.graph.call_args_list] == [{"stream": recording}] * 3
+    graphs._streams.cache_clear()

@@ -3,6 +3,7 @@
  * STANDIN=own    this process holds 300 MiB        STANDIN=zero   this process, memory unknown (0)
  *         sole   one process of another namespace          crowd  two foreign processes
  *         empty  no process                                denied the driver lists no processes
+ *         shared this process and a foreign one
  *         two    two GPUs; on the second this process holds 700 MiB
  *         mig    the GPU is cut in two; this process holds 90 MiB of the second instance
  *         midway this process holds 300 MiB, when asked for the third time 500; then the GPU is lost
@@ -118,7 +119,7 @@ int nvmlDeviceGetMemoryInfo_v2(void *handle, memory_t *memory) {
 }
 
 int nvmlDeviceGetComputeRunningProcesses_v3(void *handle, unsigned *count, process_t *out) {
-    unsigned wanted = is("crowd") ? 2 : is("empty") ? 0 : 1;
+    unsigned wanted = is("crowd") || is("shared") ? 2 : is("empty") ? 0 : 1;
     if (is("denied") || whole(handle)) return NO_PERMISSION;
     if (*count == 0) questions += 1;
     if (lost()) return GPU_IS_LOST;
@@ -126,7 +127,7 @@ int nvmlDeviceGetComputeRunningProcesses_v3(void *handle, unsigned *count, proce
     if (*count < wanted) { *count = wanted; return INSUFFICIENT_SIZE; }
     *count = wanted;
     for (unsigned i = 0; i < wanted; i++) {
-        int foreign = is("sole") || is("crowd");
+        int foreign = is("sole") || is("crowd") || (is("shared") && i == 0);
         out[i].pid = foreign ? 4000000u + i : (unsigned)getpid();
         out[i].memory = is("zero") ? 0 : (((device_t *)handle)->held + i) * MIB;
         if (is("midway") && questions == 3) out[i].memory = 500 * MIB;

@@ -1,16 +1,19 @@
 """Cells whose updates are replayed, by the recorder that stands in for a GPU's graphs."""
 
 import functools
+import gc
 import json
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from algorithms import graphs
+from algorithms import graphs, graphs_check
 from bench import session, store
 from bench.errors import BenchError
+from bench.meters.clock import Clock
 from bench.runner import Execution, run_cell
 from bench.study import run
 from tests.algorithms.recorder import Recorder
@@ -42,7 +45,8 @@ def test_replayed_cells_end_in_the_numbers_of_eager_ones(
     assert not recorder.tapes
     run_cell(replayed, tmp_path / "replayed" / replayed.id, Execution(resume=False))
     compared, trained = (tape.replays for tape in recorder.tapes)
-    assert (compared, trained) == (graphs.CHECKED_UPDATES, 60 - graphs.EAGER_UPDATES)
+    assert compared == 2 * graphs_check.CHECKED_UPDATES
+    assert trained == 60 - graphs.EAGER_UPDATES
     assert numbers(tmp_path / "replayed" / replayed.id) == numbers(tmp_path / "eager" / eager.id)
     record = store.read_run(tmp_path / "replayed" / replayed.id)
     assert record["execution"]["cuda_graphs"] is True
@@ -53,7 +57,8 @@ def test_replayed_cells_end_in_the_numbers_of_eager_ones(
 def test_an_interrupted_replayed_cell_goes_on(
     make_cell: Make, tmp_path: Path, recorder: Recorder
 ) -> None:
-    cell = make_cell("bc", run__cuda_graphs=True, **CONSTANT)
+    cell = make_cell("bc", run__cuda_graphs=True)
+    assert cell.settings["lr_schedule"] == "cosine"
     run_cell(cell, tmp_path / "whole" / cell.id, Execution(resume=False))
     run_cell(cell, tmp_path / "parts" / cell.id, Execution(), stop=stop_after(30))
     assert store.read_run(tmp_path / "parts" / cell.id)["status"] == "queued"
@@ -64,11 +69,32 @@ def test_an_interrupted_replayed_cell_goes_on(
 def test_a_cell_whose_replays_differ_fails_before_it_trains(
     make_cell: Make, tmp_path: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graphs.GraphedUpdates.func, "_fill", lambda self, batch: None)
+    fill = graphs.GraphedUpdates.func._fill
+
+    def stale(self: Any, batch: Any) -> None:
+        if self._batch is None:
+            fill(self, batch)
+
+    monkeypatch.setattr(graphs.GraphedUpdates.func, "_fill", stale)
     cell = make_cell("bc", run__cuda_graphs=True)
     record = run_cell(cell, tmp_path / "cell" / cell.id, Execution(resume=False))
     assert record["status"] == "failed"
     assert record["updates_done"] == 0
+    assert "from a CUDA graph, bc differs from its eager updates in" in record["error"]
+
+
+def test_a_session_is_freed_with_its_graphs(make_cell: Make, recorder: Recorder) -> None:
+    """By the last reference: garbage may be collected long after the next cell needs the memory."""
+    cell = make_cell("bc", run__cuda_graphs=True)
+    gc.collect()
+    gc.disable()
+    try:
+        made = session.Session(cell, (0,), "cpu", Clock())
+        found = [weakref.ref(made), weakref.ref(made.algorithm), weakref.ref(made.update.__self__)]
+        del made
+        assert [reference() for reference in found] == [None] * 3
+    finally:
+        gc.enable()
 
 
 def test_a_cpu_refuses_in_one_sentence_and_writes_nothing(

@@ -33,11 +33,20 @@ def test_threads_are_recorded_with_what_set_them(monkeypatch: pytest.MonkeyPatch
     assert found["float32_matmul_precision"] == "highest"
 
 
+def test_what_set_torchs_allocator_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+    monkeypatch.delenv("PYTORCH_ALLOC_CONF", raising=False)
+    assert machine.describe("cpu")["allocator_settings"] == {
+        "PYTORCH_ALLOC_CONF": None, "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"
+    }  # fmt: skip
+
+
 def test_without_a_gpu_its_state_is_null_with_the_reason() -> None:
     found = machine.describe("cpu")
     assert found["gpu"] is None
     assert found["gpu_driver"] is None
     assert found["gpu_reason"] == "no CUDA device in use"
+    assert found["gpu_at_start"].pop("other_processes_reason") == "no CUDA device in use"
     assert set(found["gpu_at_start"].values()) == {None}
 
 

@@ -226,9 +226,26 @@ def test_the_gpu_tells_what_timings_depend_on(driver: Path) -> None:
         "power_limit_watts": 350.0,
         "temperature_celsius": 61,
         "throttling": ["power cap", "temperature (hardware)"],
-        "other_processes": 2,
+        "other_processes": None,
+        "other_processes_reason": "NVML lists 2 under other ids than this process knows as its own",
     }
-    assert ask(driver, "own")["state"]["other_processes"] == 0
     silent = ask(driver, "plain")["state"]
     assert silent["throttling"] is None
     assert silent["power_limit_watts"] is None
+
+
+@pytest.mark.parametrize(
+    ("mode", "others", "reason"),
+    [
+        ("own", 0, None),
+        ("shared", 1, None),
+        ("sole", None, "NVML lists 1 under other ids than this process knows as its own"),
+        ("denied", None, "NVML: Insufficient Permissions"),
+    ],
+)
+def test_company_is_counted_where_this_process_is_found(
+    driver: Path, mode: str, others: int | None, reason: str | None
+) -> None:
+    """In a container the driver lists it under a number that it does not know itself by."""
+    state = ask(driver, mode)["state"]
+    assert (state["other_processes"], state["other_processes_reason"]) == (others, reason)

@@ -1,15 +1,18 @@
 """Seeds that share a process: the numbers, files and fates of cells that ran alone."""
 
+import gc
 import json
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench import checkpoint, grid, store, study
+from bench import checkpoint, grid, store, study, training
 from bench.progress import Quiet
 from bench.runner import Execution, run_cell, run_cells
+from bench.session import Session
 from tests.bench.runs import numbers, stop_after
 
 Make = Callable[..., Any]
@@ -109,6 +112,32 @@ def test_one_bad_seed_ends_alone(
     for cell in (cells[0], cells[2]):
         run_cell(cell, tmp_path / "b" / cell.id, FRESH)
         assert numbers(tmp_path / "a" / cell.id) == numbers(tmp_path / "b" / cell.id)
+
+
+@pytest.mark.usefixtures("faulty")
+def test_a_failed_group_is_gone_before_its_cells_are_trained_alone(
+    make_cell: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the last reference: the first cell alone needs the memory at once."""
+    groups, left = [], []
+
+    class Watched(Session):
+        def __init__(self, cell: Any, seeds: tuple[int, ...], *rest: Any) -> None:
+            left.extend(kept() for kept in groups if len(seeds) == 1)
+            super().__init__(cell, seeds, *rest)
+            if len(seeds) > 1:
+                parts = (self, self.algorithm, self.sampler, self.dataset)
+                groups.extend(weakref.ref(part) for part in parts)
+
+    monkeypatch.setattr(training, "Session", Watched)
+    cells = [make_cell("bad-picky", seed=seed) for seed in (0, 1)]
+    gc.collect()
+    gc.disable()
+    try:
+        run_cells(cells, tmp_path, FRESH)
+    finally:
+        gc.enable()
+    assert left == [None] * 8
 
 
 def test_jobs_launcher_and_replicas_do_not_change_a_bit(
