@@ -39,6 +39,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "machine_class": ("machine.machine_class", "text"),
     "shared": ("execution.shared", "flag"),
     "replicas": ("execution.replicas", "number"),
+    "cuda_graphs": ("execution.cuda_graphs", "flag"),
     "threads": ("machine.threads", "number"),
     "device": ("execution.device", "text"),
     "seconds_setup": ("time.setup.wall", "number"),

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterable
 from typing import Any
 
-from bench import store
+from bench import store, timed
 from bench.grid import Cell
 
 
@@ -30,20 +30,21 @@ class Estimator:
             fits = row["status"] == "done" and row["machine_class"] == machine_class
             if (
                 not fits
-                or row["shared"] is not False
-                or row["replicas"] not in (1, None)  # its clock was shared with other seeds
+                or row["shared"] is None  # not known
+                or timed.company(row)
                 or not all(map(_is_number, map(row.get, NEEDED)))
             ):
                 continue
             try:
-                key = _work(row["algorithm"], row["task"], row["config"])
+                key = _work(row["algorithm"], row["task"], row["config"], bool(row["cuda_graphs"]))
             except (TypeError, ValueError, KeyError, AttributeError):
                 continue  # a damaged configuration tells nothing about other cells
             self._known.setdefault(key, []).append(row)
 
     def of(self, cell: Cell) -> Estimate:
         """Return the estimate of a cell: training scaled to its updates, the rest as it was."""
-        key = _work(cell.algorithm, cell.recipe.get("task"), cell.canonical)
+        graphs = bool(cell.run.get("cuda_graphs"))
+        key = _work(cell.algorithm, cell.recipe.get("task"), cell.canonical, graphs)
         found = self._known.get(key, [])
         if not found:
             return Estimate(None, None, 0)
@@ -59,11 +60,14 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
-def _work(name: str, task: Any, canonical: str) -> str:
-    """Return what decides the time of one update: all settings but the number of updates."""
+def _work(name: str, task: Any, canonical: str, graphs: bool) -> str:
+    """Return what decides the time of one update: all settings but the number of updates.
+
+    graphs: whether updates are replayed from CUDA graphs, which is no part of `canonical`.
+    """
     config = json.loads(canonical)
     settings = {key: value for key, value in config["algorithm"].items() if key != "total_updates"}
-    return json.dumps([name, task, config["run"]["batch_size"], settings], sort_keys=True)
+    return json.dumps([name, task, config["run"]["batch_size"], settings, graphs], sort_keys=True)
 
 
 def _seconds(row: dict[str, Any], updates: int) -> float:

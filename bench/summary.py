@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from bench import store, study
+from bench import store, study, timed
 from bench.grid import Cell
 
 
@@ -15,6 +15,10 @@ def table(cells: Iterable[Cell], records: dict[str, dict[str, Any]]) -> str:
     for cell in cells:
         row = store.flatten(records.get(cell.id, {}))
         groups.setdefault((cell.dataset, cell.algorithm), []).append(row)
+    flat = [row for found in groups.values() for row in found]
+    for row, aside in zip(flat, timed.reasons(flat), strict=True):
+        if aside:
+            row["ms_per_update"] = None
     rows = [["dataset", "algorithm", "n", "score", "return", "ms/update", "not done"]]
     rows += [[*key, *_columns(found)] for key, found in groups.items()]
     lines = _aligned(rows)
@@ -24,7 +28,8 @@ def table(cells: Iterable[Cell], records: dict[str, dict[str, Any]]) -> str:
         counts = " or ".join(episodes)
         lines.append(
             f"score and return: last checkpoint, {counts} episodes; ± is half the 95% t interval "
-            "over n seeds; ms/update: median, of a run that may have shared the machine"
+            "over n seeds; ms/update: median of runs with a clock of their own, "
+            "on a machine whose other cores may have been busy"
         )
     return "\n".join(lines)
 

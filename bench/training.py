@@ -35,7 +35,7 @@ class Execution:
     """How a cell is run, as opposed to what it is: none of this is part of its identity."""
 
     device: str = "cpu"
-    shared: bool = False  # other cells share the GPU: timing tables leave the row out
+    shared: bool = False  # other cells share the GPU: `bench.timed` says what that means
     resume: bool = True  # continue from a checkpoint, where there is one
     started: tuple[float, float] = (0.0, 0.0)  # (wall, CPU) seconds the process spent before
 

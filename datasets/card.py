@@ -1,9 +1,12 @@
 """The statistics on a dataset's card."""
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from datasets.store import spaced
 
 if TYPE_CHECKING:
     from datasets.store import Dataset
@@ -12,9 +15,10 @@ QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 SATURATED = 0.99
 BLOCK = 200_000
 HISTOGRAM_BINS = 40
-# The grid on which coverage is counted. Shares of distinct cells fall with the number of steps, so
-# that sets are compared on equally many.
+# The grid on which coverage is counted. Shares of distinct cells fall with the number of steps, and
+# rise the further apart those lie, so that sets are compared on equally many, of whole episodes.
 COVERAGE_STEPS = 100_000
+COVERAGE_SAMPLE = "episodes"  # how steps are chosen; older cards say nothing and chose single ones
 OBSERVATION_WIDTH = 1.0
 ACTION_BINS = 5
 
@@ -112,13 +116,12 @@ def coverage(dataset: "Dataset", steps: int = COVERAGE_STEPS) -> dict[str, Any]:
     """Return how many different situations the data show, on a declared grid.
 
     An agent's observation falls into a cell of a grid of width 1, its action into one of 5 bins per
-    dimension. Of at most ``steps`` steps, evenly spread over the kept ones, ``observations`` and
-    ``pairs`` (observation and action) are the shares that are in a cell of their own or the first
-    in one, mean over agents: near 1 where nothing comes twice, near 0 where all is repetition.
+    dimension. Of at most ``steps`` steps, in whole episodes evenly spread over the kept ones,
+    ``observations`` and ``pairs`` (observation and action) are the shares that are in a cell of
+    their own or the first in one, mean over agents: near 1 where nothing comes twice, near 0 where
+    all is repetition. Sets of one recipe agree in them, whatever their size beyond ``steps``.
     """
-    count = min(steps, len(dataset))
-    places = np.linspace(0, len(dataset) - 1, count).astype(np.int64)
-    index = places if dataset.transitions is None else dataset.transitions[places]
+    index = _sample(dataset, steps)
     observation = dataset.observation[index + dataset.episode_of[index]]  # (steps, N, O)
     seen = np.floor(observation.astype(np.float64) / OBSERVATION_WIDTH).astype(np.int64)
     bins = np.floor((dataset.action[index].astype(np.float64) + 1) / 2 * ACTION_BINS)
@@ -128,10 +131,28 @@ def coverage(dataset: "Dataset", steps: int = COVERAGE_STEPS) -> dict[str, Any]:
     return {
         "observations": float(np.mean([_distinct(seen[:, agent]) for agent in agents])),
         "pairs": float(np.mean([_distinct(pairs[:, agent]) for agent in agents])),
-        "steps": count,
+        "steps": len(index),
+        "sample": COVERAGE_SAMPLE,
         "observation_width": OBSERVATION_WIDTH,
         "action_bins": ACTION_BINS,
     }
+
+
+def _sample(dataset: "Dataset", steps: int) -> np.ndarray:
+    """Return the transitions of evenly spaced kept episodes, ``steps`` or all, as indices.
+
+    What goes beyond ``steps`` is cut off at the end.
+    """
+    lengths = np.asarray(dataset.episode_length)
+    kept = dataset.episodes
+    mean, count, lacking = float(lengths[kept].mean()), 0, steps
+    while lacking > 0 and count < len(kept):
+        count = min(len(kept), count + math.ceil(lacking / mean))
+        chosen = kept[spaced(len(kept), count)]
+        lacking = steps - int(lengths[chosen].sum())
+    before = np.cumsum(lengths[chosen], dtype=np.int64) - lengths[chosen]
+    first = np.repeat(dataset.episode_start[chosen] - before, lengths[chosen])
+    return (np.arange(len(first)) + first)[:steps]
 
 
 def _distinct(cells: np.ndarray) -> float:

@@ -11,12 +11,13 @@ BAR = 40
 
 
 def card_of(dataset: Dataset) -> dict[str, Any]:
-    """Return a dataset's card with what cards of earlier versions lack."""
-    card = dataset.card
-    if "coverage" in card:
-        return card
-    from datasets.card import coverage
+    """Return a dataset's card, its coverage counted anew where an earlier version counted it."""
+    from datasets.card import COVERAGE_SAMPLE, coverage
 
+    card = dataset.card
+    known = card.get("coverage")
+    if isinstance(known, dict) and known.get("sample") == COVERAGE_SAMPLE:
+        return card
     return card | {"coverage": coverage(dataset)}
 
 

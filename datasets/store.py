@@ -96,7 +96,7 @@ class Dataset:
         """Indices of the kept episodes."""
         count = len(self.episode_length)
         keep = max(1, round(count * self.fraction))
-        return np.floor(np.arange(keep) * (count / keep)).astype(np.int64)
+        return spaced(count, keep)
 
     @cached_property
     def episode_start(self) -> np.ndarray:
@@ -215,6 +215,11 @@ class Dataset:
         _check_replicas(replicas, seeds)
         window = (history, horizon)
         return SequenceSampler(self, batch_size, window, discount, seeds, device, reweight)
+
+
+def spaced(count: int, keep: int) -> np.ndarray:
+    """Return ``keep`` of ``count`` places, evenly spaced from the first on, as indices."""
+    return np.floor(np.arange(keep) * (count / keep)).astype(np.int64)
 
 
 def _check_replicas(replicas: int, seeds: tuple[int, ...]) -> None:

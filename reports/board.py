@@ -59,6 +59,7 @@ def caption(results: Results, kind: str) -> str:
         "Times and memory (MiB, of the device or else the process) are medians over seeds; "
         "steps are those from noise to action",
         words.other_machines(results, next(iter(results.machine_classes), "")),
+        words.left_out(results.cells),
         words.timing(results.cells),
     )
 

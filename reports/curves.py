@@ -33,7 +33,7 @@ class Band:
 def band(group: Group, column: str, kind: str, machine: str | None = None) -> Band | None:
     """Return a group's curve with its pointwise interval, or None where no seed has one.
 
-    With `machine`, only the runs on that class of machine count: their times are comparable.
+    With `machine`, only runs on that class of machine whose times are their own count.
     """
     runs = [
         {
@@ -42,7 +42,8 @@ def band(group: Group, column: str, kind: str, machine: str | None = None) -> Ba
             if row.get("update") is not None and row.get(column) is not None
         }
         for cell in group.cells
-        if not cell.word and machine in (None, cell["machine_class"])
+        if not cell.word
+        and (machine is None or (cell["machine_class"] == machine and not cell.aside))
     ]
     runs = [run for run in runs if run]
     if not runs:
@@ -77,8 +78,7 @@ def draw(
     plates = [_plate(results, task, tracks, bands, column, "updates", folder, kind)]
     machine = next(iter(results.machine_classes), None)
     if machine is not None:
-        if len(results.machine_classes) > 1:
-            bands = {id(group): band(group, column, kind, machine) for group in groups}
+        bands = {id(group): band(group, column, kind, machine) for group in groups}
         plates.append(_plate(results, task, tracks, bands, column, "seconds", folder, kind))
     return [plate for plate in plates if plate is not None]
 
@@ -107,6 +107,7 @@ def _plate(
         "Grey line: the recorded data's own score" if column == "score" else "",
         "Times are means over seeds of the training clock" if timed else "",
         words.other_machines(results, results.machine_classes[0]) if timed else "",
+        words.left_out(results.cells_on(shown)) if timed else "",
         note,
     )
     name = f"learning_curves_{over}_{style.slug(task)}"

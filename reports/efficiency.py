@@ -67,6 +67,7 @@ def build(results: Results) -> list[Table]:
             "One action: a joint action for one observation per agent, timed before training"
             if any(meter.column == "latency_p50_ms" for meter in used)
             else "",
+            words.left_out(cells),
             words.timing(cells),
             "No interval is given and nothing is bold: these are medians, not tests",
         )

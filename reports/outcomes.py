@@ -257,6 +257,7 @@ def speed_table(results: Results) -> list[Table]:
         "Updates and seconds of training until a score: median over seeds, a seed that never "
         "arrives counting as later than all others",
         words.other_machines(results, machine or ""),
+        words.left_out(results.cells),
         words.timing(results.cells),
         f"{NOT_RUN}: not reached by half of the seeds",
     )
@@ -271,7 +272,7 @@ def speed_table(results: Results) -> list[Table]:
 def _speed(group: Group, machine: str | None) -> Iterable[Item]:
     """Yield scores at fractions of the budget, updates and seconds until the targets.
 
-    Seconds are those of one class of machine, or unknown.
+    Seconds are those of one class of machine and of runs with a clock of their own, or unknown.
     """
     curves, clocks = [], []
     for cell in group.cells:
@@ -280,7 +281,8 @@ def _speed(group: Group, machine: str | None) -> Iterable[Item]:
             updates, scores = [[row[key] for row in known] for key in ("update", "score")]
             curves.append((updates, scores, cell.number("updates")))
             seconds = [s for row in known if (s := row.get("train_seconds")) is not None]
-            if cell["machine_class"] == machine and len(seconds) == len(scores):
+            own = cell["machine_class"] == machine and not cell.aside
+            if own and len(seconds) == len(scores):
                 clocks.append((seconds, scores))
     budgeted = [
         statistics.score_at_fractions(updates, scores, budget or updates[-1], FRACTIONS)

@@ -28,7 +28,7 @@ DETAILS = {
     "time": (
         "seconds_setup", "seconds_data", "seconds_compile", "seconds_train", "seconds_evaluate",
         "seconds_latency", "seconds_write", "seconds_total", "cpu_seconds_train",
-        "ms_per_update", "shared",
+        "ms_per_update", "shared", "cuda_graphs",
     ),
     "memory": (
         "peak_rss_bytes", "torch_peak_allocated_bytes", "torch_peak_reserved_bytes", "nvml_bytes",

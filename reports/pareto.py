@@ -123,6 +123,7 @@ def _plate(
         if _incomplete(results, shown)
         else "",
         words.other_machines(results, machine) if cost.timed else "",
+        words.left_out(results.cells_on(shown)) if cost.timed else "",
         note,
     )
     name = f"pareto_{cost.name}_{style.slug(task)}"

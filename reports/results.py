@@ -2,17 +2,18 @@
 
 A *track* is one set of recorded data under one set of rules and one preset; an *entry* is one
 algorithm in one version and configuration. Averages are taken over the seeds of one entry on one
-track and over nothing else. Timings are kept apart by machine class as well.
+track and over nothing else. Timings are kept apart by machine class as well, and runs whose clock
+was not their own (`bench.timed`) give none.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bench import statistics, store
+from bench import statistics, store, timed
 from bench.store import BenchError
 from reports import measurements, style
 from reports.grouping import entries_of, tracks_of
@@ -67,7 +68,9 @@ class Results:
         toy: dict[str, Any] | None = None,
         measured: Sequence[list[Measured]] = (),
     ) -> None:
-        self.cells = cells
+        self.cells = [
+            replace(cell, aside=why) for cell, why in zip(cells, timed.reasons(cells), strict=True)
+        ]
         self.warnings = list(warnings)
         self.toy = toy  # of `reports.toys`, where the folder has one
         self.measured = measured  # a list per file of the efficiency track
@@ -78,7 +81,7 @@ class Results:
             entries, key=lambda entry: (style.order(entry.algorithm), entry.variant)
         )
         self._index = {(group.entry, group.track): group for group in self.groups}
-        self.cells = [c for track in self.tracks for group in self.on(track) for c in group.cells]
+        self.cells = self.cells_on(self.tracks)
 
     def group(self, entry: Entry, track: Track) -> Group | None:
         """Return the seeds of an entry on a track, or None where it was not run."""
@@ -88,6 +91,10 @@ class Results:
         """Return the track's groups in the order of the entries."""
         found = (self.group(entry, track) for entry in self.entries)
         return [group for group in found if group is not None]
+
+    def cells_on(self, tracks: Iterable[Track]) -> list[Cell]:
+        """Return the runs on these tracks, entries in their order."""
+        return [cell for track in tracks for group in self.on(track) for cell in group.cells]
 
     def by_task(self) -> dict[str, list[Track]]:
         """Return the tracks of each task, tasks and qualities in their fixed order."""

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bench import store
+from bench import store, timed
 
 WORDS = {
     "failed": "failed",
@@ -23,11 +23,15 @@ PENDING = ("queued", "running")
 
 @dataclass(frozen=True)
 class Cell:
-    """One run: its flat row, its full record and the folder it lies in."""
+    """One run: its flat row, its full record and the folder it lies in.
+
+    aside: why its times and peaks of memory enter no table or figure; empty where they do.
+    """
 
     row: dict[str, Any]
     record: dict[str, Any]
     folder: Path
+    aside: str = ""
 
     def __getitem__(self, column: str) -> Any:
         return self.row[column]
@@ -40,7 +44,9 @@ class Cell:
         return "" if self.number("return_mean") is not None else "diverged"
 
     def number(self, column: str) -> float | None:
-        """Return a finite number of the row, else None."""
+        """Return a finite number of the row, else None; no time or memory of a run set aside."""
+        if self.aside and column in timed.TIMED:
+            return None
         value = self.row[column]
         known = isinstance(value, int | float) and math.isfinite(value)
         return float(value) if known else None

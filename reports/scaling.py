@@ -160,6 +160,7 @@ def _plate(
         f"Costs against {size.label}: medians over {counts} runs each, all other settings equal",
         "Tensors and FLOPs are counted, not timed" if len(meters) > 1 else "",
         "Both axes are logarithmic; no interval is given",
+        words.left_out(cells) if timed else "",
         note,
     )
     title = f"Costs against {size.label}"

@@ -1,5 +1,6 @@
 """Sentences that all parts share: what an interval is, how many runs, what to beware of."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from bench import statistics
@@ -64,6 +65,19 @@ def other_machines(results: Results, machine: str) -> str:
     if not rest:
         return ""
     return f"{len(rest)} runs timed on another class of machine are left out."
+
+
+def left_out(cells: Sequence[Cell]) -> str:
+    """Say how many runs give no times and no memory, and why; and which replayed CUDA graphs."""
+    done = [cell for cell in cells if not cell.word]
+    counted = Counter(cell.aside for cell in done if cell.aside)
+    graphed = sum(bool(cell["cuda_graphs"]) and not cell.aside for cell in done)
+    why = ", ".join(f"{count} {reason}" for reason, count in sorted(counted.items()))
+    of = f"{counted.total()} of {len(done)} runs"
+    return sentence(
+        f"Times and peaks of memory leave out {of}: {why}" if counted else "",
+        f"{graphed} of {len(done)} runs replayed their updates from CUDA graphs" if graphed else "",
+    )
 
 
 def sentence(*parts: str) -> str:

@@ -54,7 +54,7 @@ def test_imports_follow_the_table(package: str) -> None:
 
 def test_reports_read_results_through_the_store_only() -> None:
     """Of bench, reports use what reads a results folder; of algorithms, only the names."""
-    names = ("store", "statistics", "errors", "columns", "locks")
+    names = ("store", "statistics", "errors", "columns", "locks", "timed")
     allowed = {"algorithms", *(f"bench.{name}" for name in names)}
     for path in (ROOT / "reports").rglob("*.py"):
         for module in imports(path):

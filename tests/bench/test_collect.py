@@ -206,6 +206,9 @@ class TestEstimate:
         [
             {"machine": {"machine_class": "elsewhere"}},
             {"execution": {"shared": True}},
+            {"execution": {"shared": False, "replicas": 5}},
+            {"execution": {"shared": False, "cuda_graphs": True}},
+            {"execution": {}},
             {"status": "failed"},
             {"time": None},
         ],
@@ -215,6 +218,13 @@ class TestEstimate:
     ) -> None:
         known = [store.read_run(finished(make_cell(), tmp_path, **change))]
         assert Estimator(known, "here").of(make_cell()).basis == 0
+
+    def test_cells_with_cuda_graphs_are_a_basis_for_each_other(
+        self, make_cell: Make, tmp_path: Path
+    ) -> None:
+        graphed = {"execution": {"shared": False, "cuda_graphs": True}}
+        known = [store.read_run(finished(make_cell(), tmp_path, **graphed))]
+        assert Estimator(known, "here").of(make_cell(run__cuda_graphs=True)).basis == 1
 
     def test_the_class_of_a_worker_is_known_without_torch(
         self, make_cell: Make, tmp_path: Path

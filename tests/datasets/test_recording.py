@@ -11,10 +11,12 @@ import pytest
 
 import datasets
 from datasets import commands, recipes
+from datasets.card import _sample, coverage
 from datasets.errors import DatasetError
 from datasets.recording import build, folder_of
 from datasets.store import Dataset
 from datasets.tasks import load_task
+from tests.datasets.made import numbered
 
 SIZE = 5_000
 QUALITIES = ("expert", "medium", "medium-replay", "random")
@@ -140,6 +142,40 @@ def test_a_team_that_repeats_itself_covers_less(data_dir: Path, expert: Dataset)
     assert expert.card["coverage"]["pairs"] < random["pairs"]
 
 
+@pytest.mark.parametrize("quality", ["expert", "medium-replay"])
+def test_coverage_does_not_depend_on_the_size_of_the_set(quality: str, data_dir: Path) -> None:
+    """Single steps, spread over a larger set, would lie further apart and repeat less."""
+    found = [
+        coverage(datasets.load(f"mpe/spread/{quality}", size=size, data_dir=data_dir), SIZE // 2)
+        for size in (SIZE // 2, 2 * SIZE)
+    ]
+    for name in ("observations", "pairs"):
+        assert found[1][name] == pytest.approx(found[0][name], abs=0.02)
+    assert found[0]["steps"] == found[1]["steps"] == SIZE // 2
+
+
+@pytest.mark.parametrize(
+    ("lengths", "fraction", "steps", "expected"),
+    [
+        ([3] * 8, 1.0, 12, [0, 2, 4, 6]),
+        ([3] * 8, 0.5, 6, [0, 4]),
+        ([3] * 8, 1.0, 100, list(range(8))),
+        ([9, 1, 1, 1, 9, 1, 1, 1], 1.0, 18, [0, 1, 2, 4]),  # 5 and 6 lie beyond the steps
+        ([1, 1, 1, 9, 1, 1, 1, 9], 1.0, 8, [0, 1, 3]),  # three episodes were too few
+    ],
+)
+def test_coverage_counts_whole_episodes_spread_over_the_set(
+    tmp_path: Path, lengths: list[int], fraction: float, steps: int, expected: list[int]
+) -> None:
+    numbered(tmp_path / "made", lengths)
+    dataset = Dataset(tmp_path / "made", fraction)
+    taken = _sample(dataset, steps)
+    episodes, counts = np.unique(dataset.episode_of[taken], return_counts=True)
+    assert episodes.tolist() == expected
+    assert len(taken) == min(steps, len(dataset))
+    assert (counts[:-1] == np.array(lengths)[episodes[:-1]]).all()
+
+
 def test_cards_of_before_coverage_still_load(copy: Path, tmp_path: Path) -> None:
     """A new field is no part of a dataset's identity, and is computed where it is missing."""
     path = copy / "card.json"
@@ -149,6 +185,18 @@ def test_cards_of_before_coverage_still_load(copy: Path, tmp_path: Path) -> None
     dataset = reload(tmp_path)
     assert dataset.card["checksum"] == card["checksum"]
     assert "coverage" not in dataset.card
+    text = commands.info("mpe/spread/expert", size=SIZE, data_dir=tmp_path)
+    assert f"{100 * recorded['pairs']:.1f}% of its observations with actions" in text
+
+
+def test_coverage_of_cards_of_before_is_counted_anew(copy: Path, tmp_path: Path) -> None:
+    """They counted single steps; the checksum, and so every cell's identity, stays."""
+    path = copy / "card.json"
+    card = json.loads(path.read_text())
+    recorded = card["coverage"]
+    old = {key: value for key, value in recorded.items() if key != "sample"} | {"pairs": 0.123}
+    path.write_text(json.dumps(card | {"coverage": old}))
+    assert reload(tmp_path).card["checksum"] == card["checksum"]
     text = commands.info("mpe/spread/expert", size=SIZE, data_dir=tmp_path)
     assert f"{100 * recorded['pairs']:.1f}% of its observations with actions" in text
 

@@ -73,8 +73,8 @@ def test_entries_with_failed_seeds_are_not_on_the_frontier_picture(study, cell):
     assert [spot.group.entry.label for spot in spots] == ["om2p"]
 
 
-def test_reports_import_nothing_of_ours_but_store_and_statistics():
-    allowed = {"bench.store", "bench.statistics", "reports"}
+def test_reports_import_nothing_of_ours_but_what_reads_records():
+    allowed = {"bench.store", "bench.statistics", "bench.timed", "reports"}
     for path in Path(reports.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = []
@@ -121,6 +121,42 @@ def test_curves_over_time_use_one_class_of_machine(study, tmp_path):
     times = {row["algorithm"]: row["cells"][7]["text"] for row in rows}
     assert times["om2p"]
     assert times["dom2"] == ""
+
+
+def test_times_of_runs_in_company_are_in_no_figure(study, tmp_path):
+    study(["om2p"], seeds=range(3))
+    found = results.read(study(["dom2"], seeds=range(2), shared=True))
+    (track,) = found.tracks
+    with canvas.look():
+        updates, seconds = curves.draw(found, "mpe/spread", found.tracks, tmp_path, "ci95")
+        plates = pareto.draw(found, "mpe/spread", found.tracks, tmp_path, "ci95")
+    told = "Times and peaks of memory leave out 2 of 5 runs: 2 shared a GPU."
+    assert "n = 2 to 3" in updates.caption
+    assert told not in updates.caption
+    assert "n = 3" in seconds.caption
+    assert told in seconds.caption
+    for cost in pareto.COSTS:
+        (plate,) = [one for one in plates if f"pareto_{cost.name}_" in one.name]
+        spots = pareto._spots(found, track, cost, cost.columns[-1], "score", "cpu-a")
+        assert [s.group.entry.label for s in spots] == (
+            ["om2p"] if cost.timed else ["om2p", "dom2"]
+        )
+        assert (told in plate.caption) == cost.timed
+    shown = board.build(found, "ci95")
+    heads = [head["name"] for head in shown["heads"]]
+    for row in shown["rows"]:
+        for head in ("Train (s)", "Update (ms)", "MiB", "Action (ms)"):
+            text = row["cells"][heads.index(head)]["text"]
+            assert bool(text) == (row["algorithm"] == "om2p")
+    assert told in board.caption(found, "ci95")
+
+
+def test_times_of_runs_in_company_are_on_no_scaling_curve(study, tmp_path):
+    study(["om2p"], seeds=range(3))
+    found = results.read(study(["om2p"], seeds=[0], batch=64, shared=True))
+    (curve,) = scaling._curves(found, next(s for s in scaling.SIZES if s.name == "batch")).values()
+    for meter in scaling.METERS:
+        assert bool(scaling._points(curve, meter)) == (not meter.timed)
 
 
 def test_a_variant_with_a_fixed_switch_is_an_ablation_of_its_family(study):

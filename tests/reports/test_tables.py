@@ -10,7 +10,7 @@ import pytest
 
 from reports import build, latex, results, tables, twins
 from reports.tables import Column, Item, Row, Table
-from tests.reports.conftest import FOURTEEN, write_study
+from tests.reports.conftest import FOURTEEN, record, write_cell, write_study
 
 HOSTILE = r"a_b & 50% $x$ {y} #1 ~^ \cmd <script> ±"
 
@@ -22,6 +22,17 @@ def made(root, kind="ci95"):
 def row_of(table, head, column):
     at = [one.head for one in table.columns].index(column)
     return next(row.items[at] for row in table.rows if row.head == head)
+
+
+def in_company(algorithm, seed, tmp_path, **execution):
+    """Write a run that was slow, big, and not alone."""
+    run = record(algorithm, "mpe/spread/expert", seed)
+    run["execution"] |= execution
+    run["time"]["train"]["wall"] *= 50
+    run["time"]["ms_per_update"] *= 50
+    run["memory"]["peak_rss_bytes"] *= 50
+    run["latency"]["p50_ms"] *= 50
+    write_cell(tmp_path / "results", run)
 
 
 def test_datasets_are_rows_and_algorithms_columns_up_to_six(study):
@@ -99,6 +110,53 @@ def test_timings_of_two_machines_are_two_tables(study):
     assert "Class of machine: cpu-b" in found["efficiency_machine2"].caption
     assert [row.head for row in found["efficiency"].rows] == ["om2p"]
     assert "dedicated measurement" in found["efficiency"].caption
+
+
+def test_times_of_runs_in_company_enter_no_table(study, tmp_path):
+    study(["om2p", "dom2"], seeds=range(3))
+    alone = made(tmp_path / "results")["efficiency"]
+    for seed in range(3, 8):
+        in_company("om2p", seed, tmp_path, shared=True)
+        in_company("om2p", seed + 10, tmp_path, replicas=5)
+        in_company("bc", seed, tmp_path, replicas=5)
+    table = made(tmp_path / "results")["efficiency"]
+    for head in ("train (s)", "update (ms)", "process (MiB)", "median (ms)"):
+        assert row_of(table, "om2p", head) == row_of(alone, "om2p", head)
+        assert twins.plain(row_of(table, "bc", head)) == tables.NOT_RUN
+    assert row_of(table, "bc", "tensors (MiB)").value is not None  # counted, not timed
+    assert (
+        "Times and peaks of memory leave out 15 of 21 runs: 5 shared a GPU, "
+        "10 trained beside other seeds in one process." in table.caption
+    )
+    assert "leave out" not in alone.caption
+
+
+def test_times_from_cuda_graphs_never_join_others(study, tmp_path):
+    """Plain updates are kept where a class of machine has any, else the replayed ones."""
+    for seed in range(3):
+        in_company("om2p", seed, tmp_path, cuda_graphs=True)
+    table = made(tmp_path / "results")["efficiency"]
+    assert row_of(table, "om2p", "update (ms)").value is not None
+    assert "3 of 3 runs replayed their updates from CUDA graphs" in table.caption
+    study(["om2p"], seeds=[7])
+    table = made(tmp_path / "results")["efficiency"]
+    assert row_of(table, "om2p", "update (ms)").value == pytest.approx(
+        record("om2p", "mpe/spread/expert", 7)["time"]["ms_per_update"]
+    )
+    assert "leave out 3 of 4 runs: 3 replayed CUDA graphs beside runs that did" in table.caption
+
+
+def test_seconds_until_a_score_are_those_of_runs_by_themselves(study, tmp_path):
+    study(["om2p"], seeds=range(3))
+    alone = made(tmp_path / "results")["learning_speed"]
+    for seed in range(3, 10):
+        in_company("om2p", seed, tmp_path, shared=True)
+    table = made(tmp_path / "results")["learning_speed"]
+    at = [(column.group, column.head) for column in table.columns].index(
+        ("seconds until", "score 50")
+    )
+    assert table.rows[0].items[at] == alone.rows[0].items[at]
+    assert "leave out 7 of 10 runs" in table.caption
 
 
 def test_unknown_costs_have_no_column(study):

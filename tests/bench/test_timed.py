@@ -1,0 +1,63 @@
+"""Whose times enter a table: who had company, and which way of updating is kept."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bench import summary, timed
+from bench.columns import COLUMNS
+
+
+def row(**values: Any) -> dict[str, Any]:
+    alone = {"status": "done", "shared": False, "replicas": 1, "machine_class": "here"}
+    return {**dict.fromkeys(COLUMNS), **alone, **values}
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([row(), row(replicas=None, cuda_graphs=None)], ["", ""]),
+        ([row(shared=True), row(replicas=2)], [timed.SHARED, timed.TOGETHER]),
+        ([row(cuda_graphs=True)] * 2, ["", ""]),
+        ([row(cuda_graphs=True), row(cuda_graphs=False)], [timed.GRAPHS, ""]),
+        ([row(cuda_graphs=True), row(machine_class="there")], ["", ""]),
+        ([row(cuda_graphs=True), row(status="failed")], ["", ""]),
+        ([row(cuda_graphs=True), row(shared=True)], ["", timed.SHARED]),
+    ],
+)
+def test_why_times_enter_no_table(rows: list[dict[str, Any]], expected: list[str]) -> None:
+    assert timed.reasons(rows) == expected
+
+
+def test_what_a_clock_or_a_peak_fills_is_timed_and_what_is_counted_is_not() -> None:
+    assert {"seconds_train", "ms_per_update", "nvml_bytes", "gpu_joules", "latency_p50_ms"} <= (
+        timed.TIMED
+    )
+    assert not {"peak_tensor_bytes", "flops_act", "score", "updates", "replicas"} & timed.TIMED
+
+
+def test_the_table_after_a_run_has_times_of_runs_by_themselves_only() -> None:
+    def record(seed: int, milliseconds: float, **execution: Any) -> dict[str, Any]:
+        return {
+            "status": "done",
+            "execution": {"shared": False, "replicas": 1, **execution},
+            "time": {"ms_per_update": milliseconds},
+            "results": {"last": {"score": 50.0, "return_mean": 300.0, "episodes": 100}},
+        }
+
+    records = {
+        "a": record(0, 2.0),
+        "b": record(1, 90.0, shared=True),
+        "c": record(0, 90.0, replicas=4),
+    }
+    names = {"a": "bc", "b": "bc", "c": "om2p"}
+    cells: Any = [
+        SimpleNamespace(id=one, dataset="mpe/spread/expert", algorithm=name)
+        for one, name in names.items()
+    ]
+    _, bc, om2p, note = summary.table(cells, records).splitlines()
+    assert bc.split()[-1] == "2.00"
+    assert om2p.split()[-1] == "-"
+    assert "90" not in bc + om2p
+    assert "clock of their own" in note
