@@ -60,7 +60,7 @@ def caption(results: Results, kind: str) -> str:
         "steps are those from noise to action",
         words.other_machines(results, next(iter(results.machine_classes), "")),
         words.left_out(results.cells),
-        words.timing(results.cells),
+        words.TIMING,
     )
 
 

@@ -90,7 +90,7 @@ def limits(results: Results) -> list[str]:
     dirty = sum(store.value_at(cell.record, "versions.dirty") is True for cell in results.cells)
     if dirty:
         told.append(f"{dirty} runs were made from a checkout with uncommitted changes.")
-    told += filter(None, [words.left_out(results.cells), words.timing(results.cells)])
+    told += filter(None, [words.left_out(results.cells), words.TIMING])
     told.append(
         "Intervals are over training seeds of one recorded dataset each: another recording of the "
         "same quality would move all numbers."

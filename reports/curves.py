@@ -94,7 +94,7 @@ def _plate(
     drawn = [group for track in shown for group in results.on(track) if bands[id(group)]]
     entries = [entry for entry in results.entries if any(g.entry == entry for g in drawn)]
     timed = over == "seconds"
-    note = words.timing([cell for group in drawn for cell in group.cells]) if timed else ""
+    note = words.TIMING if timed else ""
     figure, axes = canvas.panels(canvas.titles(shown), entries, note=note)
     for axis, track in zip(axes, shown, strict=True):
         pairs = [(g, b) for g in results.on(track) if (b := bands[id(g)]) is not None]

@@ -68,7 +68,7 @@ def build(results: Results) -> list[Table]:
             if any(meter.column == "latency_p50_ms" for meter in used)
             else "",
             words.left_out(cells),
-            words.timing(cells),
+            words.TIMING,
             "No interval is given and nothing is bold: these are medians, not tests",
         )
         stem = "efficiency" if at == 1 else f"efficiency_machine{at}"

@@ -258,7 +258,7 @@ def speed_table(results: Results) -> list[Table]:
         "arrives counting as later than all others",
         words.other_machines(results, machine or ""),
         words.left_out(results.cells),
-        words.timing(results.cells),
+        words.TIMING,
         f"{NOT_RUN}: not reached by half of the seeds",
     )
     return [

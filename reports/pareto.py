@@ -108,7 +108,7 @@ def _plate(
     groups = [spot.group for spots in shown.values() for spot in spots]
     entries = [entry for entry in results.entries if any(g.entry == entry for g in groups)]
     cells = [cell for group in groups for cell in group.cells]
-    note = words.timing(cells) if cost.timed else ""
+    note = words.TIMING if cost.timed else ""
     figure, axes = canvas.panels(canvas.titles(list(shown)), entries, note=note, legend="points")
     for axis, spots in zip(axes, shown.values(), strict=True):
         _panel(axis, spots, value, kind)

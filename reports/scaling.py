@@ -150,7 +150,7 @@ def _plate(
     entries = {key: Entry(key[0], _label(*key), key[1]) for key in keys}
     cells = [cell for curve in curves.values() for some in curve.values() for cell in some]
     timed = any(meter.timed for meter in meters)
-    note = words.timing(cells) if timed else ""
+    note = words.TIMING if timed else ""
     figure, axes = canvas.panels([m.title for m in meters], list(entries.values()), note=note)
     for axis, meter in zip(axes, meters, strict=True):
         _panel(axis, {entries[key]: _points(curves[key], meter) for key in keys})

@@ -45,14 +45,7 @@ def interval(mark: str, kind: str, groups: Sequence[Group]) -> str:
     return f"{mark}: {statistics.KINDS[kind]}"
 
 
-def timing(cells: Sequence[Cell]) -> str:
-    """Say what timings of training runs are worth, and how many of them ran in company."""
-    done = [cell for cell in cells if not cell.word]
-    together = sum(bool(cell["shared"]) for cell in done)
-    told = "these are the clocks of training runs"
-    if together:
-        told = f"{together} of {len(done)} runs shared their machine"
-    return f"Efficiency claims come from a dedicated measurement; {told}."
+TIMING = "Efficiency claims come from a dedicated measurement; these are clocks of training runs"
 
 
 def other_machines(results: Results, machine: str) -> str:
