@@ -107,7 +107,6 @@ def _plate(
 ) -> canvas.Plate:  # fmt: skip
     groups = [spot.group for spots in shown.values() for spot in spots]
     entries = [entry for entry in results.entries if any(g.entry == entry for g in groups)]
-    cells = [cell for group in groups for cell in group.cells]
     note = words.TIMING if cost.timed else ""
     figure, axes = canvas.panels(canvas.titles(list(shown)), entries, note=note, legend="points")
     for axis, spots in zip(axes, shown.values(), strict=True):
