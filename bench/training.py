@@ -47,15 +47,15 @@ class Training:
     """
 
     def __init__(self, lanes: list[Lane], execution: Execution, report: Report, stop: Stop) -> None:
-        self.lanes, self.execution = lanes, execution
+        self.lanes, self.execution, self.device = lanes, execution, execution.device
         self.settings = config.RunSettings(**lanes[0].cell.run)
-        self.device = execution.device
         on_gpu = torch.device(self.device).type == "cuda"
         self.clock = Clock(synchronise=torch.cuda.synchronize if on_gpu else None)
         self.clock.add("setup", *execution.started)
         self._began = time.perf_counter() - execution.started[0]
         self.nvml = memory.Nvml(None)  # until `begin`, where a device may fail
         self.update = 0
+        self.dataset_bytes: int | None = None  # on the device, where data have been loaded
         self.metrics: dict[str, torch.Tensor] = {}  # each (R,)
         self._report, self._stop = report, stop
         self._reported = (time.perf_counter(), 0)
@@ -96,6 +96,7 @@ class Training:
             self.nvml.start()
         seeds = tuple(lane.cell.seed for lane in self.lanes)
         self.session = Session(self.lanes[0].cell, seeds, self.device, self.clock)
+        self.dataset_bytes = self.session.sampler.dataset_bytes
         with self.clock("warm_up"):
             self.session.warm_up()
         with self.clock("setup"):
@@ -320,7 +321,7 @@ class Training:
         clock = lane.clock(self.clock)
         lane.record["time"] = records.time_section(clock, self.update, spent["elapsed"])
         lane.record["energy"] = self.nvml.energy() | {"gpu_joules": spent["gpu_joules"]}
-        lane.record["memory"] = memory.read_all(self.device, self.nvml)
+        lane.record["memory"] = memory.read_all(self.device, self.nvml, self.dataset_bytes)
         lane.record.get("machine", {})["gpu_at_end"] = self.nvml.gpu.state()
         lane.record["updates_done"] = self.update
         store.write_run(lane.folder, lane.record)

@@ -64,6 +64,12 @@ class Source:
 
         return mask(card["observation_sizes"]), mask(card["action_sizes"])
 
+    @property
+    def resident_bytes(self) -> int:
+        """Bytes of the arrays on the training device; 0 where they stay on the CPU beside a GPU."""
+        here = self.home.type == self.device.type
+        return sum(array.nbytes for array in self.arrays.values()) if here else 0
+
     def rows(self, name: str, index: Tensor) -> Tensor:
         """Return rows of an array on the training device."""
         return self.arrays[name].index_select(0, index).to(self.device)
@@ -101,6 +107,11 @@ class Sampler:
         self._stream = IndexStream(len(dataset), batch_size, seeds, source.home, spans)
         self.count = self._stream.count
         self._pair = _pairs(source.arrays["observation"])
+
+    @property
+    def dataset_bytes(self) -> int:
+        """Bytes of the dataset on the training device, which torch's peaks there include."""
+        return self._source.resident_bytes
 
     def _indices(self) -> Tensor:
         """Return the next transition indices (R * B,), replica by replica."""

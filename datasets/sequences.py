@@ -67,6 +67,11 @@ class SequenceSampler:
         self._starts, self._lengths = source.place(starts), source.place(lengths)
         self._offsets = torch.arange(-history, horizon, device=source.home)  # (T,)
 
+    @property
+    def dataset_bytes(self) -> int:
+        """Bytes of the dataset on the training device, which torch's peaks there include."""
+        return self._source.resident_bytes
+
     def next(self) -> SequenceBatch:
         """Return the next windows of every member."""
         source, index = self._source, self._stream.next()  # (R * B,)

@@ -55,6 +55,7 @@ def test_a_cell_leaves_everything_that_is_promised(make_cell: Make, tmp_path: Pa
     assert row["return_episodes"] == 10
     assert row["dataset_checksum"] == record["dataset"]["checksum"]
     assert row["peak_tensor_bytes"] > 0
+    assert record["memory"]["dataset_bytes"] > 5000 * 3 * (18 + 2 + 1) * 4  # by size in float32
     assert row["seconds_total"] == pytest.approx(sum(row[f"seconds_{name}"] for name in ACCOUNTS))
     split = [row[f"peak_{name}_bytes"] for name in ("parameter", "gradient", "optimiser")]
     assert sum(split) + row["peak_activation_bytes"] < row["peak_tensor_bytes"]

@@ -113,3 +113,16 @@ def test_a_gpu_fetches_indices_while_the_host_goes_on() -> None:
     block.pin_memory().to.assert_called_once_with(torch.device("cuda:1"), non_blocking=True)
     block = torch.zeros(3, dtype=torch.long)
     assert sent(block, torch.device("cpu")) is block
+
+
+def test_the_bytes_on_the_training_device_are_those_of_the_arrays(expert: Dataset) -> None:
+    arrays = [
+        expert.observation, expert.action, expert.reward, expert.terminated, expert.timeout,
+        expert.episode_of,
+    ]  # fmt: skip
+    sampler = expert.sampler(4, seeds=(0,))
+    assert sampler.dataset_bytes == sum(array.nbytes for array in arrays)
+    windows = expert.sequences(4, 3, 0, 0.99, seeds=(0,))
+    assert windows.dataset_bytes == sampler.dataset_bytes + expert.reward.nbytes
+    sampler._source.device = torch.device("cuda")  # whose memory they did not fit
+    assert sampler.dataset_bytes == 0
