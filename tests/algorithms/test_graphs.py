@@ -89,7 +89,7 @@ def test_recording_is_announced_once() -> None:
         assert len(recorded) == (seed >= EAGER_UPDATES)
 
 
-def test_what_graphs_read_by_address_lives_as_long_as_they(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_graphs_read_by_address_lives_as_long_as_they() -> None:
     """Acting and evaluating in other sizes push times out of the cache that all share."""
     subject, reader = Subject("dom2"), Reader()
     learner = subject.make()
