@@ -47,9 +47,8 @@ class Training:
     """
 
     def __init__(self, lanes: list[Lane], execution: Execution, report: Report, stop: Stop) -> None:
-        self.lanes, self.execution = lanes, execution
+        self.lanes, self.execution, self.device = lanes, execution, execution.device
         self.settings = config.RunSettings(**lanes[0].cell.run)
-        self.device = execution.device
         on_gpu = torch.device(self.device).type == "cuda"
         self.clock = Clock(synchronise=torch.cuda.synchronize if on_gpu else None)
         self.clock.add("setup", *execution.started)
@@ -322,8 +321,7 @@ class Training:
         clock = lane.clock(self.clock)
         lane.record["time"] = records.time_section(clock, self.update, spent["elapsed"])
         lane.record["energy"] = self.nvml.energy() | {"gpu_joules": spent["gpu_joules"]}
-        peaks = memory.read_all(self.device, self.nvml)
-        lane.record["memory"] = {**peaks, "dataset_bytes": self.dataset_bytes}
+        lane.record["memory"] = memory.read_all(self.device, self.nvml, self.dataset_bytes)
         lane.record.get("machine", {})["gpu_at_end"] = self.nvml.gpu.state()
         lane.record["updates_done"] = self.update
         store.write_run(lane.folder, lane.record)

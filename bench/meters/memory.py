@@ -166,16 +166,17 @@ class Nvml:
         return (None if info is None else int(info.used)), reason
 
 
-def read_all(device: str, nvml: Nvml) -> dict[str, Any]:
+def read_all(device: str, nvml: Nvml, dataset_bytes: int | None = None) -> dict[str, Any]:
     """Return the memory section of a run record: peaks of this process up to now.
 
-    The runner adds `dataset_bytes`: data lie on the device before torch's peaks are reset, so that
-    peaks include them; what training itself took is the difference.
+    dataset_bytes: of the data on the device, which torch's peaks include: what training itself
+    took is the difference. None where there are no data.
     """
     reading = nvml.peak()
     return {
         "peak_rss_bytes": peak_rss_bytes(),
         **torch_peaks(device),
+        "dataset_bytes": dataset_bytes,
         "nvml_bytes": reading.bytes,
         "nvml_attribution": reading.attribution,
         "nvml_reason": reading.reason,
