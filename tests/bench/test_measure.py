@@ -312,6 +312,10 @@ PAGE = ROOT / "docs" / "efficiency.md"
 KEPT = sorted((ROOT / "docs" / "evidence").glob("efficiency*.json"))
 
 
+def test_there_are_measurements_that_the_page_shows() -> None:
+    assert len(KEPT) >= 2
+
+
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: path.name)
 def test_the_page_shows_what_its_file_holds(path: Path) -> None:
     """Printed by `measure --show FILE --format markdown`, and pasted whole."""
