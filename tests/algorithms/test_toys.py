@@ -220,7 +220,7 @@ def two_problems(rows: int, generator: torch.Generator) -> Batch:
         ("om2p", {}),
         ("diffusion-ql", {"prediction": "velocity", "ema_start": 0}),
         ("edp", {"prediction": "velocity", **VP}),
-        ("dom2", {"prediction": "velocity", "cql_samples": 1}),
+        ("dom2", {"prediction": "velocity", "cql_samples": 2}),
         ("dof", {"prediction": "velocity"}),
         ("fql", {}),
         ("meanflow-ql", {"imitation_weight": 1.0}),

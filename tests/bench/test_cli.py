@@ -50,11 +50,12 @@ def test_help_and_lists_import_nothing_heavy(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "limit"), [(["--help"], 0.3), (["list", "algorithms"], 0.3), (["plan"], 1.0)]
+    ("arguments", "limit"), [(["--help"], 0.6), (["list", "algorithms"], 0.6), (["plan"], 2.0)]
 )
 def test_start_up_is_quick(
     command: Callable, small_flags: list[str], arguments: list[str], limit: float
 ) -> None:
+    """Processor time, far above what it takes on a machine with company, far below torch's import."""
     if arguments == ["plan"]:
         small_flags.remove("--device")
         small_flags.remove("cpu")

@@ -308,7 +308,6 @@ def test_a_worker_without_a_launcher_ends(data_dir: Path) -> None:
         ("timeout", False, "failed", True),
         ("out_of_memory", False, "never", False),
         ("diverged", False, "always", True),
-        ("skipped", False, "failed", False),
     ],
 )
 def test_the_resume_policy_decides_what_runs(

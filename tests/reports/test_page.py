@@ -242,7 +242,7 @@ def test_timed_figures_say_what_their_timings_are_worth(drawn):
     _, plates = drawn
     timed = [p for p in plates if "training_time" in p.name or "seconds" in p.name]
     assert timed
-    assert all("dedicated measurement; these are the clocks of" in p.caption for p in timed)
+    assert all("dedicated measurement; these are clocks of" in p.caption for p in timed)
 
 
 def test_aggregate_figures_need_two_datasets_and_name_their_bootstrap(drawn):
