@@ -55,7 +55,7 @@ def test_help_and_lists_import_nothing_heavy(arguments: list[str]) -> None:
 def test_start_up_is_quick(
     command: Callable, small_flags: list[str], arguments: list[str], limit: float
 ) -> None:
-    """Processor time, far above what it takes on a machine with company, far below torch's import."""
+    """Processor time: room for a machine with company, none for an import of torch."""
     if arguments == ["plan"]:
         small_flags.remove("--device")
         small_flags.remove("cpu")
