@@ -170,7 +170,6 @@ VP = {"schedule": "vp", "beta_min": 0.1, "beta_max": 10.0}
         # Five ancestral steps are coarse: they, not the budget, leave the samples off the modes.
         ("diffusion-ql", {"prediction": "velocity", "ema_start": 0}, 0.05, 0.32),
         ("edp", {"prediction": "velocity", **VP}, 0.012, 0.2),
-        ("dom2", {"prediction": "velocity"}, 0.03, 0.3),
         ("dof", {"prediction": "velocity"}, 0.02, 0.25),
         ("fql", {}, 0.02, 0.3),
         ("meanflow-ql", {}, 0.02, 0.35),

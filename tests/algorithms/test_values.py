@@ -156,7 +156,7 @@ def test_td3bc_learns_the_games_values() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["om2p", "dom2", "fql"])
+@pytest.mark.parametrize("name", ["om2p", "dom2"])
 def test_generative_policies_bootstrap_from_what_they_do(name: str) -> None:
     """Cloned, their next action in B is low or high at even odds: V(B) = (.5 + 4.5) / 2."""
     shape = {"discount": GAMMA, "target_rate": 0.05, "q_weight": 1e-6, "q_aggregate": "mean"}

@@ -1,12 +1,9 @@
 """Figures: one file pair each, equal bytes twice, nothing outside the paper, honest captions."""
 
-import ast
 import json
-from pathlib import Path
 
 import pytest
 
-import reports
 from reports import (
     ablations,
     board,
@@ -71,22 +68,6 @@ def test_entries_with_failed_seeds_are_not_on_the_frontier_picture(study, cell):
     (cost,) = [one for one in pareto.COSTS if one.name == "training_time"]
     spots = pareto._spots(found, found.tracks[0], cost, cost.columns[0], "score", "cpu-a")
     assert [spot.group.entry.label for spot in spots] == ["om2p"]
-
-
-def test_reports_import_nothing_of_ours_but_what_reads_records():
-    allowed = {"bench.locks", "bench.store", "bench.statistics", "bench.timed", "reports"}
-    for path in Path(reports.__file__).parent.glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = []
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.module == "bench":
-                names = [f"bench.{alias.name}" for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                names = [node.module or ""]
-            for name in names:
-                ours = name.partition(".")[0] in ("bench", "algorithms", "datasets", "torch")
-                assert not ours or name in allowed, f"{path.name} imports {name}"
 
 
 def test_an_ablation_compares_what_differs_in_one_setting(study):
