@@ -21,7 +21,7 @@ from algorithms.settings_generative import MeanFlowQlSettings
 from bench.meters import cost
 from tests.algorithms.conftest import batch_for, team
 from tests.algorithms.narrow import generators, parameters, small
-from tests.algorithms.test_mean_flow import average, times, velocity
+from tests.algorithms.test_identities import average, times, velocity
 
 ONE = team((7,), (2,))  # a team of one agent
 
