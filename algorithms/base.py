@@ -5,7 +5,7 @@ import functools
 import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
@@ -21,6 +21,7 @@ STD_FLOOR = 1e-3  # constant observation dimensions must not be blown up
 
 Metrics = dict[str, Tensor]
 Generators = Sequence[torch.Generator]
+Law = Callable[..., Tensor]  # torch.randn or torch.rand
 Config = TypeVar("Config", bound=Settings)
 
 
@@ -207,21 +208,21 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
 
     def noise(self, rows: int, generators: Generators | None = None) -> Tensor:
         """Draw Gaussian noise (M, rows, A), each replica from its own generator."""
-        chosen = self.training_generators if generators is None else generators
-        shape = (self.num_agents, rows, self.action_dim)
-        draws = [torch.randn(shape, generator=g, device=g.device) for g in chosen]
-        drawn = self._joined(draws)
+        drawn = self.draw(torch.randn, (self.num_agents, rows, self.action_dim), generators)
         return drawn * self.action_mask if self.ragged else drawn
 
     def uniform(self, rows: int, width: int = 1, generators: Generators | None = None) -> Tensor:
         """Draw U[0, 1) numbers (M, rows, width), each replica from its own generator."""
-        shape = (self.num_agents, rows, width)
-        chosen = self.training_generators if generators is None else generators
-        draws = [torch.rand(shape, generator=g, device=g.device) for g in chosen]
-        return self._joined(draws)
+        return self.draw(torch.rand, (self.num_agents, rows, width), generators)
 
-    def _joined(self, draws: list[Tensor]) -> Tensor:
-        """Return what each replica drew as one tensor, on the device."""
+    def draw(self, law: Law, shape: tuple[int, ...], generators: Generators | None) -> Tensor:
+        """Draw numbers of a law, ``shape`` for each replica from its own generator, on the device.
+
+        All random numbers are drawn here, so that one who cannot draw (`algorithms.acting`) can
+        bring them along.
+        """
+        chosen = self.training_generators if generators is None else generators
+        draws = [law(shape, generator=g, device=g.device) for g in chosen]
         return (torch.cat(draws) if len(draws) > 1 else draws[0]).to(self.device)
 
     @property

@@ -94,8 +94,7 @@ class Madiff(Algorithm[MadiffSettings]):
 
     def _normal(self, shape: tuple[int, ...], generators: Generators) -> Tensor:
         """Draw Gaussian noise (R, *shape), each replica from its own generator."""
-        draws = [torch.randn(shape, generator=g, device=g.device) for g in generators]
-        return torch.stack(draws).to(self.device)
+        return self.draw(torch.randn, (1, *shape), generators)
 
     # Training ----------------------------------------------------------------------------------
 

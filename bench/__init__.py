@@ -20,6 +20,7 @@ SIBLINGS = ("algorithms", "datasets", "reports")
 _LAZY = {
     "BenchError": "bench.errors",
     "RunConfig": "bench.config",
+    "load_exported": "bench.exported",
     "load_policy": "bench.policy",
     "run": "bench.study",
 }

@@ -1,4 +1,4 @@
-"""`doctor`, `render` and `toy`: flags and help; the work is done in modules of these names."""
+"""`doctor`, `render`, `export` and `toy`: flags and help; modules of these names do the work."""
 
 from pathlib import Path
 from typing import Annotated
@@ -97,6 +97,32 @@ def render(
     print(commands.render(given, to, episode, options))
 
 
+def export(
+    cell: Annotated[str, typer.Argument(help="A cell's id (or folder): 0123456789ab")],
+    to: Annotated[Path, typer.Option(help="The file to write: --to team.onnx")] = Path(
+        "policy.onnx"
+    ),
+    out: Annotated[Path, typer.Option(help="The results folder: --out results-mine")] = Path(
+        "results"
+    ),
+    plugin: PluginFiles = None,
+) -> None:
+    """Write a learnt team as an ONNX file, which acts faster and without torch.
+
+    bench.load_exported("policy.onnx") gives it back. Needs the extra `export`.
+
+    Example: python -m bench export 0123456789ab --to team.onnx
+    """
+    from bench import export as module
+    from bench import plugins
+
+    plugins.load_all(plugin or [])
+    policy, difference = module.export(cell, to, out)
+    size, name = to.stat().st_size / 1024, policy.description["algorithm"]
+    print(f"policy: {to} ({size:,.0f} KiB), {name}, {len(policy.names)} agents")
+    print(f"its actions differ from torch's by {difference:.1e} at most")
+
+
 def toy(
     out: Annotated[Path, typer.Option(help="The results folder: --out results-mine")] = Path(
         "results"
@@ -117,5 +143,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command()(doctor)
     app.command()(render)
+    app.command()(export)
     cli_measure.register(app)
     app.command()(toy)

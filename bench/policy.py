@@ -1,6 +1,5 @@
 """A finished cell as a policy: evaluated again, or used in an environment of your own."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,11 @@ from algorithms.base import TeamSpec
 from bench import checkpoint, config, devices, plugins, store
 from bench.errors import BenchError
 from bench.evaluation import Evaluation, evaluate
+from bench.team import TeamPolicy
 from datasets.tasks import agent_names
 
 
-class Policy:
+class Policy(TeamPolicy):
     """The learnt team of a cell: one observation per agent in, one action per agent out.
 
     >>> policy = bench.load_policy("0123456789ab", out="results")
@@ -26,6 +26,9 @@ class Policy:
 
     def __init__(self, algorithm: Any, record: dict[str, Any], seed: int = 0) -> None:
         """Wrap an algorithm of one replica; `seed` decides the noise of sampled actions."""
+        spec = algorithm.spec
+        names = agent_names(spec.agents)
+        super().__init__(record["cell"], names, spec.observation_sizes, spec.action_sizes)
         self.algorithm, self.record = algorithm, record
         self._generators = [torch.Generator(algorithm.device).manual_seed(seed)]
         self._memory: Any = None
@@ -37,41 +40,9 @@ class Policy:
         """
         self._memory = None
 
-    def __call__(self, observations: Any) -> Any:
-        """Return the team's actions for one joint observation, in the form it came in.
-
-        observations: one array (size,) per agent, as a sequence in the team's order or as a mapping
-        from `agent_0`, `agent_1` ..., in any order. Raises BenchError for a team of other sizes or
-        names.
-        """
-        if not isinstance(observations, Mapping):
-            return self._act([np.asarray(row) for row in observations])
-        names = agent_names(self.algorithm.spec.agents)
-        if set(observations) != set(names):
-            raise BenchError(
-                f"the policy of cell {self.record['cell']} needs the observations of "
-                f"{', '.join(names)}, not of {', '.join(map(str, observations)) or 'nobody'}: "
-                "rename them, or give a sequence in the team's order"
-            )
-        actions = self._act([np.asarray(observations[name]) for name in names])
-        sizes = self.algorithm.spec.action_sizes
-        return {
-            name: action[:size] for name, action, size in zip(names, actions, sizes, strict=True)
-        }
-
     @torch.no_grad()
-    def _act(self, rows: list[np.ndarray]) -> np.ndarray:
-        """Return actions (N, A) for one observation per agent."""
-        spec = self.algorithm.spec
-        shapes = [row.shape for row in rows]
-        if shapes != [(size,) for size in spec.observation_sizes]:
-            raise BenchError(
-                f"the policy of cell {self.record['cell']} needs observations of sizes "
-                f"{list(spec.observation_sizes)}, one per agent, not of shapes {shapes}"
-            )
-        joint = np.zeros((len(rows), 1, max(spec.observation_sizes)), dtype=np.float32)
-        for index, row in enumerate(rows):
-            joint[index, 0, : len(row)] = row
+    def _act(self, joint: np.ndarray) -> np.ndarray:
+        """Return actions (N, A) for padded observations (N, 1, O)."""
         action, self._memory = self.algorithm.act(
             torch.from_numpy(joint).to(self.algorithm.device), self._memory, self._generators
         )

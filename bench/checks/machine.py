@@ -14,7 +14,7 @@ from bench.checks.row import Row, failed, ok, warning
 
 OLDEST = (3, 11)
 SHOWN = ("torch", "numpy", "mujoco", "pettingzoo", "gymnasium")
-EXTRAS = ("formats", "hub", "render", "ray", "track")
+EXTRAS = ("export", "formats", "hub", "render", "ray", "track")
 LITTLE = 2 << 30  # bytes of free disk below which a million transitions may not fit
 
 

@@ -1,62 +1,27 @@
 """The efficiency track: the counts that overhead is measured against, and what can be asked for."""
 
-from itertools import pairwise
 from typing import Any
 
 import pytest
-import torch
-from torch import Tensor, nn
-from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.measuring import reference, sizes
 from bench.measuring.request import settings_of
 from bench.measuring.sizes import Size
 from tests.bench.measured import ACTION, BATCH, HIDDEN, OBSERVATION, request, subject
-
-
-def mlp(*layers: int) -> nn.Sequential:
-    parts: list[nn.Module] = []
-    for inputs, outputs in pairwise(layers):
-        parts += [nn.Linear(inputs, outputs), nn.GELU()]
-    return nn.Sequential(*parts[:-1])
-
-
-def plain_update(batch: int) -> None:
-    """One agent's update of OM2P as one would write it down: nothing joined, nothing saved."""
-    policy = mlp(OBSERVATION + ACTION + 2, *HIDDEN, ACTION)
-    critics = [mlp(OBSERVATION + ACTION, *HIDDEN, 1) for _ in range(2)]
-    targets = [mlp(OBSERVATION + ACTION, *HIDDEN, 1) for _ in range(2)]
-    seen, following = torch.randn(batch, OBSERVATION), torch.randn(batch, OBSERVATION)
-    action, noise, times = (torch.randn(batch, ACTION) for _ in range(3))
-
-    def move(observation: Tensor, x: Tensor) -> Tensor:
-        value: Tensor = policy(torch.cat([observation, x, times], dim=-1))
-        return value
-
-    with torch.no_grad():
-        neighbour = move(seen, noise + 0.01)
-        next_action = move(following, noise)
-        goal = torch.stack([t(torch.cat([following, next_action], -1)) for t in targets]).mean(0)
-    flow_loss = (move(seen, noise) - neighbour).square().mean()
-    pair = torch.cat([seen, move(seen, noise)], dim=-1)
-    frozen = [{k: v.detach() for k, v in critic.named_parameters()} for critic in critics]
-    guided = [functional_call(c, p, (pair,)) for c, p in zip(critics, frozen, strict=True)]
-    recorded = [critic(torch.cat([seen, action], dim=-1)) for critic in critics]
-    critic_loss = sum(((value - goal).square().mean() for value in recorded), torch.zeros(()))
-    loss = flow_loss - torch.stack(guided).mean() + critic_loss
-    torch.autograd.grad(loss, [p for net in (policy, *critics) for p in net.parameters()])
+from tests.perf.plain import PlainOm2p
 
 
 def test_the_reference_of_om2p_is_what_a_plain_implementation_computes() -> None:
+    plain, one = PlainOm2p(3, OBSERVATION, ACTION, HIDDEN), subject("om2p")
     with FlopCounterMode(display=False) as counter:
-        plain_update(BATCH)
+        plain.update(one.batch)
     settings = {
         "hidden": HIDDEN, "critic_hidden": HIDDEN, "q_weight": 0.1,
         "derivative": "finite_difference",
     }  # fmt: skip
     found = reference.update_flops("om2p", settings, 3, OBSERVATION, ACTION, BATCH)
-    assert found == 3 * counter.get_total_flops()
+    assert found == counter.get_total_flops()
 
 
 @pytest.mark.parametrize(("width", "flops"), [(256, 2_154_823_680), (64, 161_218_560)])

@@ -30,6 +30,7 @@ from tests.perf.learners import (
     observation,
     spec,
 )
+from tests.perf.plain import PlainOm2p
 
 ROUNDS, UPDATES, PRODUCTS, SEEDS = 40, 5, 10, 5
 OVERHEADS = {"256x2": 1.4, "64x2": 2.2}
@@ -71,13 +72,58 @@ def test_overhead_of_om2p(benchmark: Any, size: str) -> None:
     }
 
 
+@pytest.mark.parametrize("size", OVERHEADS)
+def test_update_of_om2p_beside_a_plain_one(benchmark: Any, size: str) -> None:
+    """The same update as one would first write it in PyTorch, and ours, in turn."""
+    width, depth = map(int, size.split("x"))
+    plain = PlainOm2p(AGENTS, OBSERVATION, ACTION, (width,) * depth)
+    trained, rows = om2p(size), batch_for(spec(), BATCH)
+    spent: dict[Any, list[float]] = {plain: [], trained: []}
+
+    def turn() -> None:
+        for one, seconds in spent.items():
+            began = time.process_time()
+            for _ in range(UPDATES):
+                one.update(rows)
+            seconds.append(time.process_time() - began)
+
+    benchmark.pedantic(turn, rounds=ROUNDS, warmup_rounds=3)
+    first, second = (seconds[3:] for seconds in spent.values())
+    benchmark.extra_info |= {
+        "value": statistics.median(
+            ours / theirs for theirs, ours in zip(first, second, strict=True)
+        ),
+        "unit": "times the plain update",
+        "goal": 1.0,
+    }
+
+
 @pytest.mark.benchmark(timer=time.perf_counter)  # so short that reading the other would count
 @pytest.mark.parametrize("size", OVERHEADS)
 def test_latency_of_om2p(benchmark: Any, size: str) -> None:
     """One joint action of three agents, in inference mode."""
     trained, seen = om2p(size), observation(1)
     with torch.inference_mode():
-        benchmark.pedantic(trained.act, args=(seen,), rounds=5000, warmup_rounds=200)
+        act_often(benchmark, trained.act, seen)
+
+
+@pytest.mark.benchmark(timer=time.perf_counter)
+@pytest.mark.parametrize("size", OVERHEADS)
+def test_latency_of_exported_om2p(benchmark: Any, size: str) -> None:
+    """The same from an exported file, with observations as users give them."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    from bench import export
+    from bench.exported import ExportedPolicy
+
+    record = {"cell": "made up", "algorithm": {"name": "om2p", "version": 0}}
+    exported = ExportedPolicy(export.model_of(om2p(size), record))
+    act_often(benchmark, exported, list(observation(1)[:, 0].numpy()))
+
+
+def act_often(benchmark: Any, act: Any, seen: Any) -> None:
+    """Time single actions and hold their median to the goal."""
+    benchmark.pedantic(act, args=(seen,), rounds=5000, warmup_rounds=200)
     cuts = statistics.quantiles(benchmark.stats.stats.data, n=100)
     benchmark.extra_info |= {
         "p50_p95_p99_microseconds": [round(1e6 * cuts[n - 1], 1) for n in (50, 95, 99)],

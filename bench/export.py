@@ -1,0 +1,112 @@
+"""A finished cell as an ONNX file: one joint action, to be run without torch."""
+
+import importlib.util
+import json
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from algorithms.acting import Acting
+from bench import policy, store
+from bench.errors import BenchError
+from bench.exported import CURE, METADATA, OBSERVATION, ExportedPolicy, draw
+from datasets.tasks import agent_names
+
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+TRIALS, TOLERANCE = 32, 1e-4
+
+
+def export(cell: str | Path, to: Path, out: str | Path = "results") -> tuple[ExportedPolicy, float]:
+    """Write the policy of a cell to the file `to`; return it and the largest difference to torch's.
+
+    The difference is that of actions to the same observations with the same random numbers.
+    Raises BenchError for a cell without checkpoint, packages that are missing, a policy that
+    plans or remembers, or a file that cannot be written.
+    """
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise BenchError(f"exporting needs {', '.join(missing)}: {CURE}")
+    learnt = policy.load_policy(cell, out)
+    content = model_of(learnt.algorithm, learnt.record)
+    exported = ExportedPolicy(content)
+    difference = compared(learnt.algorithm, exported)
+    if not difference <= TOLERANCE:
+        raise BenchError(
+            f"the exported policy of cell {learnt.cell} acts otherwise than the learnt one (by "
+            f"{difference:.2g}), as where `act` draws by other means than self.noise and "
+            "self.uniform: nothing was written"
+        )
+    try:
+        with store.atomic_file(to) as file:
+            file.write(content)
+    except OSError as error:
+        reason = error.strerror or error
+        raise BenchError(f"{to} cannot be written ({reason}): choose another --to") from error
+    return exported, difference
+
+
+def model_of(algorithm: Any, record: dict[str, Any]) -> bytes:
+    """Return the ONNX file of an algorithm of one replica, its description inside."""
+    (observation,) = observations(algorithm, 1)
+    acting = Acting(algorithm, observation).eval()
+    random = np.random.default_rng(0)
+    numbers = [torch.from_numpy(draw(random, *one)) for one in acting.draws]
+    names = [f"draw_{index}" for index in range(len(numbers))]
+    logger = logging.getLogger("torch.onnx")  # it speaks of operators that are not used here
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                acting,
+                (observation, *numbers),
+                dynamo=True,
+                verbose=False,
+                input_names=[OBSERVATION, *names],
+                output_names=["action"],
+            )
+    finally:
+        logger.setLevel(level)
+    assert program is not None  # None where it writes a file itself
+    model, spec = program.model_proto, algorithm.spec
+    description = {
+        "cell": record["cell"],
+        "algorithm": record["algorithm"]["name"],
+        "version": record["algorithm"]["version"],
+        "names": agent_names(spec.agents),
+        "observation_sizes": list(spec.observation_sizes),
+        "action_sizes": list(spec.action_sizes),
+        "draws": [[one.law, list(one.shape)] for one in acting.draws],
+    }
+    model.metadata_props.add(key=METADATA, value=json.dumps(description))
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def observations(algorithm: Any, count: int) -> Tensor:
+    """Return joint observations (count, N, 1, O) like the data's, padding at zero."""
+    spec = algorithm.spec
+    mean, std = algorithm.observation_mean, algorithm.observation_std  # (N, 1, O)
+    normal = torch.randn(count, *mean.shape, generator=torch.Generator().manual_seed(0))
+    width = torch.arange(mean.shape[-1])
+    true = width < torch.tensor(spec.observation_sizes)[:, None, None]  # (N, 1, O)
+    return (mean + std * normal) * true
+
+
+def compared(algorithm: Any, exported: ExportedPolicy) -> float:
+    """Return the largest difference between actions in torch and in the file."""
+    random, largest = np.random.default_rng(1), 0.0
+    for joint in observations(algorithm, TRIALS):
+        acting = Acting(algorithm, joint)
+        numbers = [draw(random, *one) for one in acting.draws]
+        with torch.no_grad():
+            expected = acting(joint, *map(torch.from_numpy, numbers)).numpy()[:, 0]
+        found = exported.evaluate(joint.numpy(), numbers)
+        largest = max(largest, float(np.abs(found - expected).max()))
+    return largest

@@ -1,0 +1,70 @@
+"""The forms in which a team's observations come in and its actions go out. Without torch."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bench.errors import BenchError
+
+
+class TeamPolicy(ABC):
+    """A learnt team: one observation per agent in, one action per agent out."""
+
+    def __init__(
+        self,
+        cell: str,
+        names: Sequence[str],
+        observation_sizes: Sequence[int],
+        action_sizes: Sequence[int],
+    ) -> None:
+        """Keep whose policy it is and the sizes of its agents."""
+        self.cell, self.names, self.action_sizes = cell, list(names), list(action_sizes)
+        self._shapes = [(size,) for size in observation_sizes]
+        self._widest = max(observation_sizes)
+
+    def __call__(self, observations: Any) -> Any:
+        """Return the team's actions for one joint observation, in the form it came in.
+
+        observations: one array (size,) per agent, as a sequence in the team's order or as a mapping
+        from `agent_0`, `agent_1` ..., in any order. Raises BenchError for a team of other sizes or
+        names.
+        """
+        if not isinstance(observations, Mapping):
+            return self._act(self._joined([np.asarray(row) for row in observations]))
+        if set(observations) != set(self.names):
+            raise BenchError(
+                f"the policy of cell {self.cell} needs the observations of "
+                f"{', '.join(self.names)}, not of {', '.join(map(str, observations)) or 'nobody'}: "
+                "rename them, or give a sequence in the team's order"
+            )
+        actions = self._act(self._joined([np.asarray(observations[name]) for name in self.names]))
+        return {
+            name: action[:size]
+            for name, action, size in zip(self.names, actions, self.action_sizes, strict=True)
+        }
+
+    def reset(self) -> None:
+        """Begin a new episode: forget the history, where the policy has one.
+
+        The noise goes on: an episode must not repeat the noise of the one before.
+        """
+
+    @abstractmethod
+    def _act(self, joint: np.ndarray) -> np.ndarray:
+        """Return actions (N, A) for padded observations (N, 1, O) in float32."""
+
+    def _joined(self, rows: list[np.ndarray]) -> np.ndarray:
+        """Return one observation per agent as one padded array (N, 1, O)."""
+        shapes = [row.shape for row in rows]
+        if shapes != self._shapes:
+            sizes = [size for (size,) in self._shapes]
+            raise BenchError(
+                f"the policy of cell {self.cell} needs observations of sizes {sizes}, one per "
+                f"agent, not of shapes {shapes}"
+            )
+        joint = np.zeros((len(rows), 1, self._widest), dtype=np.float32)
+        for index, row in enumerate(rows):
+            joint[index, 0, : len(row)] = row
+        return joint

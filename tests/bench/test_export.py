@@ -1,0 +1,157 @@
+"""A learnt team as an ONNX file: it acts as the learnt one does, without torch."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import algorithms
+import bench
+from algorithms.examples import team
+from bench import cli, export
+from bench.errors import BenchError
+from bench.exported import ExportedPolicy, draw
+from bench.grid import cells
+from bench.runner import Execution, run_cell
+from tests.bench.conftest import DATASET, SIZE
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+TEAM = team((5, 7, 4), (2, 1, 3))
+OBSERVATIONS = [np.full(size, 0.3) for size in TEAM.observation_sizes]
+
+
+def small(name: str, **changes: Any) -> Any:
+    fixed = algorithms.row(name).switches
+    wanted = {"hidden": (16,), **changes, **fixed}
+    return algorithms.make(name, TEAM, algorithms.settings_class(name)(**wanted))
+
+
+def content(learner: Any) -> bytes:
+    record = {"cell": "0123", "algorithm": {"name": learner.name, "version": learner.version}}
+    return export.model_of(learner, record)
+
+
+@pytest.fixture(scope="module")
+def om2p() -> bytes:
+    return content(small("om2p"))
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("diffusion-ql", {"candidates": 3, "critic_hidden": (16,)}),  # draws by value, and mish
+        ("meanflow-ql", {"critic_hidden": (16,)}),  # the best of five
+        ("dom2", {"activation": "silu"}),
+        ("bc-gaussian", {"activation": "tanh"}),
+        ("flow-bc-joint", {"flow_steps": 2, "activation": "relu"}),
+    ],
+)
+def test_a_file_acts_as_the_algorithm_does(name: str, changes: dict[str, Any]) -> None:
+    learner = small(name, **changes)
+    exported = ExportedPolicy(content(learner))
+    assert export.compared(learner, exported) < 1e-5
+    assert exported.description["algorithm"] == name
+    actions = exported(OBSERVATIONS)
+    assert actions.shape == (3, 3)
+    for action, size in zip(actions, TEAM.action_sizes, strict=True):
+        assert not action[size:].any()
+        assert np.abs(action).max() <= 1
+
+
+def test_a_comparison_notices_another_policy(om2p: bytes) -> None:
+    learner = small("om2p")
+    assert export.compared(learner, ExportedPolicy(om2p)) < 1e-5
+    with torch.no_grad():
+        learner.policy.network.biases[0].add_(0.01)
+    assert export.compared(learner, ExportedPolicy(om2p)) > 1e-4
+
+
+def test_noise_that_is_drawn_elsewhere_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    learner = small("bc")
+    plain = learner.act
+
+    def act(observation: torch.Tensor) -> Any:
+        action, memory = plain(observation)
+        return action + 0.1 * torch.randn(action.shape), memory
+
+    monkeypatch.setattr(learner, "act", act)
+    assert export.compared(learner, ExportedPolicy(content(learner))) > export.TOLERANCE
+
+
+def test_seeds_decide_the_noise_and_names_the_order(om2p: bytes) -> None:
+    first, same, other = (ExportedPolicy(om2p, seed=seed) for seed in (0, 0, 1))
+    actions = first(OBSERVATIONS)
+    named = {f"agent_{index}": OBSERVATIONS[index] for index in (2, 0, 1)}
+    found = same(named)
+    assert list(found) == ["agent_0", "agent_1", "agent_2"]
+    for index, size in enumerate(TEAM.action_sizes):
+        np.testing.assert_array_equal(found[f"agent_{index}"], actions[index, :size])
+    assert not np.array_equal(other(OBSERVATIONS), actions)
+    first.reset()
+    assert not np.array_equal(first(OBSERVATIONS), actions)
+    with pytest.raises(BenchError, match=r"cell 0123 needs observations of sizes \[5, 7, 4\]"):
+        first(OBSERVATIONS[::-1])
+
+
+def test_the_laws_of_what_is_drawn() -> None:
+    random = np.random.default_rng(0)
+    normal, uniform = (draw(random, law, (200, 100)) for law in ("normal", "uniform"))
+    assert normal.dtype == uniform.dtype == np.float32
+    assert abs(normal.mean()) < 0.03
+    assert abs(normal.std() - 1) < 0.03
+    assert 0 <= uniform.min() <= uniform.max() < 1
+    assert abs(uniform.mean() - 0.5) < 0.01
+
+
+def test_a_cell_is_exported_and_acts_without_torch(
+    tmp_path: Path, data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from bench import config
+
+    made = config.make_config(
+        algorithms=("om2p",), datasets=(DATASET,), seeds=(0,), preset="smoke", size=SIZE,
+        overrides={"run.updates": 5, "algorithm.hidden": [16]}, data_dir=data_dir, out=tmp_path,
+    )  # fmt: skip
+    (cell,) = cells(made)
+    assert run_cell(cell, tmp_path / cell.id, Execution())["status"] == "done"
+    to = tmp_path / "team.onnx"
+    assert cli.main(["export", cell.id, "--out", str(tmp_path), "--to", str(to)]) == 0
+    assert "differ from torch's by" in capsys.readouterr().out
+    code = (
+        "import sys, bench, numpy as np\n"
+        f"policy = bench.load_exported({str(to)!r})\n"
+        "print(policy(np.zeros((3, 18))).shape, 'torch' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "(3, 2) False"
+    assert cli.main(["export", cell.id, "--out", str(tmp_path), "--to", str(tmp_path)]) == 2
+    assert "cannot be written (Is a directory)" in capsys.readouterr().err
+
+
+def test_what_is_no_exported_policy_is_said_in_one_sentence(
+    om2p: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnx
+
+    with pytest.raises(BenchError, match="cannot be read"):
+        bench.load_exported(tmp_path / "nowhere.onnx")
+    foreign = onnx.load_from_string(om2p)
+    del foreign.metadata_props[:]
+    for name, written in (("text", b"no model"), ("foreign", foreign.SerializeToString())):
+        (tmp_path / name).write_bytes(written)
+        with pytest.raises(BenchError, match=f"{name} is no policy that"):
+            bench.load_exported(tmp_path / name)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(BenchError, match=r"need onnxruntime: pip install"):
+        bench.load_exported(tmp_path / "text")
+
+
+def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(BenchError, match="needs onnx, onnxscript, onnxruntime: pip install"):
+        export.export("0123456789ab", tmp_path / "team.onnx", tmp_path)
