@@ -97,9 +97,15 @@ def test_energy_distance_of_data_against_data() -> None:
 
 @pytest.mark.slow
 def test_one_step_of_om2p_imitates_two_modes() -> None:
-    """The reference toy: energy distance below .012 and mode distance below .30 in one step."""
-    config = Om2pSettings(hidden=(256,) * 3, learning_rate=1e-3, q_weight=0.0)
-    energy, distance, share = judged(trained("om2p", config, two_modes, UPDATES))
+    """The reference toy's bounds, .012 and .30, at a third of its updates and half its width."""
+    config = Om2pSettings(
+        hidden=(128,) * 3,
+        learning_rate=3e-3,
+        lr_schedule="cosine",
+        total_updates=UPDATES // 3,
+        q_weight=0.0,
+    )
+    energy, distance, share = judged(trained("om2p", config, two_modes, UPDATES // 3))
     assert energy < 0.012
     assert distance < 0.30
     assert 0.4 < share < 0.6
@@ -159,6 +165,7 @@ def test_one_step_reproduces_a_gaussian() -> None:
 
 # The other generative policies, at a small budget ----------------------------------------
 
+BUDGETS = {"dof-shipped": 300}  # an update of it walks 100 levels for a critic that nothing reads
 SMALL_TOY = {"hidden": (128, 128), "learning_rate": 3e-3, "activation": "gelu", "q_weight": 0.0}
 VP = {"schedule": "vp", "beta_min": 0.1, "beta_max": 10.0}
 
@@ -171,18 +178,28 @@ VP = {"schedule": "vp", "beta_min": 0.1, "beta_max": 10.0}
         ("diffusion-ql", {"prediction": "velocity", "ema_start": 0}, 0.05, 0.32),
         ("edp", {"prediction": "velocity", **VP}, 0.012, 0.2),
         ("dof", {"prediction": "velocity"}, 0.02, 0.25),
+        ("dof-shipped", {}, 0.02, 0.32),
+        ("dom2", {"prediction": "velocity"}, 0.04, 0.3),
+        ("diffusion-bc", {"prediction": "velocity"}, 0.05, 0.32),
         ("fql", {}, 0.02, 0.3),
+        ("flow-bc-joint", {}, 0.02, 0.25),
         ("meanflow-ql", {}, 0.02, 0.35),
     ],
 )
 def test_generative_policies_imitate_two_modes(
     name: str, changes: dict[str, Any], most_energy: float, most_distance: float
 ) -> None:
-    """A fifth of the reference's updates at half its width; `bc` is at .14 and .59."""
+    """A fifth of the reference's updates at half its width; `bc` is at .14 and .59.
+
+    For one agent `mac-flow` and `mac-flow-factorised` are `fql` bit for bit (test_generative.py).
+    """
     fixed = algorithms.row(name).switches
     wanted = {"lr_schedule": "constant", **SMALL_TOY, **changes, **fixed}
+    if not hasattr(algorithms.default_settings(name), "q_weight"):
+        del wanted["q_weight"]
     config = algorithms.settings_class(name)(**wanted)
-    energy, distance, share = judged(trained(name, config, two_modes, UPDATES // 5))
+    updates = BUDGETS.get(name, UPDATES // 5)
+    energy, distance, share = judged(trained(name, config, two_modes, updates))
     assert energy < most_energy
     assert distance < most_distance
     assert 0.4 < share < 0.6
