@@ -4,7 +4,8 @@ from typing import Any, Self
 
 import torch
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from algorithms.dispatch import DispatchMode
 
 METHODS = {"item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__", "__index__"}
 OPERATIONS = {"_local_scalar_dense", "nonzero", "masked_select"}
@@ -47,7 +48,7 @@ class _Methods(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
-class _Operations(TorchDispatchMode):
+class _Operations(DispatchMode):
     """Notices operations below the methods."""
 
     def __init__(self, seen: set[str]) -> None:

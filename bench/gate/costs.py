@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
+from algorithms.dispatch import flops
 from bench.meters import cost
 
 
@@ -46,11 +46,10 @@ def of_update(make: Callable[[], Any], batch: Any) -> dict[str, int]:
         algorithm = make()
         algorithm.update(batch)  # the optimiser's state is there from now on
         found = of_call(lambda: algorithm.update(batch), (algorithm, batch))
-        with FlopCounterMode(display=False) as flops:
-            algorithm.update(batch)
+        flops_update = flops(algorithm.update, batch)
     return {
         "parameters": cost.parameter_counts(algorithm)["parameters"],
-        "flops_update": flops.get_total_flops(),
+        "flops_update": flops_update,
         "operations_update": found["operations"],
         "peak_tensor_bytes": found["peak_tensor_bytes"],
         "working_bytes": found["working_bytes"],
@@ -64,14 +63,13 @@ def of_action(make: Callable[[], Any], observation: torch.Tensor) -> dict[str, i
         algorithm = make()
         algorithm.act(observation)
         found = of_call(lambda: algorithm.act(observation), (algorithm, observation))
-        with FlopCounterMode(display=False) as flops:
-            algorithm.act(observation)
+        flops_act = flops(algorithm.act, observation)
         with cost.counted_evaluations(algorithm, observation.shape[1]) as evaluations:
             algorithm.act(observation)
     return {
         "parameters_act": cost.parameter_counts(algorithm)["parameters_act"],
         "network_evaluations": round(sum(evaluations.values())),
-        "flops_act": flops.get_total_flops(),
+        "flops_act": flops_act,
         "operations_act": found["operations"],
         "working_bytes": found["working_bytes"],
     }

@@ -12,16 +12,15 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
-from torch.utils.flop_counter import FlopCounterMode
 
+from algorithms.dispatch import DispatchMode, flops
 from algorithms.networks import MemberNetwork
 
 KINDS = ("parameters", "gradients", "optimiser", "other", "activations")
 
 
-class PeakTensorBytes(TorchDispatchMode):
+class PeakTensorBytes(DispatchMode):
     """Follow the bytes of all living tensor storages under this mode; `peak` is their maximum.
 
     Storages of `resident` tensors (parameters, optimiser state, inputs) count from the start;
@@ -173,11 +172,10 @@ def measure(make: Callable[[], Any], batch: Any, observation: torch.Tensor) -> d
     with torch.random.fork_rng(enabled=True):
         algorithm = make()
         algorithm.update(batch)  # the optimiser's state is there from now on
-        with FlopCounterMode(display=False) as update_flops:
-            algorithm.update(batch)
         first = observation[:, :1]
-        with torch.no_grad(), FlopCounterMode(display=False) as act_flops:
-            algorithm.act(first)
+        flops_update = flops(algorithm.update, batch)
+        with torch.no_grad():
+            flops_act = flops(algorithm.act, first)
         with PeakTensorBytes((algorithm, batch), kinds_of(algorithm)) as memory:
             algorithm.update(batch)
         with torch.no_grad(), PeakTensorBytes(()) as acting:
@@ -188,8 +186,8 @@ def measure(make: Callable[[], Any], batch: Any, observation: torch.Tensor) -> d
             algorithm.act(first)
     return {
         **parameter_counts(algorithm),
-        "flops_update": update_flops.get_total_flops(),
-        "flops_act": act_flops.get_total_flops(),
+        "flops_update": flops_update,
+        "flops_act": flops_act,
         "operations_update": memory.operations,
         "operations_act": acting.operations,
         "evaluations_update": _with_total(learning),

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from algorithms.dispatch import DispatchMode
 
 Call = tuple[Any, tuple[Any, ...], dict[str, Any], Any]
 
 
-class Tape(TorchDispatchMode):
+class Tape(DispatchMode):
     """What a block dispatched; the first replay is the recording itself, as nothing is undone."""
 
     def __init__(self) -> None:
@@ -70,7 +71,7 @@ class Recorder:
         return tape, result
 
 
-class Reader(TorchDispatchMode):
+class Reader(DispatchMode):
     """Notes the memory that a block reads and has not made, which a graph would know by address.
 
     It keeps none of it alive. A replay does nothing.

@@ -1,8 +1,5 @@
 """The optimiser is torch's fused Adam, without the price of its constructor."""
 
-import subprocess
-import sys
-
 import torch
 
 from algorithms.optimiser import Adam
@@ -37,16 +34,3 @@ def test_what_was_saved_does_not_move_with_later_steps() -> None:
     optimiser.step(0.1)
     assert other.state[0]["step"] == 1
     assert optimiser.state[0]["step"] == 2
-
-
-def test_an_update_does_not_import_the_compiler() -> None:
-    """Two seconds of every worker: nothing on the way to a CPU update may need torch._dynamo."""
-    code = (
-        "import sys\n"
-        "from algorithms.examples import batch_for, team\n"
-        "import algorithms\n"
-        "spec = team()\n"
-        "algorithms.make('om2p', spec).update(batch_for(spec))\n"
-        "assert 'torch._dynamo' not in sys.modules\n"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)

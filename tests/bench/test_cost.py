@@ -1,14 +1,22 @@
 """Cost numbers against arithmetic: FLOPs, parameters, and the bytes of living tensors."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import algorithms
+import datasets
+from algorithms.dispatch import flops
 from bench import config, presets
+from bench.grid import cells
 from bench.meters import cost
 from tests.algorithms.conftest import batch_for, team, windows_for
 
@@ -183,6 +191,42 @@ def test_every_algorithm_can_be_measured(name: str) -> None:
     assert measured["peak_tensor_bytes"] == sum(measured["peak_split"].values())
     assert measured["peak_split"]["gradients"] > 0
     assert measured["operations_update"] > measured["evaluations_update"]["total"] > 0
+    algorithm = make()
+    with FlopCounterMode(display=False) as counter:  # torch's own
+        algorithm.update(batch)
+    assert measured["flops_update"] == counter.get_total_flops()
+
+
+def test_composite_operations_count_in_inference_mode() -> None:
+    layer, rows = nn.Linear(3, 5), torch.zeros(7, 3)
+    with torch.inference_mode():
+        assert flops(layer, rows) == 2 * 7 * 3 * 5
+        with FlopCounterMode(display=False) as counter:
+            layer(rows)
+    assert counter.get_total_flops() == 2 * 7 * 3 * 5
+
+
+def test_a_cell_does_not_import_the_compiler(
+    make_config: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Two seconds and a hundred megabytes of every worker: no part of a cell may load it."""
+    (cell,) = cells(make_config(algorithms=("om2p",)))
+    datasets.load(cell.dataset, **cell.data)
+    code = (
+        "import json, sys\n"
+        "from pathlib import Path\n"
+        "from bench import grid, runner\n"
+        "cell, execution = grid.from_dict(json.load(sys.stdin)), runner.Execution(device='cpu')\n"
+        "record = runner.run_cell(cell, Path(sys.argv[1]), execution)\n"
+        "assert record['status'] == 'done', record['error']\n"
+        "sys.exit('torch._dynamo' in sys.modules)\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "cell"],
+        input=json.dumps(cell.as_dict()),
+        text=True,
+        check=True,
+    )
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,10 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 import algorithms
+from algorithms.dispatch import DispatchMode
 from algorithms.examples import batch_for
 from bench.measuring.reference import update_flops
 from bench.meters.calibration import FLOPS, Calibration
@@ -38,7 +38,7 @@ OTHER, REST = "other operations", "autograd, Python, cold caches"
 Call = Callable[[], Any]
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(DispatchMode):
     """Keep every operation that computes something, with copies of its tensors."""
 
     def __init__(self) -> None:
