@@ -55,7 +55,7 @@ def model_of(algorithm: Any, record: dict[str, Any]) -> bytes:
     (observation,) = observations(algorithm, 1)
     acting = Acting(algorithm, observation).eval()
     random = np.random.default_rng(0)
-    numbers = [torch.from_numpy(draw(random, *one)) for one in acting.draws]
+    numbers = list(map(torch.from_numpy, _drawn(random, acting)))
     names = [f"draw_{index}" for index in range(len(numbers))]
     logger = logging.getLogger("torch.onnx")  # it speaks of operators that are not used here
     level = logger.level
@@ -99,12 +99,20 @@ def observations(algorithm: Any, count: int) -> Tensor:
     return (mean + std * normal) * true
 
 
+def _drawn(random: np.random.Generator, acting: Acting) -> list[np.ndarray]:
+    """Return what one joint action draws."""
+    drawn = [np.empty(one.shape, np.float32) for one in acting.draws]
+    for one, numbers in zip(acting.draws, drawn, strict=True):
+        draw(random, one.law, numbers)
+    return drawn
+
+
 def compared(algorithm: Any, exported: ExportedPolicy) -> float:
     """Return the largest difference between actions in torch and in the file."""
     random, largest = np.random.default_rng(1), 0.0
     for joint in observations(algorithm, TRIALS):
         acting = Acting(algorithm, joint)
-        numbers = [draw(random, *one) for one in acting.draws]
+        numbers = _drawn(random, acting)
         with torch.no_grad():
             expected = acting(joint, *map(torch.from_numpy, numbers)).numpy()[:, 0]
         found = exported.evaluate(joint.numpy(), numbers)

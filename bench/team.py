@@ -1,7 +1,7 @@
 """The forms in which a team's observations come in and its actions go out. Without torch."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,14 +32,14 @@ class TeamPolicy(ABC):
         names.
         """
         if not isinstance(observations, Mapping):
-            return self._act(self._joined([np.asarray(row) for row in observations]))
+            return self._act(self._joined(observations))
         if set(observations) != set(self.names):
             raise BenchError(
                 f"the policy of cell {self.cell} needs the observations of "
                 f"{', '.join(self.names)}, not of {', '.join(map(str, observations)) or 'nobody'}: "
                 "rename them, or give a sequence in the team's order"
             )
-        actions = self._act(self._joined([np.asarray(observations[name]) for name in self.names]))
+        actions = self._act(self._joined([observations[name] for name in self.names]))
         return {
             name: action[:size]
             for name, action, size in zip(self.names, actions, self.action_sizes, strict=True)
@@ -55,8 +55,9 @@ class TeamPolicy(ABC):
     def _act(self, joint: np.ndarray) -> np.ndarray:
         """Return actions (N, A) for padded observations (N, 1, O) in float32."""
 
-    def _joined(self, rows: list[np.ndarray]) -> np.ndarray:
+    def _joined(self, observations: Iterable[Any]) -> np.ndarray:
         """Return one observation per agent as one padded array (N, 1, O)."""
+        rows = [np.asarray(row) for row in observations]
         shapes = [row.shape for row in rows]
         if shapes != self._shapes:
             sizes = [size for (size,) in self._shapes]
@@ -64,7 +65,12 @@ class TeamPolicy(ABC):
                 f"the policy of cell {self.cell} needs observations of sizes {sizes}, one per "
                 f"agent, not of shapes {shapes}"
             )
-        joint = np.zeros((len(rows), 1, self._widest), dtype=np.float32)
-        for index, row in enumerate(rows):
-            joint[index, 0, : len(row)] = row
+        joint, places = self._blank()
+        for place, row in zip(places, rows, strict=True):
+            place[:] = row
         return joint
+
+    def _blank(self) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Return an array (N, 1, O) of zeros for a joint observation, and each agent's part."""
+        joint = np.zeros((len(self._shapes), 1, self._widest), dtype=np.float32)
+        return joint, [row[0, :size] for row, (size,) in zip(joint, self._shapes, strict=True)]

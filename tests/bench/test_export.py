@@ -93,15 +93,18 @@ def test_seeds_decide_the_noise_and_names_the_order(om2p: bytes) -> None:
         np.testing.assert_array_equal(found[f"agent_{index}"], actions[index, :size])
     assert not np.array_equal(other(OBSERVATIONS), actions)
     first.reset()
+    kept = actions.copy()
     assert not np.array_equal(first(OBSERVATIONS), actions)
+    np.testing.assert_array_equal(actions, kept)  # no later action writes into an earlier one
     with pytest.raises(BenchError, match=r"cell 0123 needs observations of sizes \[5, 7, 4\]"):
         first(OBSERVATIONS[::-1])
 
 
 def test_the_laws_of_what_is_drawn() -> None:
     random = np.random.default_rng(0)
-    normal, uniform = (draw(random, law, (200, 100)) for law in ("normal", "uniform"))
-    assert normal.dtype == uniform.dtype == np.float32
+    normal, uniform = (np.empty((200, 100), np.float32) for _ in range(2))
+    draw(random, "normal", normal)
+    draw(random, "uniform", uniform)
     assert abs(normal.mean()) < 0.03
     assert abs(normal.std() - 1) < 0.03
     assert 0 <= uniform.min() <= uniform.max() < 1
