@@ -16,7 +16,7 @@ _EXPORTS = {
     "recipe": "datasets.recipes",
     "Dataset": "datasets.store",
     "data_dir": "datasets.paths",
-    "load": "datasets.recording",
+    "load": "datasets.loading",
     "plugin_task": "datasets.environments.parallel",
     "Reference": "datasets.references",
 }
@@ -38,9 +38,9 @@ __all__ = [
 if TYPE_CHECKING:
     from datasets.environments.parallel import plugin_task
     from datasets.errors import DatasetError
+    from datasets.loading import load
     from datasets.paths import data_dir
     from datasets.recipes import dataset_ids, recipe
-    from datasets.recording import load
     from datasets.references import Reference
     from datasets.store import Dataset
     from datasets.tasks import Task, load_task, task_ids

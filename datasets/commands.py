@@ -8,8 +8,8 @@ from datasets import recipes
 from datasets.errors import DatasetError
 from datasets.files import CARD, broken, read_card, verify_files
 from datasets.info import text
+from datasets.loading import Progress, build, folder_of, load
 from datasets.paths import data_dir as default_dir
-from datasets.recording import Progress, build, folder_of, load
 from datasets.store import Dataset
 from datasets.tasks import load_task
 

@@ -113,7 +113,7 @@ def measure_expert(
     prey: what :func:`datasets.load_task` got, where it was a file. size: in transitions, the
     recipe's by default; a smaller set holds the first episodes of a larger one.
     """
-    from datasets.recording import load
+    from datasets.loading import load
 
     dataset = load(f"{task.id}/expert", size=size, data_dir=data_dir, rules=task.rules, prey=prey)
     returns = dataset.card["returns"]

@@ -35,9 +35,6 @@ def main() -> int:
     def send(message: dict[str, Any]) -> None:
         messages.write(json.dumps(message).encode() + b"\n")
 
-    import torch
-
-    torch.set_num_threads(job["threads"])
     from bench import plugins
     from bench.errors import BenchError
 
@@ -54,6 +51,9 @@ def main() -> int:
 
 def _cells(job: dict[str, Any], send: Any, stop: threading.Event) -> dict[str, Any]:
     """Run a group of cells and return the last message."""
+    import torch
+
+    torch.set_num_threads(job["threads"])
     from bench import grid
     from bench.runner import Execution, run_cells
 
@@ -71,7 +71,10 @@ def _cells(job: dict[str, Any], send: Any, stop: threading.Event) -> dict[str, A
 
 
 def _prepare(job: dict[str, Any], send: Any) -> dict[str, Any]:
-    """Load every dataset once, which builds what is missing and checks what is there."""
+    """Load every dataset once, which builds what is missing and checks what is there.
+
+    Only building needs torch, which then has the one thread of the environment.
+    """
     import datasets
 
     for entry in job["datasets"]:

@@ -261,7 +261,7 @@ def test_data_that_cannot_be_prepared_stop_the_study_with_the_reason(
     folder = tmp_path / "path"
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(
-        "import sys\nsys.modules['datasets.recording'] = None\n"  # importing it fails
+        "import sys\nsys.modules['datasets.loading'] = None\n"  # importing it fails
     )
     monkeypatch.setenv("PYTHONPATH", str(folder))
     config = make_config()

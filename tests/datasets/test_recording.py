@@ -4,6 +4,8 @@ import json
 import multiprocessing
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ import datasets
 from datasets import commands, recipes
 from datasets.card import _sample, coverage
 from datasets.errors import DatasetError
-from datasets.recording import build, folder_of
+from datasets.loading import build, folder_of
 from datasets.store import Dataset
 from datasets.tasks import load_task
 from tests.datasets.made import numbered
@@ -251,6 +253,17 @@ def copy(expert: Dataset, tmp_path: Path) -> Path:
 
 def reload(root: Path) -> Dataset:
     return datasets.load("mpe/spread/expert", size=SIZE, data_dir=root)
+
+
+@pytest.mark.usefixtures("copy")
+def test_what_is_there_loads_without_torch(tmp_path: Path) -> None:
+    """A study looks at its data before the first cell: torch would cost it three seconds."""
+    code = (
+        "import sys, datasets\n"
+        f"datasets.load('mpe/spread/expert', size={SIZE}, data_dir={str(tmp_path)!r})\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("name", ["observation", "action", "reward", "terminated"])

@@ -1,0 +1,92 @@
+"""Load datasets, recording what is missing. Loads torch only where something has to be recorded."""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from datasets import recipes
+from datasets.errors import DatasetError
+from datasets.files import CARD
+from datasets.paths import data_dir as default_dir
+from datasets.store import Dataset
+
+Progress = Callable[[int, int, str], None]
+
+
+def load(
+    dataset_id: str,
+    data_seed: int = 0,
+    size: int | None = None,
+    fraction: float = 1.0,
+    data_dir: str | Path | None = None,
+    rules: str | None = None,
+    prey: str | None = None,
+    progress: Progress | None = None,
+) -> Dataset:
+    """Return a dataset, recorded first if it is missing; files are checked against the card."""
+    identity = recipes.recipe(dataset_id, data_seed, size, fraction, rules, prey, data_dir)
+    folder = build(identity, default_dir(data_dir), progress, prey)
+    return Dataset(folder, fraction)
+
+
+def folder_of(identity: dict[str, Any], root: Path) -> Path:
+    """Return where the recording of a recipe lies, or what was imported."""
+    if "imported" in identity:
+        return root / str(identity["quality"])  # import/<name>
+    name = f"{identity['quality']}-{recipes.digest(recipes.recorded(identity))}"
+    return root / identity["task"] / name
+
+
+def build(
+    identity: dict[str, Any],
+    root: Path,
+    progress: Progress | None = None,
+    prey: str | None = None,
+) -> Path:
+    """Record the dataset of a recipe unless it is there; return its folder.
+
+    prey: the file of the recipe's prey, where it is not the shipped one.
+    Written under a temporary name and renamed when complete; a lock makes concurrent callers wait
+    for the first instead of recording twice.
+    """
+    folder = folder_of(identity, root)
+    if (folder / CARD).is_file():
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(folder.with_suffix(".lock")):
+            if not (folder / CARD).is_file():
+                _record_into(identity, folder, progress, prey)
+    except OSError as error:
+        raise DatasetError(
+            f"the data folder {root} cannot be written ({error.strerror or error}); choose another "
+            "with --data-dir or OM2P_BENCH_DATA."
+        ) from error
+    return folder
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _record_into(
+    identity: dict[str, Any], folder: Path, progress: Progress | None, prey: str | None
+) -> None:
+    from datasets.recording import record
+
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        record(identity, partial, progress, prey)
+        if folder.exists():  # remains of an interrupted deletion: no card, so no dataset
+            shutil.rmtree(folder)
+        os.replace(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
