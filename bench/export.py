@@ -17,7 +17,7 @@ from bench.errors import BenchError
 from bench.exported import CURE, METADATA, OBSERVATION, ExportedPolicy, draw
 from datasets.tasks import agent_names
 
-PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+PACKAGES = ("onnx", "onnx_ir", "onnxscript", "onnxruntime")
 TRIALS, TOLERANCE = 32, 1e-4
 
 
@@ -52,6 +52,8 @@ def export(cell: str | Path, to: Path, out: str | Path = "results") -> tuple[Exp
 
 def model_of(algorithm: Any, record: dict[str, Any]) -> bytes:
     """Return the ONNX file of an algorithm of one replica, its description inside."""
+    from onnx_ir.passes import common as passes
+
     (observation,) = observations(algorithm, 1)
     acting = Acting(algorithm, observation).eval()
     random = np.random.default_rng(0)
@@ -74,6 +76,9 @@ def model_of(algorithm: Any, record: dict[str, Any]) -> bytes:
     finally:
         logger.setLevel(level)
     assert program is not None  # None where it writes a file itself
+    # The exporter repeats weights at every step of a chain, and tells where our source files lie.
+    passes.DeduplicateInitializersPass(size_limit=2**40)(program.model)
+    passes.ClearMetadataAndDocStringPass()(program.model)
     model, spec = program.model_proto, algorithm.spec
     description = {
         "cell": record["cell"],

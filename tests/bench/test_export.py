@@ -63,6 +63,15 @@ def test_a_file_acts_as_the_algorithm_does(name: str, changes: dict[str, Any]) -
         assert np.abs(action).max() <= 1
 
 
+def test_a_file_holds_the_weights_of_a_chain_once() -> None:
+    learner = small("flow-bc", hidden=(128, 128))  # ten steps
+    weights = 4 * sum(p.numel() for p in learner.acting_parameters())
+    assert weights > 2**17
+    found = content(learner)
+    assert len(found) < 1.25 * weights
+    assert str(Path(algorithms.__file__).parents[1]).encode() not in found  # nor where it was made
+
+
 def test_a_comparison_notices_another_policy(om2p: bytes) -> None:
     learner = small("om2p")
     assert export.compared(learner, ExportedPolicy(om2p)) < 1e-5
@@ -156,5 +165,7 @@ def test_what_is_no_exported_policy_is_said_in_one_sentence(
 
 def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(BenchError, match="needs onnx, onnxscript, onnxruntime: pip install"):
+    with pytest.raises(
+        BenchError, match="needs onnx, onnx_ir, onnxscript, onnxruntime: pip install"
+    ):
         export.export("0123456789ab", tmp_path / "team.onnx", tmp_path)
