@@ -111,14 +111,48 @@ def test_latency_of_om2p(benchmark: Any, size: str) -> None:
 @pytest.mark.parametrize("size", OVERHEADS)
 def test_latency_of_exported_om2p(benchmark: Any, size: str) -> None:
     """The same from an exported file, with observations as users give them."""
+    act_often(benchmark, exported(om2p(size)), list(observation(1)[:, 0].numpy()))
+
+
+@pytest.mark.parametrize("size", OVERHEADS)
+def test_action_of_exported_om2p_beside_torch(benchmark: Any, size: str) -> None:
+    """An exported team and the one it was made from, in turn."""
+    trained, seen = om2p(size), observation(1)
+    team, rows = exported(trained), list(seen[:, 0].numpy())
+    ratios: list[float] = []
+
+    def turn() -> None:
+        with torch.inference_mode():
+            theirs = median_seconds(lambda: trained.act(seen))
+        ratios.append(median_seconds(lambda: team(rows)) / theirs)
+
+    benchmark.pedantic(turn, rounds=ROUNDS, warmup_rounds=3)
+    benchmark.extra_info |= {
+        "value": statistics.median(ratios[3:]),
+        "unit": "times the action in torch",
+        "goal": 1.0,
+    }
+
+
+def exported(trained: Any) -> Any:
+    """The team of an algorithm, from the file that `python -m bench export` writes."""
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     from bench import export
     from bench.exported import ExportedPolicy
 
     record = {"cell": "made up", "algorithm": {"name": "om2p", "version": 0}}
-    exported = ExportedPolicy(export.model_of(om2p(size), record))
-    act_often(benchmark, exported, list(observation(1)[:, 0].numpy()))
+    return ExportedPolicy(export.model_of(trained, record))
+
+
+def median_seconds(call: Any) -> float:
+    """Return the median of a hundred calls, after ten to warm up."""
+    spent = []
+    for _ in range(110):
+        began = time.perf_counter()
+        call()
+        spent.append(time.perf_counter() - began)
+    return statistics.median(spent[10:])
 
 
 def act_often(benchmark: Any, act: Any, seen: Any) -> None:
