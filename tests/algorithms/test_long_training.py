@@ -22,7 +22,7 @@ SETS = ("mpe/spread/expert", "mpe/spread/medium-replay", "mpe/spread/random")
 LONG = os.environ.get("LONG_UPDATES")
 UPDATES, ROWS, POOL = int(LONG or 500), 8, 4096
 FOR_THEIR_COST = {"om2p-jvp": 10, "om2p-batch-jacobian": 10}  # om2p with a slower derivative
-SLOW = {} if LONG else {"dof-shipped": 5, "madiff-c": 2, "madiff-d": 2}
+SLOW = {} if LONG else {"dof-shipped": 5, "madiff-c": 4, "madiff-d": 4}
 SHARES = FOR_THEIR_COST | SLOW  # 1 / n of the updates
 SMALL = {
     "algorithm.hidden": [16],
