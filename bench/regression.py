@@ -149,15 +149,22 @@ def _state(name: str, old: _Side, new: _Side) -> Row | None:  # noqa: PLR0911
     if name not in new.names():
         return row("missing", True, _hint(name, old, new))
     before, after = old.of(name), new.of(name)
+    if not any(map(_measured, [*before, *after])):
+        return row("unmeasured", False, "neither side holds anything of it")
     if len({*old.versions(name), *new.versions(name)}) > 1:
         return row("changed", True, "its source is another: its numbers cannot be compared")
-    if not any(one.costs or one.seconds is not None for one in before):
+    if not any(map(_measured, before)):
         return row("unmeasured", False, "the base holds nothing of it")
     if not after:
         return row("not run", True, "it is there, but was not measured")
     if len(after) < len(new.processes):
         return row("missing", True, f"in {len(new.processes) - len(after)} of the files")
     return None
+
+
+def _measured(one: Benchmark) -> bool:
+    """Tell whether there is a number to compare."""
+    return bool(one.costs) or one.seconds is not None
 
 
 def _hint(name: str, old: _Side, new: _Side) -> str:

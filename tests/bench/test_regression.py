@@ -157,6 +157,22 @@ def test_costs_that_do_not_repeat_fail(judge: Any) -> None:
 # What must not -----------------------------------------------------------------------------------
 
 
+def test_a_benchmark_that_nobody_measured_may_change(judge: Any) -> None:
+    """As others do beside the ones that --select names."""
+
+    def listed(content: dict[str, Any], version: str) -> dict[str, Any]:
+        gate = {**content["gate"], "listed": {ACTION: version}}
+        return {**without(content, ACTION), "gate": gate}
+
+    base, head = Machine(0).sides()
+    found = judge([listed(one, "v1") for one in base], [listed(one, "v2") for one in head])
+    assert not found.fails
+    (row,) = (row for row in found.rows if row.name == ACTION)
+    assert (row.verdict, row.base, row.head) == ("unmeasured", "v1", "v2")
+    found = judge(base, [listed(one, "v2") for one in head])
+    assert failures(found) == {(ACTION, "benchmark"): "changed"}
+
+
 def test_repeats_of_an_unchanged_tree_give_no_false_alarm(judge: Any) -> None:
     """Ten repeats of 60 benchmarks, 7 processes a side."""
     for seed in range(10):
