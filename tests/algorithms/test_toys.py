@@ -247,7 +247,10 @@ def two_problems(rows: int, generator: torch.Generator) -> Batch:
 def test_q_guides_policies_to_the_wanted_mode_and_the_known_optimum(
     name: str, changes: dict[str, Any]
 ) -> None:
-    """With weight 10 more than nine in ten samples lie on mode +, and |a - f(o)| is small."""
+    """With weight 10 more than nine in ten samples lie on mode +, and |a - f(o)| is small.
+
+    Data are at .56, policies at .02 to .1: the bound leaves room for other processors' rounding.
+    """
     torch.set_num_threads(1)
     fixed = algorithms.row(name).switches
     shape = {"lr_schedule": "constant", "critic_hidden": (64, 64), "critic_layer_norm": True}
@@ -261,4 +264,4 @@ def test_q_guides_policies_to_the_wanted_mode_and_the_known_optimum(
     sample = learner.act(observation)[0]
     plus, minus = ((sample[0] - sign * modes(observation[0])).norm(dim=-1) for sign in (1, -1))
     assert (plus < minus).float().mean() > 0.9
-    assert (sample[1] - modes(observation[1]) / 1.2).abs().mean() < 0.1
+    assert (sample[1] - modes(observation[1]) / 1.2).abs().mean() < 0.15
