@@ -69,6 +69,7 @@ class ExportedPolicy(TeamPolicy):
         return self._places
 
     def _act(self, joint: np.ndarray) -> np.ndarray:
+        """Act upon `joint`, which is the fixed place, with fresh random numbers."""
         for law, numbers in self._draws:
             draw(self._random, law, numbers)
         return self._evaluate()

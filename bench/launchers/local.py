@@ -101,7 +101,7 @@ def prepare(cells: list[Cell], root: Path, interrupts: Interrupts, display: Disp
     cannot be used.
     """
     datasets = [{"id": cell.dataset, "data": cell.data} for cell in cells]
-    job = {"kind": "prepare", "datasets": datasets, "threads": 1, "plugins": plugins.loaded()}
+    job = {"kind": "prepare", "datasets": datasets, "plugins": plugins.loaded()}
     log = root / "data.log"
     worker = WorkerProcess(job, {"CUDA_VISIBLE_DEVICES": ""}, log)
     told: set[str] = set()

@@ -195,6 +195,9 @@ def test_every_algorithm_can_be_measured(name: str) -> None:
     with FlopCounterMode(display=False) as counter:  # torch's own
         algorithm.update(batch)
     assert measured["flops_update"] == counter.get_total_flops()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        algorithm.act(present[:, :1])
+    assert measured["flops_act"] == counter.get_total_flops()
 
 
 def test_composite_operations_count_in_inference_mode() -> None:

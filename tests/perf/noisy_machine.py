@@ -1,6 +1,9 @@
 """Benchmark files as a noisy machine would write them, to try the gate on."""
 
+import json
 import random
+import shutil
+from pathlib import Path
 from typing import Any
 
 UPDATE, ACTION = "tests/perf/t.py::test_update[om2p]", "tests/perf/t.py::test_action[om2p]"
@@ -68,3 +71,17 @@ class Machine:
             for side, options in pair if number % 2 == 0 else pair[::-1]:
                 side.append(self.measured(**options))
         return base, new
+
+
+def written(folder: Path, contents: list[dict[str, Any]]) -> str:
+    """Write the files of a side and return what names them."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for number, content in enumerate(contents):
+        (folder / f"{number}.json").write_text(json.dumps(content))
+    return str(folder)
+
+
+def without(content: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return a file that lacks a benchmark."""
+    return {**content, "benchmarks": [b for b in content["benchmarks"] if b["fullname"] != name]}
