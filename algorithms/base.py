@@ -12,8 +12,8 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
-from algorithms.networks import MemberNetwork
-from algorithms.optimiser import Adam
+from algorithms.parts.networks import MemberNetwork
+from algorithms.parts.optimiser import Adam
 from algorithms.settings import Settings
 from datasets.batch import Batch
 
@@ -187,8 +187,8 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
     def phase(self) -> Hashable:
         """Return what the host decides about the next update, besides the learning rate.
 
-        A recorded update (`algorithms.graphs`) repeats the host's decisions: an algorithm that
-        takes some by ``self.updates`` tells the cases apart here.
+        A recorded update (`algorithms.device.graphs`) repeats the host's decisions: an algorithm
+        that takes some by ``self.updates`` tells the cases apart here.
         """
         return None
 
@@ -218,8 +218,8 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
     def draw(self, law: Law, shape: tuple[int, ...], generators: Generators | None) -> Tensor:
         """Draw numbers of a law, ``shape`` for each replica from its own generator, on the device.
 
-        All random numbers are drawn here, so that one who cannot draw (`algorithms.acting`) can
-        bring them along.
+        All random numbers are drawn here, so that one who cannot draw (`algorithms.device.acting`)
+        can bring them along.
         """
         chosen = self.training_generators if generators is None else generators
         draws = [law(shape, generator=g, device=g.device) for g in chosen]

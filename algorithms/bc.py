@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from algorithms.base import Algorithm, Generators, Metrics, TeamSpec
-from algorithms.networks import MemberMLP, MemberNetwork
+from algorithms.parts.networks import MemberMLP, MemberNetwork
 from algorithms.settings import BcSettings
 from datasets.batch import Batch
 

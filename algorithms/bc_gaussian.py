@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from algorithms.base import Algorithm, Generators, Metrics, TeamSpec
-from algorithms.gaussian import GaussianPolicy, drawn, negative_log_density
-from algorithms.networks import MemberNetwork
+from algorithms.parts.gaussian import GaussianPolicy, drawn, negative_log_density
+from algorithms.parts.networks import MemberNetwork
 from algorithms.settings import BcGaussianSettings
 from datasets.batch import Batch
 

@@ -16,10 +16,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from algorithms.actor_critic import ActorCritic
 from algorithms.base import Metrics
-from algorithms.critics import conservative_term, of_each
-from algorithms.gaussian import HALF_LOG_TWO_PI
+from algorithms.parts.actor_critic import ActorCritic
+from algorithms.parts.critics import conservative_term, of_each
+from algorithms.parts.gaussian import HALF_LOG_TWO_PI
 from algorithms.settings import CqlSettings
 from datasets.batch import Batch
 

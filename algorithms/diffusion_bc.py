@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from algorithms.base import Algorithm, Generators, Metrics, TeamSpec
-from algorithms.critics import copy_of, move
-from algorithms.denoising import Denoiser
-from algorithms.networks import MemberNetwork
-from algorithms.samplers import VariancePreserving, ddpm
+from algorithms.parts.critics import copy_of, move
+from algorithms.parts.denoising import Denoiser
+from algorithms.parts.networks import MemberNetwork
+from algorithms.parts.samplers import VariancePreserving, ddpm
+from algorithms.parts.trunk import TimedPolicy
 from algorithms.settings import DiffusionBcSettings
-from algorithms.trunk import TimedPolicy
 from datasets.batch import Batch
 
 

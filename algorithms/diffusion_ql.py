@@ -20,13 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from algorithms.base import Algorithm, Generators, Metrics, TeamSpec
-from algorithms.critics import TwinCritic, coin_q_term, copy_of, move, td_target
-from algorithms.denoising import Denoiser
-from algorithms.networks import MemberNetwork
-from algorithms.samplers import LinearBetas, Schedule, VariancePreserving, ddpm
-from algorithms.selection import drawn_by_value, repeated
+from algorithms.parts.critics import TwinCritic, coin_q_term, copy_of, move, td_target
+from algorithms.parts.denoising import Denoiser
+from algorithms.parts.networks import MemberNetwork
+from algorithms.parts.samplers import LinearBetas, Schedule, VariancePreserving, ddpm
+from algorithms.parts.selection import drawn_by_value, repeated
+from algorithms.parts.trunk import TimedPolicy
 from algorithms.settings_generative import DiffusionQlSettings
-from algorithms.trunk import TimedPolicy
 from datasets.batch import Batch
 
 Config = TypeVar("Config", bound=DiffusionQlSettings)

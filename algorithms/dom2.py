@@ -13,19 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from algorithms.base import Algorithm, Generators, Metrics, TeamSpec
-from algorithms.critics import (
-    TwinCritic,
-    conservative_term,
-    copy_of,
-    move,
-    q_term,
-    td_target,
-)
-from algorithms.denoising import Denoiser
-from algorithms.networks import MemberNetwork
-from algorithms.samplers import VariancePreserving, dpm_solver
+from algorithms.parts.critics import TwinCritic, conservative_term, copy_of, move, q_term, td_target
+from algorithms.parts.denoising import Denoiser
+from algorithms.parts.networks import MemberNetwork
+from algorithms.parts.samplers import VariancePreserving, dpm_solver
+from algorithms.parts.trunk import TimedPolicy
 from algorithms.settings import Dom2Settings
-from algorithms.trunk import TimedPolicy
 from datasets.batch import Batch
 
 

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from algorithms.base import Generators, Metrics, TeamSpec
 from algorithms.diffusion_ql import DiffusionPolicyLearner
-from algorithms.samplers import dpm_solver
+from algorithms.parts.samplers import dpm_solver
+from algorithms.parts.trunk import TimedPolicy
 from algorithms.settings_generative import EdpSettings
-from algorithms.trunk import TimedPolicy
 from datasets.batch import Batch
 
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from algorithms.base import Algorithm, Generators, Metrics, TeamSpec
-from algorithms.networks import MemberNetwork
-from algorithms.samplers import euler
+from algorithms.parts.networks import MemberNetwork
+from algorithms.parts.samplers import euler
+from algorithms.parts.trunk import TimedPolicy
 from algorithms.settings import FlowBcSettings
-from algorithms.trunk import TimedPolicy
 from datasets.batch import Batch
 
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from algorithms.base import Algorithm, Generators, Metrics, TeamSpec
-from algorithms.joint import JointPolicy, same_for_team
-from algorithms.networks import MemberNetwork
-from algorithms.samplers import euler
+from algorithms.parts.joint import JointPolicy, same_for_team
+from algorithms.parts.networks import MemberNetwork
+from algorithms.parts.samplers import euler
 from algorithms.settings import FlowBcSettings
 from datasets.batch import Batch
 

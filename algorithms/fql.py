@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from algorithms.base import Algorithm, Generators, Metrics, TeamSpec
-from algorithms.critics import TwinCritic, copy_of, move, q_term, td_target
-from algorithms.networks import MemberNetwork
-from algorithms.samplers import euler
+from algorithms.parts.critics import TwinCritic, copy_of, move, q_term, td_target
+from algorithms.parts.networks import MemberNetwork
+from algorithms.parts.samplers import euler
+from algorithms.parts.trunk import TimedPolicy
 from algorithms.settings_generative import FqlSettings
-from algorithms.trunk import TimedPolicy
 from datasets.batch import Batch
 
 

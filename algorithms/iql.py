@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from algorithms.base import Algorithm, Generators, Metrics, TeamSpec
-from algorithms.critics import NORMALISER_FLOOR, TwinCritic, copy_of, move, td_target
-from algorithms.gaussian import GaussianPolicy, drawn, negative_log_density
-from algorithms.networks import MemberMLP, MemberNetwork
+from algorithms.parts.critics import NORMALISER_FLOOR, TwinCritic, copy_of, move, td_target
+from algorithms.parts.gaussian import GaussianPolicy, drawn, negative_log_density
+from algorithms.parts.networks import MemberMLP, MemberNetwork
 from algorithms.settings import IqlSettings
 from datasets.batch import Batch
 

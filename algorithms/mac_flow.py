@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from algorithms.base import Algorithm, Generators, Metrics, TeamSpec
-from algorithms.critics import TwinCritic, copy_of, move, q_term, td_target
-from algorithms.joint import JointPolicy, SharedPolicy, id_width, same_for_team, with_ids
-from algorithms.networks import MemberNetwork
-from algorithms.samplers import euler
+from algorithms.parts.critics import TwinCritic, copy_of, move, q_term, td_target
+from algorithms.parts.joint import JointPolicy, SharedPolicy, id_width, same_for_team, with_ids
+from algorithms.parts.networks import MemberNetwork
+from algorithms.parts.samplers import euler
 from algorithms.settings_generative import MacFlowSettings
 from datasets.batch import Batch
 

@@ -23,12 +23,12 @@ import torch
 from torch import Tensor, nn
 
 from algorithms.base import Algorithm, Generators, Metrics, TeamSpec, Windows
-from algorithms.critics import copy_of, move
-from algorithms.denoising import Denoiser
-from algorithms.networks import MemberMLP, MemberNetwork
-from algorithms.samplers import VariancePreserving, dpm_solver
+from algorithms.parts.critics import copy_of, move
+from algorithms.parts.denoising import Denoiser
+from algorithms.parts.networks import MemberMLP, MemberNetwork
+from algorithms.parts.samplers import VariancePreserving, dpm_solver
+from algorithms.parts.temporal_unet import TemporalUnet
 from algorithms.settings_generative import MadiffSettings
-from algorithms.temporal_unet import TemporalUnet
 from datasets.batch import SequenceBatch
 
 

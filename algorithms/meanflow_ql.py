@@ -21,14 +21,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from algorithms import mean_flow
 from algorithms.base import Algorithm, Generators, Metrics, TeamSpec
-from algorithms.critics import TwinCritic, copy_of, move, q_term, td_target
-from algorithms.mean_flow import Times
-from algorithms.networks import MemberNetwork
-from algorithms.selection import best, repeated
+from algorithms.parts import mean_flow
+from algorithms.parts.critics import TwinCritic, copy_of, move, q_term, td_target
+from algorithms.parts.mean_flow import Times
+from algorithms.parts.networks import MemberNetwork
+from algorithms.parts.selection import best, repeated
+from algorithms.parts.trunk import TimedPolicy
 from algorithms.settings_generative import MeanFlowQlSettings
-from algorithms.trunk import TimedPolicy
 from datasets.batch import Batch
 
 

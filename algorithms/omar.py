@@ -14,7 +14,7 @@ from torch import Tensor
 
 from algorithms.base import Metrics
 from algorithms.cql import ConservativeActorCritic
-from algorithms.critics import of_each
+from algorithms.parts.critics import of_each
 from algorithms.settings import OmarSettings
 from datasets.batch import Batch
 

@@ -9,10 +9,10 @@ the original.
 
 from torch import Tensor
 
-from algorithms.actor_critic import ActorCritic
 from algorithms.base import Metrics
-from algorithms.critics import q_term
-from algorithms.networks import MemberNetwork
+from algorithms.parts.actor_critic import ActorCritic
+from algorithms.parts.critics import q_term
+from algorithms.parts.networks import MemberNetwork
 from algorithms.settings import Td3BcSettings
 from datasets.batch import Batch
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 import algorithms
 from algorithms.base import Algorithm, Generators, Metrics, TeamSpec
-from algorithms.networks import MemberMLP, MemberNetwork
+from algorithms.parts.networks import MemberMLP, MemberNetwork
 from algorithms.settings import Settings, require, setting
 from datasets.batch import Batch
 
@@ -68,7 +68,7 @@ class MyAlgorithm(Algorithm[MySettings]):
         return loss, {"actor/cloning_loss": loss}
 
     def after_update(self) -> None:
-        """Move target networks here, where there are any (see algorithms/critics.py)."""
+        """Move target networks here, where there are any (see algorithms/parts/critics.py)."""
 
     @torch.no_grad()
     def act(

@@ -19,10 +19,10 @@ SIBLINGS = ("algorithms", "datasets", "reports")
 
 _LAZY = {
     "BenchError": "bench.errors",
-    "RunConfig": "bench.config",
-    "load_exported": "bench.exported",
-    "load_policy": "bench.policy",
-    "run": "bench.study",
+    "RunConfig": "bench.plan.config",
+    "load_exported": "bench.policies.onnx_policy",
+    "load_policy": "bench.policies.checkpointed",
+    "run": "bench.study.study",
 }
 
 

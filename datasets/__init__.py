@@ -14,7 +14,7 @@ _EXPORTS = {
     "load_task": "datasets.tasks",
     "dataset_ids": "datasets.recipes",
     "recipe": "datasets.recipes",
-    "Dataset": "datasets.store",
+    "Dataset": "datasets.recorded.store",
     "data_dir": "datasets.paths",
     "load": "datasets.loading",
     "plugin_task": "datasets.environments.parallel",
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from datasets.loading import load
     from datasets.paths import data_dir
     from datasets.recipes import dataset_ids, recipe
+    from datasets.recorded.store import Dataset
     from datasets.references import Reference
-    from datasets.store import Dataset
     from datasets.tasks import Task, load_task, task_ids
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from datasets import recipes
 from datasets.errors import DatasetError
-from datasets.files import CARD, broken, read_card, verify_files
-from datasets.info import text
 from datasets.loading import Progress, build, folder_of, load
 from datasets.paths import data_dir as default_dir
-from datasets.store import Dataset
+from datasets.recorded.files import CARD, broken, read_card, verify_files
+from datasets.recorded.store import Dataset
+from datasets.recorded.summary import text
 from datasets.tasks import load_task
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from datasets import recipes
 from datasets.errors import DatasetError
-from datasets.files import CARD
 from datasets.paths import data_dir as default_dir
-from datasets.store import Dataset
+from datasets.recorded.files import CARD
+from datasets.recorded.store import Dataset
 
 Progress = Callable[[int, int, str], None]
 
@@ -80,7 +80,7 @@ def _lock(path: Path) -> Iterator[None]:
 def _record_into(
     identity: dict[str, Any], folder: Path, progress: Progress | None, prey: str | None
 ) -> None:
-    from datasets.recording import record
+    from datasets.behaviour.recording import record
 
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:

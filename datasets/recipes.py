@@ -11,9 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from datasets import imported
 from datasets.environments.prey import EXTERNAL
 from datasets.errors import DatasetError, unknown
+from datasets.recorded import imported
 from datasets.tasks import TASKS, Task, load_task, task_ids
 
 BEHAVIOUR = Path(__file__).parent / "behaviour"

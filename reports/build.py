@@ -7,12 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench import locks, statistics
-from bench.store import BenchError
-from reports import efficiency, figures, latex, outcomes, published, results, tables, twins
-from reports.canvas import Plate
-from reports.results import PENDING, Results
-from reports.tables import Table
+from bench.results import locks, statistics
+from bench.results.store import BenchError
+from reports.figures import catalogue
+from reports.figures.canvas import Plate
+from reports.reading import published, results
+from reports.reading.results import PENDING, Results
+from reports.tables import efficiency, latex, model, outcomes, text
+from reports.tables.model import Table
 
 REFRESH_SECONDS = 10.0
 
@@ -80,17 +82,17 @@ def write(
 
 
 def _write_once(out: Path, to: Path, options: Options, refresh: float | None) -> Written:
-    from reports import page
+    from reports.page import document
 
     found = results.read(out)
     try:
         to.mkdir(parents=True, exist_ok=True)
-        plates = figures.draw_all(found, to / "figures", options.uncertainty)
+        plates = catalogue.draw_all(found, to / "figures", options.uncertainty)
         printed = all_tables(found, options.uncertainty)
         pending = sum(cell["status"] in PENDING for cell in found.cells)
         sources = _write_tables(found, printed, to / "tables", options)
         _write_captions(plates, to / "figures")
-        html = page.render(found, plates, printed, sources, options, refresh=refresh)
+        html = document.render(found, plates, printed, sources, options, refresh=refresh)
         path = to / "index.html"
         path.write_text(html, encoding="utf-8")
     except OSError as error:
@@ -111,7 +113,7 @@ def all_tables(found: Results, kind: str) -> list[Table]:
         *efficiency.build(found),
         *published.table(found, kind),
     ]
-    return [part for table in whole for part in tables.split(table)]
+    return [part for table in whole for part in model.split(table)]
 
 
 def provenance(found: Results, options: Options) -> str:
@@ -142,12 +144,12 @@ def _write_tables(
     sources = {}
     for table in printed:
         sources[table.stem] = latex.table(table, origin, options.siunitx)
-        for suffix, text in (
+        for suffix, content in (
             ("tex", sources[table.stem]),
-            ("csv", twins.as_csv(table)),
-            ("md", twins.as_markdown(table)),
+            ("csv", text.as_csv(table)),
+            ("md", text.as_markdown(table)),
         ):
-            (folder / f"{table.stem}.{suffix}").write_text(text, encoding="utf-8")
+            (folder / f"{table.stem}.{suffix}").write_text(content, encoding="utf-8")
     return sources
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import cli
+from bench.cli import app
 
 ROOT = Path(__file__).resolve().parent.parent
 LINE = re.compile(r"^ *(python -m bench (?:run|plan)\b.*)$", re.MULTILINE)
@@ -38,5 +38,5 @@ def test_a_documented_command_can_be_planned(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     arguments = shlex.split(command)[4:]
-    assert cli.main(["plan", *arguments]) == 0, capsys.readouterr().err
+    assert app.main(["plan", *arguments]) == 0, capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []  # nothing was recorded or written for it

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import store
 from bench.errors import BenchError
 from bench.gate import files
+from bench.results import store
 
 FILE = Path("tests/perf/baseline/accepted.json")
 SCHEMA = 1

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from algorithms.dispatch import flops
+from algorithms.device.dispatch import flops
 from bench.meters import cost
 
 

@@ -16,8 +16,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from bench import store
 from bench.errors import BenchError
+from bench.results import store
 
 SCHEMA = 1
 LIMIT = 64 * 2**20  # bytes; no file of ours comes near

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bench.gate import accepted, clock, source
+from bench.gate import accepted, source, timer
 from bench.gate.files import SCHEMA, costs_key
 from bench.meters import machine
 
@@ -60,7 +60,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     seen.listed = {item.nodeid: _version(item) for item in found}
     for item in found:
         if item.get_closest_marker("benchmark") is None:
-            item.add_marker(pytest.mark.benchmark(timer=clock.seconds))
+            item.add_marker(pytest.mark.benchmark(timer=timer.seconds))
     if not config.getoption("--costs-only", default=False):
         return
     kept = [item for item in found if item.get_closest_marker("costs")]
@@ -92,9 +92,9 @@ def calibrated(request: pytest.FixtureRequest) -> Iterator[None]:
         from bench.meters.calibration import Calibration
 
         seen.calibration = Calibration()
-    samples = seen.calibration.seconds(timer=clock.seconds)
+    samples = seen.calibration.seconds(timer=timer.seconds)
     yield
-    samples += seen.calibration.seconds(timer=clock.seconds)
+    samples += seen.calibration.seconds(timer=timer.seconds)
     benchmark.extra_info["calibration_seconds"] = statistics.median(samples)
 
 

@@ -1,1 +1,4 @@
-"""Ways to run many cells: processes on this machine (local), tasks of a cluster (ray)."""
+"""Ways to run many cells: processes on this machine, tasks of a Ray cluster, Slurm jobs.
+
+May import `bench.training` and what lies below. Start with `local`.
+"""

@@ -15,10 +15,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
-from bench import devices, plugins, records, store
 from bench.errors import BenchError
-from bench.grid import Cell
 from bench.launchers.process import WorkerProcess, out_of_memory_kills
+from bench.plan import plugins
+from bench.plan.grid import Cell
+from bench.results import store
+from bench.results.record import new_record
+from bench.training import devices
 
 Group = list[Cell]
 TICK = 0.2  # seconds between two looks at limits and ended workers
@@ -316,7 +319,7 @@ def read_or_new(root: Path, cell: Cell) -> dict[str, Any]:
     try:
         return store.read_run(root / cell.id)
     except BenchError:
-        return records.new_record(cell)
+        return new_record(cell)
 
 
 def updates_done(folder: Path) -> int:

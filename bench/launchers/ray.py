@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bench import plugins, store
 from bench.errors import BenchError
-from bench.grid import Cell
 from bench.launchers import local
 from bench.launchers.local import GIB, Display, Group, Interrupts, Limits
 from bench.launchers.process import HOME
 from bench.launchers.ray_task import Board, code_digest, read_files, run_task, write_files
+from bench.plan import plugins
+from bench.plan.grid import Cell
+from bench.results import store
 
 TICK = 0.2  # seconds between two looks at tasks and messages
 RETRIES = 3  # attempts after a worker or node was lost

@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench import grid, plugins, store
-from bench.collect import FILES
 from bench.errors import BenchError
-from bench.grid import Cell
 from bench.launchers import local
 from bench.launchers.local import Interrupts, Limits, Slot
 from bench.launchers.process import HOME
+from bench.plan import grid, plugins
+from bench.plan.grid import Cell
+from bench.results import store
+from bench.results.collect import FILES
 
 SPEAK_SECONDS = 0.5  # between two messages of a task
 SENT = tuple(name for name in FILES if name != "checkpoint.prev.pt")

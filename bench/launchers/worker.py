@@ -35,8 +35,8 @@ def main() -> int:
     def send(message: dict[str, Any]) -> None:
         messages.write(json.dumps(message).encode() + b"\n")
 
-    from bench import plugins
     from bench.errors import BenchError
+    from bench.plan import plugins
 
     try:
         plugins.load_expected(job["plugins"])
@@ -54,8 +54,8 @@ def _cells(job: dict[str, Any], send: Any, stop: threading.Event) -> dict[str, A
     import torch
 
     torch.set_num_threads(job["threads"])
-    from bench import grid
-    from bench.runner import Execution, run_cells
+    from bench.plan import grid
+    from bench.training.runner import Execution, run_cells
 
     wall, cpu = time.perf_counter() - _STARTED[0], time.process_time()
     execution = Execution(**job["execution"], started=(wall, cpu))

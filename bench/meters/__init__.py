@@ -1,1 +1,4 @@
-"""What a run costs: time accounts, memory, the machine, and cost numbers that repeat exactly."""
+"""What a run costs: time accounts, memory, the machine, and counts that repeat exactly.
+
+May import nothing else of `bench`. Start with `clock`.
+"""

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_iter
 
-from algorithms.dispatch import DispatchMode, flops
-from algorithms.networks import MemberNetwork
+from algorithms.device.dispatch import DispatchMode, flops
+from algorithms.parts.networks import MemberNetwork
 
 KINDS = ("parameters", "gradients", "optimiser", "other", "activations")
 

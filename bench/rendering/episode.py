@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.evaluation import EVALUATION_SEED
 from bench.rendering.teams import Team
+from bench.training.evaluation import EVALUATION_SEED
 
 STATES = ("position", "velocity", "qpos", "qvel")  # what drawings read of an environment's state
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench.errors import BenchError
-from bench.rendering import bodies, gif, particles
+from bench.rendering import animation, mujoco_scene, particles
 from bench.rendering.episode import Episode, play
 from bench.rendering.teams import Team
 
@@ -27,17 +27,17 @@ def render(make_team: Callable[[], Team], task_id: str, path: Path, number: int 
         raise BenchError(
             f"{task_id} cannot be drawn: only particle tasks and multi-agent MuJoCo can"
         )
-    gif.check(path)
+    animation.check(path)
     if moving:
-        bodies.prepare()
+        mujoco_scene.prepare()
     team = make_team()
     episode, env = play(team, number, _steps(team, moving))
     if moving:
-        pictures, milliseconds = bodies.frames(env, episode), BODY_MILLISECONDS
+        pictures, milliseconds = mujoco_scene.frames(env, episode), BODY_MILLISECONDS
     else:
         pictures = particles.frames(task_id, env, episode)
         milliseconds = STEP_MILLISECONDS // particles.BETWEEN
-    count = gif.write(_captions(pictures, team, episode), path, milliseconds)
+    count = animation.write(_captions(pictures, team, episode), path, milliseconds)
     return (
         f"{path}: {count} pictures of {episode.steps} steps of {team.task.id} by "
         f"{team.title}, return {episode.returns[-1]:.1f}"
@@ -48,10 +48,10 @@ def _steps(team: Team, moving: bool) -> int | None:
     """Return how many steps are shown: all, or the beginning of a long episode."""
     if not moving:
         return None
-    return bodies.PICTURES * bodies.stride(team.task.make_env(1, 0))
+    return mujoco_scene.PICTURES * mujoco_scene.stride(team.task.make_env(1, 0))
 
 
-def _captions(pictures: Iterator, team: Team, episode: Episode) -> Iterator[gif.Captioned]:
+def _captions(pictures: Iterator, team: Team, episode: Episode) -> Iterator[animation.Captioned]:
     left = f"{team.task.id}   {team.title}"
     for picture, time in pictures:
         step = int(time)

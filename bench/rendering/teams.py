@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 import datasets
-from bench import policy, store
 from bench.errors import BenchError, closest
+from bench.policies import checkpointed
+from bench.results import store
 
 RANDOM = "random"
 Act = Callable[[Tensor], Tensor]  # one joint observation (N, O) -> one joint action (N, A)
@@ -27,7 +28,7 @@ class Team:
 
 def of_cell(cell: str | Path, out: Path, rules: str | None, prey: str | None, seed: int) -> Team:
     """Return the learnt team of a cell, in the task it was trained for."""
-    learnt = policy.load_policy(cell, out, seed=seed)
+    learnt = checkpointed.load_policy(cell, out, seed=seed)
     row = store.flatten(learnt.record)
     task = datasets.load_task(row["task"], rules or row["rules"], prey or row["prey"])
     sizes = task.observation_sizes

@@ -1,1 +1,4 @@
-"""Behaviour policies: the online trainer and the policies it produced."""
+"""Behaviour policies: the online trainer, the policies it produced, and recording with them.
+
+May import tasks and environments. Start with `training`.
+"""

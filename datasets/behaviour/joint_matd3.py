@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from algorithms.networks import MemberMLP
+from algorithms.parts.networks import MemberMLP
 from datasets.behaviour.matd3 import Matd3Config, small_last_layer
 from datasets.behaviour.policy import Actor
 

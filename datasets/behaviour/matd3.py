@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from algorithms.networks import MemberMLP
+from algorithms.parts.networks import MemberMLP
 from datasets.behaviour.policy import Actor
 from datasets.environments.base import BatchedEnv
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datasets.errors import DatasetError
-from datasets.files import sha256
+from datasets.recorded.files import sha256
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from datasets import imported
 from datasets.errors import DatasetError, unknown
-from datasets.files import sha256
 from datasets.formats import actions, sources
 from datasets.formats.layout import Layout, Part, check_layout
-from datasets.store import write_card
+from datasets.recorded import imported
+from datasets.recorded.files import sha256
+from datasets.recorded.store import write_card
 from datasets.tasks import Task, load_task
 
 FORMATS = {

@@ -19,7 +19,7 @@ import numpy as np
 
 from datasets.errors import DatasetError
 from datasets.formats.layout import Layout, Part, check_rows, open_array
-from datasets.store import Dataset
+from datasets.recorded.store import Dataset
 from datasets.tasks import Task
 
 KINDS = ("obs", "acs", "rews", "next_obs", "dones")

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from datasets.errors import DatasetError
-from datasets.files import sha256
 from datasets.formats import archives, hub
+from datasets.recorded.files import sha256
 
 
 @dataclass

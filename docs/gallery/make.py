@@ -14,8 +14,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench.store import BenchError
-from reports import build, results
+from bench.results.store import BenchError
+from reports import build
+from reports.reading import results
 
 HERE = Path(__file__).parent
 # The first name that the report has of each line is shown; PNG as the report writes them.

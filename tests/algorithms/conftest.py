@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from algorithms.examples import (
+from algorithms.contract.examples import (
     ACTION,
     AGENTS,
     OBSERVATION,

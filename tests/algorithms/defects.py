@@ -12,8 +12,8 @@ from dataclasses import replace
 import torch
 
 import algorithms
-from algorithms import mean_flow
 from algorithms.om2p import Om2p
+from algorithms.parts import mean_flow
 from algorithms.settings import Om2pSettings
 from tests.algorithms.test_toys import UPDATES, judged, trained, two_modes
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from algorithms.critics import of_each
+from algorithms.parts.critics import of_each
 from tests.algorithms.cells import opened
 
 ROWS, ACTIONS = 1024, 512

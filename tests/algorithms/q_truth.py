@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 import datasets
-from bench.evaluation import EVALUATION_SEED, acting_generators
+from bench.training.evaluation import EVALUATION_SEED, acting_generators
 from tests.algorithms.cells import opened
 
 ROWS = 1024

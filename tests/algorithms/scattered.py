@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import datasets
-from bench.evaluation import evaluate
+from bench.training.evaluation import evaluate
 from tests.algorithms.cells import opened
 
 EPISODES, ROWS = 1000, 1024

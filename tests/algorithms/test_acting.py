@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import algorithms
-from algorithms.acting import Acting, Draw
+from algorithms.contract.examples import team
+from algorithms.device.acting import Acting, Draw
 from algorithms.errors import AlgorithmError
-from algorithms.examples import team
 
 TEAM = team((5, 7, 4), (2, 1, 3))
 SMALL = {

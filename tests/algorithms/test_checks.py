@@ -8,13 +8,13 @@ import pytest
 import torch
 
 import algorithms
-from algorithms import checks, contract
 from algorithms.bc import Bc
-from algorithms.critics import move
+from algorithms.contract import checks, suite
+from algorithms.device.sync import NoHostSync
 from algorithms.dom2 import Dom2
 from algorithms.iql import Iql
 from algorithms.om2p import Om2p
-from algorithms.sync import NoHostSync
+from algorithms.parts.critics import move
 from algorithms.td3bc import Td3Bc
 
 
@@ -203,12 +203,12 @@ FAULTS = [
 
 @pytest.mark.parametrize(("fault", "base", "check"), FAULTS)
 def test_each_fault_is_caught(
-    fault: type, base: str, check: contract.Check, monkeypatch: pytest.MonkeyPatch
+    fault: type, base: str, check: suite.Check, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = replace(algorithms.row(base), target=fault)
     monkeypatch.setitem(algorithms.TABLE, "faulty", row)
-    with pytest.raises(contract.Broken):
-        check(contract.Subject("faulty"))
+    with pytest.raises(suite.Broken):
+        check(suite.Subject("faulty"))
 
 
 def test_an_exception_of_the_algorithm_is_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,8 +217,8 @@ def test_an_exception_of_the_algorithm_is_an_outcome(monkeypatch: pytest.MonkeyP
             raise ZeroDivisionError("of its own making")
 
     monkeypatch.setitem(algorithms.TABLE, "faulty", replace(algorithms.row("bc"), target=Raises))
-    told: list[contract.Outcome] = []
-    outcomes = contract.check("faulty", told.append)
+    told: list[suite.Outcome] = []
+    outcomes = suite.check("faulty", told.append)
     assert told == outcomes
     assert {outcome.status for outcome in outcomes} == {"ok", "skipped", "broken"}
     assert any("ZeroDivisionError: of its own making" in outcome.text for outcome in outcomes)

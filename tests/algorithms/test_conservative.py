@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 import algorithms
-from algorithms.critics import TwinCritic, conservative_term, of_each
-from algorithms.examples import batch_for, team
+from algorithms.contract.examples import batch_for, team
 from algorithms.iql import expectile_loss
+from algorithms.parts.critics import TwinCritic, conservative_term, of_each
 from algorithms.settings import (
     BcGaussianSettings,
     BcSettings,
@@ -249,7 +249,7 @@ def test_weights_of_iql_are_capped_and_grow_with_the_advantage() -> None:
 
 
 def test_the_gaussians_density_equals_torchs() -> None:
-    from algorithms.gaussian import negative_log_density
+    from algorithms.parts.gaussian import negative_log_density
 
     action, mean, log_std = torch.randn(3, 5, 2), torch.randn(3, 5, 2), torch.randn(3, 5, 2)
     expected = -torch.distributions.Normal(mean, log_std.exp()).log_prob(action)

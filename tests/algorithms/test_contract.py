@@ -1,12 +1,12 @@
 """What every algorithm in the table must do. New algorithms are picked up by being listed.
 
-The checks themselves lie in `algorithms.checks`, so that authors of plug-ins can run them too.
+The checks themselves lie in `algorithms.contract.checks`: authors of plug-ins run them too.
 """
 
 import pytest
 
 import algorithms
-from algorithms import checks, contract
+from algorithms.contract import checks, suite
 from algorithms.errors import AlgorithmError
 
 NAMES = algorithms.names()
@@ -14,10 +14,10 @@ NAMES = algorithms.names()
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("check", checks.CHECKS, ids=lambda check: check.__name__)
-def test_contract(check: contract.Check, name: str) -> None:
+def test_contract(check: suite.Check, name: str) -> None:
     try:
-        check(contract.Subject(name))
-    except contract.Skip as reason:
+        check(suite.Subject(name))
+    except suite.Skip as reason:
         pytest.skip(str(reason))
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import algorithms
-from algorithms.critics import TwinCritic, conservative_term, copy_of, move, q_term, td_target
 from algorithms.dom2 import Dom2
+from algorithms.parts.critics import TwinCritic, conservative_term, copy_of, move, q_term, td_target
 from algorithms.settings import Dom2Settings, Om2pSettings
 from tests.algorithms.conftest import batch_for, team
 

@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.func import jvp
 
 import algorithms
-from algorithms import joint, mean_flow
-from algorithms.critics import coin_q_term
-from algorithms.denoising import Denoiser
-from algorithms.mean_flow import Times
 from algorithms.meanflow_ql import MeanFlowQl
-from algorithms.samplers import LinearBetas, VariancePreserving, dpm_solver
-from algorithms.selection import drawn_by_value, repeated
+from algorithms.parts import joint, mean_flow
+from algorithms.parts.critics import coin_q_term
+from algorithms.parts.denoising import Denoiser
+from algorithms.parts.mean_flow import Times
+from algorithms.parts.samplers import LinearBetas, VariancePreserving, dpm_solver
+from algorithms.parts.selection import drawn_by_value, repeated
 from algorithms.settings_generative import MeanFlowQlSettings
 from bench.meters import cost
 from tests.algorithms.conftest import batch_for, team

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 import algorithms
-from algorithms import graphs
-from algorithms.contract import Subject, differing, parameters
-from algorithms.graphs import EAGER_UPDATES, GraphedUpdates
+from algorithms.contract.suite import Subject, differing, parameters
+from algorithms.device import graphs
+from algorithms.device.graphs import EAGER_UPDATES, GraphedUpdates
 from tests.algorithms.conftest import team
 from tests.algorithms.recorder import Reader, Recorder
 

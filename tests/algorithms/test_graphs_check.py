@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 import torch
 
-from algorithms import graphs_check
-from algorithms.contract import Subject
+from algorithms.contract.suite import Subject
+from algorithms.device import graphs_check
+from algorithms.device.graphs import GraphedUpdates
 from algorithms.diffusion_ql import DiffusionQl
 from algorithms.errors import AlgorithmError
-from algorithms.graphs import GraphedUpdates
-from algorithms.optimiser import Adam
+from algorithms.parts.optimiser import Adam
 from tests.algorithms.recorder import Recorder
 
 UPDATES = 1000

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.func import jvp
 
-from algorithms import mean_flow
-from algorithms.mean_flow import Times
 from algorithms.om2p import Om2p
+from algorithms.parts import mean_flow
+from algorithms.parts.mean_flow import Times
 from algorithms.settings import Om2pSettings
 
 MEAN, SPREAD = 0.7, 0.3  # of the data in the analytic flow

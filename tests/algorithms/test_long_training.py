@@ -15,8 +15,8 @@ import torch
 import algorithms
 import datasets
 from algorithms.base import STD_FLOOR, TeamSpec
-from algorithms.examples import stacked
-from bench import config, presets
+from algorithms.contract.examples import stacked
+from bench.plan import config, presets
 
 SETS = ("mpe/spread/expert", "mpe/spread/medium-replay", "mpe/spread/random")
 LONG = os.environ.get("LONG_UPDATES")

@@ -14,9 +14,10 @@ from scipy import stats
 from torch import Tensor
 
 import algorithms
-from algorithms import mean_flow, om2p
-from algorithms.mean_flow import Times
+from algorithms import om2p
 from algorithms.om2p import Om2p
+from algorithms.parts import mean_flow
+from algorithms.parts.mean_flow import Times
 from algorithms.settings import Om2pSettings
 from tests.algorithms.conftest import batch_for, team
 from tests.algorithms.test_identities import network, times

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from algorithms.networks import MemberMLP
-from algorithms.trunk import TimedPolicy
+from algorithms.parts.networks import MemberMLP
+from algorithms.parts.trunk import TimedPolicy
 
 
 def network(activation: str = "gelu") -> MemberMLP:

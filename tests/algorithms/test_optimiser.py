@@ -2,7 +2,7 @@
 
 import torch
 
-from algorithms.optimiser import Adam
+from algorithms.parts.optimiser import Adam
 
 
 def test_it_is_torch_s_adam_to_the_bit_and_reads_its_state() -> None:

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import algorithms
-from algorithms import replicas
-from algorithms.contract import Subject
-from algorithms.examples import stacked
+from algorithms.contract.examples import stacked
+from algorithms.contract.suite import Subject
+from algorithms.device import replicas
 
 SEEDS = (3, 1, 4)
 

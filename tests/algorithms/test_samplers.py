@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from algorithms.denoising import Denoiser
-from algorithms.samplers import VariancePreserving, ddpm, dpm_solver, euler
+from algorithms.parts.denoising import Denoiser
+from algorithms.parts.samplers import VariancePreserving, ddpm, dpm_solver, euler
 
 SCHEDULE = VariancePreserving()
 MEAN, SPREAD = 0.3, 0.2  # of a Gaussian action law whose posterior noise is known

@@ -66,7 +66,7 @@ def faulty(plugins: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def make_config(data_dir: Path, tmp_path: Path) -> Callable[..., Any]:
     """Return a function that makes small configurations."""
-    from bench import config
+    from bench.plan import config
 
     def make(overrides: dict[str, Any] | None = None, **options: Any) -> Any:
         options = {
@@ -82,7 +82,7 @@ def make_config(data_dir: Path, tmp_path: Path) -> Callable[..., Any]:
 @pytest.fixture
 def make_cell(make_config: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function that makes one small cell."""
-    from bench import grid
+    from bench.plan import grid
 
     def make(algorithm: str = "bc", seed: int = 0, **overrides: Any) -> Any:
         keys = {key.replace("__", "."): value for key, value in overrides.items()}

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from bench.measuring import document
-from bench.measuring.request import Request, make_request, settings_of
-from bench.measuring.sizes import Size
-from bench.measuring.subject import Subject
+from bench.tracks.efficiency import document
+from bench.tracks.efficiency.request import Request, make_request, settings_of
+from bench.tracks.efficiency.sizes import Size
+from bench.tracks.efficiency.subject import Subject
 
 OBSERVATION, ACTION, BATCH, HIDDEN = 18, 2, 32, (24, 40)
 SMALL = Size(3, BATCH, HIDDEN)

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from bench import checkpoint, store
+from bench.results import store
+from bench.training import checkpoint
 
 
 def stop_after(asked: int) -> Callable[[], bool]:

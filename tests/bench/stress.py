@@ -24,7 +24,8 @@ import psutil
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from bench import checkpoint, store  # noqa: E402
+from bench.results import store  # noqa: E402
+from bench.training import checkpoint  # noqa: E402
 
 OVERRIDES = {
     "run.updates": 2000, "run.batch_size": 16, "run.evaluate_every": 100,

@@ -12,7 +12,8 @@ import pytest
 
 import algorithms
 import datasets
-from bench import cli, locks, store
+from bench.cli import app
+from bench.results import locks, store
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "pandas", "matplotlib", "pydantic", "numpy", "scipy", "rich", "pyarrow")
@@ -21,7 +22,7 @@ Capture = pytest.CaptureFixture[str]
 
 def call(capsys: Capture, *arguments: str) -> tuple[int, str, str]:
     """Run the command line in this process: exit code, stdout, stderr."""
-    code = cli.main(list(arguments))
+    code = app.main(list(arguments))
     output, errors = capsys.readouterr()
     return code, output, errors
 
@@ -38,7 +39,7 @@ def call(capsys: Capture, *arguments: str) -> tuple[int, str, str]:
 )
 def test_help_and_lists_import_nothing_heavy(arguments: list[str]) -> None:
     program = (
-        "import sys, bench.cli; code = bench.cli.main(sys.argv[1:]); "
+        "import sys, bench.cli.app; code = bench.cli.app.main(sys.argv[1:]); "
         f"print('LOADED', [m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)"
     )
     done = subprocess.run(
@@ -284,7 +285,7 @@ def test_an_error_of_our_own_is_a_sentence_and_its_traceback_a_file(
 
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    monkeypatch.setattr("bench.commands.status", fail)
+    monkeypatch.setattr("bench.cli.commands.status", fail)
     code, _, errors = call(capsys, "status")
     assert code == 1
     assert "unexpected KeyError: 'surprise'" in errors

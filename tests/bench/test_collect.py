@@ -8,19 +8,22 @@ from typing import Any
 
 import pytest
 
-from bench import cli, records, reproduce, store, tracking
-from bench.collect import collect
+from bench.cli import app
 from bench.errors import BenchError
-from bench.estimate import Estimator
-from bench.reproduce import cell_of
-from bench.runner import Execution, run_cell
+from bench.plan.estimate import Estimator
+from bench.results import store
+from bench.results.collect import collect
+from bench.results.record import new_record
+from bench.study import reproduce, tensorboard
+from bench.study.reproduce import cell_of
+from bench.training.runner import Execution, run_cell
 
 Make = Callable[..., Any]
 
 
 def finished(cell: Any, root: Path, value: float = 1.0, **changes: Any) -> Path:
     """Write the record of a cell as if it had run."""
-    record = records.new_record(cell, "done")
+    record = new_record(cell, "done")
     record["results"] = {"last": {"return_mean": value, "score": value}}
     record["dataset"]["checksum"] = "c0ffee"
     record["execution"] = {"shared": False, "device": "cpu"}
@@ -67,7 +70,7 @@ class TestCollect:
         finished(second, a, status="timeout")
         finished(second, b, status="queued")
         finished(first, b)
-        assert cli.main(["collect", str(a), str(b), "--out", str(out)]) == 0
+        assert app.main(["collect", str(a), str(b), "--out", str(out)]) == 0
         told = "1 cells copied, 0 were known already, 1 not finished and left out"
         assert told in capsys.readouterr().out
 
@@ -77,14 +80,14 @@ class TestCollect:
         (folder / "team.gif").write_bytes(b"GIF89a")
         for run in ("bc-seed-0", "stranger"):
             (folder / run).mkdir()
-        (folder / "bc-seed-0" / tracking.FILE).write_bytes(b"events")
+        (folder / "bc-seed-0" / tensorboard.FILE).write_bytes(b"events")
         (folder / "bc-seed-0" / "other").write_bytes(b"?")
-        (folder / "stranger" / tracking.FILE).symlink_to("/etc/passwd")
+        (folder / "stranger" / tensorboard.FILE).symlink_to("/etc/passwd")
         (folder / "linked").symlink_to(folder / "bc-seed-0")
         collect([tmp_path / "a"], tmp_path / "out")
         copied = tmp_path / "out" / cell.id
         names = {str(path.relative_to(copied)) for path in copied.rglob("*") if path.is_file()}
-        assert names == {"run.json", "team.gif", f"bc-seed-0/{tracking.FILE}"}
+        assert names == {"run.json", "team.gif", f"bc-seed-0/{tensorboard.FILE}"}
 
     def test_what_does_not_fit_is_refused_before_anything_is_copied(
         self, make_cell: Make, tmp_path: Path
@@ -130,7 +133,7 @@ class TestReproduce:
         folder = tmp_path / "results" / cell.id
         assert run_cell(cell, folder, Execution())["status"] == "done"
         arguments = ["reproduce", str(folder), "--data-dir", str(data_dir)]
-        assert cli.main(arguments) == 0
+        assert app.main(arguments) == 0
         assert "equal to the last bit" in capsys.readouterr().out
 
     @pytest.mark.parametrize(
@@ -150,7 +153,7 @@ class TestReproduce:
         }
         found = reproduce.Comparison(recorded, repeated)
         monkeypatch.setattr(reproduce, "reproduce", lambda *_: found)
-        assert cli.main(["reproduce", str(folder)]) == 1
+        assert app.main(["reproduce", str(folder)]) == 1
         assert says in capsys.readouterr().out
 
     def test_the_cell_comes_back_from_its_record(self, make_cell: Make, tmp_path: Path) -> None:
@@ -178,7 +181,7 @@ class TestReproduce:
         self, make_cell: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         folder = finished(make_cell(), tmp_path, status="failed")
-        assert cli.main(["reproduce", str(folder)]) == 2
+        assert app.main(["reproduce", str(folder)]) == 2
         assert "is failed, so it has no result yet" in capsys.readouterr().err
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench import cli
+from bench.cli import app
 from bench.errors import BenchError
 from bench.gate import accepted, files
 from bench.gate.files import Process
@@ -21,7 +21,7 @@ def compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[...,
 
     def call(*arguments: str) -> tuple[int, str]:
         record = tmp_path / "accepted.json"
-        code = cli.main(["compare", *arguments, "--accepted", str(record)])
+        code = app.main(["compare", *arguments, "--accepted", str(record)])
         shown = capsys.readouterr()
         return code, shown.out + shown.err
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import algorithms
-from bench import config, presets
 from bench.errors import BenchError, closest
+from bench.plan import config, presets
 
 
 def settings(name: str = "om2p", updates: int = 7, **overrides: Any) -> dict[str, Any]:

@@ -14,10 +14,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import algorithms
 import datasets
-from algorithms.dispatch import flops
-from bench import config, presets
-from bench.grid import cells
+from algorithms.device.dispatch import flops
 from bench.meters import cost
+from bench.plan import config, presets
+from bench.plan.grid import cells
 from tests.algorithms.conftest import batch_for, team, windows_for
 
 MEMBERS, BATCH, WIDE, HIDDEN, OUT = 3, 8, 18, 32, 2
@@ -218,7 +218,7 @@ def test_a_cell_does_not_import_the_compiler(
     code = (
         "import json, sys\n"
         "from pathlib import Path\n"
-        "from bench import grid, runner\n"
+        "from bench.plan import grid\nfrom bench.training import runner\n"
         "cell, execution = grid.from_dict(json.load(sys.stdin)), runner.Execution(device='cpu')\n"
         "record = runner.run_cell(cell, Path(sys.argv[1]), execution)\n"
         "assert record['status'] == 'done', record['error']\n"

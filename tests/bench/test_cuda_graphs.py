@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from algorithms import graphs, graphs_check
-from bench import session, store
+from algorithms.device import graphs, graphs_check
 from bench.errors import BenchError
 from bench.meters.clock import Clock
-from bench.runner import Execution, run_cell
-from bench.study import run
+from bench.results import store
+from bench.study.study import run
+from bench.training import parts
+from bench.training.runner import Execution, run_cell
 from tests.algorithms.recorder import Recorder
 from tests.bench.runs import numbers, stop_after
 
@@ -29,7 +30,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     found = Recorder()
     replayed = functools.partial(graphs.GraphedUpdates, record=found, aside=lambda work: work())
     monkeypatch.setattr(graphs, "GraphedUpdates", replayed)
-    monkeypatch.setattr(session, "_on_gpu", lambda device: True)
+    monkeypatch.setattr(parts, "_on_gpu", lambda device: True)
     return found
 
 
@@ -89,7 +90,7 @@ def test_a_session_is_freed_with_its_graphs(make_cell: Make, recorder: Recorder)
     gc.collect()
     gc.disable()
     try:
-        made = session.Session(cell, (0,), "cpu", Clock())
+        made = parts.Session(cell, (0,), "cpu", Clock())
         found = [weakref.ref(made), weakref.ref(made.algorithm), weakref.ref(made.update.__self__)]
         del made
         assert [reference() for reference in found] == [None] * 3

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 import datasets
-from bench import cli
-from bench.data_figure import draw
+from bench.cli import app
+from bench.cli.data_figure import draw
 from bench.errors import BenchError
 
 HEADS = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}
@@ -38,7 +38,7 @@ def test_the_command_draws_what_it_describes(
 ) -> None:
     datasets.load("mpe/spread/random", size=5000, data_dir=data_dir)
     figure = tmp_path / "returns.png"
-    code = cli.main(
+    code = app.main(
         ["data", "info", "mpe/spread/random", "--size", "5000", "--data-dir", str(data_dir),
          "--figure", str(figure)]
     )  # fmt: skip

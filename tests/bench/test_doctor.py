@@ -12,9 +12,9 @@ import pytest
 
 import bench
 import datasets
-from bench import cli, doctor
-from bench.checks import data, environments, machine
-from bench.checks.row import Row, failed, ok, warning
+from bench.cli import app
+from bench.doctor import data, environments, report, system
+from bench.doctor.row import Row, failed, ok, warning
 from bench.meters import nvml
 from datasets import recipes
 from datasets.environments import mpe
@@ -39,7 +39,7 @@ def quick(monkeypatch: Patch) -> None:
 def test_everything_is_well_here(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The real thing, but for the number of episodes; policies may be in training."""
     datasets.load("mpe/spread/random", size=5000, data_dir=data_dir)
-    assert cli.main(["doctor", "--json", "--data-dir", str(data_dir)]) == 0
+    assert app.main(["doctor", "--json", "--data-dir", str(data_dir)]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert {row["status"] for row in rows} <= {"ok", "warning"}
     names = [row["check"] for row in rows]
@@ -53,14 +53,14 @@ def test_everything_is_well_here(data_dir: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_an_old_python_is_refused(monkeypatch: Patch) -> None:
-    assert only(machine.python()).status == "ok"
-    monkeypatch.setattr(machine, "OLDEST", (3, 99))
-    assert only(machine.python()).status == "failed"
+    assert only(system.python()).status == "ok"
+    monkeypatch.setattr(system, "OLDEST", (3, 99))
+    assert only(system.python()).status == "failed"
 
 
 def needing(monkeypatch: Patch, *requirements: str) -> list[Row]:
     monkeypatch.setattr(importlib.metadata, "requires", lambda name: list(requirements))
-    return list(machine.packages())
+    return list(system.packages())
 
 
 def test_missing_and_old_packages_are_named(monkeypatch: Patch) -> None:
@@ -86,16 +86,16 @@ def test_a_checkout_that_was_not_installed_is_a_warning(monkeypatch: Patch) -> N
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "requires", absent)
-    assert only(machine.packages()).status == "warning"
+    assert only(system.packages()).status == "warning"
 
 
 def test_a_gpu_that_torch_cannot_use_is_a_warning(monkeypatch: Patch) -> None:
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert only(machine.device()).status == "ok"
+    assert only(system.device()).status == "ok"
     monkeypatch.setattr(nvml, "gpu_uuids", lambda: ["GPU-1"])
-    assert only(machine.device()).status == "warning"
+    assert only(system.device()).status == "warning"
 
 
 def test_nvml_without_a_driver_is_no_trouble(monkeypatch: Patch) -> None:
@@ -105,15 +105,15 @@ def test_nvml_without_a_driver_is_no_trouble(monkeypatch: Patch) -> None:
         raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
 
     monkeypatch.setattr(pynvml, "nvmlInit", absent)
-    row = only(machine.nvml())
+    row = only(system.nvml())
     assert row.status == "ok"
     assert "no driver" in row.detail
 
 
 def test_a_foreign_sibling_fails(monkeypatch: Patch) -> None:
-    assert only(machine.siblings()).status == "ok"
+    assert only(system.siblings()).status == "ok"
     monkeypatch.setattr(bench, "sibling_problem", lambda home: "the package 'x' is another: do y")
-    row = only(machine.siblings())
+    row = only(system.siblings())
     assert (row.status, row.cure) == ("failed", "do y")
 
 
@@ -172,11 +172,11 @@ def test_policies_may_be_absent_but_not_damaged(monkeypatch: Patch, tmp_path: Pa
 
 
 def test_the_data_folder_must_be_writable_and_have_room(monkeypatch: Patch, tmp_path: Path) -> None:
-    assert only(machine.data_folder(tmp_path / "new")).status == "ok"
+    assert only(system.data_folder(tmp_path / "new")).status == "ok"
     (tmp_path / "file").write_text("")
-    assert only(machine.data_folder(tmp_path / "file")).status == "failed"
-    monkeypatch.setattr(machine, "LITTLE", 1 << 62)
-    assert only(machine.data_folder(tmp_path)).status == "warning"
+    assert only(system.data_folder(tmp_path / "file")).status == "failed"
+    monkeypatch.setattr(system, "LITTLE", 1 << 62)
+    assert only(system.data_folder(tmp_path)).status == "warning"
 
 
 def test_datasets_are_held_to_their_checksums(data_dir: Path, tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def breaks() -> Iterator[Row]:
 
 
 def test_a_check_that_breaks_does_not_end_the_others() -> None:
-    found = list(doctor.examine([("first", breaks), ("second", lambda: [ok("second", "well")])]))
+    found = list(report.examine([("first", breaks), ("second", lambda: [ok("second", "well")])]))
     assert [row.check for row in found] == ["before", "first", "second"]
     assert found[1].status == "failed"
     assert "RuntimeError: lines of trouble" in found[1].detail
@@ -224,8 +224,8 @@ def test_a_check_that_breaks_does_not_end_the_others() -> None:
 def test_the_exit_code_tells_of_failures_only(
     rows: list[Row], code: int, monkeypatch: Patch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(doctor, "checks", lambda prey, data_dir: [("x", lambda: rows)])
-    assert cli.main(["doctor"]) == code
+    monkeypatch.setattr(report, "checks", lambda prey, data_dir: [("x", lambda: rows)])
+    assert app.main(["doctor"]) == code
     text = capsys.readouterr().out
     for row in rows:
         for word in (row.check, row.status, row.detail, row.cure):
@@ -245,8 +245,8 @@ def test_a_terminal_sees_the_table_grow(monkeypatch: Patch) -> None:
 
     output = io.StringIO()
     monkeypatch.setattr(console, "Console", Terminal)
-    found = doctor.examine([("x", lambda: [ok("alpha", "fine"), failed("beta", "bad", "do y")])])
-    assert len(doctor._shown(found)) == 2
+    found = report.examine([("x", lambda: [ok("alpha", "fine"), failed("beta", "bad", "do y")])])
+    assert len(report._shown(found)) == 2
     last = output.getvalue().rsplit("check", 1)[-1]
     assert "alpha" in last
     assert "beta" in last

@@ -9,9 +9,9 @@ import torch
 import algorithms
 import datasets
 from algorithms.base import TeamSpec
-from bench import evaluation
 from bench.errors import BenchError
-from bench.evaluation import evaluate, probe_decentralised
+from bench.training import evaluation
+from bench.training.evaluation import evaluate, probe_decentralised
 
 TASK = "mpe/spread"
 Dataset = Any

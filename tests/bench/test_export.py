@@ -11,12 +11,13 @@ import torch
 
 import algorithms
 import bench
-from algorithms.examples import team
-from bench import cli, export
+from algorithms.contract.examples import team
+from bench.cli import app
 from bench.errors import BenchError
-from bench.exported import ExportedPolicy, draw
-from bench.grid import cells
-from bench.runner import Execution, run_cell
+from bench.plan.grid import cells
+from bench.policies import onnx_export
+from bench.policies.onnx_policy import ExportedPolicy, draw
+from bench.training.runner import Execution, run_cell
 from tests.bench.conftest import DATASET, SIZE
 
 pytest.importorskip("onnxruntime")
@@ -33,7 +34,7 @@ def small(name: str, **changes: Any) -> Any:
 
 def content(learner: Any) -> bytes:
     record = {"cell": "0123", "algorithm": {"name": learner.name, "version": learner.version}}
-    return export.model_of(learner, record)
+    return onnx_export.model_of(learner, record)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def om2p() -> bytes:
 def test_a_file_acts_as_the_algorithm_does(name: str, changes: dict[str, Any]) -> None:
     learner = small(name, **changes)
     exported = ExportedPolicy(content(learner))
-    assert export.compared(learner, exported) < 1e-5
+    assert onnx_export.compared(learner, exported) < 1e-5
     assert exported.description["algorithm"] == name
     actions = exported(OBSERVATIONS)
     assert actions.shape == (3, 3)
@@ -74,10 +75,10 @@ def test_a_file_holds_the_weights_of_a_chain_once() -> None:
 
 def test_a_comparison_notices_another_policy(om2p: bytes) -> None:
     learner = small("om2p")
-    assert export.compared(learner, ExportedPolicy(om2p)) < 1e-5
+    assert onnx_export.compared(learner, ExportedPolicy(om2p)) < 1e-5
     with torch.no_grad():
         learner.policy.network.biases[0].add_(0.01)
-    assert export.compared(learner, ExportedPolicy(om2p)) > 1e-4
+    assert onnx_export.compared(learner, ExportedPolicy(om2p)) > 1e-4
 
 
 def test_noise_that_is_drawn_elsewhere_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +90,7 @@ def test_noise_that_is_drawn_elsewhere_is_noticed(monkeypatch: pytest.MonkeyPatc
         return action + 0.1 * torch.randn(action.shape), memory
 
     monkeypatch.setattr(learner, "act", act)
-    assert export.compared(learner, ExportedPolicy(content(learner))) > export.TOLERANCE
+    assert onnx_export.compared(learner, ExportedPolicy(content(learner))) > onnx_export.TOLERANCE
 
 
 def test_seeds_decide_the_noise_and_names_the_order(om2p: bytes) -> None:
@@ -123,7 +124,7 @@ def test_the_laws_of_what_is_drawn() -> None:
 def test_a_cell_is_exported_and_acts_without_torch(
     tmp_path: Path, data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from bench import config
+    from bench.plan import config
 
     made = config.make_config(
         algorithms=("om2p",), datasets=(DATASET,), seeds=(0,), preset="smoke", size=SIZE,
@@ -132,7 +133,7 @@ def test_a_cell_is_exported_and_acts_without_torch(
     (cell,) = cells(made)
     assert run_cell(cell, tmp_path / cell.id, Execution())["status"] == "done"
     to = tmp_path / "team.onnx"
-    assert cli.main(["export", cell.id, "--out", str(tmp_path), "--to", str(to)]) == 0
+    assert app.main(["export", cell.id, "--out", str(tmp_path), "--to", str(to)]) == 0
     assert "differ from torch's by" in capsys.readouterr().out
     code = (
         "import sys, bench, numpy as np\n"
@@ -141,7 +142,7 @@ def test_a_cell_is_exported_and_acts_without_torch(
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "(3, 2) False"
-    assert cli.main(["export", cell.id, "--out", str(tmp_path), "--to", str(tmp_path)]) == 2
+    assert app.main(["export", cell.id, "--out", str(tmp_path), "--to", str(tmp_path)]) == 2
     assert "cannot be written (Is a directory)" in capsys.readouterr().err
 
 
@@ -168,4 +169,4 @@ def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(
         BenchError, match="needs onnx, onnx_ir, onnxscript, onnxruntime: pip install"
     ):
-        export.export("0123456789ab", tmp_path / "team.onnx", tmp_path)
+        onnx_export.export("0123456789ab", tmp_path / "team.onnx", tmp_path)

@@ -15,11 +15,14 @@ from typing import Any
 import pytest
 
 import datasets
-from bench import checkpoint, grid, store, study
 from bench.errors import BenchError
 from bench.meters.clock import ACCOUNTS
-from bench.progress import Quiet
-from bench.runner import Execution, run_cell
+from bench.plan import grid
+from bench.results import store
+from bench.study import study
+from bench.study.progress import Quiet
+from bench.training import checkpoint
+from bench.training.runner import Execution, run_cell
 from tests.bench.runs import numbers
 
 Make = Callable[..., Any]

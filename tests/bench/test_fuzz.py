@@ -14,15 +14,19 @@ from typing import Any
 import pytest
 import torch
 
-from bench import checkpoint, collect, config, presets, records, regression, store, summary
-from bench.commands import _status_row
-from bench.config import resolve_run, resolve_settings
+from bench.cli.commands import _status_row
 from bench.errors import BenchError
-from bench.estimate import Estimator
-from bench.gate import accepted, files, tables
-from bench.reproduce import cell_of
-from reports import results as reported
+from bench.gate import accepted, files, regression, text
+from bench.plan import config, presets
+from bench.plan.config import resolve_run, resolve_settings
+from bench.plan.estimate import Estimator
+from bench.results import collect, store
+from bench.results.record import new_record
+from bench.study import summary
+from bench.study.reproduce import cell_of
+from bench.training import checkpoint
 from reports.build import all_tables
+from reports.reading import results as reported
 from tests.fuzzing import Inputs, fuzz, refused
 from tests.perf.noisy_machine import Machine
 
@@ -142,7 +146,7 @@ def test_benchmark_files(tmp_path: Path, inputs: Inputs) -> None:
         (read,) = files.read_side(str(path))
         for sides in (([good], [read]), ([read], [good]), ([good] * 7, [read] * 7)):
             found = regression.compare(*sides)
-            tables.text(found), tables.markdown(found), tables.as_json(found)
+            text.text(found), text.markdown(found), text.as_json(found)
         files.write_baseline(tmp_path / "baseline", read)
         files.read_side(str(tmp_path / "baseline"))
 
@@ -237,7 +241,7 @@ def test_results_of_every_old_version_still_load() -> None:
 
 
 def test_a_new_record_has_the_sections_of_the_golden_one(make_cell: Callable[..., Any]) -> None:
-    assert set(records.new_record(make_cell())) <= set(RECORD)
+    assert set(new_record(make_cell())) <= set(RECORD)
 
 
 def test_files_made_to_exhaust_a_reader_are_refused(

@@ -17,9 +17,8 @@ import torch
 import yaml
 
 import algorithms
-from bench import regression
 from bench.errors import BenchError
-from bench.gate import clock, costs, files, interleave, source
+from bench.gate import costs, files, interleave, regression, source, timer
 from bench.gate.files import Process
 from tests.algorithms.conftest import batch_for, team
 
@@ -99,18 +98,18 @@ def test_the_checkpoint_counted_is_the_one_saved(tmp_path: Path) -> None:
 
 
 def test_the_clock_counts_sleep_and_work_but_no_wait_for_a_core() -> None:
-    before = clock.seconds()
+    before = timer.seconds()
     time.sleep(0.05)
-    assert clock.seconds() - before == pytest.approx(0.05, abs=0.03)
-    if clock._FILE is None:
+    assert timer.seconds() - before == pytest.approx(0.05, abs=0.03)
+    if timer._FILE is None:
         pytest.skip("this kernel tells nothing about waiting for a core")
     busy = "import time\nend = time.time() + 1.5\nwhile time.time() < end: pass"
     rivals = [subprocess.Popen([sys.executable, "-c", busy]) for _ in range(3 * os.cpu_count())]
     time.sleep(0.3)
-    wall, own, cpu = time.perf_counter(), clock.seconds(), time.process_time()
+    wall, own, cpu = time.perf_counter(), timer.seconds(), time.process_time()
     while time.process_time() - cpu < 0.15:
         pass
-    wall, own = time.perf_counter() - wall, clock.seconds() - own
+    wall, own = time.perf_counter() - wall, timer.seconds() - own
     for rival in rivals:
         rival.wait()
     assert own == pytest.approx(0.15, abs=0.03)

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from algorithms.errors import AlgorithmError
-from bench import config, grid
 from bench.errors import BenchError
+from bench.plan import config, grid
 from datasets.errors import DatasetError
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +40,7 @@ def test_ids_are_short_hex_stable_and_distinct() -> None:
 
 def test_ids_are_the_same_in_another_process() -> None:
     program = (
-        "from bench import config, grid; print(*[c.id for c in grid.cells(config.make_config("
+        "from bench.plan import config, grid; print(*[c.id for c in grid.cells(config.make_config("
         "algorithms=('om2p', 'bc'), datasets=('mpe/spread/random',), seeds=(0, 1)))])"
     )
     answer = subprocess.run(
@@ -154,7 +154,7 @@ def test_unknown_names_are_refused_with_near_ones(
 
 def test_ten_thousand_cells_are_planned_quickly_and_without_torch() -> None:
     program = (
-        "import sys, time; from bench import config, grid; start = time.process_time();"
+        "import sys, time; from bench.plan import config, grid; start = time.process_time();"
         "n = len(grid.cells(config.make_config(algorithms=('om2p', 'bc'), "
         "datasets=('mpe/spread/random',), seeds=tuple(range(5000)))));"
         "print(n, time.process_time() - start, 'torch' in sys.modules)"

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from bench import store
 from bench.meters import latency
-from bench.runner import Execution, run_cell
-from bench.session import Session
+from bench.results import store
+from bench.training.parts import Session
+from bench.training.runner import Execution, run_cell
 from tests.bench.runs import numbers
 
 

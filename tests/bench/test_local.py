@@ -12,12 +12,14 @@ from typing import Any
 import psutil
 import pytest
 
-from bench import locks, records, store, study, summary
 from bench.errors import BenchError
 from bench.launchers import local
-from bench.progress import Plain, Quiet
-from bench.reproduce import cell_of
-from bench.runner import Execution, run_cell
+from bench.results import locks, store
+from bench.results.record import new_record
+from bench.study import study, summary
+from bench.study.progress import Plain, Quiet
+from bench.study.reproduce import cell_of
+from bench.training.runner import Execution, run_cell
 
 ROOT = Path(__file__).parents[2]
 Make = Callable[..., Any]
@@ -131,7 +133,7 @@ def test_a_cell_that_is_ended_keeps_count_of_its_updates(make_cell: Make, tmp_pa
 
 def store_running(cell: Any, root: Path) -> dict[str, Any]:
     """Write the record of a cell that runs and return it."""
-    record = records.new_record(cell, "running")
+    record = new_record(cell, "running")
     store.write_run(root / cell.id, record)
     return record
 

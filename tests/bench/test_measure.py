@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from bench import commands_measure, locks, measure
+from bench.cli import commands_measure
 from bench.errors import BenchError
-from bench.measuring import document, show, timing
-from bench.measuring.document import read
-from bench.measuring.request import Request
-from bench.measuring.sizes import Size
+from bench.results import locks
+from bench.tracks.efficiency import document, rounds, tables, timing
+from bench.tracks.efficiency.document import read
+from bench.tracks.efficiency.request import Request
+from bench.tracks.efficiency.sizes import Size
 from tests.bench.measured import (
     OBSERVATION,
     request,
@@ -78,11 +79,11 @@ def test_the_rate_of_the_reference_product_is_plausible() -> None:
 
 
 @pytest.fixture
-def processes(monkeypatch: pytest.MonkeyPatch) -> list[measure.Job]:
+def processes(monkeypatch: pytest.MonkeyPatch) -> list[rounds.Job]:
     """Replace processes by made-up answers, and return the jobs that were started."""
-    started: list[measure.Job] = []
+    started: list[rounds.Job] = []
 
-    def start(asked: Request, job: measure.Job) -> dict[str, Any]:
+    def start(asked: Request, job: rounds.Job) -> dict[str, Any]:
         started.append(job)
         if job.round == 0:
             return {"peak_tensor_bytes": 1000}
@@ -92,15 +93,15 @@ def processes(monkeypatch: pytest.MonkeyPatch) -> list[measure.Job]:
         del answer["round"], answer["throttling"]
         return answer
 
-    monkeypatch.setattr(measure, "_start", start)
+    monkeypatch.setattr(rounds, "_start", start)
     return started
 
 
 def test_rounds_are_interleaved_each_in_an_order_of_its_own(
-    processes: list[measure.Job], tmp_path: Path
+    processes: list[rounds.Job], tmp_path: Path
 ) -> None:
     asked = request("bc,om2p,dom2", rounds=6, hidden="8x2,16x2")
-    made = measure.run(asked, tmp_path / "m.json", lambda text: None)
+    made = rounds.run(asked, tmp_path / "m.json", lambda text: None)
     by_round = [processes[at : at + 6] for at in range(0, len(processes), 6)]
     assert [{job.round for job in jobs} for jobs in by_round] == [{at} for at in range(7)]
     orders = {tuple(job.key for job in jobs) for jobs in by_round[1:]}
@@ -109,37 +110,37 @@ def test_rounds_are_interleaved_each_in_an_order_of_its_own(
 
 
 def test_an_interrupted_measurement_goes_on_and_a_finished_one_takes_more_rounds(
-    processes: list[measure.Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    processes: list[rounds.Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     to, told = tmp_path / "m.json", []
-    start = measure._start
+    start = rounds._start
 
-    def cut(request: Request, job: measure.Job) -> dict[str, Any]:
+    def cut(request: Request, job: rounds.Job) -> dict[str, Any]:
         if len(processes) == 5:
             raise KeyboardInterrupt
         return start(request, job)
 
     with monkeypatch.context() as patch:
-        patch.setattr(measure, "_start", cut)
+        patch.setattr(rounds, "_start", cut)
         with pytest.raises(KeyboardInterrupt):
-            measure.run(request(rounds=3), to, told.append)
+            rounds.run(request(rounds=3), to, told.append)
     assert len(told) == 5
     kept = read(to)
     assert sum(map(len, kept["rounds"].values())) == 3
-    measure.run(request(rounds=3), to, told.append)
+    rounds.run(request(rounds=3), to, told.append)
     assert len(processes) == 8
     assert len({(job.key, job.round) for job in processes}) == 8
-    made = measure.run(request(rounds=4), to, told.append)
+    made = rounds.run(request(rounds=4), to, told.append)
     assert len(processes) == 10
     assert {len(samples) for samples in made["rounds"].values()} == {4}
     assert read(to) == made
 
 
 def test_a_file_of_another_measurement_is_left_alone(
-    processes: list[measure.Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    processes: list[rounds.Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     to = tmp_path / "m.json"
-    measure.run(request(rounds=1), to, lambda text: None)
+    rounds.run(request(rounds=1), to, lambda text: None)
     before = to.read_bytes()
     for changes, words in [
         ({"algos": "bc"}, "its algorithms differ"),
@@ -148,40 +149,40 @@ def test_a_file_of_another_measurement_is_left_alone(
         ({"set_": ["om2p.fd_step=0.1"]}, "its overrides differ"),
     ]:
         with pytest.raises(BenchError, match="holds another measurement") as caught:
-            measure.run(request(**changes), to, lambda text: None)
+            rounds.run(request(**changes), to, lambda text: None)
         assert words in str(caught.value)
     with monkeypatch.context() as patch:
         patch.setattr(document.reference, "update_flops", lambda *_: 1)
         with pytest.raises(BenchError, match="a preset or a reference count has changed since"):
-            measure.run(request(rounds=1), to, lambda text: None)
+            rounds.run(request(rounds=1), to, lambda text: None)
     monkeypatch.setattr(document, "code_hash", lambda: "another")
     with pytest.raises(BenchError, match="the code has changed since"):
-        measure.run(request(rounds=1), to, lambda text: None)
+        rounds.run(request(rounds=1), to, lambda text: None)
     assert to.read_bytes() == before
 
 
 def test_code_that_changes_meanwhile_ends_the_measurement(
-    processes: list[measure.Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    processes: list[rounds.Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     to, told = tmp_path / "m.json", []
     monkeypatch.setattr(
-        measure, "code_hash", lambda: "edited" if len(processes) > 3 else document.code_hash()
+        rounds, "code_hash", lambda: "edited" if len(processes) > 3 else document.code_hash()
     )
     with pytest.raises(BenchError, match="the code has changed while it was measured"):
-        measure.run(request(rounds=3), to, told.append)
+        rounds.run(request(rounds=3), to, told.append)
     assert len(told) == 3
     assert sum(map(len, read(to)["rounds"].values())) == 1
 
 
 def test_what_failed_is_tried_again_by_the_same_command(
-    processes: list[measure.Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    processes: list[rounds.Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     to = tmp_path / "m.json"
     with monkeypatch.context() as patch:
-        patch.setattr(measure, "_start", lambda *_: {"error": "no memory for a moment"})
-        made = measure.run(request(rounds=1), to, lambda text: None)
+        patch.setattr(rounds, "_start", lambda *_: {"error": "no memory for a moment"})
+        made = rounds.run(request(rounds=1), to, lambda text: None)
     assert set(made["failures"].values()) == {"no memory for a moment"}
-    made = measure.run(request(rounds=1), to, lambda text: None)
+    made = rounds.run(request(rounds=1), to, lambda text: None)
     assert made["failures"] == {}
     assert {len(samples) for samples in made["rounds"].values()} == {1}
 
@@ -195,34 +196,34 @@ def test_another_number_of_steps_is_marked_wherever_it_counts() -> None:
 
 
 def test_a_file_is_measured_into_by_one_process(
-    processes: list[measure.Job], tmp_path: Path
+    processes: list[rounds.Job], tmp_path: Path
 ) -> None:
     to = tmp_path / "{m}.json"
     with (
         locks.measurement_lock(to),
         pytest.raises(BenchError, match=rf"{{m}}\.json is being .* by process {os.getpid()}:"),
     ):
-        measure.run(request(rounds=1), to, lambda text: None)
+        rounds.run(request(rounds=1), to, lambda text: None)
     assert not processes
-    measure.run(request(rounds=1), to, lambda text: None)
+    rounds.run(request(rounds=1), to, lambda text: None)
     assert [path.name for path in tmp_path.iterdir()] == ["{m}.json"]
 
 
 def test_times_of_another_machine_are_not_added(
-    processes: list[measure.Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    processes: list[rounds.Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     to = tmp_path / "m.json"
-    measure.run(request(rounds=1), to, lambda text: None)
-    start = measure._start
+    rounds.run(request(rounds=1), to, lambda text: None)
+    start = rounds._start
 
-    def elsewhere(request: Request, job: measure.Job) -> dict[str, Any]:
+    def elsewhere(request: Request, job: rounds.Job) -> dict[str, Any]:
         answer = start(request, job)
         answer["machine"]["machine_class"] = "another machine"
         return answer
 
-    monkeypatch.setattr(measure, "_start", elsewhere)
+    monkeypatch.setattr(rounds, "_start", elsewhere)
     with pytest.raises(BenchError, match="times of another machine"):
-        measure.run(request(rounds=2), to, lambda text: None)
+        rounds.run(request(rounds=2), to, lambda text: None)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +244,7 @@ def test_files_that_are_no_measurement_are_refused(
     with pytest.raises(BenchError, match="cannot be read"):
         read(tmp_path / "missing.json")
     with pytest.raises(BenchError, match="in a folder that exists"):
-        measure.run(request(), tmp_path / "missing" / "m.json", lambda text: None)
+        rounds.run(request(), tmp_path / "missing" / "m.json", lambda text: None)
 
 
 def test_ctrl_c_says_how_to_go_on(
@@ -252,7 +253,7 @@ def test_ctrl_c_says_how_to_go_on(
     def cut(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(measure, "_start", cut)
+    monkeypatch.setattr(rounds, "_start", cut)
     flags = {
         "algos": "bc", "agents": "3", "batch": "32", "hidden": None, "set_": [], "rounds": 1,
         "preset": "smoke", "threads": 1, "seconds": 0.02, "device": "cpu", "plugin": [],
@@ -289,7 +290,7 @@ def test_the_command_measures_shows_and_draws(
     assert all(0 < value < 10 for value in timed["update"]["cpu"])
     flags = {"show": to, "format_": "markdown", "figure": picture}
     assert commands_measure.measure(flags) == 0
-    assert capsys.readouterr().out == show.markdown(made)
+    assert capsys.readouterr().out == tables.markdown(made)
     assert picture.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(BenchError, match=r"must end in .png or .pdf"):
         commands_measure.measure({**flags, "figure": Path("m.txt")})
@@ -300,9 +301,9 @@ def test_the_command_measures_shows_and_draws(
 def test_the_measuring_process_ends_with_the_one_that_started_it() -> None:
     """A parent that is gone already: the process leaves at once, without an answer."""
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "bench.measuring.worker", "1"],
+        [sys.executable, "-P", "-m", "bench.tracks.efficiency.job", "1"],
         input="{}", capture_output=True, text=True, cwd=ROOT, timeout=60, check=False,
-        env=measure.worker_environment({}),
+        env=rounds.worker_environment({}),
     )  # fmt: skip
     assert done.returncode == 1
     assert done.stdout == ""
@@ -320,7 +321,7 @@ def test_there_are_measurements_that_the_page_shows() -> None:
 def test_the_page_shows_what_its_file_holds(path: Path) -> None:
     """Printed by `measure --show FILE --format markdown`, and pasted whole."""
     page, made = PAGE.read_text(), read(path)
-    assert show.markdown(made).strip() in page
+    assert tables.markdown(made).strip() in page
     assert f"`docs/evidence/{path.name}`" in page
     assert path.stat().st_size < 2**20
     assert not made["failures"]

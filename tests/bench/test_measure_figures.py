@@ -4,24 +4,24 @@ from pathlib import Path
 
 import pytest
 
-from bench import commands_measure
+from bench.cli import commands_measure
 from bench.errors import BenchError
-from bench.measuring import reference, show, summary
+from bench.tracks.efficiency import medians, reference, tables
 from tests.bench.measured import made_up, sample
 
 
 def test_exponents_of_exact_power_laws_are_found() -> None:
     sizes_ = [3.0, 8.0, 32.0]
     for power in (-1.0, 0.0, 0.5, 2.0):
-        found = summary.fit([(x, 7.0 * x**power) for x in sizes_])
+        found = medians.fit([(x, 7.0 * x**power) for x in sizes_])
         assert found is not None
         assert found.slope == pytest.approx(power, abs=1e-12)
         assert found.count == 3
-    noisy = summary.fit([(3, 10.0), (8, 27.0), (32, 105.0), (16, 53.0)])
+    noisy = medians.fit([(3, 10.0), (8, 27.0), (32, 105.0), (16, 53.0)])
     assert noisy is not None
     assert 0.97 < noisy.slope < 1.02
-    assert summary.fit([(3.0, 1.0)]) is None
-    assert summary.fit([(3.0, 1.0), (3.0, 2.0)]) is None
+    assert medians.fit([(3.0, 1.0)]) is None
+    assert medians.fit([(3.0, 1.0), (3.0, 2.0)]) is None
 
 
 def test_percentiles_are_those_of_numpy() -> None:
@@ -29,14 +29,14 @@ def test_percentiles_are_those_of_numpy() -> None:
 
     values = np.random.default_rng(0).lognormal(size=37)
     for percent in (0, 25, 50, 95, 99, 100):
-        found = summary.percentile(list(values), percent)
+        found = medians.percentile(list(values), percent)
         assert found == pytest.approx(np.percentile(values, percent))
 
 
 def test_figures_are_medians_of_rounds_and_quartiles_over_them() -> None:
-    cloning, om2p = summary.figures(made_up())
-    assert om2p.time == summary.Spread(0.002, 0.0015, 0.0025, 3)
-    assert om2p.other_time == summary.Spread(0.004, 0.003, 0.005, 3)
+    cloning, om2p = medians.figures(made_up())
+    assert om2p.time == medians.Spread(0.002, 0.0015, 0.0025, 3)
+    assert om2p.other_time == medians.Spread(0.004, 0.003, 0.005, 3)
     assert om2p.latency == pytest.approx({50: 1e-4, 95: 1e-4, 99: 2.03e-4})
     assert om2p.per_second == pytest.approx(1000 / 0.02)
     flops = reference.update_flops("om2p", made_up()["entries"][1]["settings"], 3, 18, 2, 32)
@@ -47,9 +47,9 @@ def test_figures_are_medians_of_rounds_and_quartiles_over_them() -> None:
     assert cloning.time.median == 0.001
     cloning.rounds[2] = 0.5  # of om2p's 2 ms: 250 times; round 9 has no partner
     cloning.rounds[9] = 0.1
-    assert summary.ratio(cloning, om2p) == summary.Spread(0.5, 0.5, 125.25, 3)
-    assert summary.base_of([cloning, om2p]) == "om2p"
-    assert summary.base_of([cloning]) == "bc"
+    assert medians.ratio(cloning, om2p) == medians.Spread(0.5, 0.5, 125.25, 3)
+    assert medians.base_of([cloning, om2p]) == "om2p"
+    assert medians.base_of([cloning]) == "bc"
 
 
 def test_on_a_gpu_the_wall_clock_counts_and_throttling_is_said() -> None:
@@ -62,27 +62,27 @@ def test_on_a_gpu_the_wall_clock_counts_and_throttling_is_said() -> None:
             "nvml_bytes": None, "nvml_attribution": None,
         }  # fmt: skip
         made["rounds"][entry["key"]][0]["throttling"] = ["power cap"]
-    om2p = summary.figures(made)[1]
-    assert om2p.time == summary.Spread(0.004, 0.003, 0.005, 3)
-    text = show.markdown(made)
+    om2p = medians.figures(made)[1]
+    assert om2p.time == medians.Spread(0.004, 0.003, 0.005, 3)
+    text = tables.markdown(made)
     assert "| update, wall (ms) | x om2p | CPU (ms) |" in text
     assert "om2p: torch 1.0 MiB allocated, 2.0 reserved; NVML -- MiB" in text
     assert "The GPU was throttled during some rounds." in text
 
 
 def test_widths_are_fitted_at_the_bases_depth_and_two_sizes_are_marked() -> None:
-    text = show.markdown(made_up("8x2,32x2"))
+    text = tables.markdown(made_up("8x2,32x2"))
     assert "| hidden | om2p | 1.00 (2) | 2.00 (2) | 2.00 (2) |" in text
-    text = show.markdown(made_up("8x2,32x2,16x2,64x4"))
+    text = tables.markdown(made_up("8x2,32x2,16x2,64x4"))
     assert "| hidden | om2p | 1.00 | 2.00 | 2.00 |" in text
-    assert "| hidden |" not in show.markdown(made_up("8x2,64x4"))
+    assert "| hidden |" not in tables.markdown(made_up("8x2,64x4"))
 
 
 def test_the_table_shows_ratios_to_om2p_and_says_what_was_measured_how() -> None:
     made = made_up()
     made["entries"][0] |= {"steps": 4, "changed_chains": {"flow_steps": [4, 10]}}
     made["failures"]["om2p, elsewhere"] = "it broke"
-    text = show.markdown(made)
+    text = tables.markdown(made)
     assert "| bc | 1.00 [0.75, 1.25] | 0.50 [0.50, 0.50] | 2.00 |" in text
     assert "| om2p | 2.00 [1.50, 2.50] | 1.00 [1.00, 1.00] | 4.00 |" in text
     assert "| bc | 4* | 2 | 100 | 100 | 203 | 1.00 | 50,000 |" in text
@@ -94,9 +94,9 @@ def test_the_table_shows_ratios_to_om2p_and_says_what_was_measured_how() -> None
 
 def test_the_papers_claim_is_answered_from_the_measurement() -> None:
     made = made_up()
-    assert show.headline(made) == []  # nothing of several steps, no Jacobian
+    assert tables.headline(made) == []  # nothing of several steps, no Jacobian
     made["entries"][0] |= {"algorithm": "dom2", "settings": {"solver_steps": 5}}
-    lines = show.headline(made)
+    lines = tables.headline(made)
     assert lines[0] == (
         "dom2 (5 steps) takes 0.50 times the time and 0.50 times the peak tensor memory of om2p."
     )
@@ -106,13 +106,13 @@ def test_the_papers_claim_is_answered_from_the_measurement() -> None:
 def test_the_jacobian_is_held_against_the_difference_and_against_forward_mode() -> None:
     made = made_up()
     made["entries"][0] |= {"algorithm": "om2p-batch-jacobian", "settings": {}}
-    (line,) = show.headline(made)
+    (line,) = tables.headline(made)
     assert "whole-batch Jacobian takes 0.50 times the time" in line
     forward = {**made["entries"][0], "algorithm": "om2p-jvp", "key": "forward"}
     made["entries"].append(forward)
     made["rounds"]["forward"] = [sample(at, 0.25e-3 * at) for at in (1, 2, 3)]
     made["costs"]["forward"] = {"peak_tensor_bytes": 2**20}
-    lines = show.headline(made)
+    lines = tables.headline(made)
     assert lines[1].startswith("The same derivative by forward mode takes 0.25 times the time")
     assert lines[2].startswith("What the Jacobian wastes, then, is 2.00 times the time")
 
@@ -127,7 +127,7 @@ def test_the_claim_is_answered_by_the_largest_ratios_of_all_sizes() -> None:
     )
     for done in made["rounds"][wide]:
         done["update"]["cpu"] = [3 * seconds for seconds in done["update"]["cpu"]]
-    lines = show.headline(made)
+    lines = tables.headline(made)
     assert lines[0].startswith("dom2 (5 steps) takes 0.50 times the time")
     assert lines[0].endswith("of om2p at 3 agents, batch 32, hidden 8x2.")
     assert (
@@ -152,4 +152,4 @@ def test_equal_measurements_give_equal_figures(tmp_path: Path, name: str) -> Non
 def test_what_was_not_measured_is_left_open() -> None:
     made = made_up()
     made["rounds"].clear()
-    assert "| om2p | -- | -- | -- | -- | 64.00 | 1.00 |" in show.markdown(made)
+    assert "| om2p | -- | -- | -- | -- | 64.00 | 1.00 |" in tables.markdown(made)

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.measuring import reference, sizes
-from bench.measuring.request import settings_of
-from bench.measuring.sizes import Size
+from bench.tracks.efficiency import reference, sizes
+from bench.tracks.efficiency.request import settings_of
+from bench.tracks.efficiency.sizes import Size
 from tests.bench.measured import ACTION, BATCH, HIDDEN, OBSERVATION, request, subject
 from tests.perf.plain import PlainOm2p
 

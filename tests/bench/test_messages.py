@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from bench import cli, faults, store
+from bench.cli import app
 from bench.errors import BenchError
-from bench.runner import Execution, run_cell
+from bench.results import store
+from bench.training import faults
+from bench.training.runner import Execution, run_cell
 
 PACKAGES = ("algorithms", "bench", "datasets", "reports")
 
@@ -56,19 +58,19 @@ def test_no_class_reaches_the_user_as_a_traceback(
         raise kind("the file x is broken:\n  delete it")
 
     for place in (
-        "bench.commands.status", "bench.commands.plan", "bench.listing.lines",
+        "bench.cli.commands.status", "bench.cli.commands.plan", "bench.cli.listing.lines",
         "datasets.commands.verify",
     ):  # fmt: skip
         monkeypatch.setattr(place, fail)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    code = cli.main(command)
+    code = app.main(command)
     output, errors = capsys.readouterr()
     assert output == ""
     assert "Traceback" not in errors
     assert errors.startswith("error: ")
     assert len(errors.strip().splitlines()) == 1
     assert "the file x is broken: delete it" in errors
-    own = issubclass(kind, cli._user_errors())
+    own = issubclass(kind, app._user_errors())
     assert code == (2 if own else 1)
     assert own or list(tmp_path.glob("om2p-bench-*.txt"))  # the traceback is kept in a file
 
@@ -85,7 +87,7 @@ def test_no_class_ends_a_cell_without_a_sentence(
     def fail(*_: Any, **__: Any) -> None:
         raise kind("the loss is strange:\n  use another")
 
-    monkeypatch.setattr("bench.training.Session", fail)
+    monkeypatch.setattr("bench.training.group.Session", fail)
     cell = make_cell()
     record = run_cell(cell, tmp_path / cell.id, Execution())
     if kind is faults.Stopped:

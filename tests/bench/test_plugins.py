@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 
 import algorithms
-from bench import cli, grid, plugins, policy, study
+from bench.cli import app
 from bench.errors import BenchError
+from bench.plan import grid, plugins
+from bench.policies import checkpointed
+from bench.study import study
 
 GOOD = """
 import algorithms
@@ -93,7 +96,7 @@ def test_what_a_file_registered_before_it_failed_is_taken_back(write: Callable[.
 
 
 def test_a_class_named_by_a_string_is_found_when_it_is_made() -> None:
-    from algorithms.examples import team
+    from algorithms.contract.examples import team
 
     algorithms.register("late", "algorithms.bc:Bc", settings="BcSettings", summary="late")
     assert algorithms.make("late", team()).name == "late"
@@ -133,14 +136,14 @@ def test_workers_receive_it_and_its_cells_load_again(
     mine, ours = study.run(config)
     assert mine["results"] == ours["results"]  # it is bc by another name
     assert mine["algorithm"]["plugin"]["file"] == "mine.py"
-    policy.load_policy(mine["cell"], config.out)
+    checkpointed.load_policy(mine["cell"], config.out)
 
     del algorithms.TABLE["mine"]
     monkeypatch.setattr(plugins, "_hashes", {})
     with pytest.raises(BenchError, match=r"by mine of the plug-in mine.py: give that file"):
-        policy.load_policy(mine["cell"], config.out)
+        checkpointed.load_policy(mine["cell"], config.out)
     with pytest.raises(BenchError, match=r"another version of the plug-in mine\.py"):
-        policy.load_policy(mine["cell"], config.out, plugin=write(GOOD + "# changed\n"))
+        checkpointed.load_policy(mine["cell"], config.out, plugin=write(GOOD + "# changed\n"))
 
 
 def test_workers_refuse_a_file_that_has_changed(write: Callable[..., Path]) -> None:
@@ -152,6 +155,6 @@ def test_a_team_of_a_plug_in_can_be_rendered(
     write: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write()
-    assert cli.main(["render", "--run", "abc", "--out", str(tmp_path), "--plugin", str(path)]) == 2
+    assert app.main(["render", "--run", "abc", "--out", str(tmp_path), "--plugin", str(path)]) == 2
     assert "there is no cell 'abc'" in capsys.readouterr().err  # the flag itself is understood
     assert "mine" in algorithms.names()

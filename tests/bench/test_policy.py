@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 
 import bench
-from bench import checkpoint, store
 from bench.errors import BenchError
-from bench.policy import evaluate_again, load_policy
-from bench.runner import Execution, run_cell
+from bench.policies.checkpointed import evaluate_again, load_policy
+from bench.results import store
+from bench.training import checkpoint
+from bench.training.runner import Execution, run_cell
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Path:
     """The folder of a finished cell."""
-    from bench import config, grid
+    from bench.plan import config, grid
 
     overrides = {
         "run.updates": 20, "run.batch_size": 8, "run.final_episodes": 10, "algorithm.hidden": [16],

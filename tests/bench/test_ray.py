@@ -22,11 +22,12 @@ from typing import Any
 import psutil
 import pytest
 
-from bench import store, study
 from bench.errors import BenchError
 from bench.launchers import ray as launcher
-from bench.progress import Quiet
-from bench.runner import Execution, run_cell
+from bench.results import store
+from bench.study import study
+from bench.study.progress import Quiet
+from bench.training.runner import Execution, run_cell
 
 # Ray reads its settings when it is imported: the fixture sets some first.
 if importlib.util.find_spec("ray") is None:

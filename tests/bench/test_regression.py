@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench import regression
-from bench.gate import files, tables
+from bench.gate import files, regression, text
 from tests.perf.noisy_machine import ACTION, COSTS, NAMES, UPDATE, Machine, without, written
 
 
@@ -226,6 +225,6 @@ def test_p_values_are_the_exact_ones() -> None:
 
 def test_json_holds_every_row(judge: Any) -> None:
     found = judge(*Machine(0).sides(1))
-    content = json.loads(tables.as_json(found))
+    content = json.loads(text.as_json(found))
     assert len(content["rows"]) == len(found.rows)
     assert content["fails"] is False

@@ -13,10 +13,11 @@ import pytest
 import torch
 
 import datasets
-from bench import cli, runner
+from bench.cli import app
 from bench.errors import BenchError
-from bench.rendering import bodies, gif, particles, teams
+from bench.rendering import animation, mujoco_scene, particles, teams
 from bench.rendering.episode import Episode, play
+from bench.training import runner
 from datasets.environments.mpe import ParticleEnv
 from datasets.environments.mpe_scenarios import Tag, World
 
@@ -97,17 +98,17 @@ def test_a_gif_plays_captioned_pictures_and_repeats(tmp_path: Path) -> None:
     shades = [np.full((40, 200, 3), value, np.uint8) for value in (0, 120, 250)]
     pictures = [(shade, "left", f"step {i}", i / 2) for i, shade in enumerate(shades)]
     path = tmp_path / "new" / "team.gif"
-    gif.check(path)
+    animation.check(path)
     assert not path.exists()
-    assert gif.write(pictures, path, 60) == 3
+    assert animation.write(pictures, path, 60) == 3
     frames = opened(path)
     assert len(frames) == 3
-    assert frames[0].size == (200, 40 + gif.BAR)
+    assert frames[0].size == (200, 40 + animation.BAR)
     for frame, shade in zip(frames, (0, 120, 250), strict=True):
-        assert abs(frame.getpixel((100, gif.BAR + 20))[0] - shade) < 8
-    words = np.asarray(frames[0])[: gif.BAR - 4, :60]
+        assert abs(frame.getpixel((100, animation.BAR + 20))[0] - shade) < 8
+    words = np.asarray(frames[0])[: animation.BAR - 4, :60]
     assert words.min() < 100  # letters on white
-    blue = [np.asarray(frame)[gif.BAR - 2, :, 2] for frame in frames]
+    blue = [np.asarray(frame)[animation.BAR - 2, :, 2] for frame in frames]
     assert [int((row > row.min() + 20).sum() > 0) for row in blue]
     with Image.open(path) as image:
         assert image.info["loop"] == 0
@@ -160,11 +161,11 @@ def test_a_cell_shows_what_it_learnt(
     cell = make_cell("bc")
     runner.run_cell(cell, tmp_path / cell.id, runner.Execution(resume=False))
     path = tmp_path / "bc.gif"
-    assert cli.main(["render", "--run", cell.id, "--out", str(tmp_path), "--to", str(path)]) == 0
+    assert app.main(["render", "--run", cell.id, "--out", str(tmp_path), "--to", str(path)]) == 0
     told = capsys.readouterr().out
     assert "51 pictures of 25 steps of mpe/spread by bc, seed 0, return" in told
     assert len(opened(path)) == 51
-    assert cli.main(["render", "--run", cell.id, "--out", str(tmp_path)]) == 0
+    assert app.main(["render", "--run", cell.id, "--out", str(tmp_path)]) == 0
     assert (tmp_path / cell.id / "team.gif").read_bytes() == path.read_bytes()
 
 
@@ -173,7 +174,7 @@ def test_a_cell_shows_what_it_learnt(
 
 def test_the_command_writes_a_gif(tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "team.gif"
-    code = cli.main(["render", "--expert", "mpe/spread", "--snapshot", "medium", "--to", str(path)])
+    code = app.main(["render", "--expert", "mpe/spread", "--snapshot", "medium", "--to", str(path)])
     assert code == 0
     assert "of mpe/spread by medium policy, return" in capsys.readouterr().out
     frames = opened(path)
@@ -200,7 +201,7 @@ def test_what_cannot_be_rendered_is_one_sentence(
     capsys: Capture,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["render", *arguments]) == 2
+    assert app.main(["render", *arguments]) == 2
     errors = capsys.readouterr().err
     assert message in errors
     assert errors.count("\n") == 1
@@ -239,22 +240,22 @@ def test_the_model_of_the_environment_is_left_alone(
     monkeypatch.chdir(tmp_path)  # mujoco writes its warnings where it is
     env = cheetah()
     sizes, texels = env.model.geom_size.copy(), env.model.tex_data.copy()
-    tidied = bodies._tidied(env.model)
+    tidied = mujoco_scene._tidied(env.model)
     np.testing.assert_array_equal(env.model.geom_size, sizes)
     np.testing.assert_array_equal(env.model.tex_data, texels)
     assert (tidied.geom_size[0, :2] == 0).all()  # the floor has no end
-    assert bodies.stride(env) == 2  # 0.05 s a step
+    assert mujoco_scene.stride(env) == 2  # 0.05 s a step
 
 
 PROGRAM = """
 import sys
 from bench.errors import BenchError
-from bench.rendering import bodies
+from bench.rendering import mujoco_scene
 from tests.bench.test_rendering import cheetah, standing
 try:
-    bodies.prepare()
+    mujoco_scene.prepare()
     env = cheetah()
-    pictures = list(bodies.frames(env, standing(env, 4)))
+    pictures = list(mujoco_scene.frames(env, standing(env, 4)))
 except BenchError as error:
     sys.exit(f'cannot: {error}')
 import numpy as np
@@ -291,8 +292,8 @@ def test_a_machine_that_cannot_render_says_what_is_missing(
     env = cheetah()
     monkeypatch.setattr(mujoco, "Renderer", broken)
     with pytest.raises(BenchError, match=r"no context.*libegl1") as caught:
-        next(bodies.frames(env, standing(env, 1)))
+        next(mujoco_scene.frames(env, standing(env, 1)))
     assert "\n" not in str(caught.value)
     monkeypatch.setitem(sys.modules, "mujoco", None)
     with pytest.raises(BenchError, match="libegl1"):
-        bodies.prepare()
+        mujoco_scene.prepare()

@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
-from bench import checkpoint, grid, store, study, training
-from bench.progress import Quiet
-from bench.runner import Execution, run_cell, run_cells
-from bench.session import Session
+from bench.plan import grid
+from bench.results import store
+from bench.study import study
+from bench.study.progress import Quiet
+from bench.training import checkpoint, group
+from bench.training.parts import Session
+from bench.training.runner import Execution, run_cell, run_cells
 from tests.bench.runs import numbers, stop_after
 
 Make = Callable[..., Any]
@@ -129,7 +132,7 @@ def test_a_failed_group_is_gone_before_its_cells_are_trained_alone(
                 parts = (self, self.algorithm, self.sampler, self.dataset)
                 groups.extend(weakref.ref(part) for part in parts)
 
-    monkeypatch.setattr(training, "Session", Watched)
+    monkeypatch.setattr(group, "Session", Watched)
     cells = [make_cell("bad-picky", seed=seed) for seed in (0, 1)]
     gc.collect()
     gc.disable()

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from bench import checkpoint, store
-from bench.lane import Lane
 from bench.meters.clock import ACCOUNTS
-from bench.runner import Execution, run_cell
-from bench.training import Training
+from bench.results import store
+from bench.training import checkpoint
+from bench.training.cell import Lane
+from bench.training.group import Training
+from bench.training.runner import Execution, run_cell
 from tests.bench.runs import numbers, stop_after
 
 FRESH, RESUME = Execution(resume=False), Execution(resume=True)

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import config, grid, slurm, store
+from bench.launchers import slurm
+from bench.plan import config, grid
+from bench.results import store
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,7 +9,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import statistics
+from bench.results import statistics
 
 NAN = float("nan")
 SCORES = st.lists(

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench import store
 from bench.errors import BenchError
+from bench.results import store
 
 
 def record(cell: str = "0123456789ab", **changes: object) -> dict:

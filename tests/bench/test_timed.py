@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from bench import summary, timed
-from bench.columns import COLUMNS
+from bench.results import comparable
+from bench.results.columns import COLUMNS
+from bench.study import summary
 
 
 def row(**values: Any) -> dict[str, Any]:
@@ -18,23 +19,23 @@ def row(**values: Any) -> dict[str, Any]:
     ("rows", "expected"),
     [
         ([row(), row(replicas=None, cuda_graphs=None)], ["", ""]),
-        ([row(shared=True), row(replicas=2)], [timed.SHARED, timed.TOGETHER]),
+        ([row(shared=True), row(replicas=2)], [comparable.SHARED, comparable.TOGETHER]),
         ([row(cuda_graphs=True)] * 2, ["", ""]),
-        ([row(cuda_graphs=True), row(cuda_graphs=False)], [timed.GRAPHS, ""]),
+        ([row(cuda_graphs=True), row(cuda_graphs=False)], [comparable.GRAPHS, ""]),
         ([row(cuda_graphs=True), row(machine_class="there")], ["", ""]),
         ([row(cuda_graphs=True), row(status="failed")], ["", ""]),
-        ([row(cuda_graphs=True), row(shared=True)], ["", timed.SHARED]),
+        ([row(cuda_graphs=True), row(shared=True)], ["", comparable.SHARED]),
     ],
 )
 def test_why_times_enter_no_table(rows: list[dict[str, Any]], expected: list[str]) -> None:
-    assert timed.reasons(rows) == expected
+    assert comparable.reasons(rows) == expected
 
 
 def test_what_a_clock_or_a_peak_fills_is_timed_and_what_is_counted_is_not() -> None:
     assert {"seconds_train", "ms_per_update", "nvml_bytes", "gpu_joules", "latency_p50_ms"} <= (
-        timed.TIMED
+        comparable.TIMED
     )
-    assert not {"peak_tensor_bytes", "flops_act", "score", "updates", "replicas"} & timed.TIMED
+    assert not {"peak_tensor_bytes", "flops_act", "score", "updates", "replicas"} & comparable.TIMED
 
 
 def test_the_table_after_a_run_has_times_of_runs_by_themselves_only() -> None:

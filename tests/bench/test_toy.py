@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import cli, toy
-from reports import canvas, toys
+from bench.cli import app
+from bench.diagnose import toy
+from reports.figures import canvas, toys
 
 
 def test_the_data_are_four_gaussians_and_as_far_from_themselves_as_chance() -> None:
@@ -32,7 +33,7 @@ def test_ten_steps_beat_one_and_the_report_draws_them(
 ) -> None:
     monkeypatch.setattr(toy, "SAMPLES", 4000)
     monkeypatch.setitem(toy.TRUNK, "hidden", (64, 64))
-    assert cli.main(["toy", "--out", str(tmp_path), "--updates", "300"]) == 0
+    assert app.main(["toy", "--out", str(tmp_path), "--updates", "300"]) == 0
     assert "flow-bc, 10 steps: energy distance" in capsys.readouterr().out
     content = json.loads((tmp_path / "toy.json").read_text())
     found = {(row["algorithm"], row["steps"]): row for row in content["rows"]}
@@ -66,7 +67,7 @@ def test_a_place_that_cannot_be_written_is_one_sentence(
 ) -> None:
     monkeypatch.setattr(toy, "measure", lambda *_: {})
     (tmp_path / "file").write_text("")
-    assert cli.main(["toy", "--out", str(tmp_path / "file")]) == 2
+    assert app.main(["toy", "--out", str(tmp_path / "file")]) == 2
     told = capsys.readouterr().err
     assert "toy.json cannot be written" in told
     assert told.count("\n") == 1

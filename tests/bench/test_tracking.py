@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
-from bench import cli, config, grid, store, study, tracking
+from bench.cli import app
 from bench.errors import BenchError
-from bench.progress import Quiet
+from bench.plan import config, grid
+from bench.results import store
+from bench.study import study, tensorboard
+from bench.study.progress import Quiet
 
 ROWS = [
     {"update": 20, "train_seconds": 1.5, "return_mean": 170.25, "score": None,
@@ -27,7 +30,7 @@ def events(folder: Path) -> list[Any]:
 
     (path,) = folder.rglob("*tfevents*")
     found = list(EventFileLoader(str(path)).Load())
-    assert found[0].file_version == tracking.HEADER
+    assert found[0].file_version == tensorboard.HEADER
     return found[1:]
 
 
@@ -80,12 +83,12 @@ def test_a_finished_study_gets_its_files_afterwards(
 ) -> None:
     (cell,) = grid.cells(make_config())
     own = renamed(folder, cell.id)
-    tracking.Tracking(Quiet(), folder.parent).open([cell], [], {})
+    tensorboard.Tracking(Quiet(), folder.parent).open([cell], [], {})
     assert len(events(own)) == 2
 
 
 def test_rows_are_appended_and_a_new_beginning_is_seen(folder: Path) -> None:
-    file = tracking.EventFile(folder, "run")
+    file = tensorboard.EventFile(folder, "run")
     file.update()
     before = file.path.read_bytes()
     file.update()
@@ -100,14 +103,14 @@ def test_rows_are_appended_and_a_new_beginning_is_seen(folder: Path) -> None:
 
 
 def test_time_is_that_of_training_and_what_is_unknown_is_left_out(folder: Path) -> None:
-    tracking.EventFile(folder, "run").update()
+    tensorboard.EventFile(folder, "run").update()
     first, second = events(folder)
     assert second.wall_time - first.wall_time == 1.5
     assert "evaluation/score" not in scalars(first)
     assert scalars(second)["evaluation/score"] == 3.25
     one = next(folder.rglob("*tfevents*")).read_bytes()
-    tracking.EventFile(folder, "again").update()
-    assert (folder / "again" / tracking.FILE).read_bytes() == one
+    tensorboard.EventFile(folder, "again").update()
+    assert (folder / "again" / tensorboard.FILE).read_bytes() == one
 
 
 def test_what_cannot_be_written_is_said_and_ends_nothing(
@@ -115,11 +118,11 @@ def test_what_cannot_be_written_is_said_and_ends_nothing(
 ) -> None:
     (cell,) = grid.cells(make_config())
     own = renamed(folder, cell.id)
-    (own / tracking.run_name(cell)).write_text("a file where the folder should be")
+    (own / tensorboard.run_name(cell)).write_text("a file where the folder should be")
     notes: list[str] = []
     show = Quiet()
     show.note = notes.append  # type: ignore[method-assign]
-    tracking.Tracking(show, folder.parent).ended(cell, {})
+    tensorboard.Tracking(show, folder.parent).ended(cell, {})
     assert len(notes) == 1
     assert cell.id in notes[0]
 
@@ -127,22 +130,22 @@ def test_what_cannot_be_written_is_said_and_ends_nothing(
 def test_a_missing_package_is_one_sentence_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = tracking.importlib.util.find_spec
+    found = tensorboard.importlib.util.find_spec
     monkeypatch.setattr(
-        tracking.importlib.util, "find_spec",
+        tensorboard.importlib.util, "find_spec",
         lambda name: None if name == "tensorboard" else found(name),
     )  # fmt: skip
     out = tmp_path / "results"
-    assert cli.main(["run", "--tensorboard", "--out", str(out)]) == 2
+    assert app.main(["run", "--tensorboard", "--out", str(out)]) == 2
     told = capsys.readouterr().err
     assert "pip install 'om2p-bench[track]'" in told
     assert told.count("\n") == 1
     assert not out.exists()
     with pytest.raises(BenchError, match="leave the flag out"):
-        tracking.require()
+        tensorboard.require()
 
 
 def test_the_package_is_not_loaded_before_it_is_needed() -> None:
-    code = "import sys, bench.study; sys.exit('tensorboard' in sys.modules)"
+    code = "import sys, bench.study.study; sys.exit('tensorboard' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     assert config.RunConfig().tensorboard is False

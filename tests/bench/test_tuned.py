@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 import algorithms
-from bench import config, grid, presets, records, store, tuned
+from bench.plan import config, grid, presets, tuned
+from bench.results import store
+from bench.results.record import new_record
 
 # The published tables, in the order random, medium-replay, medium, expert.
 QUALITIES = ("random", "medium-replay", "medium", "expert")
@@ -66,7 +68,7 @@ def test_values_are_used_only_when_asked_for(cell: Callable[..., Any]) -> None:
     assert plain.id != found.id
     assert plain.tuned is None
     assert "tuned" not in plain.identity()
-    record = records.new_record(found)
+    record = new_record(found)
     assert record["config"]["tuned"]["values"] == {"cql_weight": 5.0, "omar_weight": 1.0}
     assert "OMAR" in store.flatten(record)["tuned"]
     assert json.loads(record["config"]["canonical"])["algorithm"]["cql_weight"] == 5.0
@@ -92,8 +94,8 @@ def test_published_values_that_are_the_usual_ones_are_marked_all_the_same(
 def test_reports_say_tuned() -> None:
     from pathlib import Path
 
-    from reports.grouping import entries_of, tracks_of
-    from reports.runs import Cell
+    from reports.reading.grouping import entries_of, tracks_of
+    from reports.reading.runs import Cell
 
     rows = []
     for index, (source, weight) in enumerate([(None, 1), ("OMAR", 5), ("OMAR", 2)]):

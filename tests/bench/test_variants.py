@@ -10,15 +10,17 @@ import pytest
 import torch
 
 import datasets
-from bench import cli, grid, plugins, store
-from bench.config import RunConfig
+from bench.cli import app
 from bench.errors import BenchError
-from bench.policy import evaluate_again
-from bench.reproduce import cell_of
-from bench.runner import Execution, run_cell
+from bench.plan import grid, plugins
+from bench.plan.config import RunConfig
+from bench.policies.checkpointed import evaluate_again
+from bench.results import store
+from bench.study.reproduce import cell_of
+from bench.training.runner import Execution, run_cell
 from datasets import tasks
 from datasets.errors import DatasetError
-from datasets.files import sha256
+from datasets.recorded.files import sha256
 from datasets.tasks import load_task
 from tests.datasets.prey_files import write_ours
 
@@ -87,10 +89,10 @@ def test_a_cell_is_evaluated_against_its_prey_or_another(
     other = write_ours(tmp_path / "other.safetensors", seed=1)
     assert evaluate_again(folder, 10, prey=str(other)).return_mean != own.return_mean
     arguments = ["evaluate", "--run", str(folder), "--episodes", "10", "--prey", str(prey)]
-    assert cli.main(arguments) == 0
+    assert app.main(arguments) == 0
     assert "no score, 10 episodes" in capsys.readouterr().out
-    assert cli.main([*arguments, "--rules", "mpe2"]) == 0
-    assert cli.main([*arguments, "--rules", "mpe3"]) == 2
+    assert app.main([*arguments, "--rules", "mpe2"]) == 0
+    assert app.main([*arguments, "--rules", "mpe3"]) == 2
     assert "no rules 'mpe3'" in capsys.readouterr().err
 
 
@@ -107,21 +109,21 @@ def test_reproducing_needs_the_prey(
     record, folder = done
     assert cell_of(record, data_dir).recipe == cell_of(record, data_dir, str(prey)).recipe
     arguments = ["reproduce", str(folder), "--data-dir", str(data_dir)]
-    assert cli.main(arguments) == 2
+    assert app.main(arguments) == 2
     assert "name its file with --prey" in capsys.readouterr().err
 
 
 def test_data_commands_take_rules_and_prey(prey: Path, tmp_path: Path, capsys: Capture) -> None:
     where = ["--size", "500", "--data-dir", str(tmp_path), "--prey", str(prey)]
     for rules in ("omar", "mpe2"):
-        assert cli.main(["data", "build", "mpe/tag/random", *where, "--rules", rules]) == 0
-        assert cli.main(["data", "info", "mpe/tag/random", *where, "--rules", rules]) == 0
+        assert app.main(["data", "build", "mpe/tag/random", *where, "--rules", rules]) == 0
+        assert app.main(["data", "info", "mpe/tag/random", *where, "--rules", rules]) == 0
         output = capsys.readouterr().out
         assert f"rules {rules}, prey {sha256(prey)[:12]}" in output
         assert "no score" in output
-    assert cli.main(["data", "verify", "--data-dir", str(tmp_path)]) == 0
+    assert app.main(["data", "verify", "--data-dir", str(tmp_path)]) == 0
     assert "2 datasets, 0 broken" in capsys.readouterr().out
-    assert cli.main(["data", "build", "mpe/tag/random", *where, "--prey", "none.pt"]) == 2
+    assert app.main(["data", "build", "mpe/tag/random", *where, "--prey", "none.pt"]) == 2
     assert "there is no prey file none.pt" in capsys.readouterr().err
 
 
@@ -193,11 +195,11 @@ def test_the_example_of_the_documentation_runs_from_import_to_report(
     with_plugin = ["--plugin", str(plugin)]
     where = ["--data-dir", str(tmp_path / "data"), *with_plugin]
     arguments = ["--format", "omar", "--task", "mine/meeting", "--name", "met"]
-    assert cli.main(["data", "import", str(files), *arguments, *where]) == 0
+    assert app.main(["data", "import", str(files), *arguments, *where]) == 0
     flags = [flag for flag in small_flags if flag not in ("--size", "5000")]
     flags[flags.index("--datasets") + 1] = "import/met"
     flags += ["--algos", "bc", "--seeds", "1", "--set", "run.updates=10", *where]
-    assert cli.main(["run", *flags]) == 0
+    assert app.main(["run", *flags]) == 0
     (record,) = store.read_records(tmp_path / "results").values()
     rules = f"plugin:{sha256(plugin)[:12]}"
     assert record["dataset"]["task"] == "mine/meeting"
@@ -205,25 +207,25 @@ def test_the_example_of_the_documentation_runs_from_import_to_report(
     assert record["results"]["last"]["score"] is None
     capsys.readouterr()
     again = ["evaluate", "--run", record["cell"], "--out", str(tmp_path / "results")]
-    assert cli.main([*again, "--episodes", "10", *with_plugin]) == 0
+    assert app.main([*again, "--episodes", "10", *with_plugin]) == 0
     mean = record["results"]["last"]["return_mean"]
     assert f"return {mean:.3f}" in capsys.readouterr().out
 
     del tasks.TASKS["mine/meeting"]
-    assert cli.main(again) == 2
+    assert app.main(again) == 2
     assert (
         "mine/meeting is a plug-in's task; name its file with --plugin" in capsys.readouterr().err
     )
-    assert cli.main(["data", "info", "import/met", "--data-dir", str(tmp_path / "data")]) == 2
+    assert app.main(["data", "info", "import/met", "--data-dir", str(tmp_path / "data")]) == 2
     assert "name its file with --plugin" in capsys.readouterr().err
 
     changed = tmp_path / "meeting_task_2.py"
     changed.write_text(plugin.read_text().replace('"tug": 0.5', '"tug": 0.6'))
-    assert cli.main([*again, "--plugin", str(changed)]) == 2
+    assert app.main([*again, "--plugin", str(changed)]) == 2
     assert "plug-in file of task mine/meeting has changed" in capsys.readouterr().err
     other = [flag if flag != str(plugin) else str(changed) for flag in flags]
     unused = {"--device", "cpu"}
-    assert cli.main(["plan", *(flag for flag in other if flag not in unused)]) == 0
+    assert app.main(["plan", *(flag for flag in other if flag not in unused)]) == 0
     assert record["cell"] not in capsys.readouterr().out
 
 
@@ -262,7 +264,7 @@ def test_broken_plug_ins_are_one_sentence(
     path = tmp_path / "plugin.py"
     if source is not None:
         path.write_text(source)
-    assert cli.main(["list", "tasks", "--plugin", str(path)]) == 2
+    assert app.main(["list", "tasks", "--plugin", str(path)]) == 2
     errors = capsys.readouterr().err
     assert message in errors
     assert str(path) in errors

@@ -8,7 +8,7 @@ import torch
 
 import datasets
 from datasets.formats import omar
-from datasets.store import Dataset
+from datasets.recorded.store import Dataset
 
 SIZE = 5_000  # transitions: 200 episodes
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from datasets.files import CARD
-from datasets.store import Dataset, write_card
+from datasets.recorded.files import CARD
+from datasets.recorded.store import Dataset, write_card
 
 
 def write_dataset(folder: Path, arrays: dict[str, Any], horizon: int) -> Dataset:

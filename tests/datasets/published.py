@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import datasets
 from datasets.formats import importing
 from datasets.formats.layout import check_layout
-from datasets.store import ARRAYS, Dataset
+from datasets.recorded.store import ARRAYS, Dataset
 from datasets.tasks import Task, load_task
 
 SPREAD = load_task("mpe/spread")

@@ -117,11 +117,11 @@ def test_other_tasks_need_no_order() -> None:
 
 def test_an_import_says_that_it_reordered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole way, with a stand-in for a task of that id."""
-    for module in ("datasets.formats.importing", "datasets.imported", "datasets.recipes"):
+    for module in ("datasets.formats.importing", "datasets.recorded.imported", "datasets.recipes"):
         monkeypatch.setattr(f"{module}.load_task", lambda *args, **options: ANT)
     path = save_omiga(tmp_path / "x.hdf5", leaves())
     folder = importing.import_dataset("omiga", path, ANT.id, "ant", tmp_path)
-    from datasets.store import Dataset
+    from datasets.recorded.store import Dataset
 
     dataset = Dataset(folder)
     np.testing.assert_allclose(dataset.action[5], EXPECTED, rtol=1e-6)

@@ -12,7 +12,7 @@ import pytest
 import datasets
 from datasets.errors import DatasetError
 from datasets.formats import archives, importing, omar
-from datasets.store import Dataset
+from datasets.recorded.store import Dataset
 
 KINDS = {"zip": "zip", "tar": "tar", "tar.gz": "gztar", "tar.bz2": "bztar", "tar.xz": "xztar"}
 

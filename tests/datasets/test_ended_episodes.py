@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import datasets
-from datasets.store import Dataset
+from datasets.recorded.store import Dataset
+from datasets.recorded.writer import GrowingArray
 from datasets.tasks import load_task
-from datasets.writer import GrowingArray
 
 SIZE = 3_000
 ID = "mamujoco/hopper-3x1/random"

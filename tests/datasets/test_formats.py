@@ -13,7 +13,7 @@ import datasets
 from datasets import commands
 from datasets.errors import DatasetError
 from datasets.formats import importing, omar
-from datasets.store import ARRAYS, Dataset
+from datasets.recorded.store import ARRAYS, Dataset
 from tests.datasets.published import SMALL, change, import_spread, put, read_in
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from datasets.errors import DatasetError
 from datasets.formats import importing, madiff, omar, omiga
-from datasets.store import ARRAYS, Dataset, write_card
+from datasets.recorded.store import ARRAYS, Dataset, write_card
 from tests.datasets.published import (
     LENGTHS,
     SMALL,

@@ -13,11 +13,11 @@ import pytest
 
 from algorithms.base import TeamSpec
 from datasets import commands, recipes
-from datasets.files import CARD, checksum, sha256
 from datasets.formats import importing, madiff, omar, omiga
 from datasets.formats.layout import check_layout
-from datasets.imported import IMPORTED
-from datasets.store import ARRAYS, Dataset, write_card
+from datasets.recorded.files import CARD, checksum, sha256
+from datasets.recorded.imported import IMPORTED
+from datasets.recorded.store import ARRAYS, Dataset, write_card
 from datasets.tasks import Task, load_task
 from tests.fuzzing import Inputs, fuzz, refused
 

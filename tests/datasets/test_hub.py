@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 import datasets
-from bench import cli
+from bench.cli import app
 from datasets.errors import DatasetError
 from datasets.formats import hub, importing, omar
-from datasets.store import Dataset
+from datasets.recorded.store import Dataset
 from tests.datasets.test_vault import from_dataset
 from tests.datasets.vaults import write_vault
 
@@ -180,7 +180,7 @@ def test_without_a_network_there_is_one_sentence(
         free.bind(("127.0.0.1", 0))
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{free.getsockname()[1]}")
         arguments = ["hub:team/data", "--format", "omar", "--task", "mpe/spread", "--name", "x"]
-        code = cli.main(["data", "import", *arguments, "--data-dir", str(tmp_path)])
+        code = app.main(["data", "import", *arguments, "--data-dir", str(tmp_path)])
     errors = capsys.readouterr().err
     assert code == 2
     assert errors.count("\n") == 1

@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 import datasets
-from bench import cli, config, grid, runner
-from bench.reproduce import cell_of
+from bench.cli import app
+from bench.plan import config, grid
+from bench.study.reproduce import cell_of
+from bench.training import runner
 from datasets import recipes
 from datasets.errors import DatasetError
-from datasets.store import Dataset
+from datasets.recorded.store import Dataset
 from tests.datasets.published import change, import_spread
 
 
@@ -51,7 +53,7 @@ def test_the_command_line_imports_describes_checks_and_exports(
     monkeypatch.setenv("OM2P_BENCH_DATA", str(tmp_path / "data"))
 
     def call(*arguments: object) -> tuple[int, str, str]:
-        code = cli.main([str(argument) for argument in arguments])
+        code = app.main([str(argument) for argument in arguments])
         return code, *capsys.readouterr()
 
     flags = ("--format", "omar", "--task", "mpe/spread", "--name")

@@ -12,14 +12,14 @@ from mpe2 import simple_spread_v3
 from pettingzoo import ParallelEnv
 from pettingzoo.test import parallel_api_test
 
-from bench.evaluation import _play
+from bench.training.evaluation import _play
 from datasets import tasks
 from datasets.environments.mpe import ParticleEnv
 from datasets.environments.mpe2_scenarios import Mpe2Spread
 from datasets.environments.parallel import plugin_task
 from datasets.environments.pettingzoo_api import TeamEnv
 from datasets.errors import DatasetError
-from datasets.files import sha256
+from datasets.recorded.files import sha256
 from datasets.tasks import Task, load_task
 
 

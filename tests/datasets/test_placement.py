@@ -7,9 +7,9 @@ import psutil
 import pytest
 import torch
 
-from datasets import placement
 from datasets.errors import DatasetError
-from datasets.store import Dataset
+from datasets.recorded import placement
+from datasets.recorded.store import Dataset
 from tests.datasets.made import numbered, sparse_dataset
 
 MIB = 1 << 20
@@ -37,7 +37,9 @@ def test_resident_memory_stays_bounded(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Up to 10 million transitions, a budget of 32 MiB: what is mapped never exceeds it by much."""
-    monkeypatch.setattr("datasets.sampler.Pages", lambda arrays: placement.Pages(arrays, 32 * MIB))
+    monkeypatch.setattr(
+        "datasets.recorded.sampler.Pages", lambda arrays: placement.Pages(arrays, 32 * MIB)
+    )
     if kind == "transitions":
         sampler = sparse_dataset(tmp_path / "ten", 10_000_000).sampler(256)
     else:
@@ -53,7 +55,9 @@ def test_without_a_budget_the_mapped_pages_pile_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The test above would prove little if they did not."""
-    monkeypatch.setattr("datasets.sampler.Pages", lambda arrays: placement.Pages(arrays, 1 << 60))
+    monkeypatch.setattr(
+        "datasets.recorded.sampler.Pages", lambda arrays: placement.Pages(arrays, 1 << 60)
+    )
     sampler = sparse_dataset(tmp_path / "ten", 10_000_000).sampler(256)
     before = mapped_bytes()
     for _ in range(60):
@@ -65,7 +69,9 @@ def test_where_memory_is_not_told_it_is_estimated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(placement, "STATM", str(tmp_path / "none"))
-    monkeypatch.setattr("datasets.sampler.Pages", lambda arrays: placement.Pages(arrays, 128 * MIB))
+    monkeypatch.setattr(
+        "datasets.recorded.sampler.Pages", lambda arrays: placement.Pages(arrays, 128 * MIB)
+    )
     sampler = sparse_dataset(tmp_path / "two", 2_000_000).sampler(256)
     released: list[int] = []
     monkeypatch.setattr(placement.Pages, "release", lambda self: released.append(1))
@@ -90,7 +96,9 @@ def test_giving_pages_back_changes_no_batch(
 ) -> None:
     dataset = numbered(tmp_path / "small", [25] * 400)
     plain = dataset.sampler(64)
-    monkeypatch.setattr("datasets.sampler.Pages", lambda arrays: placement.Pages(arrays, 1))
+    monkeypatch.setattr(
+        "datasets.recorded.sampler.Pages", lambda arrays: placement.Pages(arrays, 1)
+    )
     thrifty = dataset.sampler(64)
     for _ in range(5):
         one, two = plain.next(), thrifty.next()

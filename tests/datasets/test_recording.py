@@ -13,10 +13,10 @@ import pytest
 
 import datasets
 from datasets import commands, recipes
-from datasets.card import _sample, coverage
 from datasets.errors import DatasetError
 from datasets.loading import build, folder_of
-from datasets.store import Dataset
+from datasets.recorded.card import _sample, coverage
+from datasets.recorded.store import Dataset
 from datasets.tasks import load_task
 from tests.datasets.made import numbered
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import datasets
 from datasets.batch import Batch
-from datasets.indices import INDEX_BLOCK, sent
-from datasets.store import Dataset
+from datasets.recorded.indices import INDEX_BLOCK, sent
+from datasets.recorded.store import Dataset
 
 
 def same(first: Batch, second: Batch) -> bool:

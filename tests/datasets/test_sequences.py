@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.batch import SequenceBatch
-from datasets.sequences import returns_to_go
-from datasets.store import Dataset
+from datasets.recorded.sequences import returns_to_go
+from datasets.recorded.store import Dataset
 from tests.datasets.made import numbered
 
 LENGTHS = [3, 8, 1, 5]

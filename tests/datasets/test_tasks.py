@@ -10,7 +10,7 @@ import torch
 from pettingzoo.test import parallel_api_test
 
 import datasets
-from bench import config
+from bench.plan import config
 from datasets import commands, recipes, references, tasks
 from datasets.environments.mpe import ParticleEnv
 from datasets.environments.pettingzoo_api import TeamEnv

@@ -10,8 +10,8 @@ import torch
 
 import algorithms
 from algorithms.base import Algorithm, TeamSpec
-from algorithms.examples import batch_for, team, windows_for
-from bench import config, presets
+from algorithms.contract.examples import batch_for, team, windows_for
+from bench.plan import config, presets
 
 AGENTS, OBSERVATION, ACTION, BATCH = 3, 18, 2, 256
 PRESET = "quick"

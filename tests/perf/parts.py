@@ -17,10 +17,10 @@ import torch
 from torch.utils._pytree import tree_map_only
 
 import algorithms
-from algorithms.dispatch import DispatchMode
-from algorithms.examples import batch_for
-from bench.measuring.reference import update_flops
+from algorithms.contract.examples import batch_for
+from algorithms.device.dispatch import DispatchMode
 from bench.meters.calibration import FLOPS, Calibration
+from bench.tracks.efficiency.reference import update_flops
 from tests.perf.allocator import keep_memory
 from tests.perf.learners import ACTION, AGENTS, BATCH, OBSERVATION, spec
 

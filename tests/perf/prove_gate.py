@@ -16,8 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench import regression
-from bench.gate import files, interleave, tables
+from bench.gate import files, interleave, regression, text
 from bench.gate.files import Process
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,7 +95,7 @@ def unchanged(folder: Path, repeats: int) -> Iterator[bool]:
     """Yield, for each repeat, whether an unchanged tree passed."""
     for number in range(repeats):
         found = regression.compare(*measured(folder / f"unchanged-{number}"))
-        print(f"\nunchanged, repeat {number + 1} of {repeats}\n{tables.text(found)}")
+        print(f"\nunchanged, repeat {number + 1} of {repeats}\n{text.text(found)}")
         times = [row for row in found.rows if row.measure == "time"]
         ratios = sorted(row.ratio for row in times if row.ratio is not None)
         print(f"ratios of medians: {ratios[0]:.3f} to {ratios[-1]:.3f}", flush=True)
@@ -119,7 +118,7 @@ def injected(folder: Path) -> Iterator[bool]:
     )
     for number, (what, options, expected) in enumerate(trials):
         found = regression.compare(*measured(folder / f"injected-{number}", **options))
-        print(f"\ninjected: {what}\n{tables.text(found)}", flush=True)
+        print(f"\ninjected: {what}\n{text.text(found)}", flush=True)
         yield {(row.name, row.measure) for row in found.rows if row.fails} == expected
 
 

@@ -16,10 +16,10 @@ import pytest
 import torch
 
 import algorithms
-from algorithms.examples import batch_for
+from algorithms.contract.examples import batch_for
 from algorithms.settings import Om2pSettings
-from bench.measuring.reference import update_flops
 from bench.meters.calibration import FLOPS, Calibration
+from bench.tracks.efficiency.reference import update_flops
 from tests.perf.learners import (
     ACTION,
     AGENTS,
@@ -138,11 +138,11 @@ def exported(trained: Any) -> Any:
     """The team of an algorithm, from the file that `python -m bench export` writes."""
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    from bench import export
-    from bench.exported import ExportedPolicy
+    from bench.policies import onnx_export
+    from bench.policies.onnx_policy import ExportedPolicy
 
     record = {"cell": "made up", "algorithm": {"name": "om2p", "version": 0}}
-    return ExportedPolicy(export.model_of(trained, record))
+    return ExportedPolicy(onnx_export.model_of(trained, record))
 
 
 def median_seconds(call: Any) -> float:

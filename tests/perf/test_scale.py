@@ -9,9 +9,13 @@ from typing import Any
 
 import pytest
 
-from bench import commands, config, grid, records, store, study
+from bench.cli import commands
 from bench.launchers import local
-from bench.progress import Quiet
+from bench.plan import config, grid
+from bench.results import store
+from bench.results.record import new_record
+from bench.study import study
+from bench.study.progress import Quiet
 
 CELLS = 10_000
 GOAL, PER_CELL = 5.0, 0.05  # seconds of processor time: others may be busy on this machine
@@ -42,7 +46,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> config.RunConfig:
     out = tmp_path_factory.mktemp("large") / "results"
     made = config.make_config(algorithms=("bc", "om2p"), seeds=tuple(range(CELLS // 2)), out=out)
     for cell in grid.cells(made):
-        record = records.new_record(cell, "done")
+        record = new_record(cell, "done")
         record["results"] = {"last": {"return_mean": 1.0, "score": 1.0}}
         (out / cell.id).mkdir(parents=True)
         (out / cell.id / "run.json").write_bytes(json.dumps(record, indent=1).encode())

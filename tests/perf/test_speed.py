@@ -11,12 +11,12 @@ import pytest
 import torch
 
 import datasets
-from bench.evaluation import evaluate
 from bench.gate import costs
-from datasets import placement
+from bench.training.evaluation import evaluate
 from datasets.environments.mpe import ParticleEnv
 from datasets.environments.mpe_scenarios import Spread, Tag, World
-from datasets.store import Dataset
+from datasets.recorded import placement
+from datasets.recorded.store import Dataset
 from tests.datasets.made import sparse_dataset
 from tests.perf.learners import learner
 

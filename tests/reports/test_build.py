@@ -7,10 +7,12 @@ from contextlib import ExitStack
 import pytest
 
 import reports
-from bench import cli, locks
-from bench.store import BenchError
-from reports import build, results
-from reports import page as page_module
+from bench.cli import app
+from bench.results import locks
+from bench.results.store import BenchError
+from reports import build
+from reports.page import document as page_module
+from reports.reading import results
 
 OPTIONS = build.Options()
 
@@ -52,9 +54,9 @@ def test_live_ends_where_a_study_was_interrupted(study, cell, tmp_path, status):
 def test_live_says_at_once_where_the_page_lies(study, tmp_path, monkeypatch, capsys):
     root, to = study(["om2p"], seeds=[0]), tmp_path / "out"
     held = iter([True, False])
-    monkeypatch.setattr("bench.locks.held", lambda folder: next(held))
+    monkeypatch.setattr("bench.results.locks.held", lambda folder: next(held))
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    assert cli.main(["report", "--out", str(root), "--to", str(to), "--live"]) == 0
+    assert app.main(["report", "--out", str(root), "--to", str(to), "--live"]) == 0
     first, last = capsys.readouterr().out.splitlines()
     assert first == f"{to}/index.html: written again until the run in {root} ends"
     assert last == f"report of 1 cells: {to}/index.html"

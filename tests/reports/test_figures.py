@@ -4,18 +4,11 @@ import json
 
 import pytest
 
-from reports import (
-    ablations,
-    board,
-    canvas,
-    curves,
-    data_figures,
-    efficiency,
-    pareto,
-    results,
-    scaling,
-)
-from reports.results import Entry
+from reports.figures import ablations, canvas, curves, data, pareto, scaling
+from reports.page import leaderboard
+from reports.reading import results
+from reports.reading.results import Entry
+from reports.tables import efficiency
 
 
 @pytest.mark.parametrize("count", [1, 3, 14, 24])
@@ -85,7 +78,7 @@ def test_shares_of_the_data_make_a_curve(study, tmp_path):
     root = study(["om2p"], seeds=range(2), fraction=0.1)
     found = results.read(root)
     with canvas.look():
-        (plate,) = data_figures.fractions(found, "mpe/spread", found.tracks, tmp_path, "ci95")
+        (plate,) = data.fractions(found, "mpe/spread", found.tracks, tmp_path, "ci95")
     assert "share of the data" in plate.caption
     assert (tmp_path / f"{plate.name}.pdf").stat().st_size > 1000
 
@@ -98,7 +91,7 @@ def test_curves_over_time_use_one_class_of_machine(study, tmp_path):
     assert "n = 2 to 3" in updates.caption
     assert "n = 3" in seconds.caption
     assert "2 runs timed on another class of machine are left out" in seconds.caption
-    rows = board.build(found, "ci95")["rows"]
+    rows = leaderboard.build(found, "ci95")["rows"]
     times = {row["algorithm"]: row["cells"][7]["text"] for row in rows}
     assert times["om2p"]
     assert times["dom2"] == ""
@@ -123,13 +116,13 @@ def test_times_of_runs_in_company_are_in_no_figure(study, tmp_path):
             ["om2p"] if cost.timed else ["om2p", "dom2"]
         )
         assert (told in plate.caption) == cost.timed
-    shown = board.build(found, "ci95")
+    shown = leaderboard.build(found, "ci95")
     heads = [head["name"] for head in shown["heads"]]
     for row in shown["rows"]:
         for head in ("Train (s)", "Update (ms)", "MiB", "Action (ms)"):
             text = row["cells"][heads.index(head)]["text"]
             assert bool(text) == (row["algorithm"] == "om2p")
-    assert told in board.caption(found, "ci95")
+    assert told in leaderboard.caption(found, "ci95")
 
 
 def test_times_of_runs_in_company_are_on_no_scaling_curve(study, tmp_path):
@@ -181,12 +174,12 @@ def test_latency_has_a_picture_and_columns_where_it_was_recorded(study):
     (cost,) = [one for one in pareto.COSTS if one.name == "latency"]
     spots = pareto._spots(found, found.tracks[0], cost, cost.columns[0], "score", "cpu-a")
     assert len(spots) == 2
-    assert "Action (ms)" in [head["name"] for head in board.build(found, "ci95")["heads"]]
+    assert "Action (ms)" in [head["name"] for head in leaderboard.build(found, "ci95")["heads"]]
     for cell in found.cells:
         cell.row["latency_p50_ms"] = cell.row["latency_p95_ms"] = None
     heads = [column.head for column in efficiency.build(found)[0].columns]
     assert "median (ms)" not in heads
-    shown = board.build(found, "ci95")
+    shown = leaderboard.build(found, "ci95")
     assert "Action (ms)" not in [head["name"] for head in shown["heads"]]
     assert {len(row["cells"]) for row in shown["rows"]} == {len(shown["heads"])}
     assert pareto._spots(found, found.tracks[0], cost, cost.columns[0], "score", "cpu-a") == []

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 import reports
-from reports import build, results
-from reports import page as page_module
+from reports import build
+from reports.page import document as page_module
+from reports.reading import results
 from tests.reports.conftest import COMMAND, EVIL, gif, record, write_cell
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "gallery" / "make.py"

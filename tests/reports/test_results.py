@@ -2,8 +2,9 @@
 
 import pytest
 
-from bench.store import BenchError
-from reports import results, style
+from bench.results.store import BenchError
+from reports.figures import style
+from reports.reading import results
 
 
 def test_seeds_of_one_entry_are_one_group(study):

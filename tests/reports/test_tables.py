@@ -8,8 +8,10 @@ import subprocess
 
 import pytest
 
-from reports import build, latex, results, tables, twins
-from reports.tables import Column, Item, Row, Table
+from reports import build
+from reports.reading import results
+from reports.tables import latex, model, text
+from reports.tables.model import Column, Item, Row, Table
 from tests.reports.conftest import FOURTEEN, record, write_cell, write_study
 
 HOSTILE = r"a_b & 50% $x$ {y} #1 ~^ \cmd <script> ±"
@@ -84,12 +86,12 @@ def test_failures_are_words_with_a_footnote_and_never_numbers(study, cell):
     partly = row_of(table, "expert", "bc")
     assert not partly.bold
     assert "2 diverged of 5 seeds" in table.notes[partly.mark]
-    assert table.rows[1].items[1].words == tables.NOT_RUN
+    assert table.rows[1].items[1].words == model.NOT_RUN
 
 
 def test_one_seed_has_no_plus_minus_and_says_so(study):
     table = made(study(["om2p"], seeds=[0]))["returns"]
-    assert "±" not in twins.plain(table.rows[0].items[0])
+    assert "±" not in text.plain(table.rows[0].items[0])
     assert "no interval" in table.caption
 
 
@@ -122,7 +124,7 @@ def test_times_of_runs_in_company_enter_no_table(study, tmp_path):
     table = made(tmp_path / "results")["efficiency"]
     for head in ("train (s)", "update (ms)", "process (MiB)", "median (ms)"):
         assert row_of(table, "om2p", head) == row_of(alone, "om2p", head)
-        assert twins.plain(row_of(table, "bc", head)) == tables.NOT_RUN
+        assert text.plain(row_of(table, "bc", head)) == model.NOT_RUN
     assert row_of(table, "bc", "tensors (MiB)").value is not None  # counted, not timed
     assert (
         "Times and peaks of memory leave out 15 of 21 runs: 5 shared a GPU, "
@@ -189,20 +191,20 @@ def test_published_scores_are_beside_ours_with_what_differs(study):
 
 def test_twins_hold_the_same_numbers(study):
     table = made(study(["om2p", "dom2"]))["scores"]
-    read = list(csv.DictReader(io.StringIO(twins.as_csv(table))))
+    read = list(csv.DictReader(io.StringIO(text.as_csv(table))))
     assert float(read[0]["om2p"]) == table.rows[0].items[0].value
     assert float(read[0]["om2p ±"]) == table.rows[0].items[0].half
-    assert twins.plain(table.rows[0].items[0]) in twins.as_markdown(table).replace("\\", "")
+    assert text.plain(table.rows[0].items[0]) in text.as_markdown(table).replace("\\", "")
 
 
 def test_names_are_escaped_everywhere():
     table = Table("t", "t", HOSTILE, "name", [Column(HOSTILE)], [Row(HOSTILE, [Item(1.0)])])
-    text = latex.table(table, "origin")
-    assert r"a\_b \& 50\% \$x\$ \{y\} \#1" in text
+    printed = latex.table(table, "origin")
+    assert r"a\_b \& 50\% \$x\$ \{y\} \#1" in printed
     assert not re.search(r"(?<!\\)[&%$#_](?=b|\s50|\sx)", latex.escape(HOSTILE))
-    assert "<script>" not in twins.as_markdown(table)
+    assert "<script>" not in text.as_markdown(table)
     formula = Table("t", "t", "", "name", [Column("x")], [Row("=1+1", [Item(1.0)])])
-    assert "'=1+1" in twins.as_csv(formula)
+    assert "'=1+1" in text.as_csv(formula)
 
 
 def test_every_table_starts_with_where_it_comes_from(study, tmp_path):
@@ -216,7 +218,7 @@ def test_every_table_starts_with_where_it_comes_from(study, tmp_path):
 
 def test_tall_tables_are_cut_between_groups():
     rows = [Row(f"r{at}", [Item(1.0)], f"g{at // 10}") for at in range(100)]
-    parts = tables.split(Table("t", "t", "c", "x", [Column("v")], rows))
+    parts = model.split(Table("t", "t", "c", "x", [Column("v")], rows))
     assert [part.stem for part in parts] == ["t_1", "t_2", "t_3", "t_4"]
     assert [row for part in parts for row in part.rows] == rows
     assert all(len({row.group for row in part.rows}) == len(part.rows) / 10 for part in parts)
@@ -270,5 +272,5 @@ def test_learning_speed_counts_updates_and_seconds_until_a_score(study, cell):
     here = [c for c in results.read(root).cells if c["machine_class"] == "cpu-a"]
     taken = sorted(c["seconds_train"] for c in here if c["algorithm"] == "om2p")
     assert rows["om2p"][seconds].value == pytest.approx(0.4 * taken[1])
-    assert rows["bc"][seconds].words == tables.NOT_RUN
+    assert rows["bc"][seconds].words == model.NOT_RUN
     assert "1 runs timed on another class of machine" in table.caption

@@ -1,0 +1,127 @@
+"""Twin Q-functions of all members, their targets, and the conservative (CQL) term."""
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from algorithms.parts.networks import MemberMLP, MemberNetwork
+
+NetworkType = TypeVar("NetworkType", bound=nn.Module)
+
+HEADS = 2
+NORMALISER_FLOOR = 1e-6
+
+
+class TwinCritic(nn.Module):
+    """Two Q(o, a) per member, evaluated as 2M members: (M, B, O), (M, B, A) -> (M, 2, B)."""
+
+    def __init__(
+        self,
+        generators: Sequence[torch.Generator],
+        agents: int,
+        observation_dim: int,
+        action_dim: int,
+        hidden: Sequence[int],
+        activation: str,
+        layer_norm: bool,
+    ) -> None:
+        super().__init__()
+        sizes = (observation_dim + action_dim, *hidden, 1)
+        self.network = MemberMLP(generators, HEADS * agents, sizes, activation, layer_norm)
+
+    def _rows(self, observation: Tensor, action: Tensor) -> Tensor:
+        rows = torch.cat([observation, action], dim=-1)
+        return rows[:, None].expand(-1, HEADS, -1, -1).flatten(0, 1)
+
+    def forward(self, observation: Tensor, action: Tensor) -> Tensor:
+        """Return both heads' values, (M, 2, B)."""
+        value = self.network(self._rows(observation, action))
+        return value.view(-1, HEADS, action.shape[1])
+
+    def frozen(self, observation: Tensor, action: Tensor) -> Tensor:
+        """As forward, but gradients reach the action only."""
+        value = self.network.frozen(self._rows(observation, action))
+        return value.view(-1, HEADS, action.shape[1])
+
+    def frozen_first(self, observation: Tensor, action: Tensor) -> Tensor:
+        """Return the first head's values alone, (M, B); gradients reach the action only."""
+        rows = torch.cat([observation, action], dim=-1)
+        return self.network.frozen(rows, every=HEADS)[..., 0]
+
+
+def td_target(
+    reward: Tensor, terminated: Tensor, next_value: Tensor, discount: float, aggregate: str
+) -> Tensor:
+    """Return y = r + discount (1 - terminated) agg_heads Q'(o', a'), (M, B).
+
+    ``next_value`` is (M, 2, B). A time limit is not terminal: values bootstrap through it.
+    """
+    agreed = next_value.mean(dim=1) if aggregate == "mean" else next_value.amin(dim=1)
+    return reward + discount * (1.0 - terminated) * agreed
+
+
+def q_term(value: Tensor, normalise: str) -> Tensor:
+    """Return -mean Q per member (M,), divided by the batch mean of |Q| if asked.
+
+    ``value`` is the mean over heads, (M, B).
+    """
+    loss = -value.mean(dim=-1)
+    if normalise == "none":
+        return loss
+    return loss / value.detach().abs().mean(dim=-1).clamp_min(NORMALISER_FLOOR)
+
+
+def coin_q_term(value: Tensor, coin: Tensor, normalise: str, by_other: bool) -> Tensor:
+    """Return -mean Q_k per member (M,) of the head k that the coin shows, normalised if asked.
+
+    ``value`` is (M, 2, B), ``coin`` (M, 1, 1) uniform on [0, 1). The divisor is the batch mean of
+    |Q| of the other head (Diffusion-QL's code) or of the same one (EDP's code).
+    """
+    first = coin[..., 0] < 0.5  # (M, 1)
+    chosen = torch.where(first, value[:, 0], value[:, 1])  # (M, B)
+    if normalise == "none":
+        return -chosen.mean(dim=-1)
+    scale = torch.where(first, value[:, 1], value[:, 0]) if by_other else chosen
+    return -chosen.mean(dim=-1) / scale.detach().abs().mean(dim=-1).clamp_min(NORMALISER_FLOOR)
+
+
+def conservative_term(
+    sampled: Tensor,
+    recorded: Tensor,
+    log_density: Tensor | None = None,
+    temperature: float = 1.0,
+) -> Tensor:
+    """Return the CQL term, summed over heads (Kumar et al. 2020, eq. 4 and appendix F), (M,).
+
+    mean_b [T log sum_k exp((Q(o, a_k) - log p(a_k)) / T) - Q(o, a)] with ``sampled`` (M, 2, B, K),
+    ``recorded`` (M, 2, B) and ``log_density`` (M, B, K) of the laws the a_k were drawn from. For
+    uniform actions alone the density is a constant without gradient and may be left out.
+    """
+    if log_density is not None:
+        sampled = sampled - log_density[:, None]
+    soft_maximum = temperature * (sampled / temperature).logsumexp(dim=-1)  # (M, 2, B)
+    return (soft_maximum - recorded).mean(dim=-1).sum(dim=-1)
+
+
+def of_each(evaluate: Callable[[Tensor, Tensor], Tensor], seen: Tensor, actions: Tensor) -> Tensor:
+    """Evaluate K actions per observation at once: (M, B, O), (M, B, K, A) -> (M, ..., B, K)."""
+    rows, count = actions.shape[1:3]
+    states = seen[:, :, None].expand(-1, -1, count, -1)
+    value = evaluate(states.flatten(1, 2), actions.flatten(1, 2))
+    return value.unflatten(-1, (rows, count))
+
+
+def move(target: MemberNetwork, online: MemberNetwork, rate: float) -> None:
+    """Step the target's parameters towards the online ones: target += rate (online - target)."""
+    target.flat.lerp_(online.flat, rate)
+
+
+def copy_of(online: NetworkType) -> NetworkType:
+    """Return a target network: the same weights, never trained."""
+    target = copy.deepcopy(online)
+    for parameter in target.parameters():
+        parameter.requires_grad_(False)
+    return target

@@ -1,0 +1,55 @@
+"""A Gaussian policy per member, for `bc-gaussian` and `iql`."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from algorithms.parts.networks import MemberMLP
+
+HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
+
+
+class GaussianPolicy(nn.Module):
+    """N(tanh m(o), diag exp(log_std(o))^2): one network with 2A outputs per member.
+
+    The log standard deviation is bent smoothly into its bounds, so that a gradient always leads
+    back from them. The density is that of the unbounded Gaussian: recorded actions at exactly -1
+    or 1, which a squashed one cannot express, need no special case.
+    """
+
+    def __init__(
+        self,
+        generators: Sequence[torch.Generator],
+        agents: int,
+        observation_dim: int,
+        action_dim: int,
+        hidden: Sequence[int],
+        activation: str,
+        log_std_bounds: tuple[float, float],
+        action_mask: Tensor | None,
+    ) -> None:
+        super().__init__()
+        sizes = (observation_dim, *hidden, 2 * action_dim)
+        both = None if action_mask is None else torch.cat([action_mask, action_mask], dim=-1)
+        self.network = MemberMLP(generators, agents, sizes, activation, output_mask=both)
+        self.log_std_bounds = log_std_bounds
+
+    def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and log standard deviation, each (M, B, A)."""
+        mean, raw = self.network(observation).chunk(2, dim=-1)
+        low, high = self.log_std_bounds
+        log_std = low + 0.5 * (high - low) * (torch.tanh(raw) + 1.0)
+        return torch.tanh(mean), log_std
+
+
+def negative_log_density(action: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
+    """Return -log N(action; mean, exp(log_std)^2) of every dimension, (M, B, A)."""
+    distance = (action - mean) * torch.exp(-log_std)
+    return 0.5 * distance.square() + log_std + HALF_LOG_TWO_PI
+
+
+def drawn(mean: Tensor, log_std: Tensor, noise: Tensor) -> Tensor:
+    """Return the actions that standard noise (M, B, A) stands for, clipped to [-1, 1]."""
+    return (mean + torch.exp(log_std) * noise).clamp(-1.0, 1.0)

@@ -1,0 +1,107 @@
+"""Policies of a whole team in one network: joint, or shared between agents that carry an id.
+
+Such a network has one member per replica. Both classes speak the member-major language of the
+rest: observations (M, B, O) and noisy actions (M, B, A) in, (M, B, A) out, M = R * N.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from algorithms.parts.trunk import TimedPolicy
+
+
+def to_joint(x: Tensor, agents: int) -> Tensor:
+    """Lay the agents of a replica side by side: (R * N, B, X) -> (R, B, N * X)."""
+    return x.unflatten(0, (-1, agents)).transpose(1, 2).flatten(2)
+
+
+def from_joint(x: Tensor, agents: int) -> Tensor:
+    """Undo :func:`to_joint`: (R, B, N * X) -> (R * N, B, X)."""
+    return x.unflatten(2, (agents, -1)).transpose(1, 2).flatten(0, 1)
+
+
+def same_for_team(x: Tensor, agents: int) -> Tensor:
+    """Give every agent of a replica the first agent's numbers, (M, ...)."""
+    return x[::agents].repeat_interleave(agents, dim=0) if agents > 1 else x
+
+
+def with_ids(x: Tensor, agents: int) -> Tensor:
+    """Append the agent's one-hot id and lay agents below each other.
+
+    (M, B, X) -> (R, N * B, X + N); a team of one needs no id.
+    """
+    if agents > 1:
+        ids = torch.eye(agents, dtype=x.dtype, device=x.device)[:, None]  # (N, 1, N)
+        ids = ids.expand(-1, x.shape[1], -1).repeat(len(x) // agents, 1, 1)
+        x = torch.cat([x, ids], dim=-1)
+    return x.reshape(len(x) // agents, -1, x.shape[-1])
+
+
+def id_width(agents: int) -> int:
+    """Return how many numbers :func:`with_ids` appends."""
+    return agents if agents > 1 else 0
+
+
+class JointPolicy(nn.Module):
+    """f(o_1..N, x_1..N, times): one network sees and moves the whole team."""
+
+    def __init__(
+        self,
+        generators: Sequence[torch.Generator],
+        agents: int,
+        observation_dim: int,
+        action_dim: int,
+        times: int,
+        hidden: Sequence[int],
+        activation: str,
+        output_mask: Tensor | None,
+    ) -> None:
+        super().__init__()
+        self.agents = agents
+        mask = None if output_mask is None else to_joint(output_mask, agents)
+        sizes = (agents * observation_dim, agents * action_dim)
+        self.policy = TimedPolicy(generators, 1, *sizes, times, hidden, activation, mask)
+        self.network = self.policy.network
+
+    def forward(self, observation: Tensor, x: Tensor, *times: Tensor | float) -> Tensor:
+        """Evaluate; a time (M, B, 1) must be the same for all agents of a replica."""
+        once = [t[:: self.agents] if isinstance(t, Tensor) else t for t in times]
+        seen, state = to_joint(observation, self.agents), to_joint(x, self.agents)
+        return from_joint(self.policy(seen, state, *once), self.agents)
+
+
+class SharedPolicy(nn.Module):
+    """f(o_i, id, x_i, times): one network for all agents, each seeing its own rows only."""
+
+    output_mask: Tensor | None  # (M, 1, A)
+
+    def __init__(
+        self,
+        generators: Sequence[torch.Generator],
+        agents: int,
+        observation_dim: int,
+        action_dim: int,
+        times: int,
+        hidden: Sequence[int],
+        activation: str,
+        output_mask: Tensor | None,
+    ) -> None:
+        super().__init__()
+        self.agents = agents
+        self.register_buffer("output_mask", output_mask, persistent=False)
+        size = observation_dim + id_width(agents)
+        self.policy = TimedPolicy(
+            generators, 1, size, action_dim, times, hidden, activation, output_mask=None
+        )
+        self.network = self.policy.network
+
+    def forward(self, observation: Tensor, x: Tensor, *times: Tensor | float) -> Tensor:
+        """Evaluate every agent on its own rows."""
+        rows = len(observation) // self.agents
+        below = [t.reshape(rows, -1, 1) if isinstance(t, Tensor) else t for t in times]
+        seen = with_ids(observation, self.agents)
+        out: Tensor = self.policy(seen, x.reshape(rows, -1, x.shape[-1]), *below)
+        out = out.reshape(x.shape)
+        return out if self.output_mask is None else out * self.output_mask

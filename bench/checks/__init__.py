@@ -1,1 +1,0 @@
-"""What `python -m bench doctor` looks at, one module per kind of thing."""

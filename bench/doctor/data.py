@@ -1,0 +1,64 @@
+"""Behaviour policies and recorded datasets."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import datasets
+from bench.doctor.row import Row, failed, ok, warning
+
+SECONDS = 20.0  # for hashing datasets; what does not fit is left to `data verify`
+SPEED = 500e6  # bytes hashed per second, on the safe side
+
+
+def policies(task_id: str) -> Iterator[Row]:
+    """Check that a task's behaviour policies can be read."""
+    from datasets import recipes
+    from datasets.behaviour.policy import load_snapshots
+
+    check = f"policies {task_id}"
+    path = recipes.policies_path(task_id)
+    if not path.is_file():
+        cure = f"train them with `python -m bench data train {task_id}`"
+        yield warning(check, "none are shipped: only `random` can be recorded", cure)
+        return
+    try:
+        actors, _ = load_snapshots(path)
+    except datasets.DatasetError as error:
+        yield failed(check, str(error), "reinstall om2p-bench")
+        return
+    yield ok(check, f"{len(actors)} snapshots, {path.stat().st_size / 1024:.0f} KiB")
+
+
+def recorded(root: Path, seconds: float = SECONDS) -> Iterator[Row]:
+    """Compare the datasets of a folder with their checksums, as many as there is time for."""
+    from datasets.recorded.files import CARD, read_card, verify_files
+
+    folders = [card.parent for card in sorted(root.glob(f"**/{CARD}"))]
+    folders = [folder for folder in folders if not folder.name.startswith(".")]
+    sizes = {folder: _size(folder) for folder in folders}
+    ends = time.monotonic() + seconds
+    whole = broken = 0
+    left: list[Path] = []
+    for folder in sorted(folders, key=lambda one: sizes[one]):
+        if sizes[folder] > SPEED * (ends - time.monotonic()):
+            left.append(folder)
+            continue
+        try:
+            verify_files(folder, read_card(folder))
+            whole += 1
+        except datasets.DatasetError as error:
+            broken += 1
+            cure = f"delete {folder}; `run` records it again, or import it again"
+            yield failed(f"dataset {folder.relative_to(root)}", str(error), cure)
+    told = f"{whole} of {len(folders)} in {root} are as recorded"
+    if left:
+        room = sum(sizes[folder] for folder in left) / 2**30
+        cure = "python -m bench data verify"
+        yield warning("datasets", f"{told}; {len(left)} ({room:.1f} GiB) not checked", cure)
+    elif not broken:
+        yield ok("datasets", told if folders else f"none recorded yet in {root}")
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.iterdir() if file.is_file())

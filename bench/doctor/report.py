@@ -1,0 +1,106 @@
+"""`python -m bench doctor`: what works here, as one table; each row is well or has a cure."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import datasets
+from bench.doctor import data, environments, system
+from bench.doctor.row import Row, failed
+
+Check = tuple[str, Callable[[], Iterable[Row]]]
+COLOURS = {"ok": "green", "warning": "yellow", "failed": "bold red"}
+WIDTH = 150  # columns of the table where it is not shown on a terminal
+
+
+def checks(prey: Path | None, data_dir: Path | None) -> list[Check]:
+    """Return every check with a name for the case that it breaks."""
+    root = datasets.data_dir(data_dir)
+    found: list[Check] = [
+        ("Python", system.python),
+        ("packages", system.packages),
+        ("packages of ours", system.siblings),
+        ("device", system.device),
+        ("NVML", system.nvml),
+    ]
+    found += [
+        (f"trajectory {name}", partial(environments.golden, name)) for name in environments.GOLDEN
+    ]
+    tasks = datasets.task_ids()
+    found += [(f"random team {task}", partial(environments.reference, task)) for task in tasks]
+    if prey is not None:
+        found.append((f"prey {prey.name}", partial(environments.published_prey, prey)))
+    found += [(f"policies {task}", partial(data.policies, task)) for task in tasks]
+    found.append(("data folder", partial(system.data_folder, root)))
+    found.append(("datasets", partial(data.recorded, root)))
+    return found
+
+
+def examine(found: Iterable[Check]) -> Iterator[Row]:
+    """Make the checks one by one; one that breaks is a failed row, and the others go on."""
+    for name, check in found:
+        began = time.perf_counter()
+        try:
+            for row in check():
+                now = time.perf_counter()
+                yield dataclasses.replace(row, seconds=round(now - began, 3))
+                began = now
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            spent = round(time.perf_counter() - began, 3)
+            broke = failed(name, f"the check itself broke ({reason})", "please report it")
+            yield dataclasses.replace(broke, seconds=spent)
+
+
+def run(prey: Path | None = None, data_dir: Path | None = None, as_json: bool = False) -> int:
+    """Make all checks and print their rows; return 1 if any failed."""
+    began = time.perf_counter()
+    rows: list[Row] = []
+    if as_json:
+        rows += examine(checks(prey, data_dir))
+        print(json.dumps([dataclasses.asdict(row) for row in rows], indent=1))
+    else:
+        rows += _shown(examine(checks(prey, data_dir)))
+        print(_summary(rows, time.perf_counter() - began))
+    return int(any(row.status == "failed" for row in rows))
+
+
+def _shown(found: Iterator[Row]) -> list[Row]:
+    """Print the rows as a table; on a terminal it grows while the checks are made."""
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console()
+    rows: list[Row] = []
+    if console.is_terminal:
+        with Live(_table(rows), console=console, vertical_overflow="visible") as live:
+            for row in found:
+                rows.append(row)
+                live.update(_table(rows))
+    else:
+        rows += found
+        Console(width=WIDTH).print(_table(rows))
+    return rows
+
+
+def _table(rows: list[Row]) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for title in ("check", "status", "found", "cure"):
+        table.add_column(title, overflow="fold", no_wrap=title in ("check", "status"))
+    for row in rows:
+        status = Text(row.status, style=COLOURS[row.status])
+        table.add_row(Text(row.check), status, Text(row.detail), Text(row.cure))
+    return table
+
+
+def _summary(rows: list[Row], seconds: float) -> str:
+    count = {name: sum(row.status == name for row in rows) for name in COLOURS}
+    parts = [f"{number} {name}" for name, number in count.items() if number]
+    return f"{', '.join(parts)} in {seconds:.0f} s"

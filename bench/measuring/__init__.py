@@ -1,1 +1,0 @@
-"""The efficiency track's parts: sizes, the process that measures, reference counts, tables."""

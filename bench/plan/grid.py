@@ -1,0 +1,182 @@
+"""From a configuration to cells: algorithms x datasets x seeds with stable ids. Torch-free."""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import algorithms
+import datasets
+from bench.plan import config as configuration
+from bench.plan import plugins, presets, tuned
+from bench.plan.config import RunConfig
+from bench.results import store
+
+ID_DIGITS = 12  # of the sha256 that names a cell
+MOST_REPLICAS = 8  # trained together with --replicas auto
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One training run. Its id is a hash of everything that can change its numbers."""
+
+    id: str
+    algorithm: str
+    algorithm_version: int
+    dataset: str
+    recipe: dict[str, Any]  # the dataset's identity, known before any data are built
+    seed: int
+    run: dict[str, Any]  # RunSettings as plain values
+    settings: dict[str, Any]  # the algorithm's settings as plain values
+    canonical: str  # the one JSON text of run and settings
+    config_hash: str
+    preset: str
+    data: dict[str, Any]  # the keyword arguments of datasets.load besides the id
+    tuned: dict[str, Any] | None = None  # values and source, where --tuned found published ones
+    plugin: dict[str, str] | None = None  # file name and sha256 of the plug-in it comes from
+
+    def identity(self) -> dict[str, Any]:
+        """Return what the id is a hash of."""
+        identity = {
+            "schema": store.SCHEMA,
+            "algorithm": self.algorithm,
+            "algorithm_version": self.algorithm_version,
+            "dataset": self.recipe,
+            "seed": self.seed,
+            "config": self.config_hash,
+        }
+        if self.tuned is not None:  # even where the published values are the usual ones
+            identity["tuned"] = True
+        if self.plugin is not None:
+            identity["plugin"] = self.plugin["sha256"]
+        return identity
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the cell as plain values, to be sent to a worker."""
+        return dataclasses.asdict(self)
+
+
+def cells(config: RunConfig) -> list[Cell]:
+    """Return the cells of a study, dataset by dataset, all algorithms of a seed side by side.
+
+    Raises BenchError, AlgorithmError or DatasetError for an unknown name or setting.
+    """
+    plugins.load_all(config.plugins)
+    preset = presets.load(config.preset)
+    for name in config.algorithms:
+        algorithms.row(name)
+    configuration.check_overrides(config.overrides, config.algorithms)
+    data: dict[str, Any] = {
+        "data_seed": config.data_seed,
+        "size": config.size,
+        "fraction": config.fraction,
+        "rules": config.rules,
+        "prey": absolute(config.prey),
+        "data_dir": None if config.data_dir is None else str(config.data_dir),
+    }
+    found: list[Cell] = []
+    for name in config.datasets:
+        recipe = datasets.recipe(name, **data)
+        run = configuration.resolve_run(preset, config.overrides, recipe["task"])
+        methods = [_method(one, preset, run, config, recipe) for one in config.algorithms]
+        found += [
+            _cell(method, name, recipe, seed, run, data, preset.name)
+            for seed in config.seeds
+            for method in methods
+        ]
+    return found
+
+
+def absolute(prey: str | None) -> str | None:
+    """Return the absolute path of a prey's file; what is no file stays as it is."""
+    if prey is None or not Path(prey).expanduser().is_file():
+        return prey
+    return str(Path(prey).expanduser().absolute())
+
+
+@dataclasses.dataclass(frozen=True)
+class _Method:
+    """An algorithm with its settings: what cells of different seeds share."""
+
+    name: str
+    version: int
+    settings: dict[str, Any]
+    canonical: str
+    hash: str
+    tuned: dict[str, Any] | None
+
+
+def _method(
+    name: str,
+    preset: presets.Preset,
+    run: configuration.RunSettings,
+    config: RunConfig,
+    recipe: dict[str, Any],
+) -> _Method:
+    """Resolve one algorithm's settings on a dataset and their canonical form."""
+    published = None
+    if config.tuned:
+        published = tuned.lookup(name, recipe.get("task"), recipe.get("quality"))
+    settings = configuration.resolve_settings(
+        name, preset, config.overrides, run.updates, published.values if published else None
+    )
+    text = configuration.canonical({"algorithm": settings, "run": run.identity()})
+    version = algorithms.row(name).version
+    note = published.as_dict() if published else None
+    return _Method(name, version, settings, text, configuration.digest(text), note)
+
+
+def _cell(
+    method: _Method,
+    dataset: str,
+    recipe: dict[str, Any],
+    seed: int,
+    run: configuration.RunSettings,
+    data: dict[str, Any],
+    preset: str,
+) -> Cell:
+    """Put one cell together and give it its id."""
+    cell = Cell(
+        "", method.name, method.version, dataset, recipe, seed, run.model_dump(), method.settings,
+        method.canonical, method.hash, preset, data, method.tuned, plugins.of(method.name),
+    )  # fmt: skip
+    text = configuration.canonical(cell.identity())
+    return dataclasses.replace(cell, id=configuration.digest(text)[:ID_DIGITS])
+
+
+def replicas(cells: int, places: int) -> int:
+    """Return how many cells to train together so that every place still has work."""
+    return max(1, min(MOST_REPLICAS, -(-cells // places)))
+
+
+def groups(
+    found: Iterable[Cell], size: int, apart: Callable[[Cell], Any] = lambda cell: None
+) -> list[list[Cell]]:
+    """Put cells that differ in the training seed alone into groups of up to `size`, in order.
+
+    apart: cells for which it returns different values are not put together.
+    """
+    made: list[list[Cell]] = []
+    current: dict[Any, list[Cell]] = {}
+    for cell in found:
+        key = (configuration.canonical([cell.dataset, cell.data, cell.run]), cell.algorithm,
+               cell.canonical, apart(cell)) if size > 1 else None  # fmt: skip
+        group = current.get(key)
+        if group is None or len(group) == size:
+            group = current[key] = []
+            made.append(group)
+        group.append(cell)
+    return made
+
+
+def from_dict(values: dict[str, Any]) -> Cell:
+    """Rebuild a cell from `Cell.as_dict`."""
+    return Cell(**values)
+
+
+def distinct_datasets(found: Iterable[Cell]) -> list[Cell]:
+    """Return one cell of each dataset, in order: what has to be there before cells start."""
+    first: dict[str, Cell] = {}
+    for cell in found:
+        first.setdefault(configuration.canonical([cell.dataset, cell.data]), cell)
+    return list(first.values())

@@ -1,0 +1,176 @@
+"""Algorithms and tasks from elsewhere: plug-in files, and entry points of installed packages.
+
+A plug-in file registers what it brings when it is executed, by `algorithms.register`. It is
+executed once per process; its sha256 is part of the identity of every cell of its algorithms.
+"""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import sys
+import traceback
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import algorithms
+import datasets
+from bench.errors import BenchError
+from bench.results import store
+from datasets.tasks import TASKS
+
+GROUP = "om2p_bench.algorithms"
+
+_hashes: dict[str, str] = {}  # absolute path of a plug-in -> sha256 of what was executed
+_files: dict[str, str] = {}  # sha256 -> file name, for records
+_state = {"discovered": False}
+
+
+def load(path: str | Path) -> str:
+    """Execute a plug-in file, once per process, and return the sha256 of its source.
+
+    Raises BenchError with one sentence where the file is missing, cannot be executed, or registers
+    nothing. What a file registers before it fails is taken back.
+    """
+    path = Path(path).expanduser().absolute()
+    if str(path) in _hashes:
+        return _hashes[str(path)]
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise BenchError(
+            f"the plug-in {path} cannot be read ({error.strerror}): give the path of a Python file"
+        ) from error
+    digest = hashlib.sha256(source).hexdigest()
+    _execute(path, source, digest)
+    _hashes[str(path)], _files[digest] = digest, path.name
+    return digest
+
+
+def load_all(paths: Iterable[str | Path]) -> None:
+    """Load what installed packages offer, then plug-in files."""
+    discover()
+    for path in paths:
+        load(path)
+
+
+def loaded() -> list[tuple[str, str]]:
+    """Return path and sha256 of every plug-in file loaded, for workers to load the same."""
+    return list(_hashes.items())
+
+
+def load_expected(wanted: Iterable[Iterable[str]]) -> None:
+    """Load what a launcher has loaded; BenchError where a file has changed since."""
+    discover()
+    for path, digest in wanted:
+        if load(path) != digest:
+            raise BenchError(
+                f"the plug-in {path} has changed since the study began: start the study again"
+            )
+
+
+def of(name: str) -> dict[str, str] | None:
+    """Return file name and sha256 of the plug-in that an algorithm comes from, None for ours."""
+    digest = algorithms.row(name).plugin
+    return None if digest is None else {"file": _files[digest], "sha256": digest}
+
+
+def require(record: dict[str, Any]) -> None:
+    """Refuse a record whose algorithm came from a plug-in that is not loaded, or from another."""
+    needed = store.value_at(record, "algorithm.plugin")
+    name = record["algorithm"]["name"]
+    present = of(name) if name in algorithms.names() else None
+    if needed is None and present is None:
+        return
+    if needed is None:
+        raise BenchError(f"cell {record['cell']} is not of the plug-in that now provides {name}")
+    if present is None:
+        raise BenchError(
+            f"cell {record['cell']} was trained by {name} of the plug-in {needed['file']}: give "
+            "that file with --plugin"
+        )
+    if present["sha256"] != needed["sha256"]:
+        raise BenchError(
+            f"cell {record['cell']} was trained by another version of the plug-in "
+            f"{needed['file']}: its sha256 begins with {needed['sha256'][:12]}"
+        )
+
+
+def discover() -> None:
+    """Import what installed packages offer as entry points of the group `om2p_bench.algorithms`.
+
+    A package that cannot be imported is named in a warning: it must not stop other work.
+    """
+    if _state["discovered"]:
+        return
+    _state["discovered"] = True
+    for entry in importlib.metadata.entry_points(group=GROUP):
+        try:
+            _import(entry)
+        except Exception as error:  # whatever an installed package does wrong
+            text = f"the entry point {entry.name} = {entry.value} is left out: {_one_line(error)}"
+            warnings.warn(text, stacklevel=2)
+
+
+def _import(entry: importlib.metadata.EntryPoint) -> None:
+    """Import the module of an entry point and mark what it registers with its source's hash."""
+    spec = importlib.util.find_spec(entry.module)
+    if spec is None or spec.origin is None:
+        raise BenchError(f"there is no module {entry.module}")
+    digest = hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
+    _files[digest] = Path(spec.origin).name
+    before = _names()
+    with algorithms.registering(digest):
+        entry.load()
+    if _names() == before:
+        raise BenchError(f"{entry.module} registers nothing: call algorithms.register in it")
+
+
+def _execute(path: Path, source: bytes, digest: str) -> None:
+    """Execute a plug-in's source as a module of its own name."""
+    name = f"om2p_bench_plugin_{digest[:12]}"
+    module = ModuleType(name)
+    module.__file__ = str(path)
+    tables: tuple[dict[str, Any], ...] = (algorithms.TABLE, TASKS)
+    before, copies = _names(), [dict(table) for table in tables]
+    sys.modules[name] = module  # dataclasses and pickling look their module up
+    try:
+        with algorithms.registering(digest):
+            exec(compile(source, str(path), "exec"), module.__dict__)
+    except BaseException as error:
+        del sys.modules[name]
+        for table, old in zip(tables, copies, strict=True):
+            table.clear()
+            table.update(old)
+        if isinstance(error, algorithms.AlgorithmError | datasets.DatasetError):
+            raise BenchError(f"the plug-in {path}: {error}") from error
+        if isinstance(error, Exception | SystemExit):
+            where = _line_of(error, str(path))
+            raise BenchError(f"the plug-in {path} raises {_one_line(error)}{where}") from error
+        raise
+    if _names() == before:
+        del sys.modules[name]
+        raise BenchError(
+            f"the plug-in {path} registers nothing: call algorithms.register at its end, as "
+            "algorithms/template.py does"
+        )
+
+
+def _names() -> set[str]:
+    """Return everything that a plug-in could have added to."""
+    return {*algorithms.names(), *datasets.task_ids()}
+
+
+def _one_line(error: BaseException) -> str:
+    """Return an exception as part of a sentence."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _line_of(error: BaseException, path: str) -> str:
+    """Return the deepest line of a plug-in on an exception's way, as the end of a sentence."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == path]
+    return f" (line {lines[-1]})" if lines else ""

@@ -1,0 +1,146 @@
+"""A finished cell as a policy: evaluated again, or used in an environment of your own."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import algorithms
+import datasets
+from algorithms.base import TeamSpec
+from bench.errors import BenchError
+from bench.plan import config, plugins
+from bench.policies.team import TeamPolicy
+from bench.results import store
+from bench.training import checkpoint, devices
+from bench.training.evaluation import Evaluation, evaluate
+from datasets.tasks import agent_names
+
+
+class Policy(TeamPolicy):
+    """The learnt team of a cell: one observation per agent in, one action per agent out.
+
+    >>> policy = bench.load_policy("0123456789ab", out="results")
+    >>> actions = policy(observations)      # (N, O) array -> (N, A) array in [-1, 1]
+    >>> actions = policy({"agent_0": ...})  # or dictionaries, as a ParallelEnv has them
+    """
+
+    def __init__(self, algorithm: Any, record: dict[str, Any], seed: int = 0) -> None:
+        """Wrap an algorithm of one replica; `seed` decides the noise of sampled actions."""
+        spec = algorithm.spec
+        names = agent_names(spec.agents)
+        super().__init__(record["cell"], names, spec.observation_sizes, spec.action_sizes)
+        self.algorithm, self.record = algorithm, record
+        self._generators = [torch.Generator(algorithm.device).manual_seed(seed)]
+        self._memory: Any = None
+
+    def reset(self) -> None:
+        """Begin a new episode: forget the history, where the policy has one.
+
+        The noise goes on: an episode must not repeat the noise of the one before.
+        """
+        self._memory = None
+
+    @torch.no_grad()
+    def _act(self, joint: np.ndarray) -> np.ndarray:
+        """Return actions (N, A) for padded observations (N, 1, O)."""
+        action, self._memory = self.algorithm.act(
+            torch.from_numpy(joint).to(self.algorithm.device), self._memory, self._generators
+        )
+        actions: np.ndarray = action[:, 0].cpu().numpy()
+        return actions
+
+
+def load_policy(
+    cell: str | Path,
+    out: str | Path = "results",
+    device: str = "cpu",
+    seed: int = 0,
+    plugin: str | Path | None = None,
+) -> Policy:
+    """Return the learnt team of a cell: its id in the results folder `out`, or its own folder.
+
+    plugin: the file that brought the algorithm, where it is not one of ours. Raises BenchError
+    where the cell, or a whole checkpoint of it, does not exist, its plug-in is not given, or the
+    device is none of this machine.
+    """
+    _check_device(device)
+    plugins.load_all([] if plugin is None else [plugin])
+    folder = find_cell(cell, out)
+    record, state = _load(folder)
+    return Policy(_restore(record, state, device), record, seed)
+
+
+def find_cell(cell: str | Path, out: str | Path) -> Path:
+    """Return the folder of a cell given by id or as a folder; BenchError if there is none."""
+    for folder in (Path(out) / str(cell), Path(cell)):
+        if (folder / "run.json").is_file():
+            return folder.resolve()
+    raise BenchError(
+        f"there is no cell '{cell}' in {out}: `python -m bench status --out {out}` lists them"
+    )
+
+
+def evaluate_again(
+    folder: Path,
+    episodes: int,
+    device: str = "cpu",
+    rules: str | None = None,
+    prey: str | None = None,
+) -> Evaluation:
+    """Evaluate the last checkpoint of a cell; nothing is written.
+
+    rules, prey: play under and against these instead of the cell's own.
+    """
+    _check_device(device)
+    record, state = _load(folder)
+    row = store.flatten(record)
+    task = datasets.load_task(row["task"], rules or row["rules"], prey or row["prey"])
+    own = [list(state["spec"][name]) for name in ("observation_sizes", "action_sizes")]
+    other = [list(task.observation_sizes), list(task.action_sizes)]
+    if own != other:
+        raise BenchError(
+            f"the team of cell {record['cell']} has observations and actions of sizes {own}, but "
+            f"{task.id} under {task.rules} rules has {other}: evaluate it as it was trained"
+        )
+    (result,) = evaluate(_restore(record, state, device), task, episodes, device)
+    return result
+
+
+def _check_device(device: str) -> None:
+    """Refuse a device that is unknown or not there, before anything is read."""
+    devices.check(device, ("cpu", "cuda"))
+    devices.require_gpu(device, torch.cuda.is_available())
+
+
+def _load(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a cell's record and its newest whole checkpoint."""
+    record = store.read_run(folder)
+    state, complaints = checkpoint.load(folder, record["cell"])
+    if state is None:
+        reason = f": {complaints[0]}" if complaints else ", so it has not trained yet"
+        raise BenchError(f"cell {record['cell']} has no usable checkpoint{reason}")
+    return record, state
+
+
+def _restore(record: dict[str, Any], state: dict[str, Any], device: str) -> Any:
+    """Rebuild the algorithm of a checkpoint; neither dataset nor training is needed."""
+    try:
+        name, version = record["algorithm"]["name"], record["algorithm"]["version"]
+        plugins.require(record)
+        if algorithms.row(name).version != version:
+            raise BenchError(
+                f"cell {record['cell']} was trained with version {version} of {name}, but this is "
+                f"version {algorithms.row(name).version}: use the om2p-bench that trained it"
+            )
+        settings = config.build_settings(name, record["config"]["algorithm"])
+        spec = TeamSpec(**state["spec"])
+        algorithm = algorithms.make(name, spec, settings, (record["seed"],), device)
+        algorithm.load_state_dict(state["algorithm"])
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise BenchError(
+            f"cell {record['cell']} has a record or checkpoint that does not fit this om2p-bench "
+            f"({type(error).__name__}): run it again"
+        ) from error
+    return algorithm

@@ -1,0 +1,141 @@
+"""Merge results folders of several machines, refusing what does not fit."""
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BenchError
+from bench.meters.machine import environment_name
+from bench.plan import config, grid
+from bench.results import store
+from bench.results.locks import folder_lock
+from bench.study import tensorboard
+
+ENVIRONMENT = re.compile(r"environment-[0-9a-f]{12}\.txt")
+ENVIRONMENT_LIMIT = 2**20  # bytes
+FILES = (
+    "run.json",
+    "progress.jsonl",
+    "episodes.parquet",
+    "checkpoint.pt",
+    "checkpoint.prev.pt",
+    "log.txt",
+    "team.gif",  # the page shows it
+)
+EVENTS = f"*/{tensorboard.FILE}"  # of TensorBoard, in a folder that bears the run's name
+
+
+def collect(sources: list[Path], out: Path) -> dict[str, int]:
+    """Copy the finished cells of `sources` into `out`.
+
+    Returns how many cells were "copied", were "known" before, or are "unfinished" wherever they
+    lie and were left out. Raises BenchError, before anything is copied, where two folders disagree:
+    the same cell with other results, or the same dataset recipe with other data.
+    """
+    for source in sources:
+        if not source.is_dir():
+            raise BenchError(f"there is no results folder {source}: name existing ones")
+        if source.resolve() == out.resolve():
+            raise BenchError(f"{source} is the folder to collect into: leave it out")
+    with folder_lock(out):
+        known = store.read_records(out)
+        wanted: dict[str, tuple[Path, dict[str, Any]]] = {}
+        counts = {"copied": 0, "known": 0, "unfinished": 0}
+        unfinished: set[str] = set()
+        for source in sources:
+            for cell, record in store.read_records(source).items():
+                if record["status"] != "done":
+                    unfinished.add(cell)
+                    continue
+                check_record(record, source / cell)
+                other = wanted[cell][1] if cell in wanted else known.get(cell)
+                if other is not None and other["status"] == "done":
+                    _check_same_results(cell, record, other, source)
+                    counts["known"] += 1
+                else:
+                    wanted[cell] = (source / cell, record)
+        records = {**known, **{cell: record for cell, (_, record) in wanted.items()}}
+        _check_same_data(records)
+        for folder, _ in wanted.values():
+            _copy(folder, out)
+        _copy_environments(sources, out)
+        counts["copied"] = len(wanted)
+        counts["unfinished"] = sum(
+            records.get(cell, {}).get("status") != "done" for cell in unfinished
+        )
+        store.rebuild_table(out)
+    return counts
+
+
+def check_record(record: dict[str, Any], folder: Path) -> None:
+    """Refuse a record whose id is not that of the cell it tells of."""
+    try:
+        text = config.canonical(record.get("identity"))
+    except (ValueError, RecursionError) as error:
+        raise BenchError(f"{folder}/run.json has no usable identity: leave it out") from error
+    if config.digest(text)[: grid.ID_DIGITS] != record["cell"]:
+        raise BenchError(
+            f"{folder}/run.json has been changed: its identity is not that of cell "
+            f"{record['cell']}; leave the folder out"
+        )
+
+
+def _check_same_results(
+    cell: str, record: dict[str, Any], other: dict[str, Any], source: Path
+) -> None:
+    """Refuse a cell that was finished twice with different numbers."""
+    last, before = (store.value_at(each, "results.last") for each in (record, other))
+    if last is None or last != before:
+        raise BenchError(
+            f"cell {cell} of {source} has another result than the one collected before: find out "
+            "which is right (`python -m bench reproduce`) and remove the other"
+        )
+
+
+def _check_same_data(records: dict[str, dict[str, Any]]) -> None:
+    """Refuse one dataset recipe that stands for different data."""
+    seen: dict[str, tuple[str, str]] = {}
+    for cell, record in records.items():
+        checksum = store.value_at(record, "dataset.checksum")
+        recipe = json.dumps(store.value_at(record, "identity.dataset"), sort_keys=True)
+        if checksum is None:
+            continue
+        first, before = seen.setdefault(recipe, (cell, checksum))
+        if checksum != before:
+            raise BenchError(
+                f"cells {first} and {cell} were trained on different data of the same name "
+                f"({store.value_at(record, 'dataset.id')}): keep them in separate folders"
+            )
+
+
+def _copy_environments(sources: list[Path], out: Path) -> None:
+    """Copy the lists of installed distributions that records refer to by the hash in the name."""
+    for source in sources:
+        for path in sorted(source.glob("environment-*.txt")):
+            if ENVIRONMENT.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+                text = path.read_bytes()[:ENVIRONMENT_LIMIT]
+                if not (out / path.name).exists() and path.name == environment_name(text):
+                    with store.atomic_file(out / path.name) as file:
+                        file.write(text)
+
+
+def _copy(folder: Path, out: Path) -> None:
+    """Copy a cell's own files, and nothing else, under its final name at once."""
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=out))
+    try:
+        events = [path for path in folder.glob(EVENTS) if not path.parent.is_symlink()]
+        for path in [*(folder / name for name in FILES), *events]:
+            if path.is_file() and not path.is_symlink():
+                copy = partial / path.relative_to(folder)
+                copy.parent.mkdir(exist_ok=True)
+                shutil.copyfile(path, copy)
+        target = out / folder.name
+        if target.exists():  # an unfinished attempt at the same cell
+            shutil.rmtree(target)
+        os.replace(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -1,0 +1,51 @@
+"""Whose times and peaks of memory may enter a table: those of runs that had them to themselves.
+
+On a CPU cells run side by side, each on a core of its own, which sets nothing aside. Torch-free.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from bench.results.columns import COLUMNS
+
+SHARED = "shared a GPU"
+TOGETHER = "trained beside other seeds in one process"
+GRAPHS = "replayed CUDA graphs beside runs that did not"
+
+# Columns that a clock or a peak of the process fills, as opposed to what is counted or reached.
+TIMED = frozenset(
+    column
+    for column, (path, kind) in COLUMNS.items()
+    if kind == "number" and path.partition(".")[0] in ("time", "memory", "energy", "latency")
+)
+
+
+class Row(Protocol):
+    """A row of the flat table, or what gives its columns by name."""
+
+    def __getitem__(self, column: str, /) -> Any: ...
+
+
+def company(row: Row) -> str:
+    """Say with whom a run shared its clock and its memory; empty where with nobody."""
+    if row["shared"]:
+        return SHARED
+    return "" if row["replicas"] in (None, 1) else TOGETHER
+
+
+def reasons(rows: Sequence[Row]) -> list[str]:
+    """Return for every row why its `TIMED` columns enter no table; empty where they do.
+
+    Besides company that is the way of updating, of which a class of machine keeps one: plain
+    updates where any finished run without company has them, otherwise CUDA graphs.
+    """
+    found = [company(row) for row in rows]
+    plain = {
+        row["machine_class"]
+        for row, why in zip(rows, found, strict=True)
+        if row["status"] == "done" and not why and not row["cuda_graphs"]
+    }
+    return [
+        why or (GRAPHS if row["cuda_graphs"] and row["machine_class"] in plain else "")
+        for row, why in zip(rows, found, strict=True)
+    ]

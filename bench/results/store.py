@@ -1,0 +1,346 @@
+"""The results store: one folder per cell, atomic writes, one flat table for readers.
+
+Torch-free; pandas and pyarrow are imported by the functions that need them. Layout (`root` is the
+results folder):
+
+    root/<cell>/run.json           the record: nested sections, `COLUMNS` says where a value lies
+                progress.jsonl     one row per evaluation, appended and flushed
+                episodes.parquet   every final evaluation return, per episode and agent
+    root/results.parquet, .csv     one row per cell, derived from the folders
+
+A record is valid JSON: a number that is not finite is written as null.
+"""
+
+import contextlib
+import json
+import math
+import os
+import stat
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from bench.errors import BenchError
+from bench.results.columns import COLUMNS
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+SCHEMA = 1
+EPISODE_COLUMNS = ("episode", "agent", "return")
+STATUSES = (
+    "queued", "running", "done", "failed", "timeout", "out_of_memory", "diverged",
+)  # fmt: skip
+SECTIONS = (
+    "identity", "algorithm", "config", "dataset", "references", "results", "execution", "machine",
+    "versions", "time", "memory", "energy", "cost", "latency",
+)  # fmt: skip
+# Sizes that no file of ours comes near: what is larger was made to exhaust its reader.
+RECORD_LIMIT = 16 * 2**20  # bytes of run.json
+PROGRESS_LIMIT = 256 * 2**20  # bytes of progress.jsonl
+EPISODES_LIMIT = 50_000_000  # rows of episodes.parquet, however few bytes they are packed into
+TEXT_LIMIT = 100_000  # characters of one text in the flat table
+LARGEST = 2**63  # of the whole numbers in a table file
+
+
+# --- writing -------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path, keep: Path | None = None) -> Iterator[IO[bytes]]:
+    """Open a temporary neighbour of `path` that takes its name, on disk, only when all went well.
+
+    After a crash, a full disk or a kill, `path` holds either its old content or its new one; the
+    old content lives on as `keep`, where that is given.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if keep is not None and path.exists():
+            os.replace(path, keep)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's own entries (names, renames) to disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_run(folder: Path, record: dict[str, Any]) -> None:
+    """Write a cell's record to `folder`/run.json atomically, creating the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(_finite(record), indent=1, allow_nan=False)
+    with atomic_file(folder / "run.json") as file:
+        file.write(text.encode())
+
+
+def write_json(path: Path, document: dict[str, Any]) -> None:
+    """Write a document of compact JSON atomically."""
+    with atomic_file(path) as file:
+        file.write(json.dumps(_finite(document), allow_nan=False).encode() + b"\n")
+
+
+def append_progress(folder: Path, row: dict[str, Any]) -> None:
+    """Append one evaluation to `folder`/progress.jsonl and bring it to disk."""
+    with open(folder / "progress.jsonl", "ab") as file:
+        file.write(_line(row))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_progress(folder: Path, rows: list[dict[str, Any]]) -> None:
+    """Replace `folder`/progress.jsonl atomically (a resumed cell drops what it will redo)."""
+    with atomic_file(folder / "progress.jsonl") as file:
+        file.write(b"".join(_line(row) for row in rows))
+
+
+def write_episodes(folder: Path, returns: "np.ndarray") -> None:
+    """Write final evaluation returns, (episodes, agents), to `folder`/episodes.parquet."""
+    import numpy as np
+    import pyarrow
+    import pyarrow.parquet
+
+    def column(values: "np.ndarray", kind: "pyarrow.DataType") -> "pyarrow.Array":
+        # From raw buffers: the usual way from numpy to arrow imports pandas, 0.4 s in every worker.
+        buffer = pyarrow.py_buffer(np.ascontiguousarray(values))
+        return pyarrow.Array.from_buffers(kind, len(values), [None, buffer])
+
+    episodes, agents = returns.shape
+    columns = {
+        "episode": column(np.repeat(np.arange(episodes, dtype="i4"), agents), pyarrow.int32()),
+        "agent": column(np.tile(np.arange(agents, dtype="i2"), episodes), pyarrow.int16()),
+        "return": column(returns.astype("f4").reshape(-1), pyarrow.float32()),
+    }
+    table = pyarrow.Table.from_arrays(list(columns.values()), names=list(columns))
+    with atomic_file(folder / "episodes.parquet") as file:
+        pyarrow.parquet.write_table(table, file)
+
+
+def _line(row: dict[str, Any]) -> bytes:
+    """Encode one row as a line of strict JSON."""
+    return json.dumps(_finite(row), allow_nan=False).encode() + b"\n"
+
+
+def _finite(value: Any) -> Any:
+    """Replace numbers that JSON cannot hold (NaN, infinities) by None, at any depth."""
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """Return a cell's record.
+
+    Raises BenchError where run.json is missing, unreadable or of another schema version.
+    """
+    path = Path(folder) / "run.json"
+    record = _parse(path)
+    schema = record.get("schema")
+    if isinstance(schema, bool) or not isinstance(schema, int):
+        raise BenchError(f"{path} has no schema version: run the cell again")
+    if schema != SCHEMA:
+        raise SchemaError(
+            f"{path} is of schema version {schema}, but this om2p-bench reads version {SCHEMA}: "
+            "choose another --out folder, or use the version that wrote it"
+        )
+    if record.get("status") not in STATUSES:
+        raise BenchError(f"{path} has no valid status: delete its folder and run the cell again")
+    for name in SECTIONS:
+        if not isinstance(record.get(name), dict | None):
+            raise BenchError(f"{path} has a section {name} that is none: run the cell again")
+    if record.get("cell") != path.parent.name:
+        raise BenchError(
+            f"{path} belongs to cell {record.get('cell')!r}, not to the folder it lies in: "
+            "give the folder its cell's name or remove the copy"
+        )
+    return record
+
+
+class SchemaError(BenchError):
+    """A results folder was written by another schema version."""
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    """Parse a JSON object from `path`, saying what is wrong with the file otherwise."""
+    try:
+        record = json.loads(_content(path, RECORD_LIMIT), parse_constant=_refuse_constant)
+    except OSError as error:
+        raise BenchError(f"{path} cannot be read ({error.strerror}): run the cell again") from error
+    except (ValueError, RecursionError) as error:
+        raise BenchError(f"{path} is not valid JSON: run the cell again") from error
+    if not isinstance(record, dict):
+        raise BenchError(f"{path} holds no JSON object: run the cell again")
+    return record
+
+
+def _refuse_constant(name: str) -> None:
+    """Refuse NaN and infinities, which are no JSON and which we never write."""
+    raise ValueError(f"{name} is no JSON")
+
+
+def _content(path: Path, limit: int) -> bytes:
+    """Return a file's content; BenchError for what is larger, or no plain file (a device)."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise BenchError(f"{path} is no plain file: remove it and run the cell again")
+    if found.st_size > limit:
+        raise BenchError(f"{path} is larger than {limit} bytes, so it is none of ours: remove it")
+    return path.read_bytes()
+
+
+def read_progress(folder: Path) -> list[dict[str, Any]]:
+    """Return a cell's evaluation rows, without a last line that a crash cut off.
+
+    Raises BenchError where the file is too large, no plain file, or cannot be read.
+    """
+    path = Path(folder) / "progress.jsonl"
+    try:
+        content = _content(path, PROGRESS_LIMIT)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise BenchError(f"{path} cannot be read ({error.strerror}): run the cell again") from error
+    rows = []
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        try:
+            row = json.loads(line) if line.strip() else None
+        except (ValueError, RecursionError):
+            row = None
+        if isinstance(row, dict):
+            rows.append(row)
+        elif line.strip():
+            warnings.warn(f"{path}: line {number} is not a row of progress, skipped", stacklevel=2)
+    return rows
+
+
+def read_episodes(folder: Path) -> "pd.DataFrame":
+    """Return the final evaluation's returns as rows (episode, agent, return)."""
+    import pyarrow
+    import pyarrow.parquet
+
+    path = Path(folder) / "episodes.parquet"
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            if file.metadata.num_rows > EPISODES_LIMIT:
+                raise BenchError(
+                    f"{path} holds {file.metadata.num_rows} rows, so it is none of ours: remove it"
+                )
+            return file.read(columns=list(EPISODE_COLUMNS)).to_pandas()
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
+        raise BenchError(f"{path} cannot be read ({error}): run the cell again") from error
+
+
+def cell_folders(root: Path) -> list[Path]:
+    """Return the folders of `root` that may be cells, in the order of their names."""
+    root = Path(root)
+    if not root.is_dir():
+        return []
+    with os.scandir(root) as entries:
+        return sorted(
+            root / entry.name
+            for entry in entries
+            if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
+        )
+
+
+def read_records(
+    root: Path, on_broken: Callable[[str], None] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Return every readable record of a results folder by cell id.
+
+    A folder without a readable record is passed to `on_broken` as a sentence (default: a warning);
+    a record of another schema version raises SchemaError, since mixing versions is never right.
+    """
+    records = {}
+    for folder in cell_folders(root):
+        try:
+            records[folder.name] = read_run(folder)
+        except SchemaError:
+            raise
+        except BenchError as error:
+            message = f"skipped {folder.name}: {error}"
+            if on_broken is None:
+                warnings.warn(message, stacklevel=2)
+            else:
+                on_broken(message)
+    return records
+
+
+# --- the flat table ------------------------------------------------------------------------------
+
+
+def flatten(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record's row of the flat table: exactly `COLUMNS`, None where unknown.
+
+    A value of another kind than its column's is unknown: who reads rows need not expect it.
+    """
+    return {name: _of_kind(value_at(record, path), kind) for name, (path, kind) in COLUMNS.items()}
+
+
+def _of_kind(value: Any, kind: str) -> Any:
+    """Return a value if it is a finite number, a text of bearable length or a flag, else None."""
+    if kind == "flag":
+        return value if isinstance(value, bool) else None
+    if kind == "text":
+        return _readable(value[:TEXT_LIMIT]) if isinstance(value, str) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if abs(value) < LARGEST and math.isfinite(value) else None
+
+
+def _readable(text: str) -> str:
+    """Return a text without the lone surrogates that JSON can hold and no file can."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def value_at(record: Any, path: str) -> Any:
+    """Return the value at `path`, "results.last.score", or None where the record has no such."""
+    for part in path.split("."):
+        record = record.get(part) if isinstance(record, dict) else None
+    return record
+
+
+def read_results(root: Path) -> "pd.DataFrame":
+    """Return one row per cell of a results folder, columns as in `COLUMNS`.
+
+    Half-written or foreign folders are skipped with a warning.
+    """
+    import pandas as pd
+
+    rows = [flatten(record) for record in read_records(root).values()]
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    for column, (_, kind) in COLUMNS.items():
+        if kind == "number":
+            frame[column] = pd.to_numeric(frame[column], errors="coerce")
+    return frame
+
+
+def rebuild_table(root: Path) -> "pd.DataFrame":
+    """Write `root`/results.parquet and results.csv from the cells' folders and return the table."""
+    root = Path(root)
+    frame = read_results(root)
+    with atomic_file(root / "results.parquet") as file:
+        frame.to_parquet(file, index=False)
+    with atomic_file(root / "results.csv") as file:
+        frame.to_csv(file, index=False)
+    return frame

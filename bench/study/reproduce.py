@@ -1,0 +1,109 @@
+"""Run one recorded cell again, elsewhere, and compare the numbers."""
+
+import dataclasses
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import algorithms
+import datasets
+from bench.errors import BenchError
+from bench.launchers import local
+from bench.plan import config, grid, plugins
+from bench.plan.grid import Cell
+from bench.results import store
+from bench.study.study import usable_gpus
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """The recorded and the repeated results of a cell."""
+
+    recorded: dict[str, Any]
+    repeated: dict[str, Any]
+
+    @property
+    def equal(self) -> bool:
+        """Tell whether all results agree to the last bit."""
+        first, second = (record.get("results") for record in self.both)
+        return first is not None and first == second
+
+    @property
+    def same_machine_class(self) -> bool:
+        """Tell whether equality was promised: same processor, GPU, threads and versions."""
+        first, second = (store.value_at(r, "machine.machine_class") for r in self.both)
+        return first is not None and bool(first == second)
+
+    @property
+    def both(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return both records."""
+        return self.recorded, self.repeated
+
+
+def reproduce(
+    folder: Path, show: Any, data_dir: Path | None = None, prey: str | None = None
+) -> Comparison:
+    """Run the cell of `folder` again in a temporary folder.
+
+    prey: the file of the cell's prey, where it does not ship.
+    Raises BenchError where this version of om2p-bench cannot run that cell, or it fails.
+    """
+    record = store.read_run(folder)
+    if record["status"] != "done":
+        raise BenchError(f"cell {record['cell']} is {record['status']}, so it has no result yet")
+    cell = cell_of(record, data_dir, prey)
+    recipe = cell.recipe
+    datasets.load_task(recipe["task"], recipe["rules"], cell.data["prey"]).require_prey()
+    device = store.value_at(record, "execution.device") or "cpu"
+    places = local.slots(device, 1, usable_gpus(device), 1)
+    with tempfile.TemporaryDirectory(prefix="om2p-bench-") as root:
+        interrupts = local.Interrupts()
+        show.open([cell], [cell], {})
+        with interrupts.caught():
+            local.prepare([cell], Path(root), interrupts, show)
+            pool = local.Pool(Path(root), places, local.Limits(), interrupts, show)
+            repeated = pool.run([[cell]])[cell.id]
+    if repeated["status"] != "done":
+        raise BenchError(f"running cell {cell.id} again ended as {repeated['status']}")
+    return Comparison(record, repeated)
+
+
+def cell_of(record: dict[str, Any], data_dir: Path | None = None, prey: str | None = None) -> Cell:
+    """Return the cell that a record tells of; BenchError if it would be another one today."""
+    try:
+        cell = _rebuild(record, data_dir, prey)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise BenchError(
+            f"the record of cell {record['cell']} is incomplete ({error!r}): run the cell itself"
+        ) from error
+    today = config.digest(config.canonical(cell.identity()))[: grid.ID_DIGITS]
+    if today != cell.id:
+        raise BenchError(
+            f"cell {cell.id} cannot be reproduced: algorithm or data have changed since "
+            f"(it would be cell {today}); use the version that made it, commit "
+            f"{store.value_at(record, 'versions.commit')}"
+        )
+    return cell
+
+
+def _rebuild(record: dict[str, Any], data_dir: Path | None, prey: str | None) -> Cell:
+    """Put the cell of a record together, with today's version and recipe."""
+    made, data = record["config"], dict(record["config"]["data"])
+    data["prey"] = grid.absolute(prey) or data["prey"]
+    name, dataset = record["algorithm"]["name"], record["dataset"]["id"]
+    return Cell(
+        id=record["cell"],
+        algorithm=name,
+        algorithm_version=algorithms.row(name).version,
+        dataset=dataset,
+        recipe=datasets.recipe(dataset, **data, data_dir=data_dir),
+        seed=record["seed"],
+        run=config.RunSettings(**made["run"]).model_dump(),
+        settings=made["algorithm"],
+        canonical=made["canonical"],
+        config_hash=config.digest(made["canonical"]),
+        preset=made["preset"],
+        data={**data, "data_dir": None if data_dir is None else str(data_dir)},
+        tuned=made.get("tuned"),
+        plugin=plugins.of(name),
+    )

@@ -1,0 +1,91 @@
+"""The table of results that ends a run, in plain text."""
+
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from bench.plan.grid import Cell
+from bench.results import comparable, store
+from bench.study import study
+
+
+def table(cells: Iterable[Cell], records: dict[str, dict[str, Any]]) -> str:
+    """Return score, return and time per update of every dataset and algorithm, over seeds."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for cell in cells:
+        row = store.flatten(records.get(cell.id, {}))
+        groups.setdefault((cell.dataset, cell.algorithm), []).append(row)
+    flat = [row for found in groups.values() for row in found]
+    for row, aside in zip(flat, comparable.reasons(flat), strict=True):
+        if aside:
+            row["ms_per_update"] = None
+    rows = [["dataset", "algorithm", "n", "score", "return", "ms/update", "not done"]]
+    rows += [[*key, *_columns(found)] for key, found in groups.items()]
+    lines = _aligned(rows)
+    found = {row["return_episodes"] for group in groups.values() for row in group}
+    episodes = sorted(str(count) for count in found if count is not None)
+    if episodes:
+        counts = " or ".join(episodes)
+        lines.append(
+            f"score and return: last checkpoint, {counts} episodes; ± is half the 95% t interval "
+            "over n seeds; ms/update: median of runs with a clock of their own, "
+            "on a machine whose other cores may have been busy"
+        )
+    return "\n".join(lines)
+
+
+def failures(cells: list[Cell], records: dict[str, dict[str, Any]], out: Path) -> str:
+    """Say of every failed cell why and where its log lies, and what `--resume failed` does."""
+    lines = [_failure(cell, records[cell.id], out / cell.id / "log.txt") for cell in cells]
+    kept = sum(
+        not study.begins_anew(records[cell.id]) and (out / cell.id / study.CHECKPOINT).exists()
+        for cell in cells
+    )
+    which = "" if not kept else f", {kept} of them from their checkpoints"
+    lines.append(f"{len(cells)} cells failed: --resume failed runs them again{which}")
+    return "\n".join(lines)
+
+
+def _failure(cell: Cell, record: dict[str, Any], log: Path) -> str:
+    """Say in a line what became of a failed cell."""
+    error = str(record["error"])
+    where = f" (log: {log})" if "log.txt" not in error and log.exists() else ""
+    return f"{record['status']}: {cell.algorithm}, seed {cell.seed}: {error}{where}"
+
+
+def _columns(found: list[dict[str, Any]]) -> list[str]:
+    """Return the cells of one row behind its names."""
+    done = [row for row in found if row["status"] == "done"]
+    missing = len(found) - len(done)
+    if not done:
+        return ["0", "-", "-", "-", str(missing)]
+    times = [time for row in done if (time := row["ms_per_update"]) is not None]
+    return [
+        str(len(done)),
+        _interval([row["score"] for row in done]),
+        _interval([row["return_mean"] for row in done]),
+        f"{statistics.median(times):.2f}" if times else "-",
+        str(missing or ""),
+    ]
+
+
+def _interval(values: list[float | None]) -> str:
+    """Return mean ± half width of the t interval; the mean alone for one value."""
+    from bench.results.statistics import summarise
+
+    estimate = summarise(values)
+    if estimate.value is None:
+        return "-"
+    if estimate.half_width is None:
+        return f"{estimate.value:.1f}"
+    return f"{estimate.value:.1f} ± {estimate.half_width:.1f}"
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    """Return rows as lines with aligned columns."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

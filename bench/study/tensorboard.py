@@ -1,0 +1,147 @@
+"""Evaluations as TensorBoard event files: `run --tensorboard`, and `tensorboard --logdir results`.
+
+The rows of a cell's progress.jsonl are copied by the process that starts the cells: their workers,
+their clocks and their identity know nothing of it. An event's time is the cell's start plus its
+training time, so that the axis "relative" shows training time and equal rows give equal files.
+"""
+
+import importlib.util
+import re
+import warnings
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BenchError
+from bench.plan.grid import Cell
+from bench.results import store
+
+FILE = "events.out.tfevents.om2p-bench"  # TensorBoard's own name would hold the host's
+HEADER = "brain.Event:2"
+COUNTS = ("update", "metrics")  # of a row: what is no curve by itself
+
+
+def require() -> None:
+    """Raise BenchError where the package that writes event files is not installed."""
+    if importlib.util.find_spec("tensorboard") is None:
+        raise BenchError(
+            "--tensorboard needs the package tensorboard, which is not installed: "
+            "pip install 'om2p-bench[track]', or leave the flag out"
+        )
+
+
+class Tracking:
+    """A display that passes everything on to another, and keeps each cell's event file current."""
+
+    def __init__(self, show: Any, root: Path) -> None:
+        """Follow the cells in `root`, shown by `show`."""
+        self._show, self._root = show, root
+        self._files: dict[str, EventFile] = {}
+
+    def open(self, cells: list[Cell], todo: list[Cell], records: dict[str, dict[str, Any]]) -> None:
+        """Begin a study; cells that were finished before get their files at once."""
+        self._show.open(cells, todo, records)
+        waiting = {cell.id for cell in todo}
+        for cell in cells:
+            if cell.id not in waiting:
+                self._follow(cell)
+
+    def note(self, text: str) -> None:
+        """Say something about the study as a whole."""
+        self._show.note(text)
+
+    def started(self, cell: Cell) -> None:
+        """Say that a cell has started."""
+        self._show.started(cell)
+
+    def progress(self, cell: Cell, message: dict[str, Any]) -> None:
+        """Take note of how far a cell is."""
+        self._show.progress(cell, message)
+        self._follow(cell)
+
+    def ended(self, cell: Cell, record: dict[str, Any]) -> None:
+        """Take note of what became of a cell."""
+        self._show.ended(cell, record)
+        self._follow(cell)
+
+    def close(self) -> None:
+        """End the study."""
+        self._show.close()
+
+    def _follow(self, cell: Cell) -> None:
+        """Bring a cell's event file up to date; what hinders that never ends the study."""
+        file = self._files.setdefault(cell.id, EventFile(self._root / cell.id, run_name(cell)))
+        try:
+            file.update()
+        except (BenchError, OSError) as error:
+            self._show.note(f"the events of cell {cell.id} cannot be written: {error}")
+
+
+def run_name(cell: Cell) -> str:
+    """Return the name under which TensorBoard lists a cell, below the cell's id."""
+    return re.sub(r"[^\w.-]+", "-", f"{cell.algorithm}-{cell.dataset}-seed-{cell.seed}")
+
+
+class EventFile:
+    """The event file of one cell: `folder`/`run`/events.out.tfevents.om2p-bench."""
+
+    def __init__(self, folder: Path, run: str) -> None:
+        """Begin with nothing written."""
+        self.folder, self.path = folder, folder / run / FILE
+        self._written: list[dict[str, Any]] | None = None  # None: what lies there is not ours yet
+        self._size = -1  # of progress.jsonl when it was last read
+
+    def update(self) -> None:
+        """Append the rows that are new; write all of them anew where a cell began again."""
+        source = self.folder / "progress.jsonl"
+        size = source.stat().st_size if source.is_file() else 0
+        if size == self._size or (not size and self._written is None):
+            return
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a last line that is half written comes next time
+            rows, before = store.read_progress(self.folder), self._written
+        appending = before is not None and rows[: len(before)] == before
+        new = rows[len(before or []) :] if appending else rows
+        if new or not appending:
+            self._write(new, appending)
+        self._written, self._size = rows, size
+
+    def _write(self, rows: list[dict[str, Any]], appending: bool) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        start = _seconds(store.read_run(self.folder).get("created"))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.path, "ab" if appending else "wb") as file:
+            writer = RecordWriter(file)
+            if not appending:
+                header = Event(wall_time=start, file_version=HEADER)
+                writer.write(header.SerializeToString())
+            for row in rows:
+                writer.write(_event(row, start).SerializeToString())
+            writer.flush()
+
+
+def _event(row: dict[str, Any], start: float) -> Any:
+    """Return one evaluation as an event with a scalar per number of the row."""
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    metrics = row.get("metrics") or {}
+    found = {f"evaluation/{k}": v for k, v in row.items() if k not in COUNTS}
+    found |= {f"training/{k}": v for k, v in metrics.items()}
+    values = [
+        Summary.Value(tag=tag, simple_value=value)
+        for tag, value in found.items()
+        if isinstance(value, int | float)
+    ]
+    time = start + float(row.get("train_seconds") or 0.0)
+    return Event(wall_time=time, step=int(row.get("update") or 0), summary=Summary(value=values))
+
+
+def _seconds(created: Any) -> float:
+    """Return a record's time of creation in seconds, 0 where it is not known."""
+    try:
+        return datetime.fromisoformat(str(created)).timestamp()
+    except ValueError:
+        return 0.0

@@ -1,0 +1,184 @@
+"""From raw samples to figures: medians over rounds, ratios, exponents. Torch-free.
+
+A round is one fresh process, and the unit of analysis: samples inside a process are no
+independent ones. Of each round the median is taken, then median and quartiles over rounds.
+"""
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from bench.tracks.efficiency import sizes
+
+Document = dict[str, Any]
+BASE = "om2p"
+PERCENTILES = (50, 95, 99)
+CHAINS = ("solver_steps", "flow_steps", "diffusion_steps")  # settings that count a chain's steps
+
+
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """Median and quartiles over rounds."""
+
+    median: float
+    low: float
+    high: float
+    rounds: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Exponent:
+    """The slope of log(cost) over log(size), by least squares, from `count` sizes."""
+
+    slope: float
+    count: int
+
+
+@dataclasses.dataclass
+class Figures:
+    """What an algorithm at a size came to; None is what was not measured."""
+
+    algorithm: str
+    size: sizes.Size
+    steps: int
+    published_steps: int
+    chain: int  # steps of the longest chain from noise to action, in training or acting
+    failure: str | None
+    rounds: dict[int, float] = dataclasses.field(default_factory=dict)  # seconds of an update
+    time: Spread | None = None  # over these: processor time, on a GPU wall clock
+    other_time: Spread | None = None  # by the other clock
+    overhead: Spread | None = None
+    latency: dict[int, float] = dataclasses.field(default_factory=dict)  # percentile -> seconds
+    per_second: float | None = None  # joint actions, 1,000 teams at once
+    cost: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def peak(self) -> float | None:
+        """Return the peak tensor bytes of one update."""
+        return self.cost.get("peak_tensor_bytes")
+
+
+def figures(document: Document) -> list[Figures]:
+    """Return the figures of every algorithm and size, in the file's order."""
+    found = []
+    for entry in document["entries"]:
+        key = entry["key"]
+        one = Figures(
+            entry["algorithm"],
+            sizes.from_dict(entry["size"]),
+            entry["steps"],
+            entry["published_steps"],
+            next((entry["settings"][key] for key in CHAINS if key in entry["settings"]), 1),
+            document["failures"].get(key),
+            cost=document["costs"].get(key, {}),
+        )
+        rounds = document["rounds"].get(key, [])
+        if rounds:
+            _fill(one, rounds, entry["reference_flops"], document["configuration"]["device"])
+        found.append(one)
+    return found
+
+
+def _fill(one: Figures, rounds: list[dict[str, Any]], flops: int | None, device: str) -> None:
+    """Compute the figures of timed rounds."""
+    # On a GPU the processor only waits, and the wall clock counts.
+    clock, other = ("cpu", "wall") if device == "cpu" else ("wall", "cpu")
+    one.rounds = {r["round"]: statistics.median(r["update"][clock]) for r in rounds}
+    one.time = spread(list(one.rounds.values()))
+    one.other_time = spread([statistics.median(r["update"][other]) for r in rounds])
+    if flops is not None:
+        rates = [statistics.median(r["calibration"]) for r in rounds]
+        times = one.rounds.values()
+        one.overhead = spread([t * rate / flops for t, rate in zip(times, rates, strict=True)])
+    one.latency = {
+        percent: statistics.median(percentile(r["latency"], percent) for r in rounds)
+        for percent in PERCENTILES
+    }
+    one.per_second = statistics.median(1000 / statistics.median(r["throughput"]) for r in rounds)
+
+
+def ratio(one: Figures, base: Figures) -> Spread | None:
+    """Return an algorithm's time as a multiple of another's, over the rounds that have both.
+
+    Within a round the two ran within moments of each other: what slowed one often slowed both.
+    """
+    common = sorted(one.rounds.keys() & base.rounds.keys())
+    return spread([one.rounds[at] / base.rounds[at] for at in common]) if common else None
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Return median and quartiles (linear interpolation) of one value per round.
+
+    >>> spread([3.0, 1.0, 2.0])
+    Spread(median=2.0, low=1.5, high=2.5, rounds=3)
+    """
+    return Spread(
+        statistics.median(values), percentile(values, 25), percentile(values, 75), len(values)
+    )
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """Return a percentile, interpolated linearly between the sorted values.
+
+    >>> percentile([4.0, 1.0, 2.0, 3.0], 50)
+    2.5
+    """
+    ordered = sorted(values)
+    place = (len(ordered) - 1) * percent / 100
+    below = math.floor(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+
+
+def base_of(found: Sequence[Figures]) -> str:
+    """Return the algorithm that ratios are to: om2p, or the first."""
+    names = [one.algorithm for one in found]
+    return BASE if BASE in names else names[0]
+
+
+def fit(pairs: Sequence[tuple[float, float]]) -> Exponent | None:
+    """Return the exponent p of cost ~ size^p, None for less than two sizes.
+
+    >>> fit([(1.0, 3.0), (2.0, 12.0), (4.0, 48.0)])
+    Exponent(slope=2.0, count=3)
+    """
+    known = [(math.log(x), math.log(y)) for x, y in pairs if x > 0 and y > 0]
+    if len({x for x, _ in known}) < 2:
+        return None
+    middle_x, middle_y = (statistics.fmean(column) for column in zip(*known, strict=True))
+    above = sum((x - middle_x) * (y - middle_y) for x, y in known)
+    return Exponent(above / sum((x - middle_x) ** 2 for x, _ in known), len(known))
+
+
+def exponents(found: Sequence[Figures], algorithm: str, axis: str) -> dict[str, Exponent | None]:
+    """Return how an algorithm's costs grow along an axis: time, peak tensor bytes, FLOPs.
+
+    Along `hidden` the width is the size, among networks as deep as the base's.
+    """
+    own = [one for one in found if one.algorithm == algorithm]
+    base = own[0].size
+    line = [(_along(one.size, axis), one) for one in own if _only_in(one.size, base, axis)]
+    costs = [(x, one.cost.get("flops_update")) for x, one in line]
+    return {
+        "time": fit([(x, one.time.median) for x, one in line if one.time is not None]),
+        "memory": fit([(x, one.peak) for x, one in line if one.peak is not None]),
+        "flops": fit([(x, flops) for x, flops in costs if flops is not None]),
+    }
+
+
+def _only_in(size: sizes.Size, base: sizes.Size, axis: str) -> bool:
+    """Tell whether a size differs from the base along one axis at most."""
+    others = [other for other in sizes.AXES if other != axis]
+    same = all(getattr(size, other) == getattr(base, other) for other in others)
+    if axis != "hidden" or not same:
+        return same
+    return size.hidden is not None and len(size.hidden) == len(base.hidden or ())
+
+
+def _along(size: sizes.Size, axis: str) -> float:
+    """Return the number that an axis stands for."""
+    if axis == "hidden":
+        return float((size.hidden or (1,))[0])
+    return float(getattr(size, axis))

@@ -1,0 +1,102 @@
+"""What the flags of `measure` ask for, checked; and the settings that a size gives. Torch-free."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import algorithms
+import datasets
+from bench.errors import BenchError
+from bench.plan import config, presets
+from bench.tracks.efficiency import sizes
+from bench.tracks.efficiency.sizes import Size
+from bench.training import devices
+
+TASK = "mpe/spread"
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What to measure; `make_request` checks it."""
+
+    algorithms: tuple[str, ...]
+    sizes: tuple[Size, ...]
+    rounds: int
+    preset: str
+    overrides: dict[str, Any]
+    threads: int
+    seconds: float
+    device: str  # cpu or cuda
+    environment: dict[str, str]  # what selects the device
+
+
+def key_of(name: str, size: Size) -> str:
+    """Return what the file calls an algorithm at a size."""
+    return f"{name}, {size.label}"
+
+
+def make_request(
+    algos: str,
+    agents: str,
+    batch: str,
+    hidden: str | None,
+    set_: Sequence[str],
+    **options: Any,
+) -> Request:
+    """Return what the flags ask for. Raises the errors of users, one sentence each."""
+    names = config.parse_names(algos, "--algos")
+    for name in names:
+        algorithms.row(name)
+    overrides = config.parse_overrides(set_)
+    config.check_overrides(overrides, names)
+    for key in overrides:
+        if key.startswith("run."):
+            raise BenchError(f"--set {key} has no effect on a measurement: sizes are --batch's")
+    layers = () if hidden is None else sizes.parse_layers(hidden, "--hidden")
+    taken = [key for key in overrides if key.split(".")[1] in ("hidden", "critic_hidden")]
+    if layers and taken:
+        raise BenchError(f"--hidden and --set {taken[0]} both give widths: use one of them")
+    counts = sizes.parse_numbers(agents, "--agents")
+    for count in counts:
+        datasets.load_task(TASK, agents=count)
+    found = sizes.around(counts, sizes.parse_numbers(batch, "--batch"), layers)
+    device, environment = _place(options.pop("device"))
+    request = Request(
+        names, tuple(found), overrides=overrides, device=device, environment=environment, **options
+    )
+    for name in names:
+        for size in found:
+            settings_of(request, name, size)
+    return request
+
+
+def _place(device: str) -> tuple[str, dict[str, str]]:
+    """Return the device and the environment that selects it: the first usable GPU, or none."""
+    from bench.study.study import usable_gpus
+
+    devices.check(device, ("auto", "cpu", "cuda"))
+    uuids = usable_gpus(device)
+    devices.require_gpu(device, uuids)
+    if uuids:
+        return "cuda", {"CUDA_VISIBLE_DEVICES": uuids[0]}
+    return "cpu", {"CUDA_VISIBLE_DEVICES": ""}
+
+
+def settings_of(request: Request, name: str, size: Size) -> dict[str, Any]:
+    """Return an algorithm's settings at a size, as plain values.
+
+    Widths are the size's, for policy and critic alike. Trajectory methods take windows: as many
+    per transition of the batch as in the preset. Everything else is the preset's and `--set`'s.
+    """
+    preset = presets.load(request.preset)
+    fields = {field.name for field in dataclasses.fields(algorithms.settings_class(name))}
+    changes = dict(request.overrides)
+    if size.hidden is not None:
+        for key in {"hidden", "critic_hidden"} & fields:
+            changes[f"{name}.{key}"] = list(size.hidden)
+    run_ = config.resolve_run(preset, {})
+    found = config.resolve_settings(name, preset, changes, run_.updates)
+    if "windows" in found and f"{name}.windows" not in changes:
+        share = size.batch / run_.batch_size
+        found["windows"] = max(1, round(found["windows"] * share))
+    return found

@@ -1,0 +1,68 @@
+"""What is measured: an algorithm of one team of `spread`, and synthetic batches of its shapes."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import algorithms
+import datasets
+from algorithms.base import Algorithm, TeamSpec
+from algorithms.contract import examples
+
+
+class Subject:
+    """An algorithm ready to update and to act on data that cost nothing to make.
+
+    job: "algorithm", "settings" (plain values), "agents", "batch", "device".
+    """
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        self.job, self.device = job, job["device"]
+        task = datasets.load_task("mpe/spread", agents=job["agents"])
+        shape = (task.agents, max(task.observation_sizes))
+        self.spec = TeamSpec(
+            observation_sizes=task.observation_sizes,
+            action_sizes=task.action_sizes,
+            observation_mean=torch.zeros(shape),
+            observation_std=torch.ones(shape),
+            horizon=task.horizon,
+        )
+        self.algorithm = self.make()
+        self.batch = self._batch()
+        windows = self.algorithm.trajectory
+        whole = self.batch.observation
+        self.present: Tensor = whole if windows is None else whole[:, :, windows.history]
+
+    def make(self) -> Algorithm:
+        """Return the algorithm, fresh."""
+        name = self.job["algorithm"]
+        values = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in self.job["settings"].items()
+        }
+        kind: Any = algorithms.settings_class(name)
+        settings = kind(**values)
+        return algorithms.make(name, self.spec, settings, device=self.device)
+
+    def observation(self, rows: int) -> Tensor:
+        """Return observations (N, rows, O) to act upon."""
+        return self._moved(examples.batch_for(self.spec, rows, seed=1)).observation
+
+    def synchronise(self) -> None:
+        """Wait until the device has done what was asked of it; a CPU has."""
+        if torch.device(self.device).type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def _batch(self) -> Any:
+        """Return a batch of transitions, or of as many windows as the settings say."""
+        windows = self.algorithm.trajectory
+        if windows is None:
+            return self._moved(examples.batch_for(self.spec, self.job["batch"]))
+        steps = windows.history + windows.horizon
+        return self._moved(examples.windows_for(self.spec, steps, windows.batch_size))
+
+    def _moved(self, batch: Any) -> Any:
+        """Return a batch on the device."""
+        fields = (None if field is None else field.to(self.device) for field in batch)
+        return type(batch)(*fields)

@@ -1,0 +1,140 @@
+"""Timing inside one fresh process: blocks of updates, single actions, large batches of actions.
+
+Wall-clock time is `perf_counter`, processor time is that of all threads of the process. On CUDA
+the device is synchronised at the borders of a block, and after each single action; this has not
+been run on a GPU.
+"""
+
+import copy
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from bench.meters.calibration import FLOPS, Calibration
+from bench.tracks.efficiency.subject import Subject
+
+BLOCKS, FEWEST_BLOCKS = 20, 3
+WARM_UP_UPDATES, WARM_UP_ACTIONS = 10, 50
+ACTIONS, FEWEST_ACTIONS = 300, 50
+THROUGHPUT_ROWS = 1000
+
+
+def short(value: float) -> float:
+    """Round to five significant digits: more are noise, and the file is kept."""
+    return float(f"{value:.5g}")
+
+
+def calibration(device: str) -> list[float]:
+    """Return the rate of the reference product, FLOP per second of processor time, per block.
+
+    On CUDA per second of wall-clock time: the processor only waits.
+    """
+    product = Calibration(device)
+    on_gpu = torch.device(device).type == "cuda"
+    wait = torch.cuda.synchronize if on_gpu else lambda: None
+    clock = time.perf_counter if on_gpu else time.process_time
+    rates = []
+    for block in range(6):
+        wait()
+        began = clock()
+        for _ in range(20):
+            product.multiply()
+        wait()
+        if block:  # the first warms up
+            rates.append(20 * FLOPS / (clock() - began))
+    return rates
+
+
+def all_times(subject: Subject, seconds: float) -> dict[str, Any]:
+    """Return the raw samples of updates, of single joint actions, and of 1,000 at once.
+
+    seconds: how long updates are timed; actions half as long each.
+    """
+    return {
+        "update": updates(subject, seconds),
+        "latency": latency(subject, seconds / 2),
+        "throughput": throughput(subject, seconds / 2),
+    }
+
+
+def updates(subject: Subject, seconds: float) -> dict[str, Any]:
+    """Return seconds per update, wall clock and processor, of blocks of `count` updates.
+
+    Warming up changes nothing: parameters, optimiser and generators are put back, and the first
+    update, in which the optimiser makes its state, belongs to neither.
+    """
+    algorithm, batch = subject.algorithm, subject.batch
+    algorithm.update(batch)
+    state = copy.deepcopy(algorithm.state_dict())
+    each = _pace(lambda: algorithm.update(batch), subject.synchronise, WARM_UP_UPDATES, seconds)
+    algorithm.load_state_dict(state)
+    blocks = max(FEWEST_BLOCKS, min(BLOCKS, int(seconds / each)))
+    count = max(1, int(seconds / blocks / each))
+    wall, cpu = [], []
+    for _ in range(blocks):
+        subject.synchronise()
+        began = time.perf_counter(), time.process_time()
+        for _ in range(count):
+            algorithm.update(batch)
+        subject.synchronise()
+        wall.append(short((time.perf_counter() - began[0]) / count))
+        cpu.append(short((time.process_time() - began[1]) / count))
+    return {"count": count, "wall": wall, "cpu": cpu}
+
+
+def latency(subject: Subject, seconds: float) -> list[float]:
+    """Return the seconds of single joint actions of one team, inputs on the device, in order."""
+    act = _acting(subject, 1)
+    each = _pace(act, subject.synchronise, WARM_UP_ACTIONS, seconds)
+    samples = []
+    for _ in range(max(FEWEST_ACTIONS, min(ACTIONS, int(seconds / each)))):
+        began = time.perf_counter()
+        act()
+        subject.synchronise()
+        samples.append(short(time.perf_counter() - began))
+    return samples
+
+
+def throughput(subject: Subject, seconds: float) -> list[float]:
+    """Return the seconds of joint actions of 1,000 teams at once."""
+    act = _acting(subject, THROUGHPUT_ROWS)
+    each = _pace(act, subject.synchronise, 2, seconds)
+    samples = []
+    fewest = FEWEST_BLOCKS if each < seconds else 1  # planners take half a minute for a thousand
+    for _ in range(max(fewest, min(BLOCKS, int(seconds / each)))):
+        subject.synchronise()
+        began = time.perf_counter()
+        act()
+        subject.synchronise()
+        samples.append(short(time.perf_counter() - began))
+    return samples
+
+
+def _acting(subject: Subject, rows: int) -> Callable[[], None]:
+    """Return what acts once, with the memory of its last action, as in an episode."""
+    observation, memory = subject.observation(rows), None
+
+    def act() -> None:
+        nonlocal memory
+        _, memory = subject.algorithm.act(observation, memory)
+
+    return act
+
+
+def _pace(
+    work: Callable[[], object], synchronise: Callable[[], None], most: int, seconds: float
+) -> float:
+    """Warm up, at most `most` times or half of `seconds`, and return the seconds of the last."""
+    synchronise()
+    first = time.perf_counter()
+    last = 0.0
+    for _ in range(most):
+        began = time.perf_counter()
+        work()
+        synchronise()
+        last = time.perf_counter() - began
+        if time.perf_counter() - first > seconds / 2:
+            break
+    return max(last, 1e-7)

@@ -1,0 +1,157 @@
+"""One cell of a group that is trained together: its record, its rows of progress, its folder."""
+
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BenchError
+from bench.meters.clock import Clock
+from bench.meters.memory import Nvml
+from bench.plan.grid import Cell
+from bench.results import store
+from bench.results.record import new_record
+from bench.training import checkpoint
+from bench.training.evaluation import Evaluation
+
+State = dict[str, Any]
+
+
+class Lane:
+    """What belongs to one cell, while algorithm, sampler and clock belong to its whole group."""
+
+    def __init__(self, cell: Cell, folder: Path) -> None:
+        """Begin with nothing done."""
+        self.cell, self.folder = cell, folder
+        self.record = new_record(cell, "running")
+        self.rows: list[dict[str, Any]] = []  # the evaluations so far, as in progress.jsonl
+        self.replicas = 1  # the most cells that ever shared its clock
+        self._before: dict[str, list[float]] = {}  # accounts of the runs that this one continues
+        self._spent: dict[str, Any] = {"elapsed": 0.0, "gpu_joules": 0.0}  # by those runs
+
+    # --- before ----------------------------------------------------------------------------------
+
+    def announce(self, execution: dict[str, Any], resume: bool) -> None:
+        """Take over the count of interruptions and say on disk that the cell is running."""
+        for remains in self.folder.glob(".*.tmp"):  # of a write that a kill cut off
+            remains.unlink(missing_ok=True)
+        if resume and (self.folder / "run.json").exists():
+            try:
+                before = store.read_run(self.folder)
+            except BenchError as error:
+                self.log(str(error))
+            else:
+                self.record["created"] = before["created"]
+                self.record["interruptions"] = before["interruptions"] + 1
+        self.record["execution"] = execution
+        store.write_run(self.folder, self.record)
+
+    def checkpoints(self, device: str) -> Iterator[State]:
+        """Yield the whole checkpoints that were made on this kind of device, the newest first."""
+        for state in checkpoint.whole(self.folder, self.cell.id, self.log):
+            if state["device"] == device:
+                yield state
+            else:
+                self.log(f"a checkpoint was made on {state['device']}: it is left aside")
+
+    def begin_anew(self) -> None:
+        """Remove what an earlier attempt left behind."""
+        for name in (checkpoint.NAME, checkpoint.PREVIOUS, "episodes.parquet"):
+            (self.folder / name).unlink(missing_ok=True)
+        store.write_progress(self.folder, [])
+
+    def restore(self, state: State, data_checksum: str) -> None:
+        """Continue from a checkpoint; BenchError where it was trained on other data."""
+        if state["dataset_checksum"] != data_checksum:
+            raise BenchError(
+                f"the data of {self.cell.dataset} are not those that the checkpoint in "
+                f"{self.folder} was trained on: restore them, or begin anew with --resume never"
+            )
+        self._before = state["clock"]
+        accounted = sum(wall for wall, _ in self._before.values())
+        self._spent = state.get("spent", {"elapsed": accounted, "gpu_joules": None})
+        self.replicas = state.get("replicas", 1)
+        # Checkpoints carry the rows themselves: the file beside them may have been cut off.
+        rows = state.get("progress")
+        self.rows = store.read_progress(self.folder)[: state["rows"]] if rows is None else rows
+        store.write_progress(self.folder, self.rows)
+
+    # --- on the way ------------------------------------------------------------------------------
+
+    def clock(self, shared: Clock) -> Clock:
+        """Return the cell's own accounts: its group's, and those of the runs before."""
+        own = Clock()
+        own.resume(self._before)
+        own.resume(shared.state_dict())
+        return own
+
+    def spent(self, began: float, nvml: Nvml) -> dict[str, Any]:
+        """Return the cell's seconds and joules up to now, those of the runs before included.
+
+        began: when this process did, on `time.perf_counter`.
+        """
+        joules, before = nvml.energy()["gpu_joules"], self._spent["gpu_joules"]
+        return {
+            "elapsed": time.perf_counter() - began + self._spent["elapsed"],
+            "gpu_joules": None if joules is None or before is None else joules + before,
+        }
+
+    def add_row(
+        self, update: int, shared: Clock, result: Evaluation, metrics: dict[str, float]
+    ) -> None:
+        """Append one evaluation to the rows and to the file."""
+        wall, cpu = self.clock(shared).seconds("train")
+        with shared("write"):
+            self.rows.append(
+                {
+                    "update": update,
+                    "train_seconds": wall,
+                    "cpu_seconds": cpu,
+                    **result.summary(),
+                    "metrics": metrics,
+                }
+            )
+            store.append_progress(self.folder, self.rows[-1])
+
+    def save(self, state: State) -> None:
+        """Write a checkpoint."""
+        checkpoint.save(
+            self.folder,
+            {
+                **state,
+                "schema": store.SCHEMA,
+                "cell": self.cell.id,
+                "rows": len(self.rows),
+                "progress": self.rows,
+                "replicas": self.replicas,
+            },
+        )
+
+    # --- after -----------------------------------------------------------------------------------
+
+    def finish(self, last: Evaluation) -> None:
+        """Complete the record with the headline, the evaluation of the last checkpoint."""
+        store.write_episodes(self.folder, last.returns.numpy())
+        best = max(self.rows, key=lambda row: row["return_mean"])
+        self.record["results"] = {
+            "last": last.summary(),
+            "best": {key: best[key] for key in ("return_mean", "score", "update", "episodes")},
+        }
+        self.record["status"] = "done"
+
+    def fail(self, status: str, sentence: str, update: int, error: Exception | None = None) -> None:
+        """Note what went wrong; the traceback of an exception goes to the log."""
+        self.record["status"], self.record["error"] = status, sentence
+        trace = "" if error is None else "".join(traceback.format_exception(error))
+        self.log(f"{status} at update {update}: {sentence}\n{trace}")
+
+    def log(self, text: str) -> None:
+        """Append to the cell's log, even where somebody has removed its folder."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with open(self.folder / "log.txt", "a", encoding="utf-8") as file:
+                file.write(f"{text.rstrip()}\n")
+        except OSError:  # a full disk: what ends the cell is said in its record all the same
+            print(text, file=sys.stderr)

@@ -1,0 +1,52 @@
+"""Resumable checkpoints of a cell: the newest, and the one before in case the newest is damaged."""
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.errors import BenchError
+from bench.results import store
+
+NAME, PREVIOUS = "checkpoint.pt", "checkpoint.prev.pt"
+
+
+def save(folder: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint durably, keeping the one before."""
+    content = io.BytesIO()  # on a full disk torch's own writer hides the reason
+    torch.save(state, content)
+    with store.atomic_file(folder / NAME, keep=folder / PREVIOUS) as file:
+        file.write(content.getbuffer())
+
+
+def load(folder: Path, cell: str) -> tuple[dict[str, Any] | None, list[str]]:
+    """Return the newest whole checkpoint of `cell`, or None, and a sentence per damaged one."""
+    complaints: list[str] = []
+    return next(whole(folder, cell, complaints.append), None), complaints
+
+
+def whole(folder: Path, cell: str, complain: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+    """Yield the whole checkpoints of `cell`, the newest first; say a sentence per damaged one."""
+    for name in (NAME, PREVIOUS):
+        path = folder / name
+        if not path.exists():
+            continue
+        try:
+            yield read(path, cell)
+        except BenchError as error:
+            complain(str(error))
+
+
+def read(path: Path, cell: str) -> dict[str, Any]:
+    """Read one checkpoint file; BenchError where it is damaged or another cell's."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many types for a damaged or hostile archive
+        raise BenchError(f"{path} is damaged ({type(error).__name__}): it is left aside") from error
+    if not isinstance(state, dict) or state.get("schema") != store.SCHEMA:
+        raise BenchError(f"{path} is no checkpoint of schema version {store.SCHEMA}")
+    if state.get("cell") != cell:
+        raise BenchError(f"{path} belongs to cell {state.get('cell')!r}, not to {cell}")
+    return state

@@ -1,0 +1,131 @@
+"""What a cell works with: its data, task, algorithm and sampler, and what can be said of them."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+import algorithms
+import datasets
+from algorithms.base import Metrics, TeamSpec
+from algorithms.device import graphs, graphs_check
+from bench.errors import BenchError
+from bench.meters import cost, latency, machine
+from bench.meters.clock import Clock
+from bench.meters.nvml import Gpu
+from bench.plan import config
+from bench.plan.grid import Cell
+from bench.results.record import dataset_section, references_section
+from bench.training.evaluation import probe_decentralised
+
+
+def _on_gpu(device: str) -> bool:
+    return torch.device(device).type == "cuda"
+
+
+class Session:
+    """The parts of one cell, or of cells that differ in the seed alone, ready to train.
+
+    `update` takes a step of the algorithm, from a CUDA graph where the cell asks for it.
+    """
+
+    update: Callable[[Any], Metrics]
+
+    def __init__(self, cell: Cell, seeds: tuple[int, ...], device: str, clock: Clock) -> None:
+        """Load the data and build everything for `seeds`, charging `data` and `setup`."""
+        self.cell, self.device, self.clock = cell, device, clock
+        self.graphed = bool(cell.run.get("cuda_graphs", False))
+        if self.graphed and not _on_gpu(device):
+            raise BenchError(config.GRAPHS_NEED_GPU)
+        with clock("data"):
+            self.dataset: Any = datasets.load(cell.dataset, **cell.data)
+        with clock("setup"):
+            self.card = self.dataset.card
+            prey = cell.data["prey"] or cell.recipe["prey"]
+            self.task = datasets.load_task(self.card["task"], cell.recipe["rules"], prey)
+            self.spec = TeamSpec.from_dataset(self.dataset)
+            self.build(seeds)
+
+    def build(self, seeds: tuple[int, ...]) -> None:
+        """Make algorithm and sampler anew, for one replica per seed."""
+        self.algorithm = self._make_algorithm(*seeds)
+        self.sampler = self._make_sampler(*seeds)
+        self.update = self._graphs(self.algorithm).update if self.graphed else self.algorithm.update
+
+    def _graphs(self, algorithm: Any) -> graphs.GraphedUpdates:
+        return graphs.GraphedUpdates(algorithm, functools.partial(self.clock, "compile"))
+
+    def _make_algorithm(self, *seeds: int) -> Any:
+        settings = config.build_settings(self.cell.algorithm, self.cell.settings)
+        return algorithms.make(self.cell.algorithm, self.spec, settings, seeds, self.device)
+
+    def _make_sampler(self, *seeds: int) -> Any:
+        run, windows = self.cell.run, self.algorithm.trajectory
+        reweight = run.get("reweight")  # absent in records of before
+        if windows is None:
+            return self.dataset.sampler(
+                run["batch_size"], len(seeds), seeds, self.device, reweight=reweight
+            )
+        return self.dataset.sequences(
+            windows.batch_size,
+            windows.horizon,
+            windows.history,
+            windows.discount,
+            replicas=len(seeds),
+            seeds=seeds,
+            device=self.device,
+            reweight=reweight,
+        )
+
+    def warm_up(self) -> None:
+        """Run the first updates, slow ones, on algorithms that are thrown away: the costs' one.
+
+        Where CUDA graphs are asked for, two more compare replays with eager updates:
+        AlgorithmError if they differ.
+        """
+        self._cost  # noqa: B018  (measured once)
+        if self.graphed:
+            seeds = self.algorithm.seeds
+            replayed, eager = self._make_algorithm(*seeds), self._make_algorithm(*seeds)
+            graphs_check.check(
+                self._graphs(replayed),
+                eager,
+                self._make_sampler(*seeds).next,
+                self.cell.run["updates"],
+            )
+
+    def describe(self, record: dict[str, Any], gpu: Gpu) -> None:
+        """Fill the sections of a record that do not change while the cell runs."""
+        algorithm = self.algorithm
+        record["algorithm"] |= {
+            "observes": algorithm.observes,
+            "sampling_steps": algorithm.sampling_steps,
+        }
+        score = self.task.score_if_known(self.card["returns"]["mean"])
+        record["dataset"] |= dataset_section(self.card, score)
+        record["references"] = references_section(self.task)
+        record["machine"] = machine.describe(self.device, gpu)
+        record["versions"] = machine.versions()
+        record["cost"] = self._cost
+
+    def time_actions(self) -> dict[str, Any]:
+        """Return how long a joint action takes, measured on an algorithm made for the purpose."""
+        batch = self._make_sampler(0).next()
+        return latency.measure(lambda: self._make_algorithm(0), self._present(batch))
+
+    @functools.cached_property
+    def _cost(self) -> dict[str, Any]:
+        """Measure the repeatable costs on an algorithm and a batch that training never sees."""
+        batch = self._make_sampler(0).next()
+        return cost.measure(lambda: self._make_algorithm(0), batch, self._present(batch))
+
+    def _present(self, batch: Any) -> Any:
+        """Return the observations (M, B, O) of transitions, or of the present of windows."""
+        windows = self.algorithm.trajectory
+        return batch.observation if windows is None else batch.observation[:, :, windows.history]
+
+    def probe(self) -> None:
+        """Hold the policy to what it says it observes; BenchError if it sees more."""
+        seeds = (0,) * self.algorithm.num_replicas
+        probe_decentralised(self.algorithm, self._present(self._make_sampler(*seeds).next()))

@@ -1,0 +1,168 @@
+"""Record datasets with behaviour policies."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datasets import recipes
+from datasets.behaviour.policy import Actor, load_snapshots
+from datasets.environments.base import BatchedEnv
+from datasets.errors import DatasetError
+from datasets.loading import Progress
+from datasets.recorded.store import write_card
+from datasets.recorded.writer import Writer
+from datasets.tasks import Task, load_task
+
+AT_ONCE = 25_000  # transitions rolled side by side: 1,000 episodes of 25 steps, 25 of 1,000
+# Names of tasks in the licence note of every card we build.
+LICENCE = "MIT: recorded by om2p-bench with its own behaviour policies"
+
+CUT_RULES = {
+    False: "episodes end at the horizon; the time limit is not terminal",
+    True: "episodes end when the body falls (terminal) or at the time limit (not terminal)",
+}
+
+
+def record(
+    identity: dict[str, Any],
+    folder: Path,
+    progress: Progress | None = None,
+    prey: str | None = None,
+) -> None:
+    """Record all parts of a recipe into ``folder``: arrays, then the card."""
+    task = load_task(identity["task"], identity["rules"], prey or identity["prey"])
+    if task.prey != identity["prey"]:
+        raise DatasetError(f"the prey {prey} has changed since it was chosen; start again.")
+    total = sum(part["size"] for part in identity["parts"])
+    writer = Writer(folder, task)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # sums in one order, whatever the machine is doing
+    try:
+        for part in identity["parts"]:
+            for stage in _stages(task, part, identity["data_seed"]):
+                stage.roll(writer, lambda done: progress and progress(done, total, "recording"))
+    finally:
+        torch.set_num_threads(threads)
+    writer.close()
+    _write_card(identity, task, folder)
+
+
+class _Stage:
+    """One policy acting for a number of transitions; without an actor, uniformly at random."""
+
+    def __init__(self, task: Task, actor: Actor | None, noise: float, size: int, seed: int):
+        self.task, self.actor, self.noise, self.size = task, actor, noise, size
+        self.env_seed, action_seed = _seeds(seed, 2)
+        self.generator = torch.Generator().manual_seed(action_seed)
+        own = torch.tensor(task.action_sizes)[:, None]  # (N, 1)
+        self.padding = torch.arange(max(task.action_sizes)) >= own  # (N, A)
+
+    def roll(self, writer: Writer, progress: Callable[[int], None]) -> None:
+        """Record whole episodes, many side by side, until the size is reached."""
+        horizon = self.task.horizon
+        copies = min(AT_ONCE // horizon, -(-self.size // horizon))
+        env = self.task.make_env(copies, self.env_seed)
+        limit = writer.transitions + self.size
+        while writer.transitions < limit:
+            writer.add(*self._episodes(env), limit)
+            progress(min(writer.transitions, limit))
+
+    def _episodes(self, env: BatchedEnv) -> tuple[dict[str, Tensor], Tensor]:
+        """Roll one episode in every copy; return the steps (L, E, ...) and the lengths (E,)."""
+        observation = env.reset()
+        rows: dict[str, list[Tensor]] = {"observation": [observation]}
+        rows |= {name: [] for name in ("action", "reward", "terminated")}
+        lengths = torch.full((env.num_envs,), env.horizon)
+        alive = torch.ones(env.num_envs, dtype=torch.bool)
+        for step in range(env.horizon):
+            action = self._act(observation)
+            observation, reward, terminated, _ = env.step(action)
+            for name, value in zip(rows, (observation, action, reward, terminated), strict=True):
+                rows[name].append(value)
+            lengths[alive & terminated] = step + 1
+            alive &= ~terminated
+            if not alive.any():
+                break
+        return {name: torch.stack(values) for name, values in rows.items()}, lengths
+
+    def _act(self, observation: Tensor) -> Tensor:
+        shape = (*observation.shape[:2], max(self.task.action_sizes))
+        if self.actor is None:
+            action = torch.rand(shape, generator=self.generator) * 2.0 - 1.0
+            return action.masked_fill_(self.padding, 0.0)
+        noise = self.noise * torch.randn(shape, generator=self.generator)
+        return (self.actor(observation) + noise).clamp(-1.0, 1.0)
+
+
+def _seeds(seed: int, count: int) -> list[int]:
+    return [int(v) for v in np.random.SeedSequence(seed).generate_state(count, np.uint64) >> 1]
+
+
+def _stage_seed(task_id: str, quality: str, data_seed: int, stage: str) -> int:
+    """A seed of its own for every task, quality, data seed and stage."""
+    text = f"{task_id}/{quality}/{data_seed}/{stage}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def _stages(task: Task, part: dict[str, Any], data_seed: int) -> list[_Stage]:
+    """Return who acts in a part: one policy, nobody (random), or the replay snapshots in order."""
+    quality, size = part["quality"], part["size"]
+
+    def stage(actor: Actor | None, noise: float, share: int, name: str) -> _Stage:
+        return _Stage(task, actor, noise, share, _stage_seed(task.id, quality, data_seed, name))
+
+    if quality == "random":
+        return [stage(None, 0.0, size, "uniform")]
+    actors, metadata = load_snapshots(recipes.policies_path(task.id))
+    if quality != "medium-replay":
+        return [stage(actors[quality], part["noise"], size, quality)]
+    selection = json.loads(metadata["selection"])
+    names = sorted(name for name in actors if name.startswith("replay-"))
+    episodes = size // task.horizon
+    edges = [round(i * episodes / len(names)) for i in range(len(names) + 1)]
+    shares = [(b - a) * task.horizon for a, b in pairwise(edges)]
+    return [
+        stage(actors[name], selection[name]["noise"], share, name)
+        for name, share in zip(names, shares, strict=True)
+        if share
+    ]
+
+
+def _write_card(identity: dict[str, Any], task: Task, folder: Path) -> None:
+    facts = {
+        "id": f"{task.id}/{identity['quality']}",
+        "task": task.id,
+        "rules": task.rules,
+        "prey": task.prey,
+        "quality": identity["quality"],
+        "data_seed": identity["data_seed"],
+        "fraction": 1.0,
+        "horizon": task.horizon,
+        "agents": task.agents,
+        "observation_sizes": list(task.observation_sizes),
+        "action_sizes": list(task.action_sizes),
+        "cut_rule": CUT_RULES[task.ends],
+        "replay_kind": _replay(identity),
+        "recipe": recipes.recorded(identity),
+        "source": "recorded by om2p-bench",
+        "licence": LICENCE,
+        "libraries": {"torch": torch.__version__, "numpy": np.__version__},
+    }
+    write_card(folder, facts)
+
+
+def _replay(identity: dict[str, Any]) -> dict[str, Any] | None:
+    """Say how a medium-replay set was made: snapshots, their steps, noise and returns."""
+    if all(part["quality"] != "medium-replay" for part in identity["parts"]):
+        return None
+    _, metadata = load_snapshots(recipes.policies_path(identity["task"]))
+    selection = json.loads(metadata["selection"])
+    chosen = [selection[name] for name in sorted(selection) if name.startswith("replay-")]
+    return {"kind": "snapshots", "snapshots": chosen}

@@ -1,0 +1,162 @@
+"""The statistics on a dataset's card."""
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from datasets.recorded.store import spaced
+
+if TYPE_CHECKING:
+    from datasets.recorded.store import Dataset
+
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+SATURATED = 0.99
+BLOCK = 200_000
+HISTOGRAM_BINS = 40
+# The grid on which coverage is counted. Shares of distinct cells fall with the number of steps, and
+# rise the further apart those lie, so that sets are compared on equally many, of whole episodes.
+COVERAGE_STEPS = 100_000
+COVERAGE_SAMPLE = "episodes"  # how steps are chosen; older cards say nothing and chose single ones
+OBSERVATION_WIDTH = 1.0
+ACTION_BINS = 5
+
+
+def describe(dataset: "Dataset") -> dict[str, Any]:
+    """Return statistics of the kept transitions; sums run in float64, block by block."""
+    per_agent = dataset.episode_returns()  # (episodes, N)
+    returns = per_agent.mean(axis=1)
+    kept = dataset.transitions
+    lengths = dataset.episode_length[dataset.episodes]
+    mean, std = _observation_statistics(dataset)
+    terminated = dataset.terminated if kept is None else dataset.terminated[kept]
+    return {
+        "n_transitions": len(dataset),
+        "n_episodes": len(returns),
+        "episode_length": {
+            "min": int(lengths.min()),
+            "mean": float(lengths.mean()),
+            "max": int(lengths.max()),
+        },
+        "terminated_count": int(terminated.sum()),
+        "return_definition": "mean over agents of the undiscounted sum of rewards of an episode",
+        "returns": summarise(returns),
+        "returns_per_agent": [float(value) for value in per_agent.mean(axis=0)],
+        "differing_reward_share": _differing(dataset),
+        "saturated_action_share": _saturated(dataset),
+        "coverage": coverage(dataset),
+        "observation_mean": mean.tolist(),
+        "observation_std": std.tolist(),
+    }
+
+
+def summarise(returns: np.ndarray) -> dict[str, Any]:
+    """Return mean, spread, quantiles and histogram of episode returns."""
+    count = len(returns)
+    spread = float(returns.std(ddof=1)) if count > 1 else 0.0
+    heights, edges = np.histogram(returns, bins=HISTOGRAM_BINS)
+    return {
+        "mean": float(returns.mean()),
+        "std": spread,
+        "standard_error": spread / count**0.5,
+        "min": float(returns.min()),
+        "max": float(returns.max()),
+        "quantiles": {f"{q:g}": float(np.quantile(returns, q)) for q in QUANTILES},
+        "histogram": {"counts": heights.tolist(), "edges": edges.tolist()},
+    }
+
+
+def _observation_rows(dataset: "Dataset") -> np.ndarray | None:
+    """Return the observation rows of the kept transitions, None for all rows."""
+    kept = dataset.transitions
+    return None if kept is None else kept + dataset.episode_of[kept]
+
+
+def _observation_statistics(dataset: "Dataset") -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of every observation dimension, (N, O) each."""
+    rows = _observation_rows(dataset)
+    count = len(dataset.observation) if rows is None else len(rows)
+    total = np.zeros(dataset.observation.shape[1:])
+    squares = np.zeros_like(total)
+    shift = dataset.observation[0].astype(np.float64)  # keeps the squares small
+    for start in range(0, count, BLOCK):
+        index = slice(start, start + BLOCK) if rows is None else rows[start : start + BLOCK]
+        block = dataset.observation[index].astype(np.float64) - shift
+        total += block.sum(axis=0)
+        squares += np.square(block).sum(axis=0)
+    mean = total / count
+    variance = np.maximum(squares / count - np.square(mean), 0.0)
+    return mean + shift, np.sqrt(variance)
+
+
+def _blocks(dataset: "Dataset", name: str) -> Iterator[np.ndarray]:
+    """Return an array's kept transitions, some at a time."""
+    array, kept = getattr(dataset, name), dataset.transitions
+    for start in range(0, len(dataset), BLOCK):
+        stop = start + BLOCK
+        yield array[start:stop] if kept is None else array[kept[start:stop]]
+
+
+def _differing(dataset: "Dataset") -> float:
+    """Return the share of steps in which not all agents have the same reward."""
+    steps = sum(
+        int((block != block[:, :1]).any(axis=1).sum()) for block in _blocks(dataset, "reward")
+    )
+    return steps / len(dataset)
+
+
+def _saturated(dataset: "Dataset") -> float:
+    """Return the share of action entries at their bounds."""
+    entries = sum(int((np.abs(block) > SATURATED).sum()) for block in _blocks(dataset, "action"))
+    return entries / (len(dataset) * int(np.prod(dataset.action.shape[1:])))
+
+
+def coverage(dataset: "Dataset", steps: int = COVERAGE_STEPS) -> dict[str, Any]:
+    """Return how many different situations the data show, on a declared grid.
+
+    An agent's observation falls into a cell of a grid of width 1, its action into one of 5 bins per
+    dimension. Of at most ``steps`` steps, in whole episodes evenly spread over the kept ones,
+    ``observations`` and ``pairs`` (observation and action) are the shares that are in a cell of
+    their own or the first in one, mean over agents: near 1 where nothing comes twice, near 0 where
+    all is repetition. Sets of one recipe agree in them, whatever their size beyond ``steps``.
+    """
+    index = _sample(dataset, steps)
+    observation = dataset.observation[index + dataset.episode_of[index]]  # (steps, N, O)
+    seen = np.floor(observation.astype(np.float64) / OBSERVATION_WIDTH).astype(np.int64)
+    bins = np.floor((dataset.action[index].astype(np.float64) + 1) / 2 * ACTION_BINS)
+    acted = np.clip(bins, 0, ACTION_BINS - 1).astype(np.int64)
+    agents = range(dataset.action.shape[1])
+    pairs = np.concatenate([seen, acted], axis=2)
+    return {
+        "observations": float(np.mean([_distinct(seen[:, agent]) for agent in agents])),
+        "pairs": float(np.mean([_distinct(pairs[:, agent]) for agent in agents])),
+        "steps": len(index),
+        "sample": COVERAGE_SAMPLE,
+        "observation_width": OBSERVATION_WIDTH,
+        "action_bins": ACTION_BINS,
+    }
+
+
+def _sample(dataset: "Dataset", steps: int) -> np.ndarray:
+    """Return the transitions of evenly spaced kept episodes, ``steps`` or all, as indices.
+
+    What goes beyond ``steps`` is cut off at the end.
+    """
+    lengths = np.asarray(dataset.episode_length)
+    kept = dataset.episodes
+    mean, count, lacking = float(lengths[kept].mean()), 0, steps
+    while lacking > 0 and count < len(kept):
+        count = min(len(kept), count + math.ceil(lacking / mean))
+        chosen = kept[spaced(len(kept), count)]
+        lacking = steps - int(lengths[chosen].sum())
+    before = np.cumsum(lengths[chosen], dtype=np.int64) - lengths[chosen]
+    first = np.repeat(dataset.episode_start[chosen] - before, lengths[chosen])
+    return (np.arange(len(first)) + first)[:steps]
+
+
+def _distinct(cells: np.ndarray) -> float:
+    """Return the share of different rows, counted by a hash of 64 bits."""
+    odd = np.random.default_rng(0).integers(1, 1 << 63, cells.shape[1], dtype=np.uint64) * 2 + 1
+    hashes = (cells.astype(np.uint64) * odd).sum(axis=1, dtype=np.uint64)
+    return len(np.unique(hashes)) / len(cells)

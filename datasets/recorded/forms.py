@@ -1,0 +1,110 @@
+"""What a recorded dataset has to look like before anything relies on it. Loads no torch.
+
+Hashes say that files are those of their card; they do not say that card and files make sense. A
+card edited by hand, or made to mislead, must be refused here and not somewhere inside a training.
+"""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datasets.recorded.files import CARD, broken
+
+if TYPE_CHECKING:
+    import numpy as np
+
+MAX_AGENTS, MAX_WIDTH, MAX_HORIZON = 1000, 100_000, 10**6
+
+
+def open_plain(path: Path, mode: Any) -> "np.ndarray":
+    """Open a .npy file memory-mapped, never unpickling; ValueError where that cannot be done."""
+    import numpy as np
+
+    try:
+        array = np.load(path, mmap_mode=mode, allow_pickle=False)
+    except Exception as error:  # numpy's parser of headers raises half a dozen types
+        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
+    if not isinstance(array, np.ndarray):
+        raise ValueError("it is an archive of arrays; unpack it into .npy files")
+    return array
+
+
+def check_card(folder: Path, card: dict[str, Any], complete: bool = True) -> None:
+    """Refuse a card whose values are of another form than those we write.
+
+    complete: whether the statistics must be there, which are added once the arrays lie on disk.
+    """
+    problem = _of_team(card) or (_of_statistics(card) if complete else "")
+    if problem:
+        raise broken(folder / CARD, problem)
+
+
+def _of_team(card: dict[str, Any]) -> str:
+    """Return what is wrong with the facts that say how to read the arrays."""
+    for key in ("task", "checksum", "rules", "prey"):
+        if not isinstance(card[key], str | None if key in ("rules", "prey") else str):
+            return f"{key} is no text"
+    if not _is_count(card["horizon"], MAX_HORIZON):
+        return "horizon is no number of steps"
+    for key in ("observation_sizes", "action_sizes"):
+        sizes = card.get(key)
+        if not isinstance(sizes, list) or not 1 <= len(sizes) <= MAX_AGENTS:
+            return f"{key} is no list of one size per agent"
+        if not all(_is_count(size, MAX_WIDTH) for size in sizes):
+            return f"{key} holds something else than sizes"
+    if len(card["observation_sizes"]) != len(card["action_sizes"]):
+        return "observation_sizes and action_sizes speak of different teams"
+    return ""
+
+
+def _of_statistics(card: dict[str, Any]) -> str:
+    """Return what is wrong with the statistics that training and reports use."""
+    if not _is_count(card.get("n_transitions"), 2**40):
+        return "n_transitions is no number of transitions"
+    returns = card.get("returns")
+    if not isinstance(returns, dict) or not _is_number(returns.get("mean")):
+        return "returns has no mean"
+    shape = (len(card["observation_sizes"]), max(card["observation_sizes"]))
+    for key in ("observation_mean", "observation_std"):
+        rows = card.get(key)
+        if not isinstance(rows, list) or len(rows) != shape[0]:
+            return f"{key} has not one row per agent"
+        if not all(isinstance(row, list) and len(row) == shape[1] for row in rows):
+            return f"{key} has not {shape[1]} numbers per agent"
+        if not all(_is_number(value) for row in rows for value in row):
+            return f"{key} holds something else than finite numbers"
+    return ""
+
+
+def check_arrays(folder: Path, card: dict[str, Any], arrays: dict[str, "np.ndarray"]) -> None:
+    """Refuse arrays whose shapes, kinds or episodes do not fit each other and the card."""
+    lengths = arrays["episode_length"]
+    if lengths.ndim != 1 or lengths.dtype != "i4" or not len(lengths):
+        raise broken(folder / "episode_length.npy", "it is no list of episode lengths")
+    if int(lengths.min()) < 1 or int(lengths.max()) > MAX_HORIZON:
+        raise broken(folder / "episode_length.npy", "it holds impossible lengths")
+    steps, agents = int(lengths.sum(dtype="i8")), len(card["observation_sizes"])
+    expected = {
+        "observation": ((steps + len(lengths), agents, max(card["observation_sizes"])), "f4"),
+        "action": ((steps, agents, max(card["action_sizes"])), "f4"),
+        "reward": ((steps, agents), "f4"),
+        "terminated": ((steps,), "?"),
+    }
+    for name, (shape, kind) in expected.items():
+        array = arrays[name]
+        if array.shape != shape or array.dtype != kind:  # the byte order is part of it
+            raise broken(
+                folder / f"{name}.npy",
+                f"it holds {array.dtype.str} of shape {array.shape}, but its card and episodes ask "
+                f"for {kind} of shape {shape}",
+            )
+
+
+def _is_count(value: Any, limit: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= limit
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) < 1e300 and math.isfinite(value)

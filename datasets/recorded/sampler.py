@@ -1,0 +1,148 @@
+"""Uniform mini-batches on the training device."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datasets.batch import Batch
+from datasets.recorded.indices import IndexStream
+from datasets.recorded.placement import Pages, home, share_memory
+
+if TYPE_CHECKING:
+    from datasets.recorded.store import Dataset
+
+
+def _pairs(observation: Tensor) -> Tensor:
+    """View (rows, N, O) as overlapping pairs (rows - 1, 2, N, O): o_t beside o_{t+1}, no copy.
+
+    One gather then fetches both, which lie side by side in memory.
+    """
+    rows, agents, size = observation.shape
+    step = agents * size
+    return observation.as_strided((rows - 1, 2, agents, size), (step, step, size, 1))
+
+
+class Source:
+    """The arrays of a dataset where they can be gathered from, and what members are made of.
+
+    ``home`` is the device they lie on: the training device where they fit, otherwise the CPU,
+    where they stay memory-mapped.
+    """
+
+    def __init__(self, dataset: "Dataset", batch_size: int, replicas: int, device: str) -> None:
+        self.device = torch.device(device)
+        self.batch_size, self.replicas = batch_size, replicas
+        self.num_agents = dataset.action.shape[1]
+        large = [dataset.observation, dataset.action, dataset.reward]
+        if dataset.state is not None:
+            large.append(dataset.state)
+        self.home = home(large, self.device)
+        self.pages = Pages(large)
+        self.arrays = {
+            "observation": self.place(dataset.observation),
+            "action": self.place(dataset.action),
+            "reward": self.place(dataset.reward),
+            "terminated": self.place(dataset.terminated),
+            "timeout": self.place(dataset.timeout),
+            "episode_of": self.place(dataset.episode_of),
+        }
+        if dataset.state is not None:
+            self.arrays["state"] = self.place(dataset.state)
+        self.masks = self._make_masks(dataset.card)
+
+    def place(self, array: np.ndarray) -> Tensor:
+        """Return an array as a tensor at home."""
+        return share_memory(array).to(self.home)
+
+    def _make_masks(self, card: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        def mask(sizes: list[int]) -> Tensor:
+            width = torch.arange(max(sizes))
+            rows = (width < torch.tensor(sizes)[:, None]).float()[:, None]  # (N, 1, size)
+            return rows.repeat(self.replicas, 1, 1).to(self.device)
+
+        return mask(card["observation_sizes"]), mask(card["action_sizes"])
+
+    @property
+    def resident_bytes(self) -> int:
+        """Bytes of the arrays on the training device; 0 where they stay on the CPU beside a GPU."""
+        here = self.home.type == self.device.type
+        return sum(array.nbytes for array in self.arrays.values()) if here else 0
+
+    def rows(self, name: str, index: Tensor) -> Tensor:
+        """Return rows of an array on the training device."""
+        return self.arrays[name].index_select(0, index).to(self.device)
+
+    def members(self, rows: Tensor) -> Tensor:
+        """Turn (R * B, N, ...) into member-major (R * N, B, ...)."""
+        shaped = rows.unflatten(0, (self.replicas, self.batch_size))
+        return shaped.transpose(1, 2).reshape(-1, self.batch_size, *rows.shape[2:])
+
+    def shared(self, rows: Tensor) -> Tensor:
+        """Repeat a per-transition value (R * B,) for every agent: (M, B)."""
+        shaped = rows.view(self.replicas, 1, self.batch_size)
+        return shaped.expand(-1, self.num_agents, -1).reshape(-1, self.batch_size)
+
+
+class Sampler:
+    """Draws transitions uniformly with replacement; replica r has its own stream of indices.
+
+    ``reweight="quantiles"`` draws from the set that holds its best episodes several times
+    (:meth:`datasets.recorded.store.Dataset.reweighted_episodes`).
+    """
+
+    def __init__(
+        self,
+        dataset: "Dataset",
+        batch_size: int,
+        seeds: tuple[int, ...],
+        device: str,
+        reweight: str | None = None,
+    ) -> None:
+        self._source = source = Source(dataset, batch_size, len(seeds), device)
+        self.batch_size, self.replicas, self.device = batch_size, len(seeds), source.device
+        self.num_agents = source.num_agents
+        spans = dataset.spans(source.home, reweight)
+        self._stream = IndexStream(len(dataset), batch_size, seeds, source.home, spans)
+        self.count = self._stream.count
+        self._pair = _pairs(source.arrays["observation"])
+
+    @property
+    def dataset_bytes(self) -> int:
+        """Bytes of the dataset on the training device, which torch's peaks there include."""
+        return self._source.resident_bytes
+
+    def _indices(self) -> Tensor:
+        """Return the next transition indices (R * B,), replica by replica."""
+        return self._stream.next()
+
+    def next(self) -> Batch:
+        """Return the next mini-batch of every member."""
+        source, index = self._source, self._indices()
+        source.pages.touch(len(index))
+        row = index + source.arrays["episode_of"].index_select(0, index)
+        pair = self._pair.index_select(0, row).to(self.device)
+        observation_mask, action_mask = source.masks
+        state = None
+        if "state" in source.arrays:
+            state = source.rows("state", index).unflatten(0, (self.replicas, self.batch_size))
+        return Batch(
+            observation=source.members(pair[:, 0]),
+            action=source.members(source.rows("action", index)),
+            reward=source.members(source.rows("reward", index)),
+            next_observation=source.members(pair[:, 1]),
+            terminated=source.shared(source.rows("terminated", index).float()),
+            timeout=source.shared(source.rows("timeout", index).float()),
+            observation_mask=observation_mask,
+            action_mask=action_mask,
+            state=state,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where every stream stands."""
+        return self._stream.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue exactly where :meth:`state_dict` was taken."""
+        self._stream.load_state_dict(state)

@@ -1,0 +1,111 @@
+"""A dataset's card in words, for reading in a terminal."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from datasets.recorded.store import Dataset
+from datasets.tasks import Task, load_task
+
+BAR = 40
+
+
+def card_of(dataset: Dataset) -> dict[str, Any]:
+    """Return a dataset's card, its coverage counted anew where an earlier version counted it."""
+    from datasets.recorded.card import COVERAGE_SAMPLE, coverage
+
+    card = dataset.card
+    known = card.get("coverage")
+    if isinstance(known, dict) and known.get("sample") == COVERAGE_SAMPLE:
+        return card
+    return card | {"coverage": coverage(dataset)}
+
+
+def text(dataset: Dataset, prey: str | None = None) -> str:
+    """Describe a dataset: size, team, returns, coverage, how it was made, checksums.
+
+    prey: the file against which it was recorded, where that is not the shipped prey.
+    """
+    card = card_of(dataset)
+    task = load_task(card["task"], card["rules"], prey or card["prey"])
+    return "\n".join(_lines(card, dataset.folder, task))
+
+
+def _lines(card: dict[str, Any], folder: Path, task: Task) -> Iterator[str]:
+    returns = card["returns"]
+    score = task.score_if_known(returns["mean"])
+    seed = "imported" if card["data_seed"] is None else f"data seed {card['data_seed']}"
+    against = "" if task.prey is None else f", prey {task.prey}"
+    yield f"{card['id']}   (task {task.id}, rules {card['rules']}{against}, {seed})"
+    yield f"  folder       {folder}"
+    yield f"  size         {_size(card)}"
+    yield f"  horizon      {card['horizon']} steps; {card['cut_rule']}"
+    sizes = ", ".join(map(str, card["observation_sizes"]))
+    actions = ", ".join(map(str, card["action_sizes"]))
+    yield f"  team         {card['agents']} agents; observations {sizes}; actions {actions}"
+    yield f"  return       {card['return_definition']}"
+    yield (
+        f"               mean {returns['mean']:.2f} ± {returns['standard_error']:.2f} (s.e.), "
+        f"s.d. {returns['std']:.2f}, "
+        + ("no score: no references" if score is None else f"score {score:.1f}")
+    )
+    quantiles = "  ".join(f"{key}: {value:.0f}" for key, value in returns["quantiles"].items())
+    yield f"  quantiles    {quantiles}"
+    yield f"  rewards      agents differ in {100 * card['differing_reward_share']:.2f}% of steps"
+    yield f"  actions      {100 * card['saturated_action_share']:.1f}% of the entries beyond ±0.99"
+    yield from _coverage(card["coverage"])
+    yield from (f"  note         {note}" for note in card.get("notes", ()))
+    yield from _recipe(card)
+    yield f"  checksum     {card['checksum']}"
+    yield from (f"    {value}  {name}" for name, value in sorted(card["files"].items()))
+    yield f"  licence      {card['licence']}"
+    yield "  histogram of returns"
+    yield from _histogram(returns["histogram"])
+
+
+def _size(card: dict[str, Any]) -> str:
+    shortest, longest = card["episode_length"]["min"], card["episode_length"]["max"]
+    span = f"{shortest}" if shortest == longest else f"{shortest} to {longest}"
+    kept = "" if card["fraction"] == 1.0 else f"; {card['fraction']:g} of the recorded episodes"
+    return (
+        f"{card['n_transitions']:,} transitions in {card['n_episodes']:,} episodes of {span} steps"
+        f"{kept}"
+    )
+
+
+def _coverage(coverage: dict[str, Any]) -> Iterator[str]:
+    yield (
+        f"  coverage     {100 * coverage['observations']:.1f}% of an agent's observations are new, "
+        f"{100 * coverage['pairs']:.1f}% of its observations with actions"
+    )
+    yield (
+        f"               ({coverage['steps']:,} steps on a grid of width "
+        f"{coverage['observation_width']:g}, actions in {coverage['action_bins']} bins a dimension)"
+    )
+
+
+def _recipe(card: dict[str, Any]) -> Iterator[str]:
+    """Tell how a set was made: parts and policies, or the files that were read."""
+    recipe = card["recipe"]
+    for part in recipe.get("parts", ()):
+        noise = "" if part.get("noise") is None else f", noise {part['noise']:g}"
+        yield f"  recipe       {part['size']:,} transitions of {part['quality']}{noise}"
+    if recipe.get("policies"):
+        yield f"  policies     {recipe['policies']}"
+    if card.get("replay_kind"):
+        snapshots = card["replay_kind"]["snapshots"]
+        steps = ", ".join(f"{row['vector_step']:.0f}" for row in snapshots)
+        yield f"  replay       snapshots at vector steps {steps}, each with its training noise"
+    if "source_files" in recipe:
+        yield f"  recipe       {card['source']}: {len(recipe['source_files'])} files"
+    for name, origin in (("hub", recipe.get("hub")), ("archive", recipe.get("archive"))):
+        if origin:
+            yield f"  {name:<12} {' '.join(str(value) for value in origin.values() if value)}"
+
+
+def _histogram(histogram: dict[str, list[float]]) -> Iterator[str]:
+    counts, edges = histogram["counts"], histogram["edges"]
+    pairs = [(edges[i], sum(counts[i : i + 2])) for i in range(0, len(counts), 2)]
+    top = max(count for _, count in pairs) or 1
+    for edge, count in pairs:
+        yield f"  {edge:9.1f} | {'█' * round(BAR * count / top)} {int(count)}"

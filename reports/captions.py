@@ -1,0 +1,113 @@
+"""Sentences that all parts share: what an interval is, how many runs, what to beware of."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from bench.results import statistics
+from reports.reading.results import Cell, Group, Results, Track
+
+
+def span(numbers: Iterable[int]) -> str:
+    """Return '5' or '3 to 5'."""
+    known = sorted(set(numbers))
+    if not known:
+        return "0"
+    return f"{known[0]}" if len(known) == 1 else f"{known[0]} to {known[-1]}"
+
+
+def thousands(value: float) -> str:
+    """Return a whole number with thin groups: 20,000."""
+    return f"{value:,.0f}"
+
+
+def seeds(groups: Sequence[Group]) -> str:
+    """Say how many training seeds stand behind each mean."""
+    counts = [group.estimate("return_mean").n for group in groups]
+    told = span(count for count in counts if count)
+    return f"n = {told} training seed{'' if told == '1' else 's'}"
+
+
+def episodes(groups: Sequence[Group]) -> str:
+    """Say how many evaluation episodes stand behind each seed's number."""
+    counts = {
+        int(count)
+        for group in groups
+        for cell in group.cells
+        if (count := cell.number("return_episodes")) is not None
+    }
+    return f"{span(counts)} evaluation episodes each" if counts else "episodes not recorded"
+
+
+def interval(mark: str, kind: str, groups: Sequence[Group]) -> str:
+    """Say what the interval drawn as `mark` is, or that one seed gives none."""
+    if all(group.estimate("return_mean").n < 2 for group in groups):
+        return "One seed gives no interval"
+    return f"{mark}: {statistics.KINDS[kind]}"
+
+
+TIMING = "Efficiency claims come from a dedicated measurement; these are clocks of training runs"
+
+
+def other_machines(results: Results, machine: str) -> str:
+    """Say which runs are left out because they were timed on another class of machine."""
+    rest = [
+        cell
+        for cell in results.cells
+        if cell["machine_class"] and cell["machine_class"] != machine and not cell.word
+    ]
+    if not rest:
+        return ""
+    return f"{len(rest)} runs timed on another class of machine are left out."
+
+
+def left_out(cells: Sequence[Cell]) -> str:
+    """Say how many runs give no times and no memory, and why; and which replayed CUDA graphs."""
+    done = [cell for cell in cells if not cell.word]
+    counted = Counter(cell.aside for cell in done if cell.aside)
+    graphed = sum(bool(cell["cuda_graphs"]) and not cell.aside for cell in done)
+    why = ", ".join(f"{count} {reason}" for reason, count in sorted(counted.items()))
+    of = f"{counted.total()} of {len(done)} runs"
+    return sentence(
+        f"Times and peaks of memory leave out {of}: {why}" if counted else "",
+        f"{graphed} of {len(done)} runs replayed their updates from CUDA graphs" if graphed else "",
+    )
+
+
+def sentence(*parts: str) -> str:
+    """Join clauses into sentences, each with one full stop; empty clauses vanish."""
+    return " ".join(f"{part.rstrip('.')}." for part in parts if part)
+
+
+def domains(tracks: Sequence[Track]) -> str:
+    """Name the suites that these tracks belong to: 'mpe and mamujoco'."""
+    return " and ".join(dict.fromkeys(track.task.partition("/")[0] for track in tracks))
+
+
+def setting(track: Track) -> str:
+    """Say under which preset and from how much data a track was learned."""
+    preset, fraction, data_seed = track.setting
+    return ", ".join(
+        part
+        for part in (
+            f"preset {preset}" if preset else "",
+            f"fraction {fraction:g}" if fraction not in (None, 1, 1.0) else "",
+            f"data seed {data_seed:g}" if data_seed is not None else "",
+        )
+        if part
+    )
+
+
+def whole(value: float | None) -> str:
+    """Return a whole number as text, a question mark for an unknown one."""
+    return "?" if value is None else f"{value:.0f}"
+
+
+def fact(value: object) -> str:
+    """Return a recorded value as a reader wants it: grouped digits, no nested data."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return (
+            ", ".join(f"{k} {v}" for k, v in value.items())
+            if isinstance(value, dict)
+            else str(value)
+        )
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"

@@ -1,0 +1,131 @@
+"""What one switch does: the score against each setting that several runs differ in alone.
+
+A variant with a fixed switch (`om2p-jvp` beside `om2p`) counts as a configuration of its family.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reports import captions
+from reports.figures import canvas, style
+from reports.figures.curves import AXES, measure
+from reports.reading.results import Entry, Group, Results, Track
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+ROW = 0.17  # inches per value
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """The groups of one algorithm on one track that differ in one setting only."""
+
+    track: Track
+    algorithm: str
+    setting: str
+    groups: tuple[tuple[str, Group], ...]
+
+
+def find(results: Results) -> list[Ablation]:
+    """Return every setting in which an algorithm's configurations on a track differ alone."""
+    found = []
+    for track in results.tracks:
+        groups = [group for group in results.on(track) if group.estimate("return_mean").n]
+        names = {group.entry.algorithm for group in groups}
+        families: dict[str, list[Group]] = defaultdict(list)
+        for group in groups:
+            families[_family(group.entry.algorithm, names)].append(group)
+        for algorithm, members in families.items():
+            found += _of(track, algorithm, members)
+    return found
+
+
+def _family(name: str, names: set[str]) -> str:
+    """Return the shortest name here that this one extends: om2p for om2p-jvp."""
+    parts = name.split("-")
+    heads = ("-".join(parts[:count]) for count in range(1, len(parts)))
+    return next((head for head in heads if head in names), name)
+
+
+def _of(track: Track, algorithm: str, groups: list[Group]) -> list[Ablation]:
+    """Compare an algorithm's groups with its most used configuration, setting by setting."""
+    base = groups[0].cells[0].settings
+    versions = {group.cells[0]["algorithm_version"] for group in groups if _is(group, algorithm)}
+    if len(groups) < 2 or len(versions) > 1:
+        return []
+    alone: dict[str, list[tuple[Any, Group]]] = defaultdict(list)
+    for group in groups[1:]:
+        settings = group.cells[0].settings
+        if settings.keys() != base.keys() and not _is(group, algorithm):
+            continue  # another method whose name begins alike
+        differing = [key for key in {*base, *settings} if base.get(key) != settings.get(key)]
+        if len(differing) == 1:
+            alone[differing[0]].append((settings.get(differing[0]), group))
+    return [
+        Ablation(
+            track, algorithm, key,
+            tuple((str(v), group) for v, group in [(base.get(key), groups[0]), *_sorted(others)]),
+        )
+        for key, others in sorted(alone.items())
+    ]  # fmt: skip
+
+
+def _is(group: Group, algorithm: str) -> bool:
+    return group.entry.algorithm == algorithm
+
+
+def _sorted(values: list[tuple[Any, Group]]) -> list[tuple[Any, Group]]:
+    """Return values by size where all are numbers, else as they came."""
+    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v, _ in values)
+    return sorted(values, key=lambda one: one[0]) if numbers else values
+
+
+def draw(results: Results, folder: Path, kind: str) -> list[canvas.Plate]:
+    """Draw one figure per algorithm and track with a panel for each ablated setting."""
+    together: dict[tuple[str, Track], list[Ablation]] = defaultdict(list)
+    for one in find(results):
+        together[one.algorithm, one.track].append(one)
+    return [
+        _plate(algorithm, track, found, folder, kind)
+        for (algorithm, track), found in together.items()
+    ]
+
+
+def _plate(
+    algorithm: str, track: Track, found: list[Ablation], folder: Path, kind: str
+) -> canvas.Plate:
+    groups = [group for one in found for _, group in one.groups]
+    column = measure(groups)
+    values = [value for one in found for value, _ in one.groups]
+    most = max(len(one.groups) for one in found)
+    room = canvas.label_room(values)
+    figure, axes = canvas.panels(
+        [one.setting.rpartition(".")[2] for one in found], [], height=max(0.6, ROW * most + 0.15),
+        left=room, first_left=max(0.0, room - 0.17), legend="none",
+    )  # fmt: skip
+    for axis, one in zip(axes, found, strict=True):
+        _panel(axis, one, column, kind)
+    canvas.outer_labels(axes, AXES[column], "")
+    caption = captions.sentence(
+        f"Ablations of {algorithm} on {track.label}: final {AXES[column]}, "
+        f"{captions.seeds(groups)}, one setting changed at a time; the first row is the "
+        "configuration with most runs",
+        captions.interval("Bars", kind, groups),
+    )
+    name = f"ablation_{style.slug(algorithm)}_{style.slug(track.label)}"
+    title = f"{algorithm} on {track.label}: one setting at a time"
+    return canvas.save(figure, folder, name, "Ablations", title, caption)
+
+
+def _panel(axis: "Axes", one: Ablation, column: str, kind: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    look = canvas.point(Entry(one.algorithm, one.algorithm))
+    for row, (_, group) in enumerate(one.groups):
+        canvas.seeds(axis, row + 0.22, group.values(column), look["color"])
+        canvas.interval(axis, row, group.estimate(column, kind), look)
+    canvas.rows(axis, [value for value, _ in one.groups], labelled=True)
+    axis.xaxis.set_major_locator(MaxNLocator(nbins=4))

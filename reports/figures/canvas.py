@@ -1,0 +1,270 @@
+"""Figures as paper needs them: column widths, margins in inches, one legend, deterministic files.
+
+Margins are computed rather than searched for: it is several times faster than an automatic layout
+and two reports of one folder are equal to the byte.
+"""
+
+import io
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.results.statistics import Estimate
+from reports.figures import fonts, style
+from reports.reading.results import Entry, Track
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLUMN, PAGE = 3.25, 6.75  # inches
+LEGEND_ROW, CHARACTER = 0.135, 0.058  # inches, at the legend's size
+QUIET = "0.45"
+DOTS = 220  # per inch, of the PNG files
+SUBS = ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0))  # labels per decade, the fewest that give three
+
+
+@dataclass(frozen=True)
+class Plate:
+    """A finished figure: its file stem, section of the page, words, and a PNG for the page."""
+
+    name: str
+    section: str
+    title: str
+    caption: str
+    png: bytes
+    size: tuple[int, int]
+
+
+@contextmanager
+def look() -> Iterator[None]:
+    """Draw in our style, whatever the user's matplotlib settings are."""
+    import matplotlib as mpl
+    from matplotlib.style import use
+
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        use(Path(__file__).with_name("style.mplstyle"))
+        mpl.rcParams["font.sans-serif"] = list(fonts.register())
+        yield
+
+
+def panels(
+    titles: Sequence[str],
+    entries: Sequence[Entry],
+    height: float = 1.55,
+    left: float = 0.45,
+    first_left: float | None = None,
+    note: str = "",
+    legend: str = "lines",
+    foot: float = 0.0,
+) -> tuple["Figure", list["Axes"]]:
+    """Return a figure with one panel per title, at most three a row, and a legend beneath.
+
+    `left` is the room for tick labels of each panel, `first_left` of the first in a row; `legend`
+    shows "lines", "points" or "none"; `note` is small print at the foot, `foot` more room.
+    """
+    from matplotlib.figure import Figure
+
+    columns = min(len(titles), 2 if len(titles) == 4 else 3)
+    rows = math.ceil(len(titles) / columns)
+    width = COLUMN if columns == 1 else PAGE
+    first = left if first_left is None else first_left
+    top, bottom, right = 0.22, 0.4, 0.16
+    foot += 0.14 * len(_wrapped(note, width)) + 0.02 if note else 0.04
+    legend_columns, legend_rows = (1, 0) if legend == "none" else _legend_shape(entries, width)
+    foot_total = foot + legend_rows * LEGEND_ROW + (0.06 if legend_rows else 0)
+    label = 0.17  # the y label, left of the first panel of each row
+    inner = (width - label - first - right - (columns - 1) * (left + right)) / columns
+    total = rows * (top + height + bottom) + foot_total
+    figure = Figure(figsize=(width, total))
+    axes = []
+    for at, title in enumerate(titles):
+        row, column = divmod(at, columns)
+        x = label + first + column * (inner + left + right)
+        y = total - (row + 1) * (top + height) - row * bottom
+        axis = figure.add_axes((x / width, y / total, inner / width, height / total))
+        axis.set_title(title, loc="left", pad=3, y=1.0)
+        axes.append(axis)
+    if legend_rows:
+        draw = line if legend == "lines" else point
+        _legend(figure, {e.label: draw(e) for e in entries}, legend_columns, foot / total)
+    if note:
+        text = "\n".join(_wrapped(note, width))
+        figure.text(0.5, 0.03 / total, text, ha="center", va="bottom", size=6, color=QUIET)
+    return figure, axes
+
+
+def titles(tracks: Sequence[Track]) -> list[str]:
+    """Return the panels' titles: qualities, or the whole id where there is but one panel."""
+    return [tracks[0].label] if len(tracks) == 1 else [track.short for track in tracks]
+
+
+def _wrapped(note: str, width: float) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(note, int((width - 0.2) / 0.05))
+
+
+def _legend_shape(entries: Sequence[Entry], width: float) -> tuple[int, int]:
+    if not entries:
+        return 1, 0
+    longest = max(len(entry.label) for entry in entries)
+    columns = max(1, min(len(entries), int((width - 0.1) / (0.5 + CHARACTER * longest))))
+    return columns, math.ceil(len(entries) / columns)
+
+
+def _legend(figure: "Figure", looks: dict[str, dict[str, Any]], columns: int, y: float) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], label=label, **look) for label, look in looks.items()]
+    figure.legend(
+        handles=handles, loc="lower center", bbox_to_anchor=(0.5, y), ncols=columns,
+        borderaxespad=0, borderpad=0, labelspacing=0.35,
+    )  # fmt: skip
+
+
+def swatches(figure: "Figure", looks: Sequence[tuple[str, str]], columns: int) -> None:
+    """Put a legend of filled squares at the foot of a figure."""
+    from matplotlib.patches import Patch
+
+    figure.legend(
+        handles=[Patch(facecolor=colour, alpha=0.5, label=label) for label, colour in looks],
+        loc="lower center", bbox_to_anchor=(0.5, 0.0), ncols=columns, borderaxespad=0.3,
+        handlelength=1.0,
+    )  # fmt: skip
+
+
+def square(labels: Sequence[str], side: float) -> tuple["Figure", "Axes"]:
+    """Return a square matrix with room for its labels, no wider than a page."""
+    from matplotlib.figure import Figure
+
+    room = label_room(labels)
+    side = min(side, (PAGE - room - 0.2) / len(labels)) * len(labels)
+    width, height = max(COLUMN, room + side + 0.2), side + 0.75 * room + 0.25
+    figure = Figure(figsize=(width, height))
+    place = (room / width, (0.75 * room + 0.1) / height, side / width, side / height)
+    return figure, figure.add_axes(place)
+
+
+def rows(axis: "Axes", labels: Sequence[str], labelled: bool) -> None:
+    """Turn y into one row per label, the first on top."""
+    axis.set_ylim(len(labels) - 0.4, -0.6)
+    axis.set_yticks(range(len(labels)))
+    axis.set_yticklabels(labels if labelled else [])
+    axis.tick_params(axis="y", length=0)
+    axis.grid(visible=False, axis="y")
+    axis.spines["left"].set_visible(False)
+
+
+def interval(axis: "Axes", row: float, found: Estimate, look: dict[str, Any]) -> None:
+    """Draw a mean and its horizontal interval in a row; nothing where there is no mean."""
+    if found.low is not None and found.high is not None:
+        axis.plot([found.low, found.high], [row, row], color=look["color"], linewidth=1.4, zorder=3)
+    if found.value is not None:
+        axis.plot([found.value], [row], **look, zorder=4)
+
+
+def seeds(axis: "Axes", row: float, values: Sequence[float | None], colour: str) -> None:
+    """Draw every seed's value as a small point in a row."""
+    known = [value for value in values if value is not None]
+    axis.plot(
+        known, [row] * len(known), linestyle="none", marker="o", markersize=2, color=colour,
+        alpha=0.45, markeredgewidth=0, zorder=2,
+    )  # fmt: skip
+
+
+def line(entry: Entry) -> dict[str, Any]:
+    """Return the drawing arguments of an entry's line with markers."""
+    look = style.of(entry.algorithm, entry.variant)
+    return {
+        "color": look.colour, "marker": look.marker, "linestyle": look.line,
+        "markeredgewidth": 1.1 if look.marker in "1234x+" else 0.4,
+        "markeredgecolor": look.colour if look.marker in "1234x+" else "white",
+    }  # fmt: skip
+
+
+def point(entry: Entry) -> dict[str, Any]:
+    """Return the drawing arguments of an entry's marker alone."""
+    return {**line(entry), "linestyle": "none"}
+
+
+def label_room(labels: Sequence[str]) -> float:
+    """Return the inches that these tick labels need."""
+    return 0.17 + 0.056 * max(map(len, labels), default=0)
+
+
+def outer_labels(axes: Sequence["Axes"], xlabel: str, ylabel: str) -> None:
+    """Label the x axis of every panel's column foot and the y axis of every row's first panel."""
+    columns = min(len(axes), 2 if len(axes) == 4 else 3)
+    for at, axis in enumerate(axes):
+        if at + columns >= len(axes):
+            axis.set_xlabel(xlabel, labelpad=2)
+        if at % columns == 0 and ylabel:
+            axis.set_ylabel(ylabel, labelpad=2)
+
+
+def plain_number(value: float, _: Any = None) -> str:
+    """Return a tick label that needs no exponent: 0.5, 20, 3k, 2M."""
+    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:g}{unit}"
+    return f"{value:g}"
+
+
+def log_axis(axis: "Axes", values: Sequence[float], which: str = "x") -> None:
+    """Make x (or "y") logarithmic with three to eight plain labels, however narrow its range.
+
+    values: positive numbers.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+    low, high = min(values), max(values)
+    span = math.log10(high / low)
+    pad = 10 ** max(0.08, 0.08 * span)
+    ruler = axis.xaxis if which == "x" else axis.yaxis
+    axis.set(**{f"{which}scale": "log", f"{which}lim": (low / pad, high * pad)})
+    places = [sub for sub in SUBS if _ticks(low / pad, high * pad, sub) >= 3]
+    if places:
+        ruler.set_major_locator(LogLocator(subs=places[0]))
+    else:
+        ruler.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
+    ruler.set_minor_locator(NullLocator())
+    ruler.set_major_formatter(FuncFormatter(plain_number))
+
+
+def _ticks(low: float, high: float, subs: Sequence[float]) -> int:
+    """Return how many of subs x 10^k lie between two limits."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    return sum(low <= sub * 10.0**power <= high for sub in subs for power in powers)
+
+
+def save(
+    figure: "Figure",
+    folder: Path,
+    name: str,
+    section: str,
+    title: str,
+    caption: str,
+) -> Plate:
+    """Write `name`.pdf and `name`.png without dates or versions and return the plate."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    figure.savefig(
+        folder / f"{name}.pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None}
+    )
+    figure.set_dpi(DOTS)
+    agg = FigureCanvasAgg(figure)
+    agg.draw()
+    image = Image.fromarray(np.asarray(agg.buffer_rgba())).convert("RGB")
+    raw = io.BytesIO()
+    flat = image.quantize(128, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    flat.save(raw, format="png", compress_level=6, dpi=(DOTS, DOTS))
+    (folder / f"{name}.png").write_bytes(raw.getvalue())
+    return Plate(name, section, title, caption, raw.getvalue(), image.size)

@@ -1,0 +1,59 @@
+"""All figures of a report, in the order in which the page shows them."""
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from reports.figures import ablations, canvas, curves, data, overall, pareto, scaling, scores, toys
+from reports.reading.results import Results
+
+SECTIONS = (
+    "Over all datasets", "Scores", "Learning curves", "Cost and benefit", "Scaling", "Ablations",
+    "One step and many", "Data",
+)  # fmt: skip
+
+
+MANY = 24  # jobs beyond which other processes help
+Job = Callable[[], list[canvas.Plate]]
+
+
+def draw_all(results: Results, folder: Path, kind: str = "ci95") -> list[canvas.Plate]:
+    """Draw every figure that these results can fill, as PDF and PNG, into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs: list[Job] = [partial(overall.draw, results, folder)]
+    tasks = results.by_task().items()
+    for draw in (scores.draw, curves.draw, pareto.draw, data.fractions):
+        jobs += [partial(draw, results, task, tracks, folder, kind) for task, tracks in tasks]
+    jobs.append(partial(scaling.draw, results, folder))
+    jobs.append(partial(ablations.draw, results, folder, kind))
+    jobs.append(partial(toys.draw, results.toy, folder))
+    jobs += [partial(data.histograms, results, task, tracks, folder) for task, tracks in tasks]
+    with canvas.look():
+        drawn = _in_processes(jobs) if len(jobs) > MANY else [job() for job in jobs]
+    plates = [plate for some in drawn for plate in some]
+    return sorted(plates, key=lambda plate: SECTIONS.index(plate.section))
+
+
+_jobs: list[Job] = []  # what forked processes find; empty outside `_in_processes`
+
+
+def _in_processes(jobs: list[Job]) -> list[list[canvas.Plate]]:
+    """Run the jobs in forked processes, which share the results without copying them.
+
+    Where a system cannot fork, they run one after the other.
+    """
+    workers = min(4, os.cpu_count() or 1)
+    if workers == 1 or "fork" not in multiprocessing.get_all_start_methods():
+        return [job() for job in jobs]
+    _jobs.extend(jobs)
+    try:
+        with multiprocessing.get_context("fork").Pool(workers) as pool:
+            return pool.map(_run, range(len(jobs)), chunksize=1)
+    finally:
+        _jobs.clear()
+
+
+def _run(at: int) -> list[canvas.Plate]:
+    return _jobs[at]()

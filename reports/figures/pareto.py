@@ -1,0 +1,180 @@
+"""What a result costs: score against training time, memory and acting, with the frontier marked."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from reports import captions
+from reports.figures import canvas, style
+from reports.figures.curves import AXES, FEW, measure
+from reports.reading.results import Group, Results, Track
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A column of the results that is better when smaller."""
+
+    name: str
+    columns: tuple[str, ...]
+    label: str
+    scale: float = 1.0
+    timed: bool = False
+
+
+MIB = 2.0**20
+COSTS = (
+    Cost("training_time", ("seconds_train",), "training time (s)", timed=True),
+    Cost(
+        "memory", ("torch_peak_allocated_bytes", "peak_rss_bytes"), "peak memory (MiB)", MIB,
+        timed=True,
+    ),
+    Cost("update_memory", ("peak_tensor_bytes",), "peak tensor memory of an update (MiB)", MIB),
+    Cost("latency", ("latency_p50_ms",), "median joint action (ms)", timed=True),
+    Cost("acting", ("flops_act",), "FLOPs per action"),
+)  # fmt: skip
+MEMORY_WORDS = {
+    "torch_peak_allocated_bytes": "Memory is torch's peak of allocated device memory",
+    "peak_rss_bytes": "Memory is the peak resident set of the whole process, libraries included",
+}
+
+
+@dataclass(frozen=True)
+class Spot:
+    """One entry on one track: what it costs and what it reaches."""
+
+    group: Group
+    cost: float
+    value: float
+
+
+def frontier(points: list[tuple[float, float]]) -> list[int]:
+    """Return the points that no other beats in cost and value, in order of cost.
+
+    >>> frontier([(1.0, 50.0), (2.0, 40.0), (3.0, 90.0)])
+    [0, 2]
+    """
+    best, kept = float("-inf"), []
+    for at in sorted(range(len(points)), key=lambda at: (points[at][0], -points[at][1])):
+        if points[at][1] > best:
+            best = points[at][1]
+            kept.append(at)
+    return kept
+
+
+def draw(
+    results: Results, task: str, tracks: list[Track], folder: Path, kind: str
+) -> list[canvas.Plate]:
+    """Draw a task's pictures of value against each cost that its runs recorded."""
+    plates = []
+    groups = [group for track in tracks for group in results.on(track)]
+    value = measure(groups)
+    machine = next(iter(results.machine_classes), None)
+    for cost in COSTS:
+        for column in cost.columns:
+            spots = {
+                track: _spots(results, track, cost, column, value, machine) for track in tracks
+            }
+            shown = {track: found for track, found in spots.items() if found}
+            if shown:
+                plates.append(_plate(results, task, shown, cost, column, value, folder, kind))
+                break
+    return plates
+
+
+def _spots(
+    results: Results, track: Track, cost: Cost, column: str, value: str, machine: str | None
+) -> list[Spot]:
+    """Return the entries of a track with a complete result and a cost on this machine class."""
+    spots = []
+    for group in results.on(track):
+        cells = [cell for cell in group.cells if not cell.word]
+        if cost.timed:
+            cells = [cell for cell in cells if cell["machine_class"] == machine]
+        costs = [number for cell in cells if (number := cell.number(column)) is not None]
+        reached = group.estimate(value).value
+        if costs and min(costs) > 0 and reached is not None and not group.trouble:
+            spots.append(Spot(group, sum(costs) / len(costs) / cost.scale, reached))
+    return spots
+
+
+def _plate(
+    results: Results, task: str, shown: dict[Track, list[Spot]], cost: Cost, column: str,
+    value: str, folder: Path, kind: str,
+) -> canvas.Plate:  # fmt: skip
+    groups = [spot.group for spots in shown.values() for spot in spots]
+    entries = [entry for entry in results.entries if any(g.entry == entry for g in groups)]
+    note = captions.TIMING if cost.timed else ""
+    figure, axes = canvas.panels(canvas.titles(list(shown)), entries, note=note, legend="points")
+    for axis, spots in zip(axes, shown.values(), strict=True):
+        _panel(axis, spots, value, kind)
+    canvas.outer_labels(axes, cost.label, AXES[value])
+    machine = next(iter(results.machine_classes), "")
+    caption = captions.sentence(
+        f"Final {AXES[value]} on {task} against {cost.label}: means over {captions.seeds(groups)}",
+        captions.interval("Bars", kind, groups),
+        "The stepped line joins the ringed algorithms, which no other beats in both",
+        MEMORY_WORDS.get(column, ""),
+        "Entries with seeds that have no result are left out"
+        if _incomplete(results, shown)
+        else "",
+        captions.other_machines(results, machine) if cost.timed else "",
+        captions.left_out(results.cells_on(shown)) if cost.timed else "",
+        note,
+    )
+    name = f"pareto_{cost.name}_{style.slug(task)}"
+    title = f"{task}: {AXES[value]} against {cost.label}"
+    return canvas.save(figure, folder, name, "Cost and benefit", title, caption)
+
+
+def _incomplete(results: Results, shown: dict[Track, list[Spot]]) -> bool:
+    return any(group.trouble for track in shown for group in results.on(track))
+
+
+def _panel(axis: "Axes", spots: list[Spot], value: str, kind: str) -> None:
+    """Draw one track: a marker per entry, its interval, and the frontier as a stepped line."""
+    from matplotlib.ticker import MaxNLocator
+
+    points = [(spot.cost, spot.value) for spot in spots]
+    best = [points[at] for at in frontier(points)]
+    axis.set_ylim(*_limits(spots, value, kind))
+    canvas.log_axis(axis, [spot.cost for spot in spots])
+    if len(spots) > 1:
+        right = axis.get_xlim()[1]
+        axis.plot(
+            [*(x for x, _ in best), right], [*(y for _, y in best), best[-1][1]],
+            color="0.6", linewidth=1.0, drawstyle="steps-post", zorder=1,
+        )  # fmt: skip
+        axis.plot(
+            *zip(*best, strict=True), linestyle="none", marker="o", markersize=8.5,
+            markerfacecolor="none", markeredgecolor="0.4", markeredgewidth=0.7, zorder=2.5,
+        )  # fmt: skip
+    ends = [spot.group.estimate(value, kind) for spot in spots]
+    axis.vlines(
+        [spot.cost for spot in spots],
+        np.array([one.low for one in ends], dtype=float),  # None, for one seed, becomes NaN
+        np.array([one.high for one in ends], dtype=float),
+        colors=[canvas.point(spot.group.entry)["color"] for spot in spots],
+        alpha=0.6 if len(spots) <= FEW else 0.35, linewidth=0.8, zorder=2,
+    )  # fmt: skip
+    for spot in spots:
+        look = {**canvas.point(spot.group.entry), "markersize": 5}
+        axis.plot([spot.cost], [spot.value], **look, zorder=3)
+    axis.yaxis.set_major_locator(MaxNLocator(nbins=5))
+
+
+def _limits(spots: list[Spot], value: str, kind: str) -> tuple[float, float]:
+    """Return limits that hold all means, and all intervals that are not far wider than those."""
+    low, high = min(s.value for s in spots), max(s.value for s in spots)
+    room = max(0.6 * (high - low), 0.05 * abs(high), 1.0)
+    found = [spot.group.estimate(value, kind) for spot in spots]
+    lows = [one.low for one in found if one.low is not None]
+    highs = [one.high for one in found if one.high is not None]
+    bottom = max(min([low, *lows]), low - room)
+    top = min(max([high, *highs]), high + room)
+    pad = 0.06 * (top - bottom) or room
+    return bottom - pad, top + pad

@@ -1,0 +1,226 @@
+"""How costs grow: against batch, network width and number of agents, where runs differ in one."""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from bench.results import store
+from reports import captions
+from reports.figures import canvas, style
+from reports.reading.measurements import Measured
+from reports.reading.results import Cell, Entry, Results
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MIB = 2.0**20
+SECTION = "Scaling"
+Key = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Size:
+    """What is varied: its name, its axis, and how a run's size and its other settings are found."""
+
+    name: str
+    label: str
+    of: Callable[[Cell], tuple[float, Key] | None]
+
+
+@dataclass(frozen=True)
+class Meter:
+    """What grows: a column of the results, its panel's title, and whether it is timed."""
+
+    column: str
+    title: str
+    scale: float = 1.0
+    timed: bool = False
+
+
+METERS = (
+    Meter("ms_per_update", "update (ms)", timed=True),
+    Meter("latency_p50_ms", "joint action (ms)", timed=True),
+    Meter("peak_tensor_bytes", "tensors of an update (MiB)", MIB),
+    Meter("flops_update", "FLOPs of an update"),
+)
+Curve = dict[float, list[Cell]]
+
+
+def draw(results: Results, folder: Path) -> list[canvas.Plate]:
+    """Draw one figure per size that was varied alone, with a panel per cost."""
+    plates = []
+    for size in SIZES:
+        curves = _curves(results, size)
+        meters = [meter for meter in METERS if any(_points(c, meter) for c in curves.values())]
+        if meters:
+            plates.append(_plate(results, size, curves, meters, folder))
+    for at, points in enumerate(results.measured, start=1):
+        plates += _measured(points, "" if at == 1 else f"_{at}", folder)
+    return plates
+
+
+def _measured(points: Sequence[Measured], mark: str, folder: Path) -> list[canvas.Plate]:
+    """Draw one figure per size that a measurement varied, all others as in its first entry."""
+    plates = []
+    for name, label, of in MEASURED:
+        base = next((_others(one, of) for one in points), None)
+        curves: dict[str, list[Measured]] = defaultdict(list)
+        for one in points:
+            if of(one) is not None and _others(one, of) == base:
+                curves[one.algorithm].append(one)
+        several = {n: some for n, some in curves.items() if len({of(one) for one in some}) > 1}
+        meters = [
+            m for m in METERS if any(m.column in o.values for c in several.values() for o in c)
+        ]
+        if not meters:
+            continue
+        entries = {n: Entry(n, n) for n in sorted(several, key=style.order)}
+        figure, axes = canvas.panels([m.title for m in meters], list(entries.values()))
+        for axis, meter in zip(axes, meters, strict=True):
+            drawn = {
+                entry: sorted(
+                    (float(of(one) or 0), one.values[meter.column] / meter.scale)
+                    for one in several[n]
+                    if meter.column in one.values
+                )
+                for n, entry in entries.items()
+            }
+            _panel(axis, drawn)
+        canvas.outer_labels(axes, label, "")
+        rounds = captions.span(one.rounds for some in several.values() for one in some)
+        caption = captions.sentence(
+            f"Measured costs against {label}: medians over {rounds} rounds of fresh processes",
+            "Tensors and FLOPs are counted, not timed",
+            "Both axes are logarithmic; the tables of `python -m bench measure` have the quartiles",
+        )
+        stem, title = f"scaling_measured_{name}{mark}", f"Measured costs against {label}"
+        plates.append(canvas.save(figure, folder, stem, SECTION, title, caption))
+    return plates
+
+
+def _others(one: Measured, of: "Callable[[Measured], int | None]") -> tuple[Any, ...]:
+    """Return the sizes that stay equal along the axis `of`; of widths, the depth stays."""
+    rest = tuple(other(one) for _, _, other in MEASURED if other is not of)
+    return (*rest, len(one.hidden) if of is _measured_width else one.hidden)
+
+
+def _measured_width(one: Measured) -> int | None:
+    return one.hidden[0] if len(set(one.hidden)) == 1 else None
+
+
+def _curves(results: Results, size: Size) -> dict[tuple[str, int], Curve]:
+    """Return per algorithm (and further setting) the runs by size, where it has at least two.
+
+    Timings of several machines never share a curve: only the class with most runs is drawn.
+    """
+    machine = next(iter(results.machine_classes), None)
+    found: dict[tuple[str, Key], Curve] = defaultdict(lambda: defaultdict(list))
+    for cell in results.cells:
+        place = None if cell.word or cell["machine_class"] != machine else size.of(cell)
+        if place is not None:
+            found[cell["algorithm"], place[1]][place[0]].append(cell)
+    several = {key: dict(sorted(c.items())) for key, c in found.items() if len(c) > 1}
+    seen: dict[str, int] = defaultdict(int)
+    named: dict[tuple[str, int], Curve] = {}
+    for (name, _), curve in sorted(several.items(), key=lambda item: (-len(item[1]), str(item[0]))):
+        named[name, seen[name]] = curve
+        seen[name] += 1
+    return named
+
+
+def _points(curve: Curve, meter: Meter) -> list[tuple[float, float]]:
+    """Return (size, median) of one cost; nothing unless two sizes have it."""
+    points = []
+    for size, cells in curve.items():
+        known = [value for cell in cells if (value := cell.number(meter.column)) is not None]
+        if known and median(known) > 0:
+            points.append((size, median(known) / meter.scale))
+    return points if len(points) > 1 else []
+
+
+def _plate(
+    results: Results, size: Size, curves: dict[tuple[str, int], Curve], meters: list[Meter],
+    folder: Path,
+) -> canvas.Plate:  # fmt: skip
+    order = [entry.algorithm for entry in results.entries]
+    keys = sorted(curves, key=lambda key: (order.index(key[0]), key[1]))
+    entries = {key: Entry(key[0], _label(*key), key[1]) for key in keys}
+    cells = [cell for curve in curves.values() for some in curve.values() for cell in some]
+    timed = any(meter.timed for meter in meters)
+    note = captions.TIMING if timed else ""
+    figure, axes = canvas.panels([m.title for m in meters], list(entries.values()), note=note)
+    for axis, meter in zip(axes, meters, strict=True):
+        _panel(axis, {entries[key]: _points(curves[key], meter) for key in keys})
+    canvas.outer_labels(axes, size.label, "")
+    counts = captions.span(len(some) for curve in curves.values() for some in curve.values())
+    caption = captions.sentence(
+        f"Costs against {size.label}: medians over {counts} runs each, all other settings equal",
+        "Tensors and FLOPs are counted, not timed" if len(meters) > 1 else "",
+        "Both axes are logarithmic; no interval is given",
+        captions.left_out(cells) if timed else "",
+        note,
+    )
+    title = f"Costs against {size.label}"
+    return canvas.save(figure, folder, f"scaling_{size.name}", SECTION, title, caption)
+
+
+def _label(name: str, at: int) -> str:
+    return name if at == 0 else f"{name} ({at + 1})"
+
+
+def _panel(axis: "Axes", curves: dict[Entry, list[tuple[float, float]]]) -> None:
+    for entry, points in curves.items():
+        if points:
+            axis.plot(*zip(*points, strict=True), **canvas.line(entry))
+    sizes = sorted({x for points in curves.values() for x, _ in points})
+    canvas.log_axis(axis, [y for points in curves.values() for _, y in points], "y")
+    canvas.log_axis(axis, sizes)
+    shown = sizes[:: -(-len(sizes) // 6)]
+    axis.set_xticks(shown, [f"{one:.0f}" for one in shown])
+
+
+# --- sizes ---------------------------------------------------------------------------------------
+
+
+def _rest(cell: Cell, *without: str) -> Key:
+    """Return everything that must be equal for two runs to lie on one curve."""
+    settings = {key: value for key, value in cell.settings.items() if key not in without}
+    kept = ("algorithm_version", "plugin", "preset", "task", "rules", "device", "threads")
+    return (*(cell[name] for name in kept), json.dumps(settings, sort_keys=True))
+
+
+def _batch(cell: Cell) -> tuple[float, Key] | None:
+    value = cell.settings.get("run.batch_size")
+    return _sized(value, _rest(cell, "run.batch_size"))
+
+
+def _width(cell: Cell) -> tuple[float, Key] | None:
+    layers = cell.settings.get("algorithm.hidden")
+    if not isinstance(layers, list) or not layers or any(one != layers[0] for one in layers):
+        return None
+    return _sized(layers[0], (*_rest(cell, "algorithm.hidden"), len(layers)))
+
+
+def _agents(cell: Cell) -> tuple[float, Key] | None:
+    return _sized(store.value_at(cell.record, "dataset.card.agents"), _rest(cell))
+
+
+def _sized(value: Any, rest: Key) -> tuple[float, Key] | None:
+    usable = isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1e9
+    return (float(value), rest) if usable else None
+
+
+MEASURED: tuple[tuple[str, str, Callable[[Measured], int | None]], ...] = (
+    ("agents", "number of agents", lambda one: one.agents),
+    ("batch", "batch size", lambda one: one.batch),
+    ("width", "width of the hidden layers", _measured_width),
+)
+SIZES: Iterable[Size] = (
+    Size("agents", "number of agents", _agents),
+    Size("batch", "batch size", _batch),
+    Size("width", "width of the hidden layers", _width),
+)

@@ -1,0 +1,169 @@
+"""The page's words on what was run: summary, limits, datasets, machines."""
+
+from collections import Counter
+from typing import Any
+
+from bench.results import store
+from reports import captions
+from reports.reading.results import PENDING, WORDS, Results
+
+CARD_FACTS = {
+    "n_transitions": "transitions",
+    "n_episodes": "episodes",
+    "agents": "agents",
+    "horizon": "horizon",
+    "return_definition": "return",
+    "replay_kind": "replay",
+    "source": "source",
+    "licence": "licence",
+}
+MACHINE_FACTS = {
+    "processor": "processor",
+    "cores": "cores",
+    "threads": "threads",
+    "memory_bytes": "memory (GiB)",
+    "gpu": "GPU",
+    "system": "system",
+}
+VERSIONS = ("python", "torch", "numpy", "mujoco")
+GIB = 2.0**30
+FEW_SEEDS = 5
+
+
+def summary(results: Results) -> dict[str, Any]:
+    """Return the page's headline and its first facts."""
+    algorithms = list(dict.fromkeys(entry.algorithm for entry in results.entries))
+    datasets = list(dict.fromkeys(track.dataset for track in results.tracks))
+    done = sum(not cell.word for cell in results.cells)
+    pending = sum(cell["status"] in PENDING for cell in results.cells)
+    presets = sorted({str(cell["preset"]) for cell in results.cells if cell["preset"]})
+    dates = sorted(str(cell["created"])[:10] for cell in results.cells if cell["created"])
+    facts = [
+        ("runs", f"{done:,} finished of {len(results.cells):,}"),
+        ("algorithms", ", ".join(algorithms) if len(algorithms) < 6 else str(len(algorithms))),
+        ("datasets", ", ".join(datasets) if len(datasets) < 4 else str(len(datasets))),
+        ("training seeds", captions.span(_seed_counts(results)) + " per algorithm and dataset"),
+        ("preset", ", ".join(presets) or "not recorded"),
+        ("run", " to ".join(dict.fromkeys([dates[0], dates[-1]])) if dates else "not recorded"),
+    ]
+    what = algorithms[0] if len(algorithms) == 1 else f"{len(algorithms)} algorithms"
+    where = datasets[0] if len(datasets) == 1 else f"{len(datasets)} datasets"
+    return {
+        "headline": f"{what} on {where}",
+        "facts": facts,
+        "cells": len(results.cells),
+        "pending": pending,
+    }
+
+
+def _seed_counts(results: Results) -> list[int]:
+    return [len(group.cells) for group in results.groups]
+
+
+def limits(results: Results) -> list[str]:
+    """Return plain sentences on what these numbers cannot say."""
+    told = []
+    fewest = min(_seed_counts(results))
+    if fewest < FEW_SEEDS:
+        told.append(
+            f"Some results rest on {fewest} training seed{'s' if fewest > 1 else ''}: "
+            + ("no interval can be given." if fewest == 1 else "their intervals are wide.")
+        )
+    told += _presets(results)
+    counted = Counter(cell["status"] for cell in results.cells if cell["status"] != "done")
+    if counted:
+        which = ", ".join(f"{count} {WORDS[status]}" for status, count in sorted(counted.items()))
+        told.append(f"Runs without a result: {which}. They enter no mean and are never bold.")
+    missing = len(results.entries) * len(results.tracks) - len(results.groups)
+    if missing:
+        told.append(
+            f"{missing} of {len(results.entries) * len(results.tracks)} pairs of algorithm and "
+            "dataset were not run."
+        )
+    if len(results.tracks) == 1:
+        told.append("One dataset: nothing can be said about others, and nothing is aggregated.")
+    if len(results.machine_classes) > 1:
+        told.append(
+            f"{len(results.machine_classes)} classes of machine: their timings are never mixed; "
+            "figures show the one with most runs."
+        )
+    dirty = sum(store.value_at(cell.record, "versions.dirty") is True for cell in results.cells)
+    if dirty:
+        told.append(f"{dirty} runs were made from a checkout with uncommitted changes.")
+    told += filter(None, [captions.left_out(results.cells), captions.TIMING])
+    told.append(
+        "Intervals are over training seeds of one recorded dataset each: another recording of the "
+        "same quality would move all numbers."
+    )
+    return told
+
+
+def _presets(results: Results) -> list[str]:
+    """Name each preset with its updates, and what a small one is for."""
+    known: dict[str, set[int]] = {}
+    for cell in results.cells:
+        updates = cell.number("updates")
+        if cell["preset"] and updates is not None:
+            known.setdefault(cell["preset"], set()).add(int(updates))
+    told = []
+    for preset, counted in sorted(known.items()):
+        counts = " or ".join(captions.thousands(count) for count in sorted(counted))
+        official = "" if preset == "paper" else "; it is not the official sizes and step counts"
+        told.append(f"Preset {preset}: {counts} gradient updates{official}.")
+    return told
+
+
+def datasets(results: Results) -> list[dict[str, Any]]:
+    """Return a card per track, from what its runs recorded of their data."""
+    found = []
+    for track in results.tracks:
+        cells = [cell for group in results.on(track) for cell in group.cells]
+        sections = [cell.record.get("dataset") or {} for cell in cells]
+        section: dict[str, Any] = next((one for one in sections if one.get("checksum")), {})
+        card = section.get("card")
+        card = card if isinstance(card, dict) else {}
+        facts = [
+            (name, captions.fact(card[key]))
+            for key, name in CARD_FACTS.items()
+            if card.get(key) is not None
+        ]
+        if "n_transitions" not in card and section.get("size") is not None:
+            facts.insert(0, ("transitions", captions.fact(section["size"])))
+        for column, name in (
+            ("dataset_return", "mean return"), ("dataset_score", "score of the data"),
+            ("random_return", "random return"), ("expert_return", "expert return"),
+        ):  # fmt: skip
+            value = next((v for cell in cells if (v := cell.number(column)) is not None), None)
+            if value is not None:
+                facts.append((name, f"{value:.1f}"))
+        facts += [
+            (name, captions.fact(section[key]))
+            for key, name in (
+                ("rules", "rules"),
+                ("data_seed", "data seed"),
+                ("fraction", "fraction"),
+            )
+            if section.get(key) is not None
+        ]
+        facts.append(("sha256", str(section.get("checksum") or "not recorded")[:16]))
+        found.append({"title": track.label, "facts": facts})
+    return found
+
+
+def machines(results: Results) -> list[dict[str, Any]]:
+    """Return a card per class of machine with its versions and how many runs it made."""
+    found = []
+    for name in results.machine_classes:
+        cells = [cell for cell in results.cells if cell["machine_class"] == name]
+        machine = cells[0].record.get("machine") or {}
+        versions = cells[0].record.get("versions") or {}
+        facts = [("runs", captions.fact(len(cells)))]
+        for key, label in MACHINE_FACTS.items():
+            value = machine.get(key)
+            if key == "memory_bytes":
+                value = f"{value / GIB:.0f}" if isinstance(value, int) else None
+            if value is not None:
+                facts.append((label, str(value)))
+        facts += [(key, str(versions[key])) for key in VERSIONS if versions.get(key)]
+        found.append({"title": "Machine", "facts": [("class", name), *facts]})
+    return found

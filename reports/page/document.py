@@ -1,0 +1,238 @@
+"""The report as one HTML file: no network, fit for phone and print, all content escaped."""
+
+import base64
+import json
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from reports import build, captions
+from reports.figures.canvas import Plate
+from reports.page import cards, leaderboard
+from reports.reading.results import PENDING, Cell, Results
+from reports.tables import text
+from reports.tables.model import Table
+
+TEMPLATES = Path(__file__).with_name("templates")
+SECTIONS = {
+    "overview": "Overview", "leaderboard": "Leaderboard", "films": "Teams", "figures": "Figures",
+    "tables": "Tables", "runs": "Runs", "data": "Data and machines",
+}  # fmt: skip
+DETAILS = {
+    "identity": (
+        "cell", "algorithm", "algorithm_version", "dataset", "rules", "data_seed", "fraction",
+        "seed", "preset", "updates", "batch_size", "commit", "created", "interruptions",
+    ),
+    "result": (
+        "status", "return_mean", "return_std", "return_episodes", "score", "best_score",
+        "best_update", "dataset_return", "random_return", "expert_return",
+    ),
+    "time": (
+        "seconds_setup", "seconds_data", "seconds_compile", "seconds_train", "seconds_evaluate",
+        "seconds_latency", "seconds_write", "seconds_total", "cpu_seconds_train",
+        "ms_per_update", "shared", "cuda_graphs",
+    ),
+    "memory": (
+        "peak_rss_bytes", "torch_peak_allocated_bytes", "torch_peak_reserved_bytes", "nvml_bytes",
+        "nvml_attribution", "peak_tensor_bytes",
+    ),
+    "cost": (
+        "parameters", "parameters_act", "flops_update", "flops_act", "sampling_steps", "observes",
+        "latency_p50_ms", "latency_p95_ms",
+    ),
+    "machine": ("machine_class", "device", "threads", "replicas"),
+}  # fmt: skip
+EXTRA = ("config", "error")
+OPEN = ("returns", "scores", "aggregates", "efficiency")  # the others are folded at first
+FAILURES = 30  # runs without a result whose logs stand in the page itself
+LOG_END = 4_000  # characters of a log that the page shows
+LOGS = 200  # runs whose logs the page carries
+CURVE_POINTS = 40
+FILM_LIMIT, FILMS_LIMIT = 1_500_000, 3_000_000  # bytes of one film, and of all on the page
+
+
+def render(
+    results: Results,
+    plates: list[Plate],
+    tables: list[Table],
+    sources: dict[str, str],
+    options: "build.Options",
+    refresh: float | None = None,
+) -> str:
+    """Return the page; with `refresh` it reads itself again after that many seconds."""
+    from jinja2 import Environment, FileSystemLoader
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    films, left_out = _films(results)
+    failed = [cell for cell in results.cells if cell.word and cell["status"] not in PENDING]
+    shown = {key: name for key, name in SECTIONS.items() if films or left_out or key != "films"}
+    html: str = environment.get_template("page.html.j2").render(
+        css=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
+        js=Markup((TEMPLATES / "page.js").read_text(encoding="utf-8")),
+        cells=Markup(_json(_cells(results))),
+        sections=list(shown.items()),
+        refresh=refresh,
+        command=options.command,
+        checksum=build.checksum(results),
+        summary=cards.summary(results),
+        limits=cards.limits(results),
+        warnings=results.warnings,
+        board=leaderboard.build(results, options.uncertainty),
+        board_words=leaderboard.caption(results, options.uncertainty),
+        films=films,
+        films_left_out=left_out,
+        figures=[
+            (section, [_plate(plate) for plate in members])
+            for section, members in groupby(plates, key=lambda plate: plate.section)
+        ],
+        tables=[_table(table, sources[table.stem]) for table in tables],
+        failures=[_failure(cell) for cell in failed[:FAILURES]],
+        more_failures=max(0, len(failed) - FAILURES),
+        cards=[*cards.datasets(results), *cards.machines(results)],
+    )
+    return html
+
+
+def _json(value: Any) -> str:
+    """Return JSON that may stand inside a script element, whatever it holds."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _plate(plate: Plate) -> dict[str, Any]:
+    return {
+        "name": plate.name, "title": plate.title, "caption": plate.caption, "size": plate.size,
+        "data": base64.b64encode(plate.png).decode(),
+    }  # fmt: skip
+
+
+def _table(table: Table, latex: str) -> dict[str, Any]:
+    """Return what the template needs of a table: heads, bodies by group, notes."""
+    arrows = text.ARROWS
+    groups = [
+        (name, len(list(members)))
+        for name, members in groupby(table.columns, key=lambda column: column.group)
+    ]
+    body = [
+        (
+            group,
+            [
+                (
+                    row.head,
+                    [
+                        {"text": text.plain(one), "bold": one.bold, "mark": one.mark}
+                        for one in row.items
+                    ],
+                )
+                for row in members
+            ],
+        )
+        for group, members in groupby(table.rows, key=lambda row: row.group)
+    ]
+    return {
+        "stem": table.stem,
+        "open": table.stem.startswith(OPEN),
+        "title": table.title,
+        "caption": table.caption,
+        "corner": table.corner + arrows[table.better],
+        "groups": groups if any(name for name, _ in groups) else [],
+        "heads": [column.head + arrows[column.better] for column in table.columns],
+        "body": body,
+        "notes": list(table.notes.items()),
+        "latex": latex,
+    }
+
+
+def _cells(results: Results) -> dict[str, Any]:
+    """Return every run as a compact row; long or repeated texts stand once in `strings`."""
+    known = [*(name for names in DETAILS.values() for name in names), *EXTRA]
+    columns = [name for name in known if any(cell[name] is not None for cell in results.cells)]
+    strings: dict[str, int] = {}
+
+    def compact(cell: Cell, name: str) -> Any:
+        value = cell[name]
+        if isinstance(value, str):
+            return [strings.setdefault(value, len(strings))]
+        if isinstance(value, bool) or value is None:
+            return value
+        number = cell.number(name)
+        if number is None:
+            return None
+        return int(number) if number == int(number) else float(f"{number:.6g}")
+
+    runs = []
+    logs = 0
+    for cell in results.cells:
+        measure = "return" if cell.number("score") is None and not cell.word else "score"
+        run = {"row": [compact(cell, name) for name in columns], "measure": measure}
+        run["curve"] = _curve(cell, "score" if measure == "score" else "return_mean")
+        if cell.word and cell["status"] not in PENDING and logs < LOGS:
+            logs += 1
+            run["log"] = _log(cell)
+        runs.append(run)
+    return {
+        "columns": columns,
+        "sections": [[title, list(names)] for title, names in DETAILS.items()],
+        "strings": list(strings),
+        "runs": runs,
+    }
+
+
+def _curve(cell: Cell, column: str) -> list[list[float]]:
+    points = [
+        [row["update"], float(f"{row[column]:.4g}")]
+        for row in cell.progress
+        if isinstance(row.get(column), int | float) and isinstance(row.get("update"), int)
+    ]
+    every = max(1, -(-len(points) // CURVE_POINTS))
+    return points[::-1][::every][::-1]
+
+
+def _failure(cell: Cell) -> dict[str, str]:
+    seed = captions.whole(cell.number("seed"))
+    return {
+        "word": cell.word,
+        "name": f"{cell['algorithm']} on {cell['dataset']}, seed {seed}",
+        "error": str(cell["error"] or "The record names no reason."),
+        "log": _log(cell),
+    }
+
+
+def _log(cell: Cell) -> str:
+    """Return the end of a run's log, or an empty string where there is none."""
+    path = cell.folder / "log.txt"
+    if not path.is_file():
+        return ""
+    with open(path, "rb") as file:
+        file.seek(0, 2)
+        file.seek(max(0, file.tell() - 4 * LOG_END))
+        return file.read().decode("utf-8", "replace")[-LOG_END:]
+
+
+def _films(results: Results) -> tuple[list[dict[str, str]], list[str]]:
+    """Return a rendered team per task, and the files that are too large to be carried along.
+
+    Of a task's films the first that fits is shown, in the order of tasks and algorithms.
+    """
+    films: dict[str, dict[str, str]] = {}
+    left_out, room = [], FILMS_LIMIT
+    for cell in results.cells:
+        if cell.word or cell["task"] in films:
+            continue
+        for path in sorted(cell.folder.glob("*.gif")):
+            size = path.stat().st_size
+            if size > min(FILM_LIMIT, room):
+                left_out.append(f"{cell['cell']}/{path.name} ({size / 1e6:.1f} MB)")
+                continue
+            room -= size
+            films[cell["task"]] = {
+                "task": cell["task"],
+                "algorithm": cell["algorithm"],
+                "seed": captions.whole(cell.number("seed")),
+                "data": base64.b64encode(path.read_bytes()).decode(),
+            }
+            break
+    return list(films.values()), left_out

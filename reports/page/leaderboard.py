@@ -1,0 +1,161 @@
+"""The leaderboard of the page: one row per entry and dataset, with a small picture of its seeds."""
+
+from typing import Any
+
+from markupsafe import Markup
+
+from bench.results import statistics
+from reports import captions
+from reports.figures import style
+from reports.reading.results import Cell, Group, Results
+
+WIDTH, HEIGHT, MARGIN = 132, 22, 4
+MIB = 2.0**20
+
+
+def build(results: Results, kind: str) -> dict[str, Any]:
+    """Return heads and rows of the leaderboard; sorting uses each item's `sort`.
+
+    A column of numbers that no row has is left out.
+    """
+    heads = [
+        ("Algorithm", False), ("Dataset", False), ("Score", True), ("Seeds", False),
+        ("Return", True), ("n", True), ("Best seen", True), ("Train (s)", True),
+        ("Update (ms)", True), ("MiB", True), ("Action (ms)", True), ("Steps", True),
+    ]  # fmt: skip
+    reach, machine = _reach(results), next(iter(results.machine_classes), None)
+    rows = [
+        _row(group, kind, reach, machine)
+        for track in results.tracks
+        for group in sorted(
+            results.on(track), key=lambda group: -(group.estimate("score").value or float("-inf"))
+        )
+    ]
+    empty = [
+        at for at, (_, number) in enumerate(heads)
+        if number and not any(row["cells"][at]["text"] for row in rows)
+    ]  # fmt: skip
+    for row in rows:
+        row["cells"] = [one for at, one in enumerate(row["cells"]) if at not in empty]
+    return {
+        "heads": [
+            {"name": name, "number": number}
+            for at, (name, number) in enumerate(heads)
+            if at not in empty
+        ],
+        "rows": rows,
+        "tasks": list(results.by_task()),
+        "qualities": list(dict.fromkeys(track.quality for track in results.tracks)),
+    }
+
+
+def caption(results: Results, kind: str) -> str:
+    """Return the words above the leaderboard."""
+    return captions.sentence(
+        f"Last checkpoint; ± is half the {statistics.KINDS[kind]}"
+        if kind == "ci95"
+        else f"Last checkpoint; ± is the {statistics.KINDS[kind]}",
+        "Seeds: a dot each, bar the interval, dashed lines at 0 (random) and 100 (expert)",
+        "Best seen is the best evaluation during training, optimistic by construction: no result",
+        "Times and memory (MiB, of the device or else the process) are medians over seeds; "
+        "steps are those from noise to action",
+        captions.other_machines(results, next(iter(results.machine_classes), "")),
+        captions.left_out(results.cells),
+        captions.TIMING,
+    )
+
+
+def _reach(results: Results) -> tuple[float, float]:
+    """Return the range of scores that the pictures of all rows share."""
+    seen = [
+        value for group in results.groups for value in group.values("score") if value is not None
+    ]
+    return min([0.0, *seen]), max([100.0, *seen])
+
+
+def _row(
+    group: Group, kind: str, reach: tuple[float, float], machine: str | None
+) -> dict[str, Any]:
+    score, value = group.estimate("score", kind), group.estimate("return_mean", kind)
+    best = group.estimate("best_score")
+    timed = [cell for cell in group.cells if cell["machine_class"] == machine]
+    note = group.trouble or (group.word if not value.n else "")
+    cells = [
+        _words(group.entry.label),
+        _words(group.track.label),
+        {**_estimate(score, value.n), "note": note},
+        {**_words(""), "picture": _strip(group, score, reach), "sort": _sort(score.value)},
+        _estimate(value, value.n),
+        _number(float(value.n), 0),
+        _number(best.value, 1),
+        _number(_median(timed, "seconds_train"), 1),
+        _number(_median(timed, "ms_per_update"), 2),
+        _number(_memory(timed), 0),
+        _number(_median(timed, "latency_p50_ms"), 2),
+        _number(_median(group.cells, "sampling_steps"), 0),
+    ]
+    return {
+        "task": group.track.task,
+        "quality": group.track.quality,
+        "algorithm": group.entry.label,
+        "colour": style.of(group.entry.algorithm).colour,
+        "cells": cells,
+    }
+
+
+def _words(text: str) -> dict[str, Any]:
+    return {"text": text, "sort": None, "number": False, "note": "", "picture": ""}
+
+
+def _number(value: float | None, digits: int) -> dict[str, Any]:
+    text = "" if value is None else f"{value:,.{digits}f}"
+    return {**_words(text), "sort": _sort(value), "number": True}
+
+
+def _estimate(found: statistics.Estimate, n: int) -> dict[str, Any]:
+    if found.value is None:
+        return {**_words("" if n else "none"), "sort": "", "number": True}
+    half = "" if found.half_width is None else f" ± {found.half_width:.1f}"
+    return {**_words(f"{found.value:.1f}{half}"), "sort": _sort(found.value), "number": True}
+
+
+def _sort(value: float | None) -> str:
+    return "" if value is None else repr(value)
+
+
+def _median(cells: list[Cell], column: str) -> float | None:
+    from statistics import median
+
+    numbers = (cell.number(column) for cell in cells if not cell.word)
+    known = [value for value in numbers if value is not None]
+    return median(known) if known else None
+
+
+def _memory(cells: list[Cell]) -> float | None:
+    """Return the device's peak where there is one, else the process's."""
+    device = _median(cells, "torch_peak_allocated_bytes")
+    value = _median(cells, "peak_rss_bytes") if device is None else device
+    return None if value is None else value / MIB
+
+
+def _strip(group: Group, score: statistics.Estimate, reach: tuple[float, float]) -> Markup:
+    """Return the seeds of one row as a small picture; numbers only, hence nothing to escape."""
+    seeds = [value for value in group.values("score") if value is not None]
+    if not seeds:
+        return Markup("")
+    low, high = reach
+
+    def x(value: float) -> str:
+        share = (min(max(value, low), high) - low) / (high - low)
+        return f"{MARGIN + share * (WIDTH - 2 * MARGIN):.1f}"
+
+    colour, middle = style.of(group.entry.algorithm).colour, HEIGHT // 2
+    parts = [f'<path class="axis" d="M{MARGIN} {middle}H{WIDTH - MARGIN}"/>']
+    parts += [f'<path class="mark" d="M{x(at)} 3V{HEIGHT - 3}"/>' for at in (0.0, 100.0)]
+    if score.low is not None and score.high is not None:
+        bar = f"M{x(score.low)} {middle}H{x(score.high)}"
+        parts.append(f'<path d="{bar}" stroke="{colour}" stroke-width="6" opacity=".3"/>')
+    dots = "".join(f'<circle cx="{x(value)}" cy="{middle}" r="2.4"/>' for value in seeds)
+    parts.append(f'<g fill="{colour}" stroke="#8886" stroke-width=".7">{dots}</g>')
+    box = f'viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true"'
+    return Markup(f'<svg class="strip" {box}>{"".join(parts)}</svg>')

@@ -1,0 +1,132 @@
+"""Which runs may be averaged: equal data on one track, equal configuration in one entry."""
+
+from collections import Counter, defaultdict
+from typing import Any
+
+from reports.reading.runs import Cell, Entry, Track
+
+RECIPE = ("dataset", "rules", "preset", "fraction", "data_seed", "prey")
+SHORTENED = (RECIPE.index("prey"), len(RECIPE))  # hashes, of which eight letters suffice
+LONGEST_CONTRAST = 3
+
+
+def tracks_of(cells: list[Cell], warnings: list[str]) -> dict[str, Track]:
+    """Assign every cell to its track and say in words where one dataset id has several."""
+    checksums = _checksums(cells)
+    keys = {}
+    for cell in cells:
+        recipe = _recipe(cell)
+        known = cell["dataset_checksum"] or (checksums[recipe] or [""])[0]
+        keys[cell["cell"]] = (*recipe, known)
+    by_dataset: dict[str, set[tuple[Any, ...]]] = defaultdict(set)
+    for key in keys.values():
+        by_dataset[key[0]].add(key)
+    suffixes = {
+        key: suffix for found in by_dataset.values() for key, suffix in _suffixes(found).items()
+    }
+    for dataset, found in sorted(by_dataset.items()):
+        if len(found) > 1:
+            told = "; ".join(sorted(suffixes[key] for key in found))
+            warnings.append(f"{dataset} was run in {len(found)} ways, kept apart: {told}")
+    return {
+        cell["cell"]: Track(
+            keys[cell["cell"]][0],
+            cell["task"] or "unknown",
+            cell["quality"] or keys[cell["cell"]][0].rpartition("/")[2],
+            suffixes[keys[cell["cell"]]],
+            keys[cell["cell"]],
+        )
+        for cell in cells
+    }
+
+
+def _recipe(cell: Cell) -> tuple[Any, ...]:
+    return (str(cell["dataset"] or "unknown"), *(cell[column] for column in RECIPE[1:]))
+
+
+def _checksums(cells: list[Cell]) -> dict[tuple[Any, ...], list[str]]:
+    """Return the checksums seen per recipe: a cell that failed early takes its siblings' one."""
+    seen: dict[tuple[Any, ...], Counter[str]] = defaultdict(Counter)
+    for cell in cells:
+        counted = seen[_recipe(cell)]
+        if cell["dataset_checksum"]:
+            counted[cell["dataset_checksum"]] += 1
+    return {recipe: [name for name, _ in counted.most_common()] for recipe, counted in seen.items()}
+
+
+def _suffixes(keys: set[tuple[Any, ...]]) -> dict[tuple[Any, ...], str]:
+    """Return for each key of one dataset what sets it apart from the others."""
+    names = (*RECIPE, "checksum")
+    last = len(RECIPE)
+    differing = [at for at in range(1, len(names)) if len({key[at] for key in keys}) > 1]
+    if differing != [last] and last in differing:
+        differing.remove(last)  # another recipe has another checksum anyway
+
+    def told(key: tuple[Any, ...], at: int) -> str:
+        value = str(key[at])[:8] if at in SHORTENED else key[at]
+        return f"{names[at].replace('_', ' ')} {'default' if value is None else value}"
+
+    found = {key: ", ".join(told(key, at) for at in differing) for key in keys}
+    if len(set(found.values())) < len(found):
+        return {key: f"{one}, checksum {str(key[last])[:8]}" for key, one in found.items()}
+    return found
+
+
+def _identity(cell: Cell) -> tuple[Any, ...]:
+    return (_name(cell), cell["algorithm_version"], cell["config_hash"], cell["plugin"])
+
+
+def _name(cell: Cell) -> str:
+    """Return the algorithm's name, which says so where published values per dataset were used."""
+    return f"{cell['algorithm']} (tuned)" if cell["tuned"] else str(cell["algorithm"])
+
+
+def entries_of(cells: list[Cell], tracks: dict[str, Track]) -> dict[str, Entry]:
+    """Name each cell's entry: plain where an algorithm has one configuration on the track."""
+    rivals: dict[tuple[Track, str], set[tuple[Any, ...]]] = defaultdict(set)
+    sample: dict[tuple[Any, ...], Cell] = {}
+    for cell in cells:
+        rivals[tracks[cell["cell"]], _name(cell)].add(_identity(cell))
+        sample.setdefault(_identity(cell), cell)
+    counted = Counter(_identity(cell) for cell in cells)
+    base: dict[str, tuple[Any, ...]] = {}
+    first: dict[tuple[Any, ...], str] = {}
+    for cell in cells:
+        made = str(cell["created"])
+        first[_identity(cell)] = min(first.get(_identity(cell), made), made)
+    for identity in sorted(counted, key=lambda one: (-counted[one], first[one], str(one))):
+        base.setdefault(identity[0], identity)
+
+    labels = {}
+    for cell in cells:
+        name, identity = _name(cell), _identity(cell)
+        alone = len(rivals[tracks[cell["cell"]], name]) == 1
+        plain = alone or identity == base[name]
+        labels[cell["cell"]] = name if plain else _variant(sample[identity], sample[base[name]])
+    variants: dict[str, list[str]] = defaultdict(list)
+    for cell in cells:
+        label = labels[cell["cell"]]
+        if label != cell["algorithm"] and label not in variants[cell["algorithm"]]:
+            variants[cell["algorithm"]].append(label)
+    rank = {label: 1 + at for known in variants.values() for at, label in enumerate(sorted(known))}
+    return {
+        cell["cell"]: Entry(
+            cell["algorithm"], labels[cell["cell"]], rank.get(labels[cell["cell"]], 0)
+        )
+        for cell in cells
+    }
+
+
+def _variant(cell: Cell, base: Cell) -> str:
+    """Name a configuration by how it differs from the algorithm's most used one."""
+    told = []
+    if cell["algorithm_version"] != base["algorithm_version"]:
+        told.append(f"version {cell['algorithm_version']}")
+    for key in sorted({*cell.settings, *base.settings}):
+        value = cell.settings.get(key)
+        if value != base.settings.get(key):
+            told.append(f"{key.rpartition('.')[2]}={value}")
+    if not 1 <= len(told) <= LONGEST_CONTRAST:
+        told = [*told[: LONGEST_CONTRAST - 1], f"configuration {str(cell['config_hash'])[:8]}"]
+    tuned = ["tuned"] if cell["tuned"] else []
+    return f"{cell['algorithm']} ({', '.join([*tuned, *told])})"

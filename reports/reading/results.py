@@ -1,0 +1,172 @@
+"""What was run, sorted into sets that may be compared.
+
+A *track* is one set of recorded data under one set of rules and one preset; an *entry* is one
+algorithm in one version and configuration. Averages are taken over the seeds of one entry on one
+track and over nothing else. Timings are kept apart by machine class as well, and runs whose clock
+was not their own (`bench.results.comparable`) give none.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from bench.results import comparable, statistics, store
+from bench.results.store import BenchError
+from reports.figures import style
+from reports.reading import measurements
+from reports.reading.grouping import entries_of, tracks_of
+from reports.reading.measurements import Measured
+from reports.reading.runs import PENDING, WORDS, Cell, Entry, Track
+
+__all__ = ["PENDING", "WORDS", "Cell", "Entry", "Group", "Results", "Track", "read"]
+
+QUALITIES = (
+    "expert", "medium-expert", "medium90-expert10", "medium", "medium-replay", "random-medium",
+    "random90-medium10", "random",
+)  # fmt: skip
+
+
+@dataclass
+class Group:
+    """The seeds of one entry on one track."""
+
+    entry: Entry
+    track: Track
+    cells: list[Cell]
+
+    def values(self, column: str) -> list[float | None]:
+        """Return one number per seed; None where the run has none."""
+        return [cell.number(column) if not cell.word else None for cell in self.cells]
+
+    def estimate(self, column: str, kind: str = "ci95") -> statistics.Estimate:
+        """Return the mean over seeds with its interval."""
+        return statistics.summarise(self.values(column), kind)
+
+    @property
+    def trouble(self) -> str:
+        """Say in words which seeds gave no result; empty where all did."""
+        words = Counter(cell.word for cell in self.cells if cell.word)
+        told = ", ".join(f"{count} {word}" for word, count in sorted(words.items()))
+        return f"{told} of {len(self.cells)} seeds" if told else ""
+
+    @property
+    def word(self) -> str:
+        """One word for a group without any result."""
+        words = [cell.word for cell in self.cells]
+        return Counter(words).most_common(1)[0][0] if all(words) else ""
+
+
+class Results:
+    """All cells of a results folder, grouped."""
+
+    def __init__(
+        self,
+        cells: list[Cell],
+        warnings: list[str],
+        toy: dict[str, Any] | None = None,
+        measured: Sequence[list[Measured]] = (),
+    ) -> None:
+        self.cells = [
+            replace(cell, aside=why)
+            for cell, why in zip(cells, comparable.reasons(cells), strict=True)
+        ]
+        self.warnings = list(warnings)
+        self.toy = toy  # of `reports.figures.toys`, where the folder has one
+        self.measured = measured  # a list per file of the efficiency track
+        self.groups = self._group()
+        self.tracks = sorted({group.track for group in self.groups}, key=_track_order)
+        entries = {group.entry for group in self.groups}
+        self.entries = sorted(
+            entries, key=lambda entry: (style.order(entry.algorithm), entry.variant)
+        )
+        self._index = {(group.entry, group.track): group for group in self.groups}
+        self.cells = self.cells_on(self.tracks)
+
+    def group(self, entry: Entry, track: Track) -> Group | None:
+        """Return the seeds of an entry on a track, or None where it was not run."""
+        return self._index.get((entry, track))
+
+    def on(self, track: Track) -> list[Group]:
+        """Return the track's groups in the order of the entries."""
+        found = (self.group(entry, track) for entry in self.entries)
+        return [group for group in found if group is not None]
+
+    def cells_on(self, tracks: Iterable[Track]) -> list[Cell]:
+        """Return the runs on these tracks, entries in their order."""
+        return [cell for track in tracks for group in self.on(track) for cell in group.cells]
+
+    def by_task(self) -> dict[str, list[Track]]:
+        """Return the tracks of each task, tasks and qualities in their fixed order."""
+        tasks: dict[str, list[Track]] = defaultdict(list)
+        for track in self.tracks:
+            tasks[track.task].append(track)
+        return dict(tasks)
+
+    @cached_property
+    def machine_classes(self) -> list[str]:
+        """Machine classes, the one with most finished cells first."""
+        counted = Counter(
+            cell["machine_class"] for cell in self.cells if cell["machine_class"] and not cell.word
+        )
+        return sorted(counted, key=lambda name: (-counted[name], name))
+
+    @cached_property
+    def settings(self) -> list[list[Track]]:
+        """Tracks that share a preset, a fraction and a data seed, the largest such set first.
+
+        A dataset that has several tracks even so enters none: one of them would count twice.
+        """
+        counted = Counter((track.setting, track.dataset) for track in self.tracks)
+        shared: dict[tuple[Any, ...], list[Track]] = defaultdict(list)
+        for track in self.tracks:
+            if counted[track.setting, track.dataset] == 1:
+                shared[track.setting].append(track)
+        return sorted(shared.values(), key=lambda tracks: (-len(tracks), tracks[0].label))
+
+    def _group(self) -> list[Group]:
+        tracks = tracks_of(self.cells, self.warnings)
+        entries = entries_of(self.cells, tracks)
+        grouped: dict[tuple[Entry, Track], list[Cell]] = defaultdict(list)
+        for cell in self.cells:
+            grouped[entries[cell["cell"]], tracks[cell["cell"]]].append(cell)
+        for cells in grouped.values():
+            cells.sort(key=lambda cell: (cell.number("seed") or 0, cell["cell"]))
+        return [Group(entry, track, cells) for (entry, track), cells in grouped.items()]
+
+
+def _track_order(track: Track) -> tuple[Any, ...]:
+    domain, _, name = track.task.partition("/")
+    first = ("mpe", "mamujoco", "import")
+    known = QUALITIES.index(track.quality) if track.quality in QUALITIES else len(QUALITIES)
+    rank = first.index(domain) if domain in first else len(first)
+    return (rank, domain, name, known, track.quality, track.suffix, str(track.key))
+
+
+def read(out: Path) -> Results:
+    """Read a results folder; half-written and foreign folders become warnings.
+
+    Raises BenchError where the folder is missing or holds no run of ours.
+    """
+    if not out.is_dir():
+        raise BenchError(f"no results folder at {out}: run something first, or name it with --out")
+    warnings: list[str] = []
+    records = store.read_records(out, on_broken=warnings.append)
+    cells = []
+    for name, record in records.items():
+        row = store.flatten(record)
+        if row["algorithm"] is None or row["dataset"] is None:
+            warnings.append(f"skipped {name}: its record names no algorithm or no dataset")
+            continue
+        cells.append(Cell(row, record, out / name))
+    if not cells:
+        raise BenchError(
+            f"no runs in {out} (a toy or measurements alone make no report): start one with "
+            f"'python -m bench run --out {out}'"
+        )
+    from reports.figures import toys
+
+    toy, measured = toys.read(out, warnings), measurements.read(out, warnings)
+    return Results(cells, warnings, toy, measured)

@@ -1,0 +1,109 @@
+"""Single runs, and the names under which they are compared: tracks and entries."""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from bench.results import comparable, store
+
+WORDS = {
+    "failed": "failed",
+    "timeout": "timeout",
+    "out_of_memory": "OOM",
+    "diverged": "diverged",
+    "queued": "queued",
+    "running": "running",
+}
+PENDING = ("queued", "running")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: its flat row, its full record and the folder it lies in.
+
+    aside: why its times and peaks of memory enter no table or figure; empty where they do.
+    """
+
+    row: dict[str, Any]
+    record: dict[str, Any]
+    folder: Path
+    aside: str = ""
+
+    def __getitem__(self, column: str) -> Any:
+        return self.row[column]
+
+    @property
+    def word(self) -> str:
+        """Why this run has no result, in one word; empty where it has one."""
+        if self["status"] != "done":
+            return WORDS[self["status"]]
+        return "" if self.number("return_mean") is not None else "diverged"
+
+    def number(self, column: str) -> float | None:
+        """Return a finite number of the row, else None; no time or memory of a run set aside."""
+        if self.aside and column in comparable.TIMED:
+            return None
+        value = self.row[column]
+        known = isinstance(value, int | float) and math.isfinite(value)
+        return float(value) if known else None
+
+    @cached_property
+    def progress(self) -> list[dict[str, Any]]:
+        """The evaluations during training, oldest first."""
+        return store.read_progress(self.folder)
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The canonical configuration as flat dotted keys."""
+        try:
+            canonical = json.loads(self["config"] or "{}")
+        except (TypeError, ValueError):
+            return {}
+        return dict(_flat(canonical)) if isinstance(canonical, dict) else {}
+
+
+def _flat(section: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in section.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+@dataclass(frozen=True)
+class Track:
+    """One comparable set of data: equal recipe, checksum, rules and preset."""
+
+    dataset: str
+    task: str
+    quality: str
+    suffix: str
+    key: tuple[Any, ...] = field(repr=False)
+
+    @property
+    def label(self) -> str:
+        """The dataset's id, with what sets this track apart where one id has several."""
+        return f"{self.dataset} [{self.suffix}]" if self.suffix else self.dataset
+
+    @property
+    def short(self) -> str:
+        """The label below a heading that names the task."""
+        return f"{self.quality} [{self.suffix}]" if self.suffix else self.quality
+
+    @property
+    def setting(self) -> tuple[Any, ...]:
+        """What all tracks of one aggregate share: preset, fraction, data seed."""
+        return self.key[2:5]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One algorithm as it appears in every table and legend."""
+
+    algorithm: str
+    label: str
+    variant: int = 0

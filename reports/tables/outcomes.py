@@ -1,0 +1,296 @@
+"""Tables of what was reached: returns, scores, aggregates, comparisons, learning speed."""
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+from bench.results import statistics
+from bench.results.statistics import StatisticsError
+from reports import captions
+from reports.reading.results import Entry, Group, Results, Track
+from reports.tables.model import (
+    NOT_RUN,
+    WIDEST,
+    Column,
+    Item,
+    Notes,
+    Row,
+    Table,
+    item,
+    oriented,
+    used_notes,
+)
+
+NAMES = {"return_mean": "return", "score": "score"}
+SCORE = "score = 100 (return - random) / (expert - random), references of the task's own data"
+AGGREGATES = {
+    "iqm": ("IQM", "up"),
+    "mean": ("mean", "up"),
+    "median": ("median", "up"),
+    "optimality_gap": ("optimality gap", "down"),
+}
+RESAMPLES = 2_000
+FRACTIONS = (0.25, 0.5, 1.0)
+TARGETS = (50.0, 90.0)
+
+
+def build(results: Results, column: str, kind: str) -> list[Table]:
+    """Return the table of returns or scores: datasets by algorithms, turned beyond six."""
+    groups = [group for group in results.groups if group.estimate(column).n]
+    if not groups:
+        return []
+    notes = Notes()
+    columns = [Column(entry.label) for entry in results.entries]
+    rows: list[Row] = []
+    for task, tracks in results.by_task().items():
+        for track in tracks:
+            rows.append(Row(track.short, _items(results, track, column, kind, notes), task))
+    name = NAMES[column]
+    caption = captions.sentence(
+        f"Final {name} of the last checkpoint (higher is better): "
+        f"mean over {captions.seeds(groups)}, {captions.episodes(groups)}",
+        _plus_minus(kind, groups),
+        "Bold: the best and everything whose t interval of the difference to it contains 0, "
+        "not corrected for multiple comparisons",
+        SCORE if column == "score" else "",
+        f"{NOT_RUN}: not run",
+    )
+    found = oriented(columns, rows)
+    tables = []
+    for at, (heads, lines) in enumerate(found, start=1):
+        stem = {"return_mean": "returns", "score": "scores"}[column]
+        part = f" (part {at} of {len(found)})" if len(found) > 1 else ""
+        tables.append(
+            Table(
+                f"{stem}_{at}" if len(found) > 1 else stem, f"Final {name}{part}", caption + part,
+                "algorithm" if len(columns) > WIDEST else name, heads, lines,
+                used_notes(notes.by_letter(), lines),
+                better="" if len(columns) > WIDEST else "up",
+            )
+        )  # fmt: skip
+    return tables
+
+
+def _plus_minus(kind: str, groups: list[Group]) -> str:
+    if all(group.estimate("return_mean").n < 2 for group in groups):
+        return "One seed gives no interval, hence no ±"
+    half = "half width of the " if kind == "ci95" else ""
+    return f"± is the {half}{statistics.KINDS[kind]}"
+
+
+def _items(results: Results, track: Track, column: str, kind: str, notes: Notes) -> list[Item]:
+    """Return one dataset's items, in the order of the entries."""
+    samples = {group.entry: group.values(column) for group in results.on(track)}
+    bold, _ = statistics.not_distinguishable_from_best(
+        {entry.label: values for entry, values in samples.items()}
+    )
+    usual = max((len(values) for values in samples.values()), default=0)
+    found = []
+    for entry in results.entries:
+        group = results.group(entry, track)
+        if group is None:
+            found.append(Item(words=NOT_RUN))
+            continue
+        mark = notes.mark(_remark(group, column, usual))
+        if group.word or not group.estimate(column).n:
+            found.append(Item(words=group.word or NOT_RUN, mark=mark))
+        else:
+            found.append(item(group.estimate(column, kind), 1, entry.label in bold, mark))
+    return found
+
+
+def _remark(group: Group, column: str, usual: int) -> str:
+    """Return what a reader must know about this item, or an empty string."""
+    if group.trouble:
+        return f"{group.trouble} without a result; not in bold and in no aggregate"
+    if not group.estimate(column).n:
+        return "no reference returns, hence no score" if column == "score" else "no result"
+    if len(group.cells) < usual:
+        return f"{len(group.cells)} instead of {usual} seeds"
+    return ""
+
+
+def runs_by_dataset(
+    results: Results, entry: Entry, tracks: list[Track]
+) -> dict[str, list[float | None]]:
+    """Return an entry's scores per track; a track it was not run on is an empty list."""
+    found = {}
+    for track in tracks:
+        group = results.group(entry, track)
+        found[track.label] = group.values("score") if group else []
+    return found
+
+
+def aggregates(
+    results: Results, tracks: list[Track]
+) -> tuple[dict[Entry, dict[str, statistics.Estimate]], dict[Entry, str]]:
+    """Return each entry's aggregates over the tracks, and for the others why there are none."""
+    found, refused = {}, {}
+    for entry in results.entries:
+        runs = runs_by_dataset(results, entry, tracks)
+        if not any(runs.values()):
+            continue
+        absent = [label for label, values in runs.items() if not values]
+        try:
+            if absent:
+                raise StatisticsError(f"no aggregate: not run on {_few(absent)}")
+            found[entry] = statistics.aggregate(runs, resamples=RESAMPLES)
+        except StatisticsError as error:
+            refused[entry] = str(error)
+    return found, refused
+
+
+@lru_cache(maxsize=1)
+def aggregate_sets(
+    results: Results,
+) -> list[tuple[list[Track], dict[Entry, dict[str, statistics.Estimate]], dict[Entry, str]]]:
+    """Return the sets of datasets to aggregate over: each domain's and, where complete, all."""
+    sets = []
+    for tracks in results.settings:
+        domains = list(dict.fromkeys(track.task.partition("/")[0] for track in tracks))
+        chosen = [tracks] if len(domains) > 1 else []
+        chosen += [[t for t in tracks if t.task.startswith(f"{domain}/")] for domain in domains]
+        for some in chosen:
+            found, refused = aggregates(results, some) if len(some) > 1 else ({}, {})
+            if found:
+                sets.append((some, found, refused))
+    return sets
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def aggregate_tables(results: Results) -> list[Table]:
+    """Return aggregates over the datasets of each setting that has at least two."""
+    tables: list[Table] = []
+    for tracks, found, refused in aggregate_sets(results):
+        notes = Notes()
+        columns = [Column(head, better=better) for head, better in AGGREGATES.values()]
+        rows = [
+            Row(entry.label, [item(found[entry][name]) for name in AGGREGATES])
+            if entry in found
+            else Row(
+                entry.label,
+                [
+                    Item(
+                        words=NOT_RUN,
+                        mark=notes.mark(refused[entry].removeprefix("no aggregate: ")),
+                    )
+                ]
+                + [Item(words=NOT_RUN)] * (len(AGGREGATES) - 1),
+            )
+            for entry in results.entries
+            if entry in found or entry in refused
+        ]
+        counts = captions.span(one["iqm"].n for one in found.values())
+        caption = captions.sentence(
+            f"Scores over {len(tracks)} datasets of {captions.domains(tracks)} "
+            f"({captions.setting(tracks[0])})",
+            f"n = {counts} training seeds on each dataset",
+            f"± is half the {statistics.BOOTSTRAP}, {RESAMPLES} resamples; "
+            f"{statistics.BOOTSTRAP_COVERAGE}",
+            f"{NOT_RUN}: not every dataset was run completely with equally many seeds",
+        )
+        stem = f"aggregates_{len(tables) + 1}" if tables else "aggregates"
+        title = f"Over {len(tracks)} datasets of {captions.domains(tracks)}"
+        tables.append(Table(stem, title, caption, "algorithm", columns, rows, notes.by_letter()))
+    return tables
+
+
+def comparison_table(results: Results) -> list[Table]:
+    """Return each dataset's entries tested against its first one, corrected over the table."""
+    pairs, differences = {}, {}
+    for track in results.tracks:
+        groups = [group for group in results.on(track) if group.estimate("return_mean").n]
+        for group in groups[1:]:
+            base = groups[0]
+            pairs[track, base.entry, group.entry] = (
+                base.values("return_mean"), group.values("return_mean")
+            )  # fmt: skip
+    tested = statistics.mann_whitney_table(pairs)
+    usable = [key for key, found in tested.items() if found.p is not None]
+    if not usable:
+        return []
+    for key in usable:
+        differences[key] = statistics.difference(*pairs[key])
+    columns = [Column("difference"), Column("p"), Column("p (Holm)"), Column("seeds")]
+    rows = [
+        Row(
+            f"{base.label} − {other.label}",
+            [
+                item(differences[track, base, other]),
+                Item(tested[track, base, other].p, digits=4),
+                Item(tested[track, base, other].p_corrected, digits=4),
+                Item(words="{} / {}".format(*tested[track, base, other].n)),
+            ],
+            track.label,
+        )
+        for track, base, other in usable
+    ]
+    n, m = max((tested[key].n for key in usable), key=sum)
+    smallest = statistics.smallest_p(n, m, len(usable))
+    caption = captions.sentence(
+        "Differences of final returns: ± is half the 95% Welch t interval",
+        f"p: two-sided Mann-Whitney over seeds; Holm: corrected over {len(usable)} comparisons",
+        f"The smallest corrected p within reach of {n} against {m} seeds is {smallest:.2g}",
+    )
+    return [Table("comparisons", "Pairwise tests", caption, "pair", columns, rows)]
+
+
+def speed_table(results: Results) -> list[Table]:
+    """Return scores at fractions of the budget and the updates needed to reach fixed scores."""
+    columns = [Column(f"at {fraction:.0%}", "score", "up") for fraction in FRACTIONS]
+    columns += [Column(f"score {target:.0f}", "updates until", "down") for target in TARGETS]
+    columns += [Column(f"score {target:.0f}", "seconds until", "down") for target in TARGETS]
+    rows, machine = [], next(iter(results.machine_classes), None)
+    for track in results.tracks:
+        for group in results.on(track):
+            items = list(_speed(group, machine))
+            if any(one.value is not None for one in items):
+                rows.append(Row(group.entry.label, items, track.label))
+    if not rows:
+        return []
+    groups = [group for group in results.groups if group.estimate("score").n]
+    caption = captions.sentence(
+        f"Learning speed, {captions.seeds(groups)}: mean score of the evaluations during training "
+        "at fractions of the budget, ± half the 95% Student t interval",
+        "Updates and seconds of training until a score: median over seeds, a seed that never "
+        "arrives counting as later than all others",
+        captions.other_machines(results, machine or ""),
+        captions.left_out(results.cells),
+        captions.TIMING,
+        f"{NOT_RUN}: not reached by half of the seeds",
+    )
+    return [
+        Table(
+            "learning_speed", "Learning speed", caption, "algorithm", columns, rows,
+            widest=len(columns),
+        )
+    ]  # fmt: skip
+
+
+def _speed(group: Group, machine: str | None) -> Iterable[Item]:
+    """Yield scores at fractions of the budget, updates and seconds until the targets.
+
+    Seconds are those of one class of machine and of runs with a clock of their own, or unknown.
+    """
+    curves, clocks = [], []
+    for cell in group.cells:
+        known = [row for row in cell.progress if row.get("score") is not None and "update" in row]
+        if not cell.word and known:
+            updates, scores = [[row[key] for row in known] for key in ("update", "score")]
+            curves.append((updates, scores, cell.number("updates")))
+            seconds = [s for row in known if (s := row.get("train_seconds")) is not None]
+            own = cell["machine_class"] == machine and not cell.aside
+            if own and len(seconds) == len(scores):
+                clocks.append((seconds, scores))
+    budgeted = [
+        statistics.score_at_fractions(updates, scores, budget or updates[-1], FRACTIONS)
+        for updates, scores, budget in curves
+    ]
+    for at in range(len(FRACTIONS)):
+        yield item(statistics.summarise([scores[at] for scores in budgeted]))
+    for digits, courses in ((0, [(x, y) for x, y, _ in curves]), (1, clocks)):
+        for target in TARGETS:
+            times = [statistics.time_to_score(x, y, target) for x, y in courses]
+            yield Item(statistics.summarise_times(times).value, digits=digits, words=NOT_RUN)
