@@ -6,7 +6,7 @@ layer, and no operation mixes them, so a member's numbers do not depend on who s
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,13 @@ class MemberNetwork(nn.Module):
 
     flat: Tensor  # all parameters, padded
     gradients: list[Tensor]  # of each parameter, views of flat.grad
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move or convert the network as torch does, and its flat buffers with it."""
+        super()._apply(fn, recurse)
+        if "flat" in vars(self) and not _shares_memory(next(self.parameters()), self.flat):
+            self.flatten()
+        return self
 
     def flatten(self) -> None:
         """Move parameters, and gradients if trained, into flat buffers, a padded row per member.
@@ -88,6 +95,12 @@ class MemberNetwork(nn.Module):
         return found
 
 
+def _shares_memory(part: Tensor, whole: Tensor) -> bool:
+    """Whether a tensor is a view of another one."""
+    same = part.device == whole.device and part.dtype == whole.dtype
+    return same and part.untyped_storage().data_ptr() == whole.untyped_storage().data_ptr()
+
+
 class MemberMLP(MemberNetwork):
     """A multi-layer perceptron per member: (M, B, inputs) -> (M, B, outputs).
 
@@ -125,8 +138,17 @@ class MemberMLP(MemberNetwork):
             nn.Parameter(fan_in_uniform(generators, per_replica, 1, o, fan_in=i))
             for i, o in pairwise(sizes)
         )
-        # The same parameters, for torch's lists look each one up by name at every evaluation.
+        self._list_layers()
+
+    def _list_layers(self) -> None:
+        """List the parameters: torch's lists look each one up by name at every evaluation."""
         self._layers = list(zip(self.weights, self.biases, strict=True))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """List the parameters anew: torch replaces those whose tensors it cannot swap in place."""
+        super()._apply(fn, recurse)
+        self._list_layers()
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         """Evaluate every member on its own rows, (M, B, inputs) -> (M, B, outputs)."""

@@ -58,6 +58,42 @@ def test_a_copy_evaluates_its_own_parameters() -> None:
     assert not torch.allclose(twin(x), before)
 
 
+@pytest.mark.parametrize("flat", [True, False])
+def test_a_network_evaluates_the_parameters_it_was_moved_to(flat: bool) -> None:
+    """torch replaces parameters whose tensors it cannot swap in place, as those on `meta`."""
+    net = network()
+    if flat:
+        net.flatten()
+    net.to("meta")
+    assert net(torch.empty(3, 4, 5, device="meta")).device.type == "meta"
+    assert net.frozen(torch.empty(3, 4, 5, device="meta")).device.type == "meta"
+    net.to_empty(device="cpu")
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.fill_(0.5)
+        x = torch.ones(3, 4, 5)
+        assert torch.equal(net(x), net.frozen(x))
+        net.weights[-1].zero_()
+        torch.testing.assert_close(net(x), torch.full((3, 4, 2), 0.5))
+
+
+@pytest.mark.parametrize("convert", ["double", "meta"])
+def test_flat_buffers_follow_a_network_that_is_moved_or_converted(convert: str) -> None:
+    net = network()
+    net.flatten()
+    values, before = [p.detach().clone() for p in net.parameters()], net.flat
+    assert net.to("cpu").flat is before  # an optimiser may hold it
+    moved = net.double() if convert == "double" else net.to("meta")
+    first = next(moved.parameters())
+    assert moved.flat.dtype == first.dtype
+    assert moved.flat.device == first.device
+    assert [g.shape for g in moved.gradients] == [p.shape for p in moved.parameters()]
+    if convert == "double":
+        for value, after in zip(values, moved.parameters(), strict=True):
+            assert torch.equal(value.double(), after)
+            assert after.untyped_storage().data_ptr() == moved.flat.untyped_storage().data_ptr()
+
+
 def test_constant_times_first_met_while_acting_can_be_trained_with() -> None:
     """Times that are one number are made once and kept, from inference mode to training."""
     policy = TimedPolicy([torch.Generator().manual_seed(0)], 3, 4, 2, 2, (8,), "gelu", None)
