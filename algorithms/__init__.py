@@ -58,7 +58,7 @@ def sampling_steps(name: str, config: "_settings.Settings | None" = None) -> int
     """Return the steps from noise to action, under ``config`` or the defaults.
 
     A step may evaluate networks more than once (guidance, a plan for each agent), and choosing
-    between candidates adds evaluations: `bench.meters.cost` counts those.
+    between candidates adds evaluations: `bench.meters.counts` counts those.
     """
     setting = row(name).steps_setting
     config = config if config is not None else default_settings(name)

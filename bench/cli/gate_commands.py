@@ -115,7 +115,9 @@ def _refresh(options: Options) -> int:
     return 0
 
 
-def _accept(found: regression.Comparison, names: list[str], reason: str) -> list[accepted.Entry]:
+def _accept(
+    found: regression.Comparison, names: list[str], reason: str
+) -> list[accepted.AcceptedChange]:
     """Return the entries that accept every failing measure of the named benchmarks."""
     commit = machine.revision(Path.cwd())["commit"]
     failing = [row for row in found.rows if row.fails]

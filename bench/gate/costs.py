@@ -1,4 +1,4 @@
-"""Costs that repeat exactly, whatever the processor, the threads or the order of the tests."""
+"""Exact costs of a benchmark: they do not depend on processor, threads or order of the tests."""
 
 import gc
 import io
@@ -8,23 +8,23 @@ from typing import Any
 import torch
 
 from algorithms.device.dispatch import flops
-from bench.meters import cost
+from bench.meters import counts
 
 
 def of_call(work: Callable[[], Any], resident: Any = ()) -> dict[str, int]:
     """Return the dispatched operations of a call, and its peak of tensor bytes.
 
     `resident` reaches the tensors that exist beforehand; `working_bytes` is the peak above them.
-    `work` runs twice and the second time counts: the first call of a process imports, and so holds
-    on to, more. Call it once before, too: what it keeps from then on counts as resident.
+    `work` runs twice and the second run counts, because the first call of a process imports modules
+    and allocates more. Call `work` once yourself before: tensors that it keeps must be resident.
     """
-    with cost.PeakTensorBytes(()):
+    with counts.PeakTensorBytes(()):
         work()
-    gc.collect()  # whatever garbage there is must not be freed, and subtracted, in between
+    gc.collect()  # garbage must not be freed, and subtracted, during the count
     enabled = gc.isenabled()
     gc.disable()
     try:
-        with cost.PeakTensorBytes(resident) as counter:
+        with counts.PeakTensorBytes(resident) as counter:
             before = counter.living
             work()
     finally:
@@ -38,40 +38,40 @@ def of_call(work: Callable[[], Any], resident: Any = ()) -> dict[str, int]:
 
 
 def of_update(make: Callable[[], Any], batch: Any) -> dict[str, int]:
-    """Return what one update of an algorithm of one replica costs, and how large it is.
+    """Return the exact costs of one update of an algorithm of one replica, and its sizes.
 
-    make: builds the algorithm; batch: what it trains on. Random state stays untouched.
+    make: builds the algorithm; batch: a training batch. The random state does not change.
     """
     with torch.random.fork_rng(enabled=True):
         algorithm = make()
-        algorithm.update(batch)  # the optimiser's state is there from now on
-        found = of_call(lambda: algorithm.update(batch), (algorithm, batch))
+        algorithm.update(batch)  # allocates the optimiser's state
+        counted = of_call(lambda: algorithm.update(batch), (algorithm, batch))
         flops_update = flops(algorithm.update, batch)
     return {
-        "parameters": cost.parameter_counts(algorithm)["parameters"],
+        "parameters": counts.parameter_counts(algorithm)["parameters"],
         "flops_update": flops_update,
-        "operations_update": found["operations"],
-        "peak_tensor_bytes": found["peak_tensor_bytes"],
-        "working_bytes": found["working_bytes"],
+        "operations_update": counted["operations"],
+        "peak_tensor_bytes": counted["peak_tensor_bytes"],
+        "working_bytes": counted["working_bytes"],
         "checkpoint_bytes": checkpoint_bytes(algorithm),
     }
 
 
 def of_action(make: Callable[[], Any], observation: torch.Tensor) -> dict[str, int]:
-    """Return what one joint action for observations (N, B, O) costs, and what it needs."""
+    """Return the exact costs of one joint action for observations (N, B, O)."""
     with torch.random.fork_rng(enabled=True), torch.no_grad():
         algorithm = make()
         algorithm.act(observation)
-        found = of_call(lambda: algorithm.act(observation), (algorithm, observation))
+        counted = of_call(lambda: algorithm.act(observation), (algorithm, observation))
         flops_act = flops(algorithm.act, observation)
-        with cost.counted_evaluations(algorithm, observation.shape[1]) as evaluations:
+        with counts.counted_evaluations(algorithm, observation.shape[1]) as evaluations:
             algorithm.act(observation)
     return {
-        "parameters_act": cost.parameter_counts(algorithm)["parameters_act"],
+        "parameters_act": counts.parameter_counts(algorithm)["parameters_act"],
         "network_evaluations": round(sum(evaluations.values())),
         "flops_act": flops_act,
-        "operations_act": found["operations"],
-        "working_bytes": found["working_bytes"],
+        "operations_act": counted["operations"],
+        "working_bytes": counted["working_bytes"],
     }
 
 

@@ -1,7 +1,7 @@
-"""Benchmark files, as pytest-benchmark and `bench.gate.plugin` write them, read with suspicion.
+"""Read and check benchmark files, as pytest-benchmark and `bench.gate.plugin` write them.
 
-A side of a comparison is one or more files, each of one fresh process. A baseline is a file of the
-same form that holds versions and costs only.
+A side of a comparison is one or more files, each from one fresh process. A baseline is a file of
+the same form that holds versions and exact costs only.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from bench.errors import BenchError
 from bench.results import store
 
 SCHEMA = 1
-LIMIT = 64 * 2**20  # bytes; no file of ours comes near
+LIMIT = 64 * 2**20  # bytes; benchmark files are far smaller
 MOST_BENCHMARKS = 10_000
 TEXT_LIMIT = 1000  # characters of a name or a reason
 LARGEST = 2**63
@@ -39,21 +39,21 @@ class Benchmark:
 
 @dataclasses.dataclass(frozen=True)
 class Process:
-    """One file: what a fresh process measured, and what it did not."""
+    """One file: what a fresh process measured, and what failed or was skipped."""
 
     path: str
     began: str  # ISO time
     machine_class: str | None
-    costs_key: str | None  # what deterministic costs may depend on
+    costs_key: str | None  # what exact costs may depend on
     benchmarks: dict[str, Benchmark]
-    listed: dict[str, str]  # everything that was there to run, with its version
+    listed: dict[str, str]  # every collected benchmark with its version
     failed: dict[str, str]
     skipped: dict[str, str]
     accepted: frozenset[str]  # deliberate changes that this tree already records
 
 
 def costs_key() -> str:
-    """Return what deterministic costs may depend on here: system, torch and Python version."""
+    """Return what exact costs may depend on here: system, torch and Python version."""
     torch = importlib.metadata.version("torch").partition("+")[0]
     python = ".".join(platform.python_version_tuple()[:2])
     system = f"{platform.system()}-{platform.machine()}".lower()
@@ -61,7 +61,7 @@ def costs_key() -> str:
 
 
 def baseline_file(folder: Path, key: str) -> Path:
-    """Return where a folder of baselines keeps the one for a key."""
+    """Return the path of the baseline for a key."""
     return folder / f"{PREFIX}{key}.json"
 
 
@@ -73,7 +73,7 @@ def is_baseline(folder: Path) -> bool:
 def read_side(text: str) -> list[Process]:
     """Read a side of a comparison: a file, a folder of files, a pattern, or a comma list of these.
 
-    Raises BenchError where there is none, and for every file that is broken or none of ours.
+    Raises BenchError where there is none, and for every file that is not a benchmark file.
     """
     paths = list(dict.fromkeys(path for part in text.split(",") for path in _paths(part.strip())))
     if not paths:
@@ -82,7 +82,7 @@ def read_side(text: str) -> list[Process]:
 
 
 def _paths(part: str) -> Iterable[Path]:
-    """Return the files that one part of a side names."""
+    """Return the files of one part of a comma list."""
     if not part:
         return []
     try:
@@ -96,31 +96,35 @@ def _paths(part: str) -> Iterable[Path]:
 
 
 def read(path: Path) -> Process:
-    """Read one file; BenchError with one sentence where it is broken or none of ours."""
+    """Read one file; BenchError where it is not a benchmark file."""
     content = read_object(path)
     rows, gate = content.get("benchmarks"), content.get("gate", {})
     if not isinstance(rows, list) or not isinstance(gate, dict):
-        raise BenchError(f"{path} is no file of pytest-benchmark: it has no list of benchmarks")
+        raise BenchError(
+            f"{path} has no list of benchmarks: give a file that pytest-benchmark wrote"
+        )
     if gate.get("schema", SCHEMA) != SCHEMA:
         raise BenchError(
-            f"{path} is of schema version {gate['schema']!r:.40}, but this om2p-bench reads "
-            f"{SCHEMA}: measure again"
+            f"{path} has schema version {gate['schema']!r:.40}, but this om2p-bench reads "
+            f"version {SCHEMA}: measure again"
         )
     if len(rows) > MOST_BENCHMARKS:
-        raise BenchError(f"{path} holds {len(rows)} benchmarks, so it is none of ours")
+        raise BenchError(
+            f"{path} holds {len(rows)} benchmarks, more than {MOST_BENCHMARKS}: give another file"
+        )
     timed = gate.get("costs_only") is not True
-    found: dict[str, Benchmark] = {}
+    benchmarks: dict[str, Benchmark] = {}
     for row in rows:
         name = _text(row.get("fullname")) if isinstance(row, dict) else None
-        if name is None or name in found:
-            raise BenchError(f"{path} has a benchmark without a name of its own: measure again")
-        found[name] = _benchmark(row, timed)
+        if name is None or name in benchmarks:
+            raise BenchError(f"{path} has a benchmark without a unique name: measure again")
+        benchmarks[name] = _benchmark(row, timed)
     return Process(
         path=str(path),
         began=_text(gate.get("began")) or _text(content.get("datetime")) or "",
         machine_class=_text(store.value_at(content, "machine_info.machine_class")),
         costs_key=_key(gate.get("costs_key")),
-        benchmarks=found,
+        benchmarks=benchmarks,
         listed=_texts(path, gate, "listed"),
         failed=_texts(path, gate, "failed"),
         skipped=_texts(path, gate, "skipped"),
@@ -131,33 +135,39 @@ def read(path: Path) -> Process:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object from a plain file of bearable size."""
+    """Read a JSON object from a regular file of at most `LIMIT` bytes."""
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise BenchError(f"{path} is no plain file: give a benchmark file")
-        if found.st_size > LIMIT:
-            raise BenchError(f"{path} is larger than {LIMIT} bytes, so it is none of ours")
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise BenchError(f"{path} is not a regular file: give a benchmark file")
+        if status.st_size > LIMIT:
+            raise BenchError(
+                f"{path} is larger than {LIMIT} bytes, so it is not a benchmark file: "
+                "give another file"
+            )
         content = json.loads(path.read_bytes(), parse_constant=_refuse)
     except OSError as error:
         raise BenchError(f"{path} cannot be read ({error.strerror}): measure again") from error
     except (ValueError, RecursionError) as error:
         raise BenchError(f"{path} is not valid JSON: measure again") from error
     if not isinstance(content, dict):
-        raise BenchError(f"{path} holds no JSON object: measure again")
+        raise BenchError(f"{path} does not hold a JSON object: measure again")
     return content
 
 
 def write_baseline(folder: Path, process: Process) -> Path:
-    """Write a process's versions and costs as the baseline of its key; return the file."""
+    """Write a process's versions and costs as the baseline of its key; return the path."""
     if process.costs_key is None:
         raise BenchError(
-            f"{process.path} does not say its versions of torch and Python: measure with the "
+            f"{process.path} does not record the versions of torch and Python: measure with the "
             "plug-in bench.gate.plugin"
         )
     if process.failed or process.skipped:
         names = ", ".join([*process.failed, *process.skipped])
-        raise BenchError(f"{process.path} has failed or skipped benchmarks: {names:.300}")
+        raise BenchError(
+            f"{process.path} has failed or skipped benchmarks ({names:.300}): "
+            "fix them and measure again"
+        )
     rows = [
         {"fullname": name, "extra_info": {"version": one.version, "costs": one.costs}}
         for name, one in sorted(process.benchmarks.items())
@@ -178,7 +188,7 @@ def write_baseline(folder: Path, process: Process) -> Path:
 
 
 def _benchmark(row: dict[str, Any], timed: bool) -> Benchmark:
-    """Read one row; values of another kind than ours count as not there."""
+    """Read one row; values of an unexpected type count as missing."""
     costs = store.value_at(row, "extra_info.costs")
     return Benchmark(
         version=_text(store.value_at(row, "extra_info.version")),
@@ -193,14 +203,14 @@ def _benchmark(row: dict[str, Any], timed: bool) -> Benchmark:
 
 
 def _positive(value: Any) -> float | None:
-    """Return a number of seconds that can be one: from a tenth of a nanosecond to a year."""
+    """Return a plausible number of seconds (0.1 ns to a year), None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if 1e-10 < value < 3.2e7 and math.isfinite(value) else None
 
 
 def _is_text(value: Any) -> bool:
-    """Tell whether a value is a printable text of bearable length."""
+    """Tell whether a value is a printable text of at most `TEXT_LIMIT` characters."""
     return isinstance(value, str) and 0 < len(value) <= TEXT_LIMIT and value.isprintable()
 
 
@@ -214,13 +224,13 @@ def _key(value: Any) -> str | None:
 
 
 def _texts(path: Path, gate: dict[str, Any], key: str) -> dict[str, str]:
-    """Return a mapping of texts from the section; what is none is refused."""
-    found = gate.get(key, {})
-    if not isinstance(found, dict) or len(found) > MOST_BENCHMARKS:
-        raise BenchError(f"{path} has a section gate.{key} that is none: measure again")
-    return {name: str(_text(text) or "?") for name, text in found.items() if _is_text(name)}
+    """Return a mapping of texts from the file's section `gate`."""
+    section = gate.get(key, {})
+    if not isinstance(section, dict) or len(section) > MOST_BENCHMARKS:
+        raise BenchError(f"{path}: gate.{key} is not a mapping of names to texts: measure again")
+    return {name: str(_text(text) or "?") for name, text in section.items() if _is_text(name)}
 
 
 def _refuse(name: str) -> None:
-    """Refuse NaN and infinities, which are no JSON and which we never write."""
-    raise ValueError(f"{name} is no JSON")
+    """Refuse NaN and infinities, which are not valid JSON."""
+    raise ValueError(f"{name} is not valid JSON")

@@ -20,7 +20,7 @@ ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 @dataclasses.dataclass(frozen=True)
 class Tree:
-    """A checkout to measure, and what its pytest gets beside the benchmarks."""
+    """A checkout to measure, and further arguments and import folders for its pytest."""
 
     label: str
     root: Path
@@ -32,25 +32,25 @@ class Tree:
 def worktree(home: Path, revision: str) -> Iterator[Path]:
     """Check out a revision of the repository `home` into a temporary folder, and remove it."""
     if _git(home, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}").returncode:
-        raise BenchError(f"--ab {revision}: git knows no such revision here: fetch it first")
+        raise BenchError(f"--ab {revision}: git knows no such revision here: fetch or correct it")
     with tempfile.TemporaryDirectory(prefix="om2p-bench-ab-") as folder, _ending_on_sigterm():
-        place = Path(folder) / "base"
-        made = _git(home, "worktree", "add", "--detach", str(place), revision)
+        path = Path(folder) / "base"
+        done = _git(home, "worktree", "add", "--detach", str(path), revision)
         try:
-            if made.returncode:
-                raise BenchError(f"--ab {revision} cannot be checked out: {_last(made.stderr)}")
-            yield place
+            if done.returncode:
+                raise BenchError(f"--ab {revision} cannot be checked out: {_last(done.stderr)}")
+            yield path
         finally:
-            _git(home, "worktree", "remove", "--force", str(place))
+            _git(home, "worktree", "remove", "--force", str(path))
             _git(home, "worktree", "prune")
 
 
 def repository(start: Path) -> Path:
     """Return the root of the git repository around a folder."""
-    found = _git(start, "rev-parse", "--show-toplevel")
-    if found.returncode:
+    answer = _git(start, "rev-parse", "--show-toplevel")
+    if answer.returncode:
         raise BenchError("--ab compares revisions of a git repository: run it inside one")
-    return Path(found.stdout.strip())
+    return Path(answer.stdout.strip())
 
 
 def measure(
@@ -90,8 +90,9 @@ def _process(tree: Tree, benchmarks: str, select: str | None, file: Path) -> Pro
     ]  # fmt: skip
     if select:
         command += ["-k", select]
-    places = [tree.root, tree.root / "src", *tree.path]
-    path = os.pathsep.join([*map(str, places), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    folders = [tree.root, tree.root / "src", *tree.path]
+    paths = [*map(str, folders), os.environ.get("PYTHONPATH", "")]
+    path = os.pathsep.join(paths).rstrip(os.pathsep)
     environment = {**os.environ, **dict.fromkeys(ONE_THREAD, "1"), "PYTHONPATH": path}
     for name in [key for key in environment if key.startswith("PYTEST_")]:
         del environment[name]  # a surrounding pytest-xdist would switch the benchmarks off
@@ -108,7 +109,7 @@ def _process(tree: Tree, benchmarks: str, select: str | None, file: Path) -> Pro
 
 @contextlib.contextmanager
 def _ending_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM unwind the stack, so that a worktree does not stay behind."""
+    """Let SIGTERM unwind the stack, so that the worktree is removed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -130,7 +131,7 @@ def _git(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def _last(output: str) -> str:
-    """Return the last words of a process: of pytest, the last error that it shows."""
+    """Return the last line of a process's output; for pytest, the last error that it shows."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line[1:].strip() for line in lines if line.startswith("E ")]
-    return (errors or lines or ["it said nothing"])[-1][:600]
+    return (errors or lines or ["it printed nothing"])[-1][:600]

@@ -1,8 +1,9 @@
-"""What pytest-benchmark's files need to be judged; `pytest_plugins = ["bench.gate.plugin"]`.
+"""Plug-in for pytest that adds what the gate needs: `pytest_plugins = ["bench.gate.plugin"]`.
 
-Beside every benchmark it measures the calibration workload and records the benchmark's version;
-the file also says what was there to run, what failed and what was skipped. `--costs-only` runs the
-benchmarks marked `costs` once each, for the costs they record, and leaves out the others.
+Beside every benchmark it measures the calibration workload and records the benchmark's version.
+The file then also lists every collected benchmark, and those that failed or were skipped.
+`--costs-only` runs the benchmarks marked `costs` once each, for the costs they record, and leaves
+out the others.
 """
 
 import json
@@ -14,15 +15,15 @@ from typing import Any
 
 import pytest
 
-from bench.gate import accepted, source, timer
+from bench.gate import accepted, timer, versions
 from bench.gate.files import SCHEMA, costs_key
 from bench.meters import machine
 
 ONCE = {"min_rounds": 1, "max_time": 1e-6, "min_time": 1e-6, "warmup": False}
 
 
-class _Session:
-    """What one pytest process has seen of its benchmarks."""
+class _Seen:
+    """What one pytest process has recorded about its benchmarks so far."""
 
     def __init__(self) -> None:
         self.began = datetime.now(UTC).isoformat()
@@ -32,7 +33,7 @@ class _Session:
         self.calibration: Any = None
 
 
-_STATE = pytest.StashKey[_Session]()
+_STATE = pytest.StashKey[_Seen]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,29 +42,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--costs-only",
         action="store_true",
         default=False,
-        help="Run the benchmarks marked 'costs' once each, for their deterministic costs.",
+        help="Run the benchmarks marked 'costs' once each, for their exact costs.",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the mark."""
-    config.addinivalue_line("markers", "costs: the benchmark records deterministic costs")
+    """Declare the marker."""
+    config.addinivalue_line("markers", "costs: the benchmark records exact costs")
     _seen(config)
 
 
-@pytest.hookimpl(tryfirst=True)  # before -k deselects: what exists is listed, run or not
+@pytest.hookimpl(tryfirst=True)  # before -k deselects: every benchmark is listed, run or not
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """List every benchmark with its version, and with `--costs-only` keep those with costs."""
     if config.getoption("benchmark_skip") and not config.getoption("benchmark_only"):
         return
-    seen, found = _seen(config), [item for item in items if _is_benchmark(item)]
-    seen.listed = {item.nodeid: _version(item) for item in found}
-    for item in found:
+    seen, benchmarks = _seen(config), [item for item in items if _is_benchmark(item)]
+    seen.listed = {item.nodeid: _version(item) for item in benchmarks}
+    for item in benchmarks:
         if item.get_closest_marker("benchmark") is None:
             item.add_marker(pytest.mark.benchmark(timer=timer.seconds))
     if not config.getoption("--costs-only", default=False):
         return
-    kept = [item for item in found if item.get_closest_marker("costs")]
+    kept = [item for item in benchmarks if item.get_closest_marker("costs")]
     for item in kept:
         item.add_marker(pytest.mark.benchmark(**ONCE), append=False)
     chosen = set(map(id, kept))
@@ -100,7 +101,7 @@ def calibrated(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Iterator[None]:
-    """Keep what failed or was skipped, with the first line of the reason."""
+    """Record what failed or was skipped, with the reason."""
     outcome: Any = yield
     report = outcome.get_result()
     if not _is_benchmark(item) or report.passed:
@@ -127,14 +128,14 @@ def pytest_benchmark_generate_commit_info(config: pytest.Config) -> dict[str, An
 def pytest_benchmark_update_json(
     config: pytest.Config, benchmarks: Any, output_json: dict[str, Any]
 ) -> None:
-    """Add what judging needs; leave out single rounds, which are no samples."""
+    """Add the section `gate`; drop the single rounds, which are not independent samples."""
     for row in output_json["benchmarks"]:
         row["stats"].pop("data", None)
     output_json["gate"] = _section(config)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the file even where no benchmark came to its end: pytest-benchmark would not."""
+    """Write the file even where no benchmark finished; pytest-benchmark writes none then."""
     config = session.config
     path = config.getoption("benchmark_json", default=None)
     own: Any = getattr(config, "_benchmarksession", None)
@@ -166,10 +167,10 @@ def _section(config: pytest.Config) -> dict[str, Any]:
     }
 
 
-def _seen(config: pytest.Config) -> _Session:
-    """Return this process's state; made on demand, since a conftest may be loaded late."""
+def _seen(config: pytest.Config) -> _Seen:
+    """Return this process's state; created on demand, because a conftest may load late."""
     if _STATE not in config.stash:
-        config.stash[_STATE] = _Session()
+        config.stash[_STATE] = _Seen()
     return config.stash[_STATE]
 
 
@@ -183,4 +184,4 @@ def _version(item: pytest.Item) -> str:
     definitions = getattr(item, "_fixtureinfo").name2fixturedefs  # noqa: B009
     fixtures = [one[-1].func for one in definitions.values()]
     parameters = function.callspec.params if hasattr(function, "callspec") else {}
-    return source.version(function.function, fixtures, parameters)
+    return versions.version(function.function, fixtures, parameters)

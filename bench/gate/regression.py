@@ -1,8 +1,8 @@
-"""The speed and memory gate: is HEAD slower or larger than BASE, or is a benchmark gone?
+"""Compare two sets of benchmark files: is HEAD slower or larger than BASE, or is a benchmark gone?
 
-Exact costs are compared exactly. Times are ratios to the calibration workload that was measured
-beside them, one sample per fresh process: rounds inside a process share its memory layout and its
-moment, so they are no samples. A time is worse only where it is both significant and large enough.
+Exact costs are compared exactly. A time is a ratio to the calibration workload measured beside it,
+and a sample is one fresh process: rounds inside a process share its memory layout and its load, so
+they are not independent. A time is worse only where the change is both significant and large.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ import itertools
 import statistics
 from collections.abc import Iterable, Sequence
 
-from bench.gate.accepted import Entry
+from bench.gate.accepted import AcceptedChange
 from bench.gate.files import Benchmark, Process
 
 MINIMUM = 7  # processes a side: with 6 a two-sided p cannot fall below 0.00216
@@ -19,9 +19,9 @@ ALPHA = 0.002
 INTERLEAVED = 1.10  # ratio of medians that counts as a change, sides measured in turn
 APART = 1.25  # the same, one side measured after the other: the machine may have changed
 ACCEPTABLE = ("worse", "missing", "changed", "skipped")
-# What is compared, with the relative change that is let pass. Counts follow from shapes alone.
-# Bytes and operations may move a little with a library's own bookkeeping; the base of comparison
-# stands still, so that small changes cannot add up unseen.
+# Exact costs with the relative change that passes. Counts follow from shapes alone. Bytes and
+# operations may change a little with a library's own bookkeeping. The baseline does not move, so
+# small changes cannot add up unseen.
 TOLERANCES = {
     "parameters": 0.0,
     "parameters_act": 0.0,
@@ -39,10 +39,10 @@ TOLERANCES = {
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One measure of one benchmark, on both sides, and what is said of it."""
+    """One measure of one benchmark on both sides, and the verdict."""
 
     name: str
-    measure: str  # a cost, "time", or "benchmark" for what happened to the whole of it
+    measure: str  # a cost, "time", or "benchmark" where the benchmark as a whole is judged
     base: float | str | None
     head: float | str | None
     ratio: float | None
@@ -53,7 +53,7 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """All rows, and what is to be said once."""
+    """All rows, and notes that concern all of them."""
 
     rows: list[Row]
     notes: list[str]
@@ -66,29 +66,29 @@ class Comparison:
 
 @dataclasses.dataclass(frozen=True)
 class _Side:
-    """The files of one side by benchmark."""
+    """The files of one side, read by benchmark."""
 
     processes: Sequence[Process]
 
     @property
     def timed(self) -> bool:
-        """Tell whether there is any time here."""
+        """Tell whether this side has any time."""
         return any(one.seconds for p in self.processes for one in p.benchmarks.values())
 
     def of(self, name: str) -> list[Benchmark]:
-        """Return what was measured of a benchmark, by process."""
+        """Return the measurements of a benchmark, one per process that has it."""
         return [p.benchmarks[name] for p in self.processes if name in p.benchmarks]
 
     def versions(self, name: str) -> list[str]:
-        """Return the versions a benchmark has here; more than one means mixed files."""
-        found = (
+        """Return the versions of a benchmark on this side; more than one means mixed files."""
+        versions = (
             p.benchmarks[name].version if name in p.benchmarks else p.listed.get(name)
             for p in self.processes
         )
-        return sorted({version for version in found if version is not None})
+        return sorted({version for version in versions if version is not None})
 
     def names(self) -> set[str]:
-        """Return every benchmark that was there to run."""
+        """Return the name of every collected benchmark."""
         parts = [(p.benchmarks, p.listed, p.failed, p.skipped) for p in self.processes]
         return {name for part in parts for mapping in part for name in mapping}
 
@@ -101,17 +101,17 @@ class _Side:
 def compare(
     base: Sequence[Process],
     head: Sequence[Process],
-    entries: Iterable[Entry] = (),
+    changes: Iterable[AcceptedChange] = (),
     threshold: float | None = None,
 ) -> Comparison:
-    """Judge HEAD against BASE; the files of a side are of one fresh process each.
+    """Judge HEAD against BASE; each file of a side comes from one fresh process.
 
-    entries: deliberate changes that hold unless BASE's tree has them already. threshold: the ratio
-    of times that counts as a change, instead of `INTERLEAVED` or `APART`.
+    changes: accepted changes; those that BASE already records do not apply. threshold: the ratio of
+    times that counts as a change, instead of `INTERLEAVED` or `APART`.
     """
     old, new = _Side(base), _Side(head)
     known = {one for process in base for one in process.accepted}
-    granted = [entry for entry in entries if entry.id not in known]
+    applying = [change for change in changes if change.id not in known]
     notes = _notes(old, new)
     if threshold is None:
         threshold = INTERLEAVED if interleaved(base, head) else APART
@@ -125,10 +125,10 @@ def compare(
             rows += _costs(name, old.of(name), new.of(name))
         rows += _times(name, old, new, threshold)
     slack = {**TOLERANCES, "time": threshold - 1.0}
-    return Comparison([_grant(row, granted, slack) for row in rows], notes)
+    return Comparison([_accept(row, applying, slack) for row in rows], notes)
 
 
-# --- what became of a benchmark ------------------------------------------------------------------
+# --- the state of a benchmark --------------------------------------------------------------------
 
 
 def _state(name: str, old: _Side, new: _Side) -> Row | None:  # noqa: PLR0911
@@ -150,13 +150,13 @@ def _state(name: str, old: _Side, new: _Side) -> Row | None:  # noqa: PLR0911
         return row("missing", True, _hint(name, old, new))
     before, after = old.of(name), new.of(name)
     if not any(map(_measured, [*before, *after])):
-        return row("unmeasured", False, "neither side holds anything of it")
+        return row("unmeasured", False, "neither side measured it")
     if len({*old.versions(name), *new.versions(name)}) > 1:
-        return row("changed", True, "its source is another: its numbers cannot be compared")
+        return row("changed", True, "its source changed, so its numbers cannot be compared")
     if not any(map(_measured, before)):
-        return row("unmeasured", False, "the base holds nothing of it")
+        return row("unmeasured", False, "the base did not measure it")
     if not after:
-        return row("not run", True, "it is there, but was not measured")
+        return row("not run", True, "it exists, but was not measured")
     if len(after) < len(new.processes):
         return row("missing", True, f"in {len(new.processes) - len(after)} of the files")
     return None
@@ -168,7 +168,7 @@ def _measured(one: Benchmark) -> bool:
 
 
 def _hint(name: str, old: _Side, new: _Side) -> str:
-    """Say what a benchmark may have been renamed to."""
+    """Return the new name that a missing benchmark may have, as a note."""
     fresh = sorted(new.names() - old.names())
     versions = old.versions(name)
     same = [other for other in fresh if versions and new.versions(other) == versions]
@@ -177,31 +177,34 @@ def _hint(name: str, old: _Side, new: _Side) -> str:
 
 
 def _keys_differ(old: _Side, new: _Side) -> bool:
-    """Tell whether costs were counted by different versions of torch or Python."""
+    """Tell whether costs were counted on different systems or versions of torch or Python."""
     keys = [process.costs_key for side in (old, new) for process in side.processes]
     known = {key for key in keys if key is not None}
     return len(known) > 1
 
 
 def _notes(old: _Side, new: _Side) -> list[str]:
-    """Return what concerns all rows."""
+    """Return the notes that concern all rows."""
     notes = []
     if _keys_differ(old, new):
         notes.append("costs are not judged: the sides differ in system, torch or Python version")
     if old.timed and not new.timed:
-        notes.append("times are not judged: the head's files hold none")
+        notes.append("times are not judged: the files of HEAD hold none")
     if not (old.timed and new.timed):
         return notes
     counts = len(old.processes), len(new.processes)
     if min(counts) < MINIMUM:
         notes.append(
-            f"times are not judged: {counts[0]} and {counts[1]} processes, where {MINIMUM} fresh "
-            "ones a side are needed"
+            f"times are not judged: {counts[0]} and {counts[1]} processes, but {MINIMUM} fresh "
+            "processes per side are needed"
         )
     elif _classes_differ(old, new):
-        notes.append("times are not judged: the files are not all of one machine class")
+        notes.append("times are not judged: the files are of different machine classes")
     elif not interleaved(old.processes, new.processes):
-        notes.append(f"the sides were not measured in turn: times are held to {APART}")
+        notes.append(
+            f"the sides were not measured in turn: the threshold for times is {APART}, "
+            f"not {INTERLEAVED}"
+        )
     return notes
 
 
@@ -261,7 +264,7 @@ def _times(name: str, old: _Side, new: _Side, threshold: float) -> list[Row]:
     """Compare the times of a benchmark; no row where the base has none."""
     before, after = old.of(name), new.of(name)
     counts = [sum(bool(one.seconds) for one in side) for side in (before, after)]
-    if not counts[0] or not new.timed:  # of a side without any time, a note tells
+    if not counts[0] or not new.timed:  # a note says that a side has no times
         return []
     if counts[1] < len(after) and counts[1] < counts[0]:
         was = _median([one.seconds for one in before if one.seconds])
@@ -298,27 +301,27 @@ def _median(values: list[float]) -> float:
     return float(statistics.median(values))
 
 
-# --- deliberate changes --------------------------------------------------------------------------
+# --- accepted changes ----------------------------------------------------------------------------
 
 
 def measure_and_value(row: Row) -> tuple[str, float | str | None]:
-    """Return under what an accepted change of a row is recorded, and the value it allows."""
+    """Return the measure and the value under which an accepted change of a row is recorded."""
     if row.measure == "benchmark":
         return row.verdict, row.head if row.verdict == "changed" else None
     return row.measure, row.ratio if row.measure == "time" else row.head
 
 
-def _grant(row: Row, entries: list[Entry], slack: dict[str, float]) -> Row:
-    """Turn a failure into an accepted change where an entry allows it."""
+def _accept(row: Row, changes: list[AcceptedChange], slack: dict[str, float]) -> Row:
+    """Turn a failure into the verdict "accepted" where an accepted change covers it."""
     if not row.fails or row.verdict not in ACCEPTABLE:
         return row
     measure, value = measure_and_value(row)
-    for entry in entries:
-        if (entry.name, entry.measure) != (row.name, measure):
+    for change in changes:
+        if (change.name, change.measure) != (row.name, measure):
             continue
-        allowed = entry.value == value
-        if isinstance(entry.value, int | float) and isinstance(value, int | float):
-            allowed = value <= entry.value * (1 + slack.get(measure, 0.0))
+        allowed = change.value == value
+        if isinstance(change.value, int | float) and isinstance(value, int | float):
+            allowed = value <= change.value * (1 + slack.get(measure, 0.0))
         if allowed:
-            return dataclasses.replace(row, verdict="accepted", fails=False, note=entry.reason)
+            return dataclasses.replace(row, verdict="accepted", fails=False, note=change.reason)
     return row

@@ -1,4 +1,4 @@
-"""A comparison as text, as a Markdown table for a pull request, or as JSON."""
+"""Print a comparison: as text, as a Markdown table for a pull request, or as JSON."""
 
 import dataclasses
 import json
@@ -10,9 +10,9 @@ QUIET = ("same", "unmeasured", "not judged", "new")
 
 
 def text(comparison: Comparison) -> str:
-    """Return what a terminal shows: every row that says something, and a summary."""
+    """Return the text for a terminal: notes, every row worth reading, and a summary."""
     lines = [f"note: {note}" for note in comparison.notes]
-    for row in _telling(comparison):
+    for row in _shown(comparison):
         mark = "FAIL" if row.fails else "    "
         change = f"{_value(row, row.base)} -> {_value(row, row.head)}{_change(row)}"
         note = f"  ({row.note})" if row.note else ""
@@ -23,7 +23,7 @@ def text(comparison: Comparison) -> str:
 def markdown(comparison: Comparison) -> str:
     """Return a table for a pull request."""
     lines = [f"**{summary(comparison)}**", ""]
-    rows = _telling(comparison)
+    rows = _shown(comparison)
     if rows:
         lines += [
             "| | benchmark | measure | base | head | change | |",
@@ -54,13 +54,14 @@ def as_json(comparison: Comparison) -> str:
 
 
 def summary(comparison: Comparison) -> str:
-    """Return one line that says how it stands."""
+    """Return one line with the result and the number of rows per verdict."""
     counts = Counter(row.verdict for row in comparison.rows)
-    told = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
-    return f"{'REGRESSION' if comparison.fails else 'no regression'}: {told or 'nothing compared'}"
+    listed = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
+    result = "REGRESSION" if comparison.fails else "no regression"
+    return f"{result}: {listed or 'nothing compared'}"
 
 
-def _telling(comparison: Comparison) -> list[Row]:
+def _shown(comparison: Comparison) -> list[Row]:
     """Return the rows to show, failures first."""
     shown = [row for row in comparison.rows if row.verdict not in QUIET]
     shown += [row for row in comparison.rows if row.verdict == "not judged" and row.ratio]
@@ -78,12 +79,12 @@ def _value(row: Row, value: float | str | None) -> str:
 
 
 def _change(row: Row) -> str:
-    """Return the relative change; that of a time is of its ratio to the calibration."""
+    """Return the relative change; for a time, of its ratio to the calibration."""
     if row.ratio is None:
         return ""
     return f" (x{row.ratio:.3f})" if row.measure == "time" else f" ({100 * (row.ratio - 1):+.2f} %)"
 
 
 def _cell(value: str) -> str:
-    """Return a text that cannot break out of a table's cell."""
+    """Escape a text for a cell of a Markdown table."""
     return value.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")

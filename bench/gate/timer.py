@@ -1,8 +1,8 @@
-"""The benchmarks' clock: wall time without the time in which a busy machine gave us no core.
+"""The clock of benchmarks: wall time without the time spent waiting for a core.
 
-Sleeping, and waiting for disks and children, count: they are the program's own. Waiting for a core
-that others hold does not. On two cores under a load of 6 the wall time of one update of om2p
-varied fourfold between processes.
+Sleeping and waiting for disks or child processes count, because the program causes them. Waiting
+for a core that other processes use does not. On two cores under a load of 6 the wall time of one
+update of om2p varied fourfold between processes.
 """
 
 import os
@@ -15,7 +15,7 @@ _OWNER = os.getpid()
 
 
 def seconds() -> float:
-    """Return seconds of wall time less those spent waiting for a core, where the kernel tells."""
+    """Return seconds of wall time minus those spent waiting for a core, where Linux counts them."""
     if _FILE is None or os.getpid() != _OWNER:  # after a fork the file is still the parent's
         return time.perf_counter()
     waited = int(os.pread(_FILE, 64, 0).split()[1])

@@ -1,4 +1,5 @@
-"""What a run costs: time accounts, memory, the machine, and counts that repeat exactly.
+"""Meters of a run: time accounts, memory, energy, the machine, and counts that repeat exactly.
 
-May import nothing else of `bench`. Start with `clock`.
+A meter reads; it does not judge or compare. May import nothing else of `bench`. Start with `clock`
+(time accounts), `memory` (peaks) and `counts` (parameters, FLOPs, tensor bytes).
 """

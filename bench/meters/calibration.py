@@ -1,7 +1,7 @@
-"""The workload beside which times are read: a batched matrix product of fixed size.
+"""The calibration workload: a batched matrix product of fixed size, timed beside a benchmark.
 
-A time divided by its own moment's calibration compares over machines' moods: clock frequency,
-neighbours, power limits. It does not make two kinds of machine comparable.
+The ratio of a time to the calibration beside it cancels what slows all work of a machine alike:
+clock frequency, power limits, other processes. It does not make two kinds of machine comparable.
 """
 
 import time
@@ -15,7 +15,7 @@ ROUNDS = 20
 
 
 class Calibration:
-    """Products of (3, 256, 256) by (3, 256, 256) in float32, on the threads of the moment."""
+    """Products of (3, 256, 256) by (3, 256, 256) in float32, with torch's current threads."""
 
     def __init__(self, device: str = "cpu") -> None:
         """Prepare and warm up."""
@@ -27,16 +27,16 @@ class Calibration:
         self.seconds(3)
 
     def multiply(self) -> None:
-        """Take one product; on a GPU it only starts here."""
+        """Take one product; on a GPU, only launch it."""
         torch.bmm(self._left, self._right, out=self._out)
 
     def seconds(
         self, rounds: int = ROUNDS, timer: Callable[[], float] = time.perf_counter
     ) -> list[float]:
         """Return the seconds of each of `rounds` products."""
-        found = []
+        samples = []
         for _ in range(rounds):
             began = timer()
             self.multiply()
-            found.append(timer() - began)
-        return found
+            samples.append(timer() - began)
+        return samples

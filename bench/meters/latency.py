@@ -1,7 +1,7 @@
-"""How long a team waits for its joint action: one observation per agent in, one action each out.
+"""Latency of a joint action: one observation per agent in, one action per agent out.
 
-Measured on an algorithm made for the purpose, with generators of its own, so that measuring cannot
-change training. The first calls, which warm caches and kernels up, are not counted.
+It is measured on an algorithm that is built for it, with generators of its own, so measuring cannot
+change training. The first calls warm up caches and kernels and are not counted.
 """
 
 import time
@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-WARM_UP, WARM_UP_SECONDS = 20, 0.1  # calls that are not counted: so many, or for so long
-CALLS, CALLS_SECONDS, FEWEST = 200, 0.25, 5  # that are: so many, or for so long, but not fewer
+WARM_UP, WARM_UP_SECONDS = 20, 0.1  # uncounted calls: at most so many, or for so long
+CALLS, CALLS_SECONDS, FEWEST = 200, 0.25, 5  # counted calls: the same, and at least so many
 SEED = 0
 
 

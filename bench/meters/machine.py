@@ -23,7 +23,7 @@ def describe(device: str, gpu: Gpu | None = None) -> dict[str, Any]:
     """Return the machine as this process sees it, with its class for comparing timings.
 
     `device` is a torch device; its GPU's name is part of the class, None on a CPU. `gpu` is the
-    driver's view of it: its clocks, limits and company now are recorded too, with null for what
+    driver's view of it: its clocks, limits and other processes are recorded too, null where they
     cannot be read.
     """
     import torch
@@ -48,7 +48,7 @@ def describe(device: str, gpu: Gpu | None = None) -> dict[str, Any]:
 
 
 def thread_settings() -> dict[str, Any]:
-    """Return what decides how many threads compute, and in which precision products are taken."""
+    """Return what sets the number of threads and the precision of matrix products."""
     import torch
 
     return {
@@ -85,9 +85,9 @@ def worker_class(threads: int = 1) -> str:
 
 
 def environment() -> tuple[str, str]:
-    """Return every installed distribution as a lock file's text, and 12 digits that name it."""
-    found = {(d.name or "?").lower(): d.version for d in importlib.metadata.distributions()}
-    text = "".join(f"{name}=={version}\n" for name, version in sorted(found.items()))
+    """Return every installed distribution as a lock file's text, and the 12 digits of its hash."""
+    installed = {(d.name or "?").lower(): d.version for d in importlib.metadata.distributions()}
+    text = "".join(f"{name}=={version}\n" for name, version in sorted(installed.items()))
     text = f"# python {platform.python_version()}\n{text}"
     return text, hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -99,14 +99,14 @@ def environment_name(text: bytes) -> str:
 
 def versions() -> dict[str, Any]:
     """Return the versions that made a result: commit, dirty flag, Python and the libraries."""
-    found: dict[str, Any] = {"python": platform.python_version(), **revision()}
-    found["environment"] = environment()[1]
+    result: dict[str, Any] = {"python": platform.python_version(), **revision()}
+    result["environment"] = environment()[1]
     for name in ("om2p-bench", *LIBRARIES):
         try:
-            found[name] = importlib.metadata.version(name)
+            result[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found[name] = None
-    return found
+            result[name] = None
+    return result
 
 
 @functools.cache

@@ -1,7 +1,7 @@
 """Memory of this process: peak RSS, torch's CUDA peaks, NVML's view of the GPU; and GPU energy.
 
 What cannot be read is None with a reason, never zero. NVML is sampled: a peak between two samples
-is missed, so its value is a lower bound, and the period of sampling stands beside it.
+is missed, so its value is a lower bound. The sampling period is recorded with it.
 """
 
 import dataclasses
@@ -15,14 +15,14 @@ from typing import Any
 from bench.meters.nvml import Gpu
 
 PERIOD = 0.1  # seconds between two samples
-ATTRIBUTIONS = ("process", "sole", "device")  # the surest first
+ATTRIBUTIONS = ("process", "sole", "device")  # the most certain first
 
 
 @dataclasses.dataclass(frozen=True)
 class NvmlReading:
-    """GPU memory as the driver counts it, and whose it is.
+    """GPU memory as the driver counts it, and what it is attributed to.
 
-    attribution: "process" (this pid's own), "sole" (the only process on the device), "device" (the
+    attribution: "process" (this pid), "sole" (the only process on the device), "device" (the
     device's growth since the baseline), None where nothing could be read; `reason` then says why.
     """
 
@@ -57,7 +57,7 @@ def torch_peaks(device: str) -> dict[str, int | None]:
 
 
 def reset_torch_peaks(device: str) -> None:
-    """Forget torch's peaks on a CUDA device, so that they speak of what follows."""
+    """Reset torch's peaks on a CUDA device."""
     if device.startswith("cuda"):
         import torch
 
@@ -72,7 +72,7 @@ class Nvml:
     """
 
     def __init__(self, uuid: str | Sequence[str] | None) -> None:
-        """Find the GPU by its UUID, or the first that is known; None (a CPU): nothing is read."""
+        """Use the GPU with this UUID, or the first known of several; None means a CPU."""
         self.gpu = Gpu([uuid] if isinstance(uuid, str) else uuid or [])
         self.period: float | None = None
         self.samples = 0
@@ -84,14 +84,14 @@ class Nvml:
         self._joules, self._energy_reason = self.gpu.joules()
 
     def read(self, pid: int | None = None) -> NvmlReading:
-        """Return the memory of process `pid` (default: this one), or the best that is known."""
+        """Return the memory of process `pid` (default: this one), or the closest known value."""
         running, reason = self.gpu.ask("nvmlDeviceGetComputeRunningProcesses")
         if running is None:
             return self._growth(str(reason))
         own = [item for item in running if item.pid == (os.getpid() if pid is None else pid)]
         if own and own[0].usedGpuMemory:
             return NvmlReading(int(own[0].usedGpuMemory), "process")
-        # In a container NVML speaks of the host's process ids: a single process can only be ours.
+        # In a container NVML lists the host's process ids; a single process must be this one.
         if len(running) == 1 and running[0].usedGpuMemory:
             return NvmlReading(int(running[0].usedGpuMemory), "sole")
         return self._growth("NVML gives no memory for this process")
@@ -112,9 +112,9 @@ class Nvml:
             self._thread = None
 
     def peak(self) -> NvmlReading:
-        """Return the largest reading so far, this moment's included, of the surest attribution.
+        """Return the largest reading so far, of the most certain attribution; read once more first.
 
-        Where the driver has failed on the way, the peak up to there, and the reason.
+        After a failure of the driver it is the peak up to then, with the reason.
         """
         self._sample()
         for attribution in ATTRIBUTIONS:
@@ -123,7 +123,7 @@ class Nvml:
         return NvmlReading(None, None, self._reason)
 
     def energy(self) -> dict[str, Any]:
-        """Return the joules that the whole GPU took since this meter was made, or the reason."""
+        """Return the joules that the whole GPU used since this meter was made, or the reason."""
         now, reason = self.gpu.joules()
         known = now is not None and self._joules is not None
         return {
@@ -148,7 +148,7 @@ class Nvml:
                 self.samples += 1
 
     def _growth(self, reason: str) -> NvmlReading:
-        """Return the device's growth since the baseline, None where that cannot be known."""
+        """Return the device's growth since the baseline, None where it is unknown."""
         used, why = self._device_used()
         if used is None:
             return NvmlReading(None, None, reason if why == reason else f"{reason}; {why}")
@@ -157,7 +157,7 @@ class Nvml:
         return NvmlReading(used - self._baseline, "device", reason)
 
     def _device_used(self) -> tuple[int | None, str | None]:
-        """Return the device's memory in use without the driver's own reserve, or the reason."""
+        """Return the device's memory in use, without the driver's reserve, or the reason."""
         if self.gpu.handle is None:
             return None, self.gpu.reason
         import pynvml
@@ -169,8 +169,7 @@ class Nvml:
 def read_all(device: str, nvml: Nvml, dataset_bytes: int | None = None) -> dict[str, Any]:
     """Return the memory section of a run record: peaks of this process up to now.
 
-    dataset_bytes: of the data on the device, which torch's peaks include: what training itself
-    took is the difference. None where there are no data.
+    dataset_bytes: size of the dataset on the device; torch's peaks include it. None without data.
     """
     reading = nvml.peak()
     return {

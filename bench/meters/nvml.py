@@ -1,7 +1,7 @@
 """The driver's view of one GPU, or of one MIG instance of it, through NVML (`nvidia-ml-py`).
 
-NVML ignores CUDA_VISIBLE_DEVICES and counts devices in its own order, so a GPU is found by its
-UUID. Whatever a driver, a permission or a missing library withholds is None with a reason.
+NVML ignores CUDA_VISIBLE_DEVICES and counts devices in its own order, so a GPU is addressed by its
+UUID. What cannot be read (no driver, no permission, no library) is None with a reason.
 """
 
 import os
@@ -10,7 +10,7 @@ from typing import Any
 
 NO_DEVICE = "no CUDA device in use"
 WATT, MILLIJOULES = 1e-3, 1e-3  # NVML counts milliwatts and millijoules
-# What NVML says holds the clocks down; idling and what the user has set is no throttling.
+# NVML's reasons for lowered clocks. Idling and limits set by the user are not throttling.
 THROTTLING = {
     0x04: "power cap",
     0x08: "hardware slowdown",
@@ -21,10 +21,10 @@ THROTTLING = {
 
 
 class Gpu:
-    """One GPU, asked question by question; `reason` says why there is nobody to ask."""
+    """One GPU and NVML's functions about it; `reason` says why there is no handle."""
 
     def __init__(self, uuids: Iterable[str]) -> None:
-        """Find the first of `uuids` that the driver knows; none of them: a CPU is in use."""
+        """Use the first of `uuids` that the driver knows; an empty list means a CPU."""
         self.handle: Any = None
         self.reason: str | None = NO_DEVICE
         candidates = list(uuids)
@@ -49,26 +49,24 @@ class Gpu:
                 self.reason = None
                 return
 
-    def ask(self, question: str, *arguments: Any, **named: Any) -> tuple[Any, str | None]:
-        """Return (the answer of pynvml's function `question` about this GPU, None), or
-        (None, the reason why there is none).
-        """
+    def ask(self, function: str, *arguments: Any, **named: Any) -> tuple[Any, str | None]:
+        """Call pynvml's `function` for this GPU; return (result, None) or (None, the reason)."""
         if self.handle is None:
             return None, self.reason
         import pynvml
 
         try:
-            return getattr(pynvml, question)(self.handle, *arguments, **named), None
+            return getattr(pynvml, function)(self.handle, *arguments, **named), None
         except pynvml.NVMLError as error:
             return None, f"NVML: {error}"
 
     def joules(self) -> tuple[float | None, str | None]:
-        """Return the energy the whole GPU has taken since its driver was loaded, or the reason."""
+        """Return the joules that the GPU has used since its driver was loaded, or the reason."""
         spent, reason = self.ask("nvmlDeviceGetTotalEnergyConsumption")
         return (None if spent is None else spent * MILLIJOULES), reason
 
     def state(self) -> dict[str, Any]:
-        """Return what a timing depends on now: clocks, power limit, throttling, company."""
+        """Return what timings depend on: clocks, power limit, throttling, other processes."""
         others, reason = self._others()
         held, _ = self.ask("nvmlDeviceGetCurrentClocksThrottleReasons")
         limit, _ = self.ask("nvmlDeviceGetEnforcedPowerLimit")
@@ -88,16 +86,13 @@ class Gpu:
         }
 
     def _others(self) -> tuple[int | None, str | None]:
-        """Return how many other processes compute on this GPU, or the reason why none can say."""
+        """Return how many other processes compute on this GPU, or why that is unknown."""
         processes, reason = self.ask("nvmlDeviceGetComputeRunningProcesses")
         if processes is None:
             return None, reason
         others = [process for process in processes if process.pid != os.getpid()]
-        if len(others) == len(processes):  # in a container NVML speaks of the host's process ids
-            return (
-                None,
-                f"NVML lists {len(others)} under other ids than this process knows as its own",
-            )
+        if len(others) == len(processes):  # in a container NVML lists the host's process ids
+            return None, f"NVML lists process ids of others only ({len(others)})"
         return len(others), None
 
 
@@ -117,7 +112,7 @@ def driver_version() -> str | None:
 def gpu_uuids() -> list[str]:
     """Return the UUIDs that CUDA_VISIBLE_DEVICES leaves, in NVML's order; [] without a driver.
 
-    A GPU that is cut into MIG instances is represented by them: CUDA cannot use it as a whole.
+    The MIG instances of a GPU replace it, because CUDA cannot use such a GPU as a whole.
     Numbers in the variable are read in NVML's order (that of the PCI bus), which is CUDA's only
     where the GPUs are equal or CUDA_DEVICE_ORDER=PCI_BUS_ID is set.
     """
@@ -138,24 +133,24 @@ def _with_instances(handle: Any) -> list[str]:
     """Return a GPU's UUID, followed by those of its MIG instances."""
     import pynvml
 
-    found = [str(pynvml.nvmlDeviceGetUUID(handle))]
+    uuids = [str(pynvml.nvmlDeviceGetUUID(handle))]
     try:
         if pynvml.nvmlDeviceGetMigMode(handle)[0]:
             for index in range(pynvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
                 try:
                     instance = pynvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, index)
-                except pynvml.NVMLError:  # a place without an instance
+                except pynvml.NVMLError:  # a slot without an instance
                     continue
-                found.append(str(pynvml.nvmlDeviceGetUUID(instance)))
-    except pynvml.NVMLError:  # most GPUs know no MIG
+                uuids.append(str(pynvml.nvmlDeviceGetUUID(instance)))
+    except pynvml.NVMLError:  # most GPUs have no MIG
         pass
-    return found
+    return uuids
 
 
 def visible(devices: list[list[str]], setting: str | None) -> list[str]:
     """Return the UUIDs that a CUDA_VISIBLE_DEVICES setting leaves.
 
-    devices: of every GPU its UUID, then those of its MIG instances, which stand for it.
+    devices: for every GPU its UUID, followed by the UUIDs of its MIG instances, which replace it.
     """
     usable = [device[1:] or device for device in devices]
     if setting is None:
@@ -164,19 +159,19 @@ def visible(devices: list[list[str]], setting: str | None) -> list[str]:
     chosen = []
     for part in filter(None, (item.strip() for item in setting.split(","))):
         if part.isdigit():
-            found = [uuid for device in usable[int(part) : int(part) + 1] for uuid in device]
+            matching = [uuid for device in usable[int(part) : int(part) + 1] for uuid in device]
         else:
-            found = [uuid for uuid in known if uuid.startswith(part)][:1] or [part]
-        if not found or part == "-1":
-            break  # as CUDA does: an invalid entry hides itself and all that follow
-        chosen += found
+            matching = [uuid for uuid in known if uuid.startswith(part)][:1] or [part]
+        if not matching or part == "-1":
+            break  # as CUDA does: an invalid part hides itself and everything after it
+        chosen += matching
     return chosen
 
 
 def uuids_of(device: str) -> list[str]:
     """Return the names under which NVML may know a torch device; [] for a CPU.
 
-    torch tells the UUID without saying whether it is a GPU's or a MIG instance's.
+    torch gives a UUID without saying whether it is a GPU's or a MIG instance's.
     """
     import torch
 

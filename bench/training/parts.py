@@ -11,7 +11,7 @@ import datasets
 from algorithms.base import Metrics, TeamSpec
 from algorithms.device import graphs, graphs_check
 from bench.errors import BenchError
-from bench.meters import cost, latency, machine
+from bench.meters import counts, latency, machine
 from bench.meters.clock import Clock
 from bench.meters.nvml import Gpu
 from bench.plan import config
@@ -118,7 +118,7 @@ class Session:
     def _cost(self) -> dict[str, Any]:
         """Measure the repeatable costs on an algorithm and a batch that training never sees."""
         batch = self._make_sampler(0).next()
-        return cost.measure(lambda: self._make_algorithm(0), batch, self._present(batch))
+        return counts.measure(lambda: self._make_algorithm(0), batch, self._present(batch))
 
     def _present(self, batch: Any) -> Any:
         """Return the observations (M, B, O) of transitions, or of the present of windows."""

@@ -18,7 +18,7 @@ from algorithms.parts.mean_flow import Times
 from algorithms.parts.samplers import LinearBetas, VariancePreserving, dpm_solver
 from algorithms.parts.selection import drawn_by_value, repeated
 from algorithms.settings_generative import MeanFlowQlSettings
-from bench.meters import cost
+from bench.meters import counts
 from tests.algorithms.conftest import batch_for, team
 from tests.algorithms.narrow import generators, parameters, small
 from tests.algorithms.test_identities import average, times, velocity
@@ -163,7 +163,9 @@ def test_the_cost_of_edp_does_not_depend_on_the_number_of_levels() -> None:
 
     def flops(name: str, levels: int) -> int:
         config = small(name, diffusion_steps=levels)
-        made = cost.measure(lambda: algorithms.make(name, team(), config), batch, batch.observation)
+        made = counts.measure(
+            lambda: algorithms.make(name, team(), config), batch, batch.observation
+        )
         return made["flops_update"]
 
     assert flops("edp", 5) == flops("edp", 100)
@@ -179,10 +181,10 @@ def test_the_shipped_dof_ignores_its_q_weight_and_dof_does_not() -> None:
 
 def test_dof_averages_one_cloning_loss_and_ships_uneven_counts() -> None:
     batch = batch_for(team())
-    for name, counts in (("dof", (1.0, 1.0, 1.0)), ("dof-shipped", (3.0, 2.0, 1.0))):
+    for name, weights in (("dof", (1.0, 1.0, 1.0)), ("dof-shipped", (3.0, 2.0, 1.0))):
         learner = learnt(name, 0, q_weight=0.0)
         loss, metrics = learner._actor(batch, learner.observed(batch.observation))
-        expected = metrics["actor/diffusion_loss"] * torch.tensor(counts) / 3.0
+        expected = metrics["actor/diffusion_loss"] * torch.tensor(weights) / 3.0
         torch.testing.assert_close(loss, expected)
 
 

@@ -6,7 +6,7 @@ from bench.meters.clock import ACCOUNTS, Clock
 
 
 class Ticker:
-    """A clock that stands still until it is told to move."""
+    """A clock that moves only when a test moves it."""
 
     def __init__(self) -> None:
         self.now = 100.0

@@ -66,7 +66,7 @@ def test_a_vanished_benchmark_can_be_accepted_and_a_failed_one_cannot(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["B"], "needs BASE and HEAD"),
         (["B", "B", "--ab", "main"], "leave BASE and HEAD out"),
@@ -81,14 +81,14 @@ def test_a_vanished_benchmark_can_be_accepted_and_a_failed_one_cannot(
     ],
 )
 def test_what_a_user_can_get_wrong(
-    tmp_path: Path, compare: Any, arguments: list[str], told: str
+    tmp_path: Path, compare: Any, arguments: list[str], message: str
 ) -> None:
     base, _ = Machine(0).sides(1)
     place = written(tmp_path / "base", base)
     code, shown = compare(*[place if part == "B" else part for part in arguments])
     assert code == 2
     assert shown.startswith("error: ")
-    assert told in shown
+    assert message in shown
 
 
 # Baselines ---------------------------------------------------------------------------------------

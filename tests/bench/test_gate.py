@@ -18,7 +18,7 @@ import yaml
 
 import algorithms
 from bench.errors import BenchError
-from bench.gate import costs, files, interleave, regression, source, timer
+from bench.gate import costs, files, interleave, regression, timer, versions
 from bench.gate.files import Process
 from tests.algorithms.conftest import batch_for, team
 
@@ -43,22 +43,22 @@ def test_operations_and_bytes_of_a_call_are_counted() -> None:
         kept = weight @ weight  # 400 bytes, and 400 more for the second one
         assert (kept + kept).shape == (10, 10)
 
-    found = costs.of_call(work, weight)
-    assert found == {"operations": 2, "peak_tensor_bytes": 1200, "working_bytes": 800}
+    result = costs.of_call(work, weight)
+    assert result == {"operations": 2, "peak_tensor_bytes": 1200, "working_bytes": 800}
 
 
 def test_costs_do_not_depend_on_threads_seeds_garbage_or_what_ran_before() -> None:
-    found = []
+    result = []
     for threads, seed in ((1, 0), (2, 1), (1, 2)):
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         cycle: list[Any] = [torch.zeros(10_000)]
         cycle.append(cycle)  # garbage that only the collector frees
         del cycle
-        found.append(costs.of_update(small, batch_for(team(), 32, seed)))
+        result.append(costs.of_update(small, batch_for(team(), 32, seed)))
         small("om2p").act(torch.randn(3, 5, 7))
         torch.set_num_threads(before)
-    assert found[0] == found[1] == found[2]
+    assert result[0] == result[1] == result[2]
 
 
 def test_more_memory_and_more_work_of_an_update_are_seen(tmp_path: Path) -> None:
@@ -78,15 +78,15 @@ def test_more_memory_and_more_work_of_an_update_are_seen(tmp_path: Path) -> None
         learner.update = wasteful
         return learner
 
-    base, head = (made(found) for found in (plain, costs.of_update(hungry, batch)))
+    base, head = (made(result) for result in (plain, costs.of_update(hungry, batch)))
     failing = {r.measure: r for r in regression.compare([base], [head]).rows if r.fails}
     assert failing["working_bytes"].ratio == pytest.approx(1.2, abs=0.01)
     assert set(failing) == {"working_bytes", "peak_tensor_bytes"}
     assert not regression.compare([base], [made(costs.of_update(small, batch))]).fails
 
 
-def made(found: dict[str, int]) -> Process:
-    one = files.Benchmark("v1", found, None, None)
+def made(result: dict[str, int]) -> Process:
+    one = files.Benchmark("v1", result, None, None)
     return Process("", "", None, None, {"update": one}, {}, {}, {}, frozenset())
 
 
@@ -138,7 +138,7 @@ def version_of(folder: Path, text: str, name: str = "test_one", **options: Any) 
     path.write_text(text)
     space: dict[str, Any] = {"__name__": path.stem}
     exec(compile(text, str(path), "exec"), space)
-    return source.version(space[name], **options)
+    return versions.version(space[name], **options)
 
 
 @pytest.mark.parametrize(
@@ -212,16 +212,16 @@ def measured(root: Path, *arguments: str) -> Process:
 
 def test_a_file_says_what_ran_failed_and_was_skipped(project: Any) -> None:
     root = project("mine", BENCHMARKS + BROKEN)
-    found = measured(root)
+    result = measured(root)
     names = {f"perf/test_mine.py::test_{name}" for name in ("costly", "plain", "fails", "skipped")}
-    assert set(found.listed) == names
-    assert found.failed == {
+    assert set(result.listed) == names
+    assert result.failed == {
         "perf/test_mine.py::test_fails": "AssertionError: too slow assert False"
     }
-    assert list(found.skipped) == ["perf/test_mine.py::test_skipped"]
-    costly = found.benchmarks["perf/test_mine.py::test_costly"]
+    assert list(result.skipped) == ["perf/test_mine.py::test_skipped"]
+    costly = result.benchmarks["perf/test_mine.py::test_costly"]
     assert costly.costs == {"operations": 7}
-    assert costly.version == found.listed["perf/test_mine.py::test_costly"]
+    assert costly.version == result.listed["perf/test_mine.py::test_costly"]
     assert costly.seconds is not None
     assert costly.calibration is not None
     assert 1e-5 < costly.calibration < 1
@@ -232,22 +232,24 @@ def test_a_file_says_what_ran_failed_and_was_skipped(project: Any) -> None:
 
 def test_costs_alone_run_once_and_keep_the_others_listed(project: Any) -> None:
     root = project("mine", BENCHMARKS)
-    found = measured(root, "--costs-only")
-    (name,) = found.benchmarks
+    result = measured(root, "--costs-only")
+    (name,) = result.benchmarks
     assert name.endswith("test_costly")
-    assert found.benchmarks[name].seconds is None  # one round is no time
-    assert len(found.listed) == 2
-    renamed = {key.replace("plain", "simple"): value for key, value in found.listed.items()}
-    compared = regression.compare([found], [dataclasses.replace(found, listed=renamed)])
+    assert result.benchmarks[name].seconds is None  # one round is no time
+    assert len(result.listed) == 2
+    renamed = {key.replace("plain", "simple"): value for key, value in result.listed.items()}
+    compared = regression.compare([result], [dataclasses.replace(result, listed=renamed)])
     (row,) = [row for row in compared.rows if row.fails]
     assert row.name.endswith("test_plain")  # not among those that ran, and missed all the same
     assert "test_simple" in row.note
 
 
 def test_a_file_is_written_even_where_nothing_came_to_its_end(project: Any) -> None:
-    found = measured(project("mine", BROKEN.replace("pedantic(sum, args=([1],), rounds=1)", "x()")))
-    assert not found.benchmarks
-    assert len(found.failed) == len(found.skipped) == 1
+    result = measured(
+        project("mine", BROKEN.replace("pedantic(sum, args=([1],), rounds=1)", "x()"))
+    )
+    assert not result.benchmarks
+    assert len(result.failed) == len(result.skipped) == 1
 
 
 def test_the_example_of_the_page_measures_a_plug_in(tmp_path: Path) -> None:
@@ -258,11 +260,11 @@ def test_the_example_of_the_page_measures_a_plug_in(tmp_path: Path) -> None:
     template = (ROOT / "algorithms/template.py").read_text()
     (tmp_path / "my_algorithm.py").write_text(template)
     tree = interleave.Tree("tree", tmp_path, ("--costs-only",), (ROOT,))
-    found = interleave._process(tree, "tests/perf", None, tmp_path / "costs.json")
-    ((name, one),) = found.benchmarks.items()
+    result = interleave._process(tree, "tests/perf", None, tmp_path / "costs.json")
+    ((name, one),) = result.benchmarks.items()
     assert name == "tests/perf/test_mine.py::test_update"
     assert one.costs["flops_update"] > 0
-    assert files.write_baseline(tmp_path / "baseline", found).exists()
+    assert files.write_baseline(tmp_path / "baseline", result).exists()
 
 
 # Interleaving ------------------------------------------------------------------------------------
@@ -342,7 +344,7 @@ def test_the_side_that_begins_changes_with_every_round(
     assert regression.interleaved(*sides)
 
 
-def test_a_tree_whose_benchmarks_cannot_start_is_told(project: Any) -> None:
+def test_a_tree_whose_benchmarks_cannot_start_is_reported(project: Any) -> None:
     root = project("mine", "import nothing_of_this_name\n")
     with pytest.raises(BenchError, match=r"without a file.*nothing_of_this_name"):
         measured(root)
@@ -355,15 +357,15 @@ def test_there_is_a_baseline_for_the_pinned_versions() -> None:
     """Otherwise the gate would say so, and let everything pass."""
     (torch_version,) = [line.partition("==")[2] for line in PINNED if line.startswith("torch==")]
     key = f"linux-x86_64-torch-{torch_version}-python-3.11"
-    found = files.read(files.baseline_file(ROOT / "tests/perf/baseline", key))
-    assert found.costs_key == key
+    result = files.read(files.baseline_file(ROOT / "tests/perf/baseline", key))
+    assert result.costs_key == key
     ours = [name for name in algorithms.names() if isinstance(algorithms.row(name).target, str)]
     assert len(ours) > 20
     for name in ours:
         if name != "om2p-batch-jacobian":
-            assert found.benchmarks[f"tests/perf/test_algorithms.py::test_update[{name}]"].costs
-        assert found.benchmarks[f"tests/perf/test_algorithms.py::test_action[{name}]"].costs
-    measures = {key for one in found.benchmarks.values() for key in one.costs}
+            assert result.benchmarks[f"tests/perf/test_algorithms.py::test_update[{name}]"].costs
+        assert result.benchmarks[f"tests/perf/test_algorithms.py::test_action[{name}]"].costs
+    measures = {key for one in result.benchmarks.values() for key in one.costs}
     assert measures <= set(regression.TOLERANCES)
 
 

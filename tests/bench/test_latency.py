@@ -42,11 +42,11 @@ def measured(policy: Slow) -> dict[str, Any]:
 
 def test_median_and_tail_are_numpys_and_the_warm_up_is_left_out() -> None:
     policy = Slow(lambda call: 1e-3 if call < latency.WARM_UP else 1e-6 * (1 + call * 7 % 50))
-    found = measured(policy)
+    result = measured(policy)
     counted = [1e-3 * (1 + call * 7 % 50) for call in range(latency.WARM_UP, policy.calls)]
-    assert found["calls"] == len(counted) == latency.CALLS
-    assert found["p50_ms"] == pytest.approx(np.quantile(counted, 0.5))
-    assert found["p95_ms"] == pytest.approx(np.quantile(counted, 0.95))
+    assert result["calls"] == len(counted) == latency.CALLS
+    assert result["p50_ms"] == pytest.approx(np.quantile(counted, 0.5))
+    assert result["p95_ms"] == pytest.approx(np.quantile(counted, 0.95))
 
 
 def test_a_slow_policy_is_called_less_often() -> None:
@@ -68,14 +68,14 @@ def test_a_cell_records_it_and_learns_the_same_with_and_without(
 ) -> None:
     """Results, rows, episodes and weights, to the bit; it has an account of its own."""
     cell = make_cell("om2p", run__updates=20, run__evaluate_every=10)
-    found = {}
+    result = {}
     for name in ("with", "without"):
         if name == "without":
             monkeypatch.setattr(Session, "time_actions", lambda self: None)
         folder = tmp_path / name / cell.id
         assert run_cell(cell, folder, Execution(resume=False))["status"] == "done"
-        found[name] = numbers(folder)
-    assert found["with"] == found["without"]
+        result[name] = numbers(folder)
+    assert result["with"] == result["without"]
     row = store.flatten(store.read_run(tmp_path / "with" / cell.id))
     assert 0 < row["latency_p50_ms"] <= row["latency_p95_ms"] < math.inf
     assert 0 < row["seconds_latency"] < 5

@@ -12,25 +12,25 @@ from bench.meters import machine
 
 
 def test_the_class_names_what_timings_depend_on_and_never_the_host() -> None:
-    found = machine.describe("cpu")
-    for part in (found["processor"], f"{found['cores']} cores", "no GPU", torch.__version__):
-        assert part in found["machine_class"]
-    assert f"python {platform.python_version()}" in found["machine_class"]
-    assert f"{torch.get_num_threads()} threads" in found["machine_class"]
+    result = machine.describe("cpu")
+    for part in (result["processor"], f"{result['cores']} cores", "no GPU", torch.__version__):
+        assert part in result["machine_class"]
+    assert f"python {platform.python_version()}" in result["machine_class"]
+    assert f"{torch.get_num_threads()} threads" in result["machine_class"]
     node = platform.node()
-    assert len(node) < 3 or node not in json.dumps(found)
-    assert found["memory_bytes"] > 2**28
-    assert 1 <= found["usable_cores"] <= found["cores"]
+    assert len(node) < 3 or node not in json.dumps(result)
+    assert result["memory_bytes"] > 2**28
+    assert 1 <= result["usable_cores"] <= result["cores"]
 
 
 def test_threads_are_recorded_with_what_set_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
-    found = machine.describe("cpu")["thread_settings"]
-    assert found["torch"] == torch.get_num_threads()
-    assert found["OMP_NUM_THREADS"] == "3"
-    assert found["MKL_NUM_THREADS"] is None
-    assert found["float32_matmul_precision"] == "highest"
+    result = machine.describe("cpu")["thread_settings"]
+    assert result["torch"] == torch.get_num_threads()
+    assert result["OMP_NUM_THREADS"] == "3"
+    assert result["MKL_NUM_THREADS"] is None
+    assert result["float32_matmul_precision"] == "highest"
 
 
 def test_what_set_torchs_allocator_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,28 +42,28 @@ def test_what_set_torchs_allocator_is_recorded(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_without_a_gpu_its_state_is_null_with_the_reason() -> None:
-    found = machine.describe("cpu")
-    assert found["gpu"] is None
-    assert found["gpu_driver"] is None
-    assert found["gpu_reason"] == "no CUDA device in use"
-    assert found["gpu_at_start"].pop("other_processes_reason") == "no CUDA device in use"
-    assert set(found["gpu_at_start"].values()) == {None}
+    result = machine.describe("cpu")
+    assert result["gpu"] is None
+    assert result["gpu_driver"] is None
+    assert result["gpu_reason"] == "no CUDA device in use"
+    assert result["gpu_at_start"].pop("other_processes_reason") == "no CUDA device in use"
+    assert set(result["gpu_at_start"].values()) == {None}
 
 
 def test_the_class_changes_with_gpu_and_threads() -> None:
-    found = machine.describe("cpu")
-    other = {**found, "gpu": "H100"}
+    result = machine.describe("cpu")
+    other = {**result, "gpu": "H100"}
     assert "H100" in machine.machine_class(other, "2.13")
-    assert machine.machine_class({**found, "threads": 77}, "2.13") != machine.machine_class(
-        found, "2.13"
+    assert machine.machine_class({**result, "threads": 77}, "2.13") != machine.machine_class(
+        result, "2.13"
     )
 
 
 def test_versions_name_the_libraries_and_null_what_is_missing() -> None:
-    found = machine.versions()
-    assert found["torch"] == torch.__version__
-    assert found["python"] == platform.python_version()
-    assert set(machine.LIBRARIES) <= set(found)
+    result = machine.versions()
+    assert result["torch"] == torch.__version__
+    assert result["python"] == platform.python_version()
+    assert set(machine.LIBRARIES) <= set(result)
 
 
 def test_the_commit_and_its_changes_are_seen(tmp_path: Path) -> None:

@@ -134,8 +134,8 @@ def ask(
         [sys.executable, "-c", program],
         env=environment, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
-    found: dict[str, Any] = json.loads(answer.stdout)
-    return found
+    result: dict[str, Any] = json.loads(answer.stdout)
+    return result
 
 
 @pytest.mark.parametrize(
@@ -152,9 +152,9 @@ def ask(
 def test_memory_goes_to_the_right_owner(
     driver: Path, mode: str, size: int, attribution: str
 ) -> None:
-    found = ask(driver, mode)
-    assert (found["reading"]["bytes"], found["reading"]["attribution"]) == (size, attribution)
-    assert found["uuids"] == [UUID]
+    result = ask(driver, mode)
+    assert (result["reading"]["bytes"], result["reading"]["attribution"]) == (size, attribution)
+    assert result["uuids"] == [UUID]
 
 
 def test_what_nobody_knows_is_null_with_a_reason_and_never_zero(driver: Path) -> None:
@@ -169,9 +169,9 @@ def test_what_nobody_knows_is_null_with_a_reason_and_never_zero(driver: Path) ->
 
 def test_of_two_gpus_in_permuted_order_each_is_found_by_its_uuid(driver: Path) -> None:
     """CUDA's device 0 is NVML's device 1 here: an index would read the wrong one."""
-    found = ask(driver, "two", SECOND, visible="1,0")
-    assert found["uuids"] == [SECOND, UUID]
-    assert found["reading"]["bytes"] == 700 * MIB
+    result = ask(driver, "two", SECOND, visible="1,0")
+    assert result["uuids"] == [SECOND, UUID]
+    assert result["reading"]["bytes"] == 700 * MIB
     assert ask(driver, "two", UUID, visible="1,0")["reading"]["bytes"] == 300 * MIB
     assert ask(driver, "two", visible=SECOND)["uuids"] == [SECOND]
 
@@ -179,11 +179,11 @@ def test_of_two_gpus_in_permuted_order_each_is_found_by_its_uuid(driver: Path) -
 def test_a_mig_instance_is_measured_instead_of_the_gpu_that_it_is_part_of(driver: Path) -> None:
     """torch tells a UUID without its kind: the instance is tried before the GPU."""
     raw = INSTANCES[1].removeprefix("MIG-")
-    found = ask(driver, "mig", f"MIG-{raw}", f"GPU-{raw}")
-    assert (found["reading"]["bytes"], found["reading"]["attribution"]) == (90 * MIB, "process")
-    assert found["uuids"] == INSTANCES
-    assert found["energy"]["gpu_joules"] is None
-    assert "Not Supported" in found["energy"]["reason"]
+    result = ask(driver, "mig", f"MIG-{raw}", f"GPU-{raw}")
+    assert (result["reading"]["bytes"], result["reading"]["attribution"]) == (90 * MIB, "process")
+    assert result["uuids"] == INSTANCES
+    assert result["energy"]["gpu_joules"] is None
+    assert "Not Supported" in result["energy"]["reason"]
     assert ask(driver, "mig", visible=INSTANCES[0])["uuids"] == INSTANCES[:1]
 
 
@@ -217,17 +217,17 @@ def test_energy_is_the_growth_of_the_drivers_counter(driver: Path) -> None:
     assert "Not Supported" in energy["reason"]
 
 
-def test_the_gpu_tells_what_timings_depend_on(driver: Path) -> None:
-    found = ask(driver, "crowd")
-    assert found["driver"] == "599.99"
-    assert found["state"] == {
+def test_the_state_of_a_gpu_holds_what_timings_depend_on(driver: Path) -> None:
+    result = ask(driver, "crowd")
+    assert result["driver"] == "599.99"
+    assert result["state"] == {
         "clock_mhz": 1410,
         "memory_clock_mhz": 2619,
         "power_limit_watts": 350.0,
         "temperature_celsius": 61,
         "throttling": ["power cap", "temperature (hardware)"],
         "other_processes": None,
-        "other_processes_reason": "NVML lists 2 under other ids than this process knows as its own",
+        "other_processes_reason": "NVML lists process ids of others only (2)",
     }
     silent = ask(driver, "plain")["state"]
     assert silent["throttling"] is None
@@ -239,13 +239,13 @@ def test_the_gpu_tells_what_timings_depend_on(driver: Path) -> None:
     [
         ("own", 0, None),
         ("shared", 1, None),
-        ("sole", None, "NVML lists 1 under other ids than this process knows as its own"),
+        ("sole", None, "NVML lists process ids of others only (1)"),
         ("denied", None, "NVML: Insufficient Permissions"),
     ],
 )
-def test_company_is_counted_where_this_process_is_found(
+def test_other_processes_are_counted_where_the_driver_lists_this_one(
     driver: Path, mode: str, others: int | None, reason: str | None
 ) -> None:
-    """In a container the driver lists it under a number that it does not know itself by."""
+    """In a container the driver lists this process under an id of the host."""
     state = ask(driver, mode)["state"]
     assert (state["other_processes"], state["other_processes_reason"]) == (others, reason)

@@ -1,7 +1,8 @@
-"""Cost numbers that repeat exactly on every machine: parameters, FLOPs, operations, tensor bytes.
+"""Counts that repeat exactly on every machine: parameters, FLOPs, operations, tensor bytes.
 
-They are measured on an algorithm made for the purpose, so that measuring cannot change training.
-FLOPs are those of matrix products (2 per multiply-add); elementwise operations count as zero.
+They are taken from an algorithm that is built for it and thrown away, so counting cannot change
+training. FLOPs are those of matrix products (2 per multiply-add); elementwise operations count as
+zero.
 """
 
 import contextlib
@@ -21,17 +22,16 @@ KINDS = ("parameters", "gradients", "optimiser", "other", "activations")
 
 
 class PeakTensorBytes(DispatchMode):
-    """Follow the bytes of all living tensor storages under this mode; `peak` is their maximum.
+    """Add up the bytes of all living tensor storages under this mode; `peak` is their maximum.
 
-    Storages of `resident` tensors (parameters, optimiser state, inputs) count from the start;
-    every storage counts once, however many views it has, until it is freed. `split` divides the
-    peak, at the moment of its first occurrence, by what the storages are for: `kinds` says it of
-    residents (the rest of them are "other"), and whatever is allocated on the way is "activations".
-    `operations` counts dispatched operations.
+    Storages of `resident` tensors (parameters, optimiser state, inputs) count from the start. A
+    storage counts once, however many views it has, until it is freed. `split` divides the first
+    peak by what the storages are for: `kinds` names that for residents (the others are "other");
+    everything allocated later is "activations". `operations` counts dispatched operations.
     """
 
     def __init__(self, resident: Any, kinds: Mapping[str, Any] | None = None) -> None:
-        """Count the tensors found in `resident` as already there."""
+        """Count the tensors that `resident` reaches as already there."""
         super().__init__()
         self.living = 0
         self.peak = 0
@@ -61,7 +61,7 @@ class PeakTensorBytes(DispatchMode):
         return result
 
     def _count(self, tensor: torch.Tensor, kind: str) -> None:
-        """Add a tensor's storage if it is a new one, and arrange its subtraction."""
+        """Add a tensor's storage if it is new, and subtract it when it is freed."""
         if tensor.is_sparse or isinstance(tensor, torch.nn.parameter.UninitializedParameter):
             return
         storage = tensor.untyped_storage()
@@ -78,13 +78,13 @@ class PeakTensorBytes(DispatchMode):
         weakref.finalize(storage, self._free, size, kind).atexit = False
 
     def _free(self, size: int, kind: str) -> None:
-        """Subtract a storage that is gone."""
+        """Subtract a freed storage."""
         self.living -= size
         self._by_kind[kind] -= size
 
 
 def tensors_in(root: Any) -> Iterator[torch.Tensor]:
-    """Yield every tensor, with its gradient, that attributes and containers of `root` reach."""
+    """Yield every tensor, with its gradient, reached through attributes and containers."""
     stack: list[Any] = [root]
     seen: set[int] = set()
     while stack:
@@ -123,8 +123,8 @@ def kinds_of(algorithm: Any) -> dict[str, Any]:
 def counted_evaluations(algorithm: Any, rows: int) -> Iterator[Counter[str]]:
     """Count how often each network is evaluated per row of a batch of `rows`, by attribute name.
 
-    Evaluations count alike with gradient or without, joined into one call or apart: what counts
-    is the rows that go through, of each member. Twin critics count once.
+    An evaluation counts the same with or without gradient, in one joint call or in several: the
+    rows that each member evaluates are counted. A twin critic counts once.
     """
     counts: Counter[str] = Counter()
     wrapped = []
@@ -151,7 +151,7 @@ def counted_evaluations(algorithm: Any, rows: int) -> Iterator[Counter[str]]:
 
 
 def parameter_counts(algorithm: Any) -> dict[str, int]:
-    """Return the parameters of one replica: trained, copies that follow, and those to act."""
+    """Return the numbers of parameters of one replica: trained, target copies, needed to act."""
     trained = sum(p.numel() for p in algorithm.parameters() if p.requires_grad)
     target = sum(p.numel() for p in algorithm.parameters() if not p.requires_grad)
     acting = sum(p.numel() for p in algorithm.acting_parameters())
@@ -166,12 +166,12 @@ def parameter_counts(algorithm: Any) -> dict[str, int]:
 def measure(make: Callable[[], Any], batch: Any, observation: torch.Tensor) -> dict[str, Any]:
     """Return the cost section of a run record.
 
-    make: builds an algorithm of one replica; batch: what it trains on; observation: (N, B, O), of
-    which the first of the batch is acted upon. Training and global random state stay untouched.
+    make: builds an algorithm of one replica. batch: a training batch. observation: (N, B, O); the
+    first row of the batch is acted upon. Training and the global random state do not change.
     """
     with torch.random.fork_rng(enabled=True):
         algorithm = make()
-        algorithm.update(batch)  # the optimiser's state is there from now on
+        algorithm.update(batch)  # allocates the optimiser's state
         first = observation[:, :1]
         flops_update = flops(algorithm.update, batch)
         with torch.no_grad():
@@ -198,6 +198,6 @@ def measure(make: Callable[[], Any], batch: Any, observation: torch.Tensor) -> d
 
 
 def _with_total(counts: Counter[str]) -> dict[str, float]:
-    """Return counts as plain numbers, and their sum."""
-    found = {name: round(float(count), 6) for name, count in sorted(counts.items())}
-    return {**found, "total": round(sum(found.values()), 6)}
+    """Return counts as plain numbers, with their sum."""
+    rounded = {name: round(float(count), 6) for name, count in sorted(counts.items())}
+    return {**rounded, "total": round(sum(rounded.values()), 6)}

@@ -1,7 +1,7 @@
 """The version of a benchmark: a hash of its source and of what it uses from its own folder.
 
-Comments, docstrings, formatting, names of parameters' sets and the benchmark's own name do not
-count, so that a renamed benchmark keeps its version.
+Comments, docstrings, formatting, ids of parameter sets and the benchmark's own name do not count,
+so a renamed benchmark keeps its version.
 """
 
 import ast
@@ -19,7 +19,7 @@ PLAIN = (int, float, str, bool, bytes, type(None))
 def version(
     function: Any, fixtures: Iterable[Any] = (), parameters: Mapping[str, Any] | None = None
 ) -> str:
-    """Return 12 hexadecimal digits for a benchmark, the fixtures it asks for, its parameters."""
+    """Return 12 hexadecimal digits for a benchmark, its fixtures and its parameters."""
     folder = Path(inspect.getfile(function)).resolve().parent
     parts = {"": _source(function).replace(f"def {function.__name__}(", "def _(", 1)}
     waiting = [*_used(function), *((f.__name__, f) for f in fixtures)]
@@ -40,7 +40,7 @@ def version(
 
 
 def _source(value: Any) -> str:
-    """Return the source of a function or class in one form, without docstrings and marks."""
+    """Return the normalised source of a function or class, without docstrings and marks."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(value)))
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
@@ -51,7 +51,7 @@ def _source(value: Any) -> str:
 
 
 def _used(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the globals that a function, or a class's methods, mention."""
+    """Yield the globals that a function, or the methods of a class, use."""
     methods = [m for m in vars(value).values() if inspect.isfunction(m)] if _is_class(value) else []
     for function in methods or [inspect.unwrap(value)]:
         code = getattr(function, "__code__", None)
@@ -61,12 +61,12 @@ def _used(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _names(code: CodeType) -> set[str]:
-    """Return the names that a code object and those inside it mention."""
-    found = set(code.co_names)
+    """Return the names that a code object, and those nested in it, use."""
+    names = set(code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            found |= _names(constant)
-    return found
+            names |= _names(constant)
+    return names
 
 
 def _is_class(value: Any) -> bool:
@@ -74,7 +74,7 @@ def _is_class(value: Any) -> bool:
 
 
 def _is_plain(value: Any) -> bool:
-    """Tell whether a value is a constant whose text says all of it."""
+    """Tell whether a value is a constant that its `repr` describes completely."""
     if isinstance(value, tuple | list):
         return all(map(_is_plain, value))
     if isinstance(value, dict):

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import algorithms
 import datasets
 from algorithms.device.dispatch import flops
-from bench.meters import cost
+from bench.meters import counts
 from bench.plan import config, presets
 from bench.plan.grid import cells
 from tests.algorithms.conftest import batch_for, team, windows_for
@@ -62,20 +62,20 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_flops_and_parameters_are_those_of_the_matrix_products() -> None:
-    found = cost.measure(Toy, batch(), batch()[0])
+    result = counts.measure(Toy, batch(), batch()[0])
     layers = WIDE * HIDDEN + HIDDEN * OUT
-    assert found["parameters"] == MEMBERS * layers
-    assert found["parameters_act"] == MEMBERS * layers
-    assert found["parameters_target"] == MEMBERS * WIDE * HIDDEN
-    assert found["flops_act"] == 2 * MEMBERS * layers
+    assert result["parameters"] == MEMBERS * layers
+    assert result["parameters_act"] == MEMBERS * layers
+    assert result["parameters_target"] == MEMBERS * WIDE * HIDDEN
+    assert result["flops_act"] == 2 * MEMBERS * layers
     # forward, weight gradients, and the gradient of the hidden layer only
-    assert found["flops_update"] == 2 * MEMBERS * BATCH * (2 * layers + HIDDEN * OUT)
+    assert result["flops_update"] == 2 * MEMBERS * BATCH * (2 * layers + HIDDEN * OUT)
 
 
 def test_peak_bytes_repeat_exactly_and_training_is_untouched() -> None:
     algorithm, state = Toy(), torch.random.get_rng_state()
     before = [parameter.clone() for parameter in algorithm.parameters()]
-    peaks = {cost.measure(Toy, batch(), batch()[0])["peak_tensor_bytes"] for _ in range(3)}
+    peaks = {counts.measure(Toy, batch(), batch()[0])["peak_tensor_bytes"] for _ in range(3)}
     assert len(peaks) == 1
     assert torch.equal(state, torch.random.get_rng_state())
     assert all(torch.equal(a, b) for a, b in zip(before, algorithm.parameters(), strict=True))
@@ -86,25 +86,25 @@ def test_peak_bytes_repeat_exactly_and_training_is_untouched() -> None:
 
 
 def test_the_peak_is_split_by_what_the_bytes_are_for() -> None:
-    found = cost.measure(Toy, batch(), batch()[0])
-    split, weights = found["peak_split"], 4 * MEMBERS * (WIDE * HIDDEN + HIDDEN * OUT)
-    assert sum(split.values()) == found["peak_tensor_bytes"]
+    result = counts.measure(Toy, batch(), batch()[0])
+    split, weights = result["peak_split"], 4 * MEMBERS * (WIDE * HIDDEN + HIDDEN * OUT)
+    assert sum(split.values()) == result["peak_tensor_bytes"]
     assert split["parameters"] == weights + 4 * MEMBERS * WIDE * HIDDEN  # and the target
     assert split["optimiser"] == 2 * weights + 2 * 4  # two moments, and a step count per tensor
     assert split["other"] == 4 * MEMBERS * BATCH * (WIDE + OUT)
 
 
 def test_operations_are_those_that_reach_the_dispatcher() -> None:
-    found = cost.measure(Toy, batch(), batch()[0])
-    assert found["operations_act"] == 3  # bmm, relu, bmm
-    assert found["evaluations_act"] == {"total": 0.0}  # no network of ours in it
-    with cost.PeakTensorBytes(()) as counter:
+    result = counts.measure(Toy, batch(), batch()[0])
+    assert result["operations_act"] == 3  # bmm, relu, bmm
+    assert result["evaluations_act"] == {"total": 0.0}  # no network of ours in it
+    with counts.PeakTensorBytes(()) as counter:
         torch.ones(2) + torch.ones(2)
     assert counter.operations == 3
 
 
-def follow(work: Callable[[], object], resident: object = ()) -> cost.PeakTensorBytes:
-    with cost.PeakTensorBytes(resident) as memory:
+def follow(work: Callable[[], object], resident: object = ()) -> counts.PeakTensorBytes:
+    with counts.PeakTensorBytes(resident) as memory:
         work()
     return memory
 
@@ -148,13 +148,13 @@ def test_a_resident_that_is_freed_makes_room() -> None:
 def test_tensors_are_found_in_modules_optimisers_containers_and_gradients() -> None:
     toy = Toy()
     toy.update(batch())
-    found = {tensor.untyped_storage()._cdata for tensor in cost.tensors_in((toy, [batch()]))}
+    result = {tensor.untyped_storage()._cdata for tensor in counts.tensors_in((toy, [batch()]))}
     moments = [state["exp_avg"] for state in toy.optimiser.state.values()]
     gradients = [p.grad for p in (toy.first, toy.second)]
     assert all(g is not None for g in gradients)
     for tensor in [toy.first, toy.target, *moments, *gradients]:
         assert tensor is not None
-        assert tensor.untyped_storage()._cdata in found
+        assert tensor.untyped_storage()._cdata in result
 
 
 @pytest.mark.parametrize("size", [1, 1000])
@@ -183,7 +183,7 @@ def example(name: str, rows: int = 16) -> tuple[Callable[[], Any], Any, torch.Te
 def test_every_algorithm_can_be_measured(name: str) -> None:
     """The counters hook modules; an algorithm that differentiates inside them must bear it."""
     make, batch, present = example(name)
-    measured = cost.measure(make, batch, present)
+    measured = counts.measure(make, batch, present)
     assert measured["flops_update"] > 0
     assert measured["flops_act"] > 0
     if make().trajectory is None:  # planning takes more than learning from a batch of windows
@@ -247,7 +247,7 @@ def test_network_evaluations_are_counted_by_network(
     name: str, update: dict[str, int], act: int
 ) -> None:
     make, batch, present = example(name)
-    measured = cost.measure(make, batch, present)
+    measured = counts.measure(make, batch, present)
     assert measured["evaluations_update"] == {**update, "total": sum(update.values())}
     assert measured["evaluations_act"]["total"] == act == make().sampling_steps
 
@@ -256,7 +256,7 @@ def test_counting_evaluations_leaves_the_algorithm_as_it_was() -> None:
     make, batch, _ = example("om2p")
     algorithm = make()
     before = [set(vars(module)) for module in algorithm.modules()]
-    with cost.counted_evaluations(algorithm, 16):
+    with counts.counted_evaluations(algorithm, 16):
         algorithm.update(batch)
     assert [set(vars(module)) for module in algorithm.modules()] == before
 
@@ -281,7 +281,7 @@ def test_the_peak_is_the_one_that_pytorchs_own_tracker_finds(name: str) -> None:
     tracker = pytest.importorskip("torch.distributed._tools.mem_tracker").MemTracker()
     tracker._mod_tracker = NoModules()
     make, batch, present = example(name)
-    measured = cost.measure(make, batch, present)
+    measured = counts.measure(make, batch, present)
     algorithm = make()
     algorithm.update(batch)  # as `measure` does before it counts
     algorithm.update(batch)
@@ -293,17 +293,17 @@ def test_the_peak_is_the_one_that_pytorchs_own_tracker_finds(name: str) -> None:
         holders.register_parameter(str(index), flat)
         adam.state[flat] = algorithm.optimiser.state[index]
     tracker.track_external(holders, algorithm, adam)
-    rest = [t for t in cost.tensors_in((algorithm, batch))
+    rest = [t for t in counts.tensors_in((algorithm, batch))
             if t.untyped_storage() not in tracker._WINFO]  # fmt: skip
     tracker.track_external(*rest)
     with tracker:
         algorithm.update(batch)
     snapshot = tracker.get_tracker_snapshot("peak")[torch.device("cpu")]
-    found = {str(getattr(kind, "value", kind)): size for kind, size in snapshot.items()}
+    result = {str(getattr(kind, "value", kind)): size for kind, size in snapshot.items()}
     split = measured["peak_split"]
-    assert found["Total"] == measured["peak_tensor_bytes"]
-    assert found["Parameter"] == split["parameters"]
-    assert found["Gradient"] == split["gradients"]
-    assert found["Optstate"] == split["optimiser"]
-    assert found["Other"] + found["Buffer"] == split["other"]
-    assert found["Activation"] + found["Temp"] == split["activations"]
+    assert result["Total"] == measured["peak_tensor_bytes"]
+    assert result["Parameter"] == split["parameters"]
+    assert result["Gradient"] == split["gradients"]
+    assert result["Optstate"] == split["optimiser"]
+    assert result["Other"] + result["Buffer"] == split["other"]
+    assert result["Activation"] + result["Temp"] == split["activations"]
