@@ -40,7 +40,7 @@ def draw(document: Document, picture: Path) -> None:
     from bench.results.statistics import Estimate
     from reports.figures import costs
 
-    found = medians.figures(document)
+    found = medians.summarise(document)
     here = [one for one in found if one.size == found[0].size]
 
     def point(value: float | None, scale: float) -> Estimate:

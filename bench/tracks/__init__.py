@@ -1,1 +1,5 @@
-"""What is measured besides scores, one folder per track."""
+"""Tracks: what the benchmark measures besides the scores of a study, one folder per track.
+
+`efficiency` measures the time and memory of updates and actions. May import `bench.study` and what
+lies below it, and no other track.
+"""

@@ -30,8 +30,8 @@ ROOT = Path(__file__).parents[2]
 def test_warming_up_leaves_no_trace() -> None:
     """Parameters, optimiser and random streams are those of as many updates without it."""
     timed, plain = subject("om2p"), subject("om2p")
-    found = timing.updates(timed, 0.02)
-    taken = 1 + found["count"] * len(found["cpu"])
+    result = timing.updates(timed, 0.02)
+    taken = 1 + result["count"] * len(result["cpu"])
     for _ in range(taken):
         plain.algorithm.update(plain.batch)
     assert timed.algorithm.updates == taken
@@ -39,7 +39,7 @@ def test_warming_up_leaves_no_trace() -> None:
         timed.algorithm.parameters(), plain.algorithm.parameters(), strict=True
     ):
         assert torch.equal(mine, theirs)
-    assert all(0 < cpu < 10 for cpu in found["cpu"])
+    assert all(0 < cpu < 10 for cpu in result["cpu"])
 
 
 def test_times_are_those_of_one_update_and_one_action(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,10 +55,10 @@ def test_times_are_those_of_one_update_and_one_action(monkeypatch: pytest.Monkey
     monkeypatch.setattr(one.algorithm, "update", update)
     monkeypatch.setattr(timing.time, "perf_counter", lambda: now["wall"])
     monkeypatch.setattr(timing.time, "process_time", lambda: now["cpu"])
-    found = timing.updates(one, 100.0)
-    assert found["count"] * len(found["wall"]) == 40
-    assert set(found["wall"]) == {2.0}
-    assert set(found["cpu"]) == {3.0}
+    result = timing.updates(one, 100.0)
+    assert result["count"] * len(result["wall"]) == 40
+    assert set(result["wall"]) == {2.0}
+    assert set(result["cpu"]) == {3.0}
 
 
 @pytest.mark.parametrize("name", ["om2p", "madiff-c"])
@@ -112,7 +112,7 @@ def test_rounds_are_interleaved_each_in_an_order_of_its_own(
 def test_an_interrupted_measurement_goes_on_and_a_finished_one_takes_more_rounds(
     processes: list[rounds.Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    to, told = tmp_path / "m.json", []
+    to, lines = tmp_path / "m.json", []
     start = rounds._start
 
     def cut(request: Request, job: rounds.Job) -> dict[str, Any]:
@@ -123,14 +123,14 @@ def test_an_interrupted_measurement_goes_on_and_a_finished_one_takes_more_rounds
     with monkeypatch.context() as patch:
         patch.setattr(rounds, "_start", cut)
         with pytest.raises(KeyboardInterrupt):
-            rounds.run(request(rounds=3), to, told.append)
-    assert len(told) == 5
+            rounds.run(request(rounds=3), to, lines.append)
+    assert len(lines) == 5
     kept = read(to)
     assert sum(map(len, kept["rounds"].values())) == 3
-    rounds.run(request(rounds=3), to, told.append)
+    rounds.run(request(rounds=3), to, lines.append)
     assert len(processes) == 8
     assert len({(job.key, job.round) for job in processes}) == 8
-    made = rounds.run(request(rounds=4), to, told.append)
+    made = rounds.run(request(rounds=4), to, lines.append)
     assert len(processes) == 10
     assert {len(samples) for samples in made["rounds"].values()} == {4}
     assert read(to) == made
@@ -152,7 +152,7 @@ def test_a_file_of_another_measurement_is_left_alone(
             rounds.run(request(**changes), to, lambda text: None)
         assert words in str(caught.value)
     with monkeypatch.context() as patch:
-        patch.setattr(document.reference, "update_flops", lambda *_: 1)
+        patch.setattr(document.reference_counts, "update_flops", lambda *_: 1)
         with pytest.raises(BenchError, match="a preset or a reference count has changed since"):
             rounds.run(request(rounds=1), to, lambda text: None)
     monkeypatch.setattr(document, "code_hash", lambda: "another")
@@ -164,13 +164,13 @@ def test_a_file_of_another_measurement_is_left_alone(
 def test_code_that_changes_meanwhile_ends_the_measurement(
     processes: list[rounds.Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    to, told = tmp_path / "m.json", []
+    to, lines = tmp_path / "m.json", []
     monkeypatch.setattr(
         rounds, "code_hash", lambda: "edited" if len(processes) > 3 else document.code_hash()
     )
     with pytest.raises(BenchError, match="the code has changed while it was measured"):
-        rounds.run(request(rounds=3), to, told.append)
-    assert len(told) == 3
+        rounds.run(request(rounds=3), to, lines.append)
+    assert len(lines) == 3
     assert sum(map(len, read(to)["rounds"].values())) == 1
 
 
@@ -231,7 +231,7 @@ def test_times_of_another_machine_are_not_added(
     [
         ("{", "is not valid JSON"),
         ("[]", "was not written by"),
-        ('{"kind": "om2p-bench measurement", "schema": 99}', "is of schema version 99"),
+        ('{"kind": "om2p-bench measurement", "schema": 99}', "has schema version 99"),
     ],
 )
 def test_files_that_are_no_measurement_are_refused(
@@ -309,19 +309,24 @@ def test_the_measuring_process_ends_with_the_one_that_started_it() -> None:
     assert done.stdout == ""
 
 
+def test_the_hash_of_the_code_covers_every_file_that_it_names() -> None:
+    for pattern in document.MEASURED:
+        assert list(ROOT.glob(pattern)), pattern
+
+
 PAGE = ROOT / "docs" / "efficiency.md"
 KEPT = sorted((ROOT / "docs" / "evidence").glob("efficiency*.json"))
 
 
-def test_there_are_measurements_that_the_page_shows() -> None:
+def test_measurements_are_committed() -> None:
     assert len(KEPT) >= 2
 
 
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: path.name)
-def test_the_page_shows_what_its_file_holds(path: Path) -> None:
-    """Printed by `measure --show FILE --format markdown`, and pasted whole."""
-    page, made = PAGE.read_text(), read(path)
-    assert tables.markdown(made).strip() in page
-    assert f"`docs/evidence/{path.name}`" in page
+def test_the_committed_tables_are_those_of_the_raw_samples(path: Path) -> None:
+    """Each raw file has a page beside it, which `measure --show FILE --format markdown` prints."""
+    page, measured = path.with_suffix(".md"), read(path)
+    assert page.read_text().endswith("\n\n" + tables.markdown(measured))
+    assert f"evidence/{page.name}" in PAGE.read_text()
     assert path.stat().st_size < 2**20
-    assert not made["failures"]
+    assert not measured["failures"]

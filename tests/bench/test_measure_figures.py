@@ -6,17 +6,17 @@ import pytest
 
 from bench.cli import commands_measure
 from bench.errors import BenchError
-from bench.tracks.efficiency import medians, reference, tables
+from bench.tracks.efficiency import medians, reference_counts, tables
 from tests.bench.measured import made_up, sample
 
 
 def test_exponents_of_exact_power_laws_are_found() -> None:
     sizes_ = [3.0, 8.0, 32.0]
     for power in (-1.0, 0.0, 0.5, 2.0):
-        found = medians.fit([(x, 7.0 * x**power) for x in sizes_])
-        assert found is not None
-        assert found.slope == pytest.approx(power, abs=1e-12)
-        assert found.count == 3
+        result = medians.fit([(x, 7.0 * x**power) for x in sizes_])
+        assert result is not None
+        assert result.slope == pytest.approx(power, abs=1e-12)
+        assert result.count == 3
     noisy = medians.fit([(3, 10.0), (8, 27.0), (32, 105.0), (16, 53.0)])
     assert noisy is not None
     assert 0.97 < noisy.slope < 1.02
@@ -29,17 +29,17 @@ def test_percentiles_are_those_of_numpy() -> None:
 
     values = np.random.default_rng(0).lognormal(size=37)
     for percent in (0, 25, 50, 95, 99, 100):
-        found = medians.percentile(list(values), percent)
-        assert found == pytest.approx(np.percentile(values, percent))
+        result = medians.percentile(list(values), percent)
+        assert result == pytest.approx(np.percentile(values, percent))
 
 
 def test_figures_are_medians_of_rounds_and_quartiles_over_them() -> None:
-    cloning, om2p = medians.figures(made_up())
+    cloning, om2p = medians.summarise(made_up())
     assert om2p.time == medians.Spread(0.002, 0.0015, 0.0025, 3)
     assert om2p.other_time == medians.Spread(0.004, 0.003, 0.005, 3)
     assert om2p.latency == pytest.approx({50: 1e-4, 95: 1e-4, 99: 2.03e-4})
     assert om2p.per_second == pytest.approx(1000 / 0.02)
-    flops = reference.update_flops("om2p", made_up()["entries"][1]["settings"], 3, 18, 2, 32)
+    flops = reference_counts.update_flops("om2p", made_up()["entries"][1]["settings"], 3, 18, 2, 32)
     assert flops is not None
     assert om2p.overhead is not None
     assert om2p.overhead.median == pytest.approx(0.002 * 1e9 / flops)
@@ -62,7 +62,7 @@ def test_on_a_gpu_the_wall_clock_counts_and_throttling_is_said() -> None:
             "nvml_bytes": None, "nvml_attribution": None,
         }  # fmt: skip
         made["rounds"][entry["key"]][0]["throttling"] = ["power cap"]
-    om2p = medians.figures(made)[1]
+    om2p = medians.summarise(made)[1]
     assert om2p.time == medians.Spread(0.004, 0.003, 0.005, 3)
     text = tables.markdown(made)
     assert "| update, wall (ms) | x om2p | CPU (ms) |" in text
@@ -100,7 +100,7 @@ def test_the_papers_claim_is_answered_from_the_measurement() -> None:
     assert lines[0] == (
         "dom2 (5 steps) takes 0.50 times the time and 0.50 times the peak tensor memory of om2p."
     )
-    assert lines[1].startswith("The largest of this one: 0.50 times the time (dom2) and")
+    assert lines[1].startswith("The largest ratios are 0.50 times the time (dom2) and")
 
 
 def test_the_jacobian_is_held_against_the_difference_and_against_forward_mode() -> None:
@@ -113,8 +113,8 @@ def test_the_jacobian_is_held_against_the_difference_and_against_forward_mode() 
     made["rounds"]["forward"] = [sample(at, 0.25e-3 * at) for at in (1, 2, 3)]
     made["costs"]["forward"] = {"peak_tensor_bytes": 2**20}
     lines = tables.headline(made)
-    assert lines[1].startswith("The same derivative by forward mode takes 0.25 times the time")
-    assert lines[2].startswith("What the Jacobian wastes, then, is 2.00 times the time")
+    assert lines[1].startswith("The same derivative in forward mode takes 0.25 times the time")
+    assert lines[2].startswith("The Jacobian takes 2.00 times the time")
 
 
 def test_the_claim_is_answered_by_the_largest_ratios_of_all_sizes() -> None:
@@ -131,7 +131,7 @@ def test_the_claim_is_answered_by_the_largest_ratios_of_all_sizes() -> None:
     assert lines[0].startswith("dom2 (5 steps) takes 0.50 times the time")
     assert lines[0].endswith("of om2p at 3 agents, batch 32, hidden 8x2.")
     assert (
-        "The largest of this one: 1.50 times the time (dom2 at 3 agents, batch 32, hidden 32x2)"
+        "The largest ratios are 1.50 times the time (dom2 at 3 agents, batch 32, hidden 32x2)"
         in lines[1]
     )
 

@@ -20,7 +20,7 @@ import algorithms
 from algorithms.contract.examples import batch_for
 from algorithms.device.dispatch import DispatchMode
 from bench.meters.calibration import FLOPS, Calibration
-from bench.tracks.efficiency.reference import update_flops
+from bench.tracks.efficiency.reference_counts import update_flops
 from tests.perf.allocator import keep_memory
 from tests.perf.learners import ACTION, AGENTS, BATCH, OBSERVATION, spec
 

@@ -19,7 +19,7 @@ import algorithms
 from algorithms.contract.examples import batch_for
 from algorithms.settings import Om2pSettings
 from bench.meters.calibration import FLOPS, Calibration
-from bench.tracks.efficiency.reference import update_flops
+from bench.tracks.efficiency.reference_counts import update_flops
 from tests.perf.learners import (
     ACTION,
     AGENTS,

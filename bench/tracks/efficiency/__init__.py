@@ -1,4 +1,6 @@
-"""The efficiency track: what an update and an action cost, in fresh processes, in turn.
+"""The efficiency track: what an update and an action cost (`python -m bench measure`).
 
-May import `bench.launchers` and what lies below. Start with `rounds`.
+`request` checks the flags, `rounds` starts one fresh process per algorithm, size and round, `job`
+is that process, `document` is the file of raw samples, `medians` and `tables` summarise it.
+May import what `bench.tracks` may. Start with `rounds`.
 """

@@ -1,4 +1,4 @@
-"""The file of a measurement: what was asked for, and the raw samples; it can be continued."""
+"""The JSON file of a measurement: the request and the raw samples. A measurement can continue."""
 
 import hashlib
 import json
@@ -12,24 +12,25 @@ from bench.errors import BenchError
 from bench.launchers.process import HOME
 from bench.meters import machine
 from bench.plan import plugins
-from bench.tracks.efficiency import reference
+from bench.tracks.efficiency import reference_counts
 from bench.tracks.efficiency.medians import CHAINS
 from bench.tracks.efficiency.request import TASK, Request, key_of, settings_of
 from bench.tracks.efficiency.sizes import Size
 
 SCHEMA = 1
 KIND = "om2p-bench measurement"
-FILE_LIMIT = 256 * 2**20  # bytes: what is larger was made to exhaust its reader
+FILE_LIMIT = 256 * 2**20  # bytes; real files are far smaller
+# The source files that decide what is measured and how.
 MEASURED = (
-    "algorithms/*.py", "bench/meters/*.py", "bench/launchers/process.py",
-    *(f"bench/measuring/{name}.py" for name in ("request", "subject", "timing", "worker")),
+    "algorithms/**/*.py", "bench/meters/*.py", "bench/launchers/process.py",
+    *(f"bench/tracks/efficiency/{name}.py" for name in ("request", "subject", "timing", "job")),
 )  # fmt: skip
 
 Document = dict[str, Any]
 
 
 def begin(request: Request, to: Path) -> Document:
-    """Return the content of the file that is continued, or a new one."""
+    """Return the content of an existing file to continue, or new content."""
     if to.is_dir() or not to.absolute().parent.is_dir():
         raise BenchError(f"--to {to} cannot be written: give a file in a folder that exists")
     fresh = new(request)
@@ -48,12 +49,12 @@ def begin(request: Request, to: Path) -> Document:
             f"{to} holds another measurement (a preset or a reference count has changed since): "
             "give --to another file, or delete it"
         )
-    document["failures"] = {}  # what failed is tried again
+    document["failures"] = {}  # try again what failed
     return document
 
 
 def _difference(key: str, old: Any, new: Any) -> str:
-    """Say what differs in a configuration."""
+    """Return which value of a configuration differs, in words."""
     if key == "code":
         return "the code has changed since"
     if isinstance(old, str | int | float) and isinstance(new, str | int | float):
@@ -63,7 +64,7 @@ def _difference(key: str, old: Any, new: Any) -> str:
 
 def new(request: Request) -> Document:
     """Return a file's content before anything is measured."""
-    entries = [_entry(request, name, size) for name in request.algorithms for size in request.sizes]
+    entries = [_row(request, name, size) for name in request.algorithms for size in request.sizes]
     return {
         "kind": KIND,
         "schema": SCHEMA,
@@ -88,8 +89,8 @@ def new(request: Request) -> Document:
     }
 
 
-def _entry(request: Request, name: str, size: Size) -> dict[str, Any]:
-    """Return what is known of an algorithm at a size before it is measured."""
+def _row(request: Request, name: str, size: Size) -> dict[str, Any]:
+    """Return what is known about an algorithm at a size before it is measured."""
     settings = settings_of(request, name, size)
     row = algorithms.row(name)
     task = datasets.load_task(TASK, agents=size.agents)
@@ -108,26 +109,26 @@ def _entry(request: Request, name: str, size: Size) -> dict[str, Any]:
             for key in CHAINS
             if key in settings and settings[key] != getattr(defaults, key)
         },
-        "reference_flops": reference.update_flops(
+        "reference_flops": reference_counts.update_flops(
             name, settings, size.agents, task.observation_sizes[0], task.action_sizes[0], size.batch
         ),
     }
 
 
 def code_hash() -> str:
-    """Return 12 digits that change when what is measured, or how, does."""
+    """Return 12 digits of a hash of the source files that decide what is measured and how."""
     digest = hashlib.sha256()
     for pattern in MEASURED:
         for path in sorted(HOME.glob(pattern)):
-            digest.update(path.name.encode() + path.read_bytes())
+            digest.update(str(path.relative_to(HOME)).encode() + path.read_bytes())
     return digest.hexdigest()[:12]
 
 
 def read(path: Path) -> Document:
-    """Return a measurement; BenchError where the file is none."""
+    """Return a measurement; BenchError where the file does not hold one."""
     try:
         if path.stat().st_size > FILE_LIMIT:
-            raise BenchError(f"{path} is too large to be a measurement: name another file")
+            raise BenchError(f"{path} is too large for a measurement: name another file")
         document: Document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BenchError(f"{path} cannot be read ({error.strerror}): name another file") from error
@@ -137,7 +138,7 @@ def read(path: Path) -> Document:
         raise BenchError(f"{path} was not written by `python -m bench measure`: name another file")
     if document.get("schema") != SCHEMA:
         raise BenchError(
-            f"{path} is of schema version {document.get('schema')!r}, but this om2p-bench reads "
+            f"{path} has schema version {document.get('schema')!r}, but this om2p-bench reads "
             f"version {SCHEMA}: measure again"
         )
     return document

@@ -1,8 +1,8 @@
-"""The process that measures one algorithm at one size, once: a job in, numbers out, both JSON.
+"""The process that measures one algorithm at one size once: reads a job, writes numbers, as JSON.
 
     python -m bench.tracks.efficiency.job PARENT_PID     (the job on stdin, the answer on stdout)
 
-Its imports are few: it is started once per algorithm, size and round.
+It imports little, because it is started once per algorithm, size and round.
 """
 
 import gc
@@ -46,10 +46,10 @@ def _times(job: dict[str, Any]) -> dict[str, Any]:
     gc.freeze()
     gc.disable()
     before = timing.calibration(job["device"])
-    found = timing.all_times(subject, job["seconds"])
+    times = timing.all_times(subject, job["seconds"])
     rates = before + timing.calibration(job["device"])
     return {
-        **found,
+        **times,
         "calibration": [timing.short(rate) for rate in rates],
         "load": round(load, 2),
         "machine": {**described, "gpu_at_end": gpu.state()},
@@ -58,7 +58,7 @@ def _times(job: dict[str, Any]) -> dict[str, Any]:
 
 def _costs(job: dict[str, Any]) -> dict[str, Any]:
     """Read memory after a few plain updates, then count costs; nothing is timed."""
-    from bench.meters import cost, memory, nvml
+    from bench.meters import counts, memory, nvml
     from bench.tracks.efficiency.subject import Subject
 
     meter = memory.Nvml(nvml.uuids_of(job["device"]))
@@ -71,7 +71,7 @@ def _costs(job: dict[str, Any]) -> dict[str, Any]:
     subject.synchronise()
     meter.stop()
     section = memory.read_all(job["device"], meter)
-    counted = cost.measure(subject.make, subject.batch, subject.present)
+    counted = counts.measure(subject.make, subject.batch, subject.present)
     return {**counted, "memory": {**section, "resident_before_bytes": before}}
 
 

@@ -1,7 +1,7 @@
-"""From raw samples to figures: medians over rounds, ratios, exponents. Torch-free.
+"""Summarise raw samples: medians over rounds, ratios, exponents. Torch-free.
 
-A round is one fresh process, and the unit of analysis: samples inside a process are no
-independent ones. Of each round the median is taken, then median and quartiles over rounds.
+A round is one fresh process and the unit of analysis, because samples inside a process are not
+independent. The median of each round is taken first, then median and quartiles over rounds.
 """
 
 import dataclasses
@@ -37,8 +37,8 @@ class Exponent:
 
 
 @dataclasses.dataclass
-class Figures:
-    """What an algorithm at a size came to; None is what was not measured."""
+class Summary:
+    """The summarised measurements of an algorithm at a size; None where nothing was measured."""
 
     algorithm: str
     size: sizes.Size
@@ -47,7 +47,7 @@ class Figures:
     chain: int  # steps of the longest chain from noise to action, in training or acting
     failure: str | None
     rounds: dict[int, float] = dataclasses.field(default_factory=dict)  # seconds of an update
-    time: Spread | None = None  # over these: processor time, on a GPU wall clock
+    time: Spread | None = None  # of `rounds`: processor time, on a GPU wall-clock time
     other_time: Spread | None = None  # by the other clock
     overhead: Spread | None = None
     latency: dict[int, float] = dataclasses.field(default_factory=dict)  # percentile -> seconds
@@ -60,29 +60,29 @@ class Figures:
         return self.cost.get("peak_tensor_bytes")
 
 
-def figures(document: Document) -> list[Figures]:
-    """Return the figures of every algorithm and size, in the file's order."""
-    found = []
-    for entry in document["entries"]:
-        key = entry["key"]
-        one = Figures(
-            entry["algorithm"],
-            sizes.from_dict(entry["size"]),
-            entry["steps"],
-            entry["published_steps"],
-            next((entry["settings"][key] for key in CHAINS if key in entry["settings"]), 1),
+def summarise(document: Document) -> list[Summary]:
+    """Return the summary of every algorithm and size, in the file's order."""
+    summaries = []
+    for row in document["entries"]:
+        key = row["key"]
+        one = Summary(
+            row["algorithm"],
+            sizes.from_dict(row["size"]),
+            row["steps"],
+            row["published_steps"],
+            next((row["settings"][chain] for chain in CHAINS if chain in row["settings"]), 1),
             document["failures"].get(key),
             cost=document["costs"].get(key, {}),
         )
         rounds = document["rounds"].get(key, [])
         if rounds:
-            _fill(one, rounds, entry["reference_flops"], document["configuration"]["device"])
-        found.append(one)
-    return found
+            _fill(one, rounds, row["reference_flops"], document["configuration"]["device"])
+        summaries.append(one)
+    return summaries
 
 
-def _fill(one: Figures, rounds: list[dict[str, Any]], flops: int | None, device: str) -> None:
-    """Compute the figures of timed rounds."""
+def _fill(one: Summary, rounds: list[dict[str, Any]], flops: int | None, device: str) -> None:
+    """Summarise the timed rounds."""
     # On a GPU the processor only waits, and the wall clock counts.
     clock, other = ("cpu", "wall") if device == "cpu" else ("wall", "cpu")
     one.rounds = {r["round"]: statistics.median(r["update"][clock]) for r in rounds}
@@ -99,10 +99,10 @@ def _fill(one: Figures, rounds: list[dict[str, Any]], flops: int | None, device:
     one.per_second = statistics.median(1000 / statistics.median(r["throughput"]) for r in rounds)
 
 
-def ratio(one: Figures, base: Figures) -> Spread | None:
+def ratio(one: Summary, base: Summary) -> Spread | None:
     """Return an algorithm's time as a multiple of another's, over the rounds that have both.
 
-    Within a round the two ran within moments of each other: what slowed one often slowed both.
+    Within a round the two ran shortly after each other, so a slow moment often slowed both.
     """
     common = sorted(one.rounds.keys() & base.rounds.keys())
     return spread([one.rounds[at] / base.rounds[at] for at in common]) if common else None
@@ -132,14 +132,14 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return ordered[below] + (place - below) * (ordered[above] - ordered[below])
 
 
-def base_of(found: Sequence[Figures]) -> str:
-    """Return the algorithm that ratios are to: om2p, or the first."""
-    names = [one.algorithm for one in found]
+def base_of(summaries: Sequence[Summary]) -> str:
+    """Return the algorithm that ratios refer to: om2p, or the first."""
+    names = [one.algorithm for one in summaries]
     return BASE if BASE in names else names[0]
 
 
 def fit(pairs: Sequence[tuple[float, float]]) -> Exponent | None:
-    """Return the exponent p of cost ~ size^p, None for less than two sizes.
+    """Return the exponent p of cost ~ size^p, None for fewer than two sizes.
 
     >>> fit([(1.0, 3.0), (2.0, 12.0), (4.0, 48.0)])
     Exponent(slope=2.0, count=3)
@@ -152,12 +152,14 @@ def fit(pairs: Sequence[tuple[float, float]]) -> Exponent | None:
     return Exponent(above / sum((x - middle_x) ** 2 for x, _ in known), len(known))
 
 
-def exponents(found: Sequence[Figures], algorithm: str, axis: str) -> dict[str, Exponent | None]:
+def exponents(
+    summaries: Sequence[Summary], algorithm: str, axis: str
+) -> dict[str, Exponent | None]:
     """Return how an algorithm's costs grow along an axis: time, peak tensor bytes, FLOPs.
 
-    Along `hidden` the width is the size, among networks as deep as the base's.
+    Along `hidden` the size is the width, among networks of the base's depth.
     """
-    own = [one for one in found if one.algorithm == algorithm]
+    own = [one for one in summaries if one.algorithm == algorithm]
     base = own[0].size
     line = [(_along(one.size, axis), one) for one in own if _only_in(one.size, base, axis)]
     costs = [(x, one.cost.get("flops_update")) for x, one in line]
@@ -178,7 +180,7 @@ def _only_in(size: sizes.Size, base: sizes.Size, axis: str) -> bool:
 
 
 def _along(size: sizes.Size, axis: str) -> float:
-    """Return the number that an axis stands for."""
+    """Return a size's number along an axis."""
     if axis == "hidden":
         return float((size.hidden or (1,))[0])
     return float(getattr(size, axis))

@@ -1,19 +1,19 @@
-"""Fixed reference counts: the floating-point operations of an update of the plain algorithm.
+"""Reference counts: the floating-point operations of one update of a plain implementation.
 
-*Overhead* is the processor time of an update over the time that the reference count takes at the
-rate of a large matrix product, measured in the same process. The counts below are those of a plain
-implementation and stay as they are when ours computes less: doing less work then pays.
+*Overhead* is the processor time of an update divided by the time that the reference count takes at
+the rate of a large matrix product, measured in the same process. The counts do not follow this
+package's code: an implementation that computes less gets a smaller overhead.
 
-A product of (rows, in) by (in, out) counts 2 rows in out; element-wise operations count nothing.
+A product of (rows, in) by (in, out) counts 2 rows in out; element-wise operations count zero.
 For a network of layer sizes s_0 ... s_L let F = 2 rows sum_l s_(l-1) s_l be one evaluation and
-F1 = 2 rows s_0 s_1 the share of its first layer. Then, by the chain rule,
+F1 = 2 rows s_0 s_1 the part of its first layer. Then, by the chain rule,
 
     without gradient                               F
     trained, input is data                         F (values) + F (weights) + F - F1 (hidden)
     trained, gradient also to the input            3 F
     frozen, gradient to the input only             2 F
 
-Torch-free. A count is for one team; every agent has networks of its own, a critic two heads.
+Torch-free. A count is for one team; every agent has its own networks, and a critic has two heads.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -61,7 +61,7 @@ class Team:
         return Network(self.batch, (inputs, *self.settings["critic_hidden"], 1))
 
     def value_terms(self, recorded: int = 1) -> int:
-        """Return the counts of a twin critic: target, `recorded` trained actions, and Q term."""
+        """Return the count of a twin critic: target, `recorded` trained actions and Q term."""
         head = self.critic()
         return 2 * (head.value + recorded * head.trained + head.passed)
 

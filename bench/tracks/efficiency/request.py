@@ -1,4 +1,4 @@
-"""What the flags of `measure` ask for, checked; and the settings that a size gives. Torch-free."""
+"""The request of `measure`: its flags, checked, and the settings of a size. Torch-free."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -27,11 +27,11 @@ class Request:
     threads: int
     seconds: float
     device: str  # cpu or cuda
-    environment: dict[str, str]  # what selects the device
+    environment: dict[str, str]  # environment variables that select the device
 
 
 def key_of(name: str, size: Size) -> str:
-    """Return what the file calls an algorithm at a size."""
+    """Return the file's key of an algorithm at a size."""
     return f"{name}, {size.label}"
 
 
@@ -43,7 +43,7 @@ def make_request(
     set_: Sequence[str],
     **options: Any,
 ) -> Request:
-    """Return what the flags ask for. Raises the errors of users, one sentence each."""
+    """Return the request that the flags describe; BenchError or AlgorithmError for wrong flags."""
     names = config.parse_names(algos, "--algos")
     for name in names:
         algorithms.row(name)
@@ -51,7 +51,9 @@ def make_request(
     config.check_overrides(overrides, names)
     for key in overrides:
         if key.startswith("run."):
-            raise BenchError(f"--set {key} has no effect on a measurement: sizes are --batch's")
+            raise BenchError(
+                f"--set {key} has no effect on a measurement: leave it out; --batch sets the batch"
+            )
     layers = () if hidden is None else sizes.parse_layers(hidden, "--hidden")
     taken = [key for key in overrides if key.split(".")[1] in ("hidden", "critic_hidden")]
     if layers and taken:
@@ -59,19 +61,19 @@ def make_request(
     counts = sizes.parse_numbers(agents, "--agents")
     for count in counts:
         datasets.load_task(TASK, agents=count)
-    found = sizes.around(counts, sizes.parse_numbers(batch, "--batch"), layers)
-    device, environment = _place(options.pop("device"))
+    varied = sizes.around(counts, sizes.parse_numbers(batch, "--batch"), layers)
+    device, environment = _device(options.pop("device"))
     request = Request(
-        names, tuple(found), overrides=overrides, device=device, environment=environment, **options
+        names, tuple(varied), overrides=overrides, device=device, environment=environment, **options
     )
     for name in names:
-        for size in found:
+        for size in varied:
             settings_of(request, name, size)
     return request
 
 
-def _place(device: str) -> tuple[str, dict[str, str]]:
-    """Return the device and the environment that selects it: the first usable GPU, or none."""
+def _device(device: str) -> tuple[str, dict[str, str]]:
+    """Return the device and the environment that selects it: the first usable GPU, or the CPU."""
     from bench.study.study import usable_gpus
 
     devices.check(device, ("auto", "cpu", "cuda"))
@@ -85,8 +87,8 @@ def _place(device: str) -> tuple[str, dict[str, str]]:
 def settings_of(request: Request, name: str, size: Size) -> dict[str, Any]:
     """Return an algorithm's settings at a size, as plain values.
 
-    Widths are the size's, for policy and critic alike. Trajectory methods take windows: as many
-    per transition of the batch as in the preset. Everything else is the preset's and `--set`'s.
+    The size sets the widths of policy and critic. Trajectory methods take as many windows per
+    transition of the batch as in the preset. Everything else comes from the preset and `--set`.
     """
     preset = presets.load(request.preset)
     fields = {field.name for field in dataclasses.fields(algorithms.settings_class(name))}
@@ -95,8 +97,8 @@ def settings_of(request: Request, name: str, size: Size) -> dict[str, Any]:
         for key in {"hidden", "critic_hidden"} & fields:
             changes[f"{name}.{key}"] = list(size.hidden)
     run_ = config.resolve_run(preset, {})
-    found = config.resolve_settings(name, preset, changes, run_.updates)
-    if "windows" in found and f"{name}.windows" not in changes:
+    settings = config.resolve_settings(name, preset, changes, run_.updates)
+    if "windows" in settings and f"{name}.windows" not in changes:
         share = size.batch / run_.batch_size
-        found["windows"] = max(1, round(found["windows"] * share))
-    return found
+        settings["windows"] = max(1, round(settings["windows"] * share))
+    return settings

@@ -1,8 +1,8 @@
-"""The efficiency track: every algorithm in fresh processes, one at a time, round by round.
+"""Measure every algorithm in fresh processes, one at a time, round by round.
 
-Each round measures every algorithm at every size once, in an order of its own, so that a slow
-moment of the machine meets all alike. The file is written after each process: Ctrl-C loses at most
-the one that runs, and the same command goes on. Nothing here imports torch.
+Each round measures every algorithm at every size once, in a random order of its own, so that a slow
+moment of the machine is as likely to meet one algorithm as another. The file is written after each
+process: Ctrl-C loses at most the running one, and the same command continues. Torch-free.
 """
 
 import contextlib
@@ -38,15 +38,15 @@ class Job:
 
     @property
     def key(self) -> str:
-        """Return where its answer belongs in the file."""
+        """Return the file's key for the answer."""
         return key_of(self.algorithm, self.size)
 
 
 def run(request: Request, to: Path, tell: Callable[[str], None]) -> Document:
     """Measure what the file `to` does not hold yet, and return the file's content.
 
-    Raises BenchError where the file holds another measurement or another process measures into it,
-    KeyboardInterrupt after Ctrl-C: the file then holds all processes that had ended.
+    Raises BenchError where the file holds another measurement or another process writes it, and
+    KeyboardInterrupt after Ctrl-C; the file then holds the answers of all processes that ended.
     """
     with measurement_lock(to):
         return _run(request, to, tell)
@@ -62,19 +62,19 @@ def _run(request: Request, to: Path, tell: Callable[[str], None]) -> Document:
         answer = _start(request, job)
         if code_hash() != document["configuration"]["code"]:
             raise BenchError(
-                f"the code has changed while it was measured: {to} keeps what was measured before; "
-                "measure into another file, from a tree that nobody edits"
+                f"the code has changed while it was measured ({to} keeps what was measured "
+                "before): measure into another file, and do not edit the code meanwhile"
             )
         _keep(document, job, answer)
         store.write_json(to, document)
         spent = time.monotonic() - began
         left = spent / (at + 1) * (len(jobs) - at - 1)
-        tell(f"[{at + 1}/{len(jobs)}] {_told(job, document)}{_left(left)}")
+        tell(f"[{at + 1}/{len(jobs)}] {_line(job, document)}{_left(left)}")
     return document
 
 
 def _jobs(request: Request) -> Iterator[Job]:
-    """Yield costs first, then the rounds, each in an order of its own."""
+    """Yield the jobs of costs first, then those of every round, each in a random order."""
     for round_ in range(request.rounds + 1):
         jobs = [Job(name, size, round_) for name in request.algorithms for size in request.sizes]
         random.Random(round_).shuffle(jobs)
@@ -89,7 +89,7 @@ def _done(document: Document, job: Job) -> bool:
 
 
 def _start(request: Request, job: Job) -> dict[str, Any]:
-    """Run one process to its end and return its answer, {"error": a sentence} where it failed."""
+    """Run one process and return its answer, or {"error": sentence} where it failed."""
     text = json.dumps(
         {
             "kind": "cost" if job.round == 0 else "time",
@@ -107,7 +107,7 @@ def _start(request: Request, job: Job) -> dict[str, Any]:
         [sys.executable, "-P", "-m", "bench.tracks.efficiency.job", str(os.getpid())],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=worker_environment(request.environment, request.threads),
-        start_new_session=True,  # Ctrl-C reaches us only
+        start_new_session=True,  # Ctrl-C reaches this process only
     )  # fmt: skip
     try:
         output, errors = process.communicate(text)
@@ -126,31 +126,30 @@ def _start(request: Request, job: Job) -> dict[str, Any]:
 
 
 def _keep(document: Document, job: Job, answer: dict[str, Any]) -> None:
-    """Take an answer into the file's content."""
+    """Add an answer to the file's content."""
     if "error" in answer:
         document["failures"][job.key] = answer["error"]
         return
     if job.round == 0:
         document["costs"][job.key] = answer
         return
-    found = answer.pop("machine")
-    document["machine"] = document["machine"] or found
-    if found["machine_class"] != document["machine"]["machine_class"]:
+    machine = answer.pop("machine")
+    document["machine"] = document["machine"] or machine
+    if machine["machine_class"] != document["machine"]["machine_class"]:
         raise BenchError(
             f"the file holds times of another machine ({document['machine']['machine_class']}; "
-            f"this is {found['machine_class']}): measure into another file with --to"
+            f"this is {machine['machine_class']}): measure into another file with --to"
         )
-    throttling = (found["gpu_at_start"]["throttling"] or []) + (
-        found["gpu_at_end"]["throttling"] or []
-    )
-    answer |= {"round": job.round, "throttling": sorted(set(throttling)) or None}
+    gpu = [machine["gpu_at_start"], machine["gpu_at_end"]]
+    throttling = {reason for state in gpu for reason in state["throttling"] or []}
+    answer |= {"round": job.round, "throttling": sorted(throttling) or None}
     if document["configuration"]["device"] != "cpu":
-        answer["gpu"] = [found["gpu_at_start"], found["gpu_at_end"]]
+        answer["gpu"] = gpu
     document["rounds"].setdefault(job.key, []).append(answer)
 
 
-def _told(job: Job, document: Document) -> str:
-    """Return a line about a process that has ended."""
+def _line(job: Job, document: Document) -> str:
+    """Return the line of progress for a process that has ended."""
     what = "costs" if job.round == 0 else f"round {job.round}"
     if job.key in document["failures"]:
         return f"{job.key}, {what}: failed: {document['failures'][job.key]}"
@@ -161,7 +160,7 @@ def _told(job: Job, document: Document) -> str:
 
 
 def _left(seconds: float) -> str:
-    """Return how long the rest takes, as the end of a line."""
+    """Return the time that is left, as the end of a line."""
     if seconds < 1:
         return ""
     return f" ({seconds:.0f} s left)" if seconds < 100 else f" ({seconds / 60:.0f} min left)"

@@ -1,4 +1,4 @@
-"""What is measured: an algorithm of one team of `spread`, and synthetic batches of its shapes."""
+"""The subject of a measurement: an algorithm for a team of `mpe/spread`, and synthetic batches."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from algorithms.contract import examples
 
 
 class Subject:
-    """An algorithm ready to update and to act on data that cost nothing to make.
+    """An algorithm ready to update and to act, and synthetic data of the right shapes.
 
     job: "algorithm", "settings" (plain values), "agents", "batch", "device".
     """
@@ -35,7 +35,7 @@ class Subject:
         self.present: Tensor = whole if windows is None else whole[:, :, windows.history]
 
     def make(self) -> Algorithm:
-        """Return the algorithm, fresh."""
+        """Return a new algorithm."""
         name = self.job["algorithm"]
         values = {
             key: tuple(value) if isinstance(value, list) else value
@@ -50,12 +50,12 @@ class Subject:
         return self._moved(examples.batch_for(self.spec, rows, seed=1)).observation
 
     def synchronise(self) -> None:
-        """Wait until the device has done what was asked of it; a CPU has."""
+        """Wait until the device has finished its queued work; on a CPU there is none."""
         if torch.device(self.device).type == "cuda":
             torch.cuda.synchronize(self.device)
 
     def _batch(self) -> Any:
-        """Return a batch of transitions, or of as many windows as the settings say."""
+        """Return a batch of transitions, or of windows for a trajectory method."""
         windows = self.algorithm.trajectory
         if windows is None:
             return self._moved(examples.batch_for(self.spec, self.job["batch"]))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from bench.tracks.efficiency import medians, sizes
-from bench.tracks.efficiency.medians import Exponent, Figures, Spread
+from bench.tracks.efficiency.medians import Exponent, Spread, Summary
 
 MIB = 2.0**20
 MISSING = "--"
@@ -15,7 +15,7 @@ ENOUGH = 7  # rounds
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A title, heads, rows of words, and sentences beneath."""
+    """A title, column heads, rows of text, and notes below the table."""
 
     title: str
     head: tuple[str, ...]
@@ -25,49 +25,51 @@ class Table:
 
 def tables(document: medians.Document) -> list[Table]:
     """Return two tables per size, training and acting, and one of scaling exponents."""
-    found, device = medians.figures(document), document["configuration"]["device"]
-    by_size: dict[sizes.Size, list[Figures]] = {}
-    for one in found:
+    summaries, device = medians.summarise(document), document["configuration"]["device"]
+    by_size: dict[sizes.Size, list[Summary]] = {}
+    for one in summaries:
         by_size.setdefault(one.size, []).append(one)
-    made = []
+    result = []
     for size, here in by_size.items():
         base = medians.base_of(here)
         first = next(one for one in here if one.algorithm == base)
-        made.append(_training(size, here, first, device))
-        made.append(_acting(size, here, first))
-    scaling = _scaling(found)
+        result.append(_training(size, here, first, device))
+        result.append(_acting(size, here, first))
+    scaling = _scaling(summaries)
     if scaling.rows:
-        made.append(scaling)
-    return made
+        result.append(scaling)
+    return result
 
 
 def notes(document: medians.Document) -> list[str]:
-    """Return the sentences that belong to all tables of a measurement."""
+    """Return the notes that concern all tables of a measurement."""
     configuration, machine = document["configuration"], document["machine"]
     counts = {len(rounds) for rounds in document["rounds"].values()}
     rounds = MISSING if not counts else "-".join(map(str, sorted({min(counts), max(counts)})))
-    samples = [sample for found in document["rounds"].values() for sample in found]
+    samples = [sample for rows in document["rounds"].values() for sample in rows]
     loads = [sample["load"] for sample in samples]
     rates = [rate / 1e9 for sample in samples for rate in sample["calibration"]]
-    steps = [
-        f"{e['algorithm']} ({setting} {found} instead of {published})"
-        for e in document["entries"]
-        for setting, (found, published) in e.get("changed_chains", {}).items()
+    changed_steps = [
+        f"{row['algorithm']} ({setting} {steps} instead of {published})"
+        for row in document["entries"]
+        for setting, (steps, published) in row.get("changed_chains", {}).items()
     ]
     versions = document["versions"]
     commit = (versions.get("commit") or "unknown")[:12]
     changed = " with changes" if versions.get("dirty") else ""
     where = machine["machine_class"] if machine else "not timed"
+    threads = "1 thread" if configuration["threads"] == 1 else f"{configuration['threads']} threads"
     lines = [
-        f"Medians over {rounds} rounds of fresh processes, one at a time, in an order of its own "
-        "each; quartiles over rounds in brackets. Ratios of times are taken within each round.",
-        f"Preset {configuration['preset']}, {configuration['threads']} thread(s), device "
-        f"{configuration['device']}; {where}; commit {commit}{changed}.",
+        f"Medians over {rounds} rounds of fresh processes, one process at a time, each round in a "
+        "random order; brackets hold quartiles over rounds. Ratios of times are taken within each "
+        "round.",
+        f"Preset {configuration['preset']}, {threads}, device {configuration['device']}; {where}; "
+        f"commit {commit}{changed}.",
     ]
     if rates:
         lines.append(
-            f"The product that calibrates ran at {min(rates):.0f} to {max(rates):.0f} GFLOP/s; "
-            f"one-minute load of the machine before rounds: {min(loads):.1f} to {max(loads):.1f}."
+            f"The calibration product ran at {min(rates):.0f} to {max(rates):.0f} GFLOP/s; the "
+            f"one-minute load before a round was {min(loads):.1f} to {max(loads):.1f}."
         )
     if counts and min(counts) < ENOUGH:
         lines.append(f"Fewer than {ENOUGH} rounds: quartiles and small differences mean little.")
@@ -75,23 +77,23 @@ def notes(document: medians.Document) -> list[str]:
         lines.append("The GPU was throttled during some rounds.")
     if any((gpu or {}).get("other_processes") for s in samples for gpu in s.get("gpu", ())):
         lines.append("Other processes were on the GPU during some rounds.")
-    if steps:
-        lines.append(f"Not at its published number of steps: {', '.join(dict.fromkeys(steps))}.")
+    if changed_steps:
+        names = ", ".join(dict.fromkeys(changed_steps))
+        lines.append(f"Not at the published number of steps: {names}.")
     if document["failures"]:
         lines += [f"Failed: {key}: {error}." for key, error in document["failures"].items()]
     return lines
 
 
 def headline(document: medians.Document) -> list[str]:
-    """Return the sentences that answer the paper's claim: 3.8x less memory, 10.8x faster training.
+    """Return sentences about the paper's claim: up to 3.8x less memory, 10.8x faster training.
 
-    Methods with a chain from noise to action, in training or acting, of the steps that they were
-    measured with, and the release's whole-batch Jacobian, against om2p: at the base size, and the
-    largest ratios of all sizes.
+    Compared with om2p: every method with a chain from noise to action in training or acting, and
+    the release's whole-batch Jacobian; at the base size, and the largest ratios of all sizes.
     """
-    found = [one for one in medians.figures(document) if one.time and one.peak]
-    bases = {one.size: one for one in found if one.algorithm == medians.BASE}
-    pairs = [(one, bases[one.size]) for one in found if one.size in bases]
+    measured = [one for one in medians.summarise(document) if one.time and one.peak]
+    bases = {one.size: one for one in measured if one.algorithm == medians.BASE}
+    pairs = [(one, bases[one.size]) for one in measured if one.size in bases]
     if not pairs:
         return []
     first = pairs[0][0].size
@@ -110,39 +112,39 @@ def headline(document: medians.Document) -> list[str]:
         memories = f" at {memory.size.label}" if several else ""
         count = len({one.algorithm for one, _ in slow})
         lines.append(
-            f"The largest of {'this one' if count == 1 else f'these {count}'}: "
+            f"The largest ratios{'' if count == 1 else f' of these {count}'} are "
             f"{_number(_median(medians.ratio(time, base)), 1, 2)} times the time "
             f"({time.algorithm}{times}) and {_ratio(memory.peak, least.peak)} times the memory "
-            f"({memory.algorithm}{memories}); the paper says up to 10.8 and 3.8, and names no "
+            f"({memory.algorithm}{memories}). The paper says up to 10.8 and 3.8, and names no "
             "baseline."
         )
     here = {one.algorithm: (one, base) for one, base in pairs if one.size == first}
     return lines + _derivatives(here, where)
 
 
-def _derivatives(here: dict[str, tuple[Figures, Figures]], where: str) -> list[str]:
-    """Say what the derivative costs in each of its forms, beside om2p's difference."""
+def _derivatives(here: dict[str, tuple[Summary, Summary]], where: str) -> list[str]:
+    """Return sentences about the cost of the derivative in its exact forms, compared with om2p."""
     lines = []
     jacobian, forward = here.get("om2p-batch-jacobian"), here.get("om2p-jvp")
     if jacobian:
         lines.append(
-            f"The release's whole-batch Jacobian takes {_times(*jacobian)} of om2p, which takes a "
-            f"difference{where}."
+            f"The release's whole-batch Jacobian takes {_times(*jacobian)} of om2p, which uses a "
+            f"finite difference{where}."
         )
     if forward:
         lines.append(
-            f"The same derivative by forward mode takes {_times(*forward)} of om2p{where}: that is "
-            "what being derivative-free saves."
+            f"The same derivative in forward mode takes {_times(*forward)} of om2p{where}; that "
+            "difference is what a derivative-free estimate saves."
         )
     if jacobian and forward:
         lines.append(
-            f"What the Jacobian wastes, then, is {_times(jacobian[0], forward[0])} of forward "
-            "mode, for the same numbers."
+            f"The Jacobian takes {_times(jacobian[0], forward[0])} of forward mode and computes "
+            "the same numbers."
         )
     return lines
 
 
-def _times(one: Figures, base: Figures) -> str:
+def _times(one: Summary, base: Summary) -> str:
     """Return both ratios in words."""
     return (
         f"{_number(_median(medians.ratio(one, base)), 1, 2)} times the time and "
@@ -150,7 +152,7 @@ def _times(one: Figures, base: Figures) -> str:
     )
 
 
-def _training(size: sizes.Size, here: Sequence[Figures], base: Figures, device: str) -> Table:
+def _training(size: sizes.Size, here: Sequence[Summary], base: Summary, device: str) -> Table:
     clock, other = ("CPU", "wall") if device == "cpu" else ("wall", "CPU")
     head = (
         "algorithm", f"update, {clock} (ms)", f"x {base.algorithm}", f"{other} (ms)", "overhead",
@@ -184,7 +186,7 @@ def _training(size: sizes.Size, here: Sequence[Figures], base: Figures, device: 
     return Table(f"One update: {size.label}", head, rows, lines)
 
 
-def _acting(size: sizes.Size, here: Sequence[Figures], base: Figures) -> Table:
+def _acting(size: sizes.Size, here: Sequence[Summary], base: Summary) -> Table:
     head = (
         "algorithm", "steps", "evaluations", "p50 (µs)", "p95", "p99", f"p50 x {base.algorithm}",
         "joint actions/s, 1,000 at once", "MFLOP", "parameters to act (k)",
@@ -205,20 +207,20 @@ def _acting(size: sizes.Size, here: Sequence[Figures], base: Figures) -> Table:
     return Table(f"One joint action, batch 1: {size.label}", head, rows, [])
 
 
-def _scaling(found: Sequence[Figures]) -> Table:
+def _scaling(summaries: Sequence[Summary]) -> Table:
     rows = []
-    names = dict.fromkeys(one.algorithm for one in found)
+    names = dict.fromkeys(one.algorithm for one in summaries)
     for axis in sizes.AXES:
         for name in names:
-            fitted = medians.exponents(found, name, axis)
+            fitted = medians.exponents(summaries, name, axis)
             if any(fitted.values()):
                 rows.append(
                     (axis, name, *(_exponent(fitted[key]) for key in ("time", "memory", "flops")))
                 )
     head = ("along", "algorithm", "time", "peak tensors", "FLOP")
     lines = [
-        "The exponent p of cost ~ size^p, by least squares of the logarithms; (2): from two sizes "
-        "only, which no third confirms. Along hidden: width, at the base's depth.",
+        "The exponent p of cost ~ size^p, by least squares on logarithms; (2) marks a fit to two "
+        "sizes only. Along hidden the size is the width, at the base's depth.",
     ]
     return Table("Scaling exponents of an update", head, rows, lines)
 
@@ -267,7 +269,7 @@ def _sentences(lines: Iterable[str]) -> list[str]:
 
 
 def terminal(document: medians.Document, file: Any = None) -> None:
-    """Print all tables, as wide as they need to be where the output is no terminal."""
+    """Print all tables; where the output is not a terminal, 200 columns wide."""
     from rich import box
     from rich.console import Console
     from rich.table import Table as Drawn

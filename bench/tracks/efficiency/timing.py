@@ -1,7 +1,7 @@
 """Timing inside one fresh process: blocks of updates, single actions, large batches of actions.
 
-Wall-clock time is `perf_counter`, processor time is that of all threads of the process. On CUDA
-the device is synchronised at the borders of a block, and after each single action; this has not
+Wall-clock time is `perf_counter`; processor time is that of all threads of the process. On CUDA
+the device is synchronised before and after a block, and after each single action; this has not
 been run on a GPU.
 """
 
@@ -22,14 +22,14 @@ THROUGHPUT_ROWS = 1000
 
 
 def short(value: float) -> float:
-    """Round to five significant digits: more are noise, and the file is kept."""
+    """Round to five significant digits: more are noise and make the file larger."""
     return float(f"{value:.5g}")
 
 
 def calibration(device: str) -> list[float]:
-    """Return the rate of the reference product, FLOP per second of processor time, per block.
+    """Return the rate of the calibration product, in FLOP per second of processor time, per block.
 
-    On CUDA per second of wall-clock time: the processor only waits.
+    On CUDA it is per second of wall-clock time, because the processor only waits.
     """
     product = Calibration(device)
     on_gpu = torch.device(device).type == "cuda"
@@ -50,7 +50,7 @@ def calibration(device: str) -> list[float]:
 def all_times(subject: Subject, seconds: float) -> dict[str, Any]:
     """Return the raw samples of updates, of single joint actions, and of 1,000 at once.
 
-    seconds: how long updates are timed; actions half as long each.
+    seconds: how long updates are timed; each kind of action is timed half as long.
     """
     return {
         "update": updates(subject, seconds),
@@ -60,10 +60,10 @@ def all_times(subject: Subject, seconds: float) -> dict[str, Any]:
 
 
 def updates(subject: Subject, seconds: float) -> dict[str, Any]:
-    """Return seconds per update, wall clock and processor, of blocks of `count` updates.
+    """Return seconds per update, wall-clock and processor, of blocks of `count` updates.
 
-    Warming up changes nothing: parameters, optimiser and generators are put back, and the first
-    update, in which the optimiser makes its state, belongs to neither.
+    Warming up leaves no trace: parameters, optimiser and generators are restored. The first update,
+    in which the optimiser allocates its state, counts neither as warm-up nor as a sample.
     """
     algorithm, batch = subject.algorithm, subject.batch
     algorithm.update(batch)
@@ -85,7 +85,7 @@ def updates(subject: Subject, seconds: float) -> dict[str, Any]:
 
 
 def latency(subject: Subject, seconds: float) -> list[float]:
-    """Return the seconds of single joint actions of one team, inputs on the device, in order."""
+    """Return the seconds of single joint actions of one team, in order; inputs on the device."""
     act = _acting(subject, 1)
     each = _pace(act, subject.synchronise, WARM_UP_ACTIONS, seconds)
     samples = []
@@ -102,7 +102,7 @@ def throughput(subject: Subject, seconds: float) -> list[float]:
     act = _acting(subject, THROUGHPUT_ROWS)
     each = _pace(act, subject.synchronise, 2, seconds)
     samples = []
-    fewest = FEWEST_BLOCKS if each < seconds else 1  # planners take half a minute for a thousand
+    fewest = FEWEST_BLOCKS if each < seconds else 1  # MADiff takes half a minute for 1,000 teams
     for _ in range(max(fewest, min(BLOCKS, int(seconds / each)))):
         subject.synchronise()
         began = time.perf_counter()
@@ -113,7 +113,7 @@ def throughput(subject: Subject, seconds: float) -> list[float]:
 
 
 def _acting(subject: Subject, rows: int) -> Callable[[], None]:
-    """Return what acts once, with the memory of its last action, as in an episode."""
+    """Return a function that acts once and keeps the policy's memory, as in an episode."""
     observation, memory = subject.observation(rows), None
 
     def act() -> None:
@@ -126,7 +126,7 @@ def _acting(subject: Subject, rows: int) -> Callable[[], None]:
 def _pace(
     work: Callable[[], object], synchronise: Callable[[], None], most: int, seconds: float
 ) -> float:
-    """Warm up, at most `most` times or half of `seconds`, and return the seconds of the last."""
+    """Warm up with at most `most` calls or half of `seconds`; return the seconds of the last."""
     synchronise()
     first = time.perf_counter()
     last = 0.0
