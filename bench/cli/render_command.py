@@ -30,21 +30,21 @@ def render(
             "as in --expert mpe/spread"
         )
     ((flag, value),) = named.items()
-    from bench.rendering import teams
+    from bench.rendering import actors
     from bench.rendering.render import render as draw
 
     rules, prey, out = options["rules"], options["prey"], options["out"]
-    make: Callable[[], teams.Team]
+    make: Callable[[], actors.Team]
     if flag == "--run":
         task_id = _task_of_cell(value, out)
         to = checkpointed.find_cell(value, out) / NAME if to is None else to
-        make = partial(teams.of_cell, value, out, rules, prey, SEED)
+        make = partial(actors.of_cell, value, out, rules, prey, SEED)
     elif flag == "--expert":
         task_id = datasets.load_task(value, rules, prey).id
-        make = partial(teams.of_snapshot, value, options["snapshot"], rules, prey, SEED)
+        make = partial(actors.of_snapshot, value, options["snapshot"], rules, prey, SEED)
     else:
         task_id = datasets.recipe(value, rules=rules, prey=prey)["task"]
-        make = partial(teams.of_dataset, value, rules, prey, SEED)
+        make = partial(actors.of_dataset, value, rules, prey, SEED)
     return draw(make, task_id, Path(NAME) if to is None else to, number)
 
 

@@ -1,4 +1,5 @@
-"""What works here, as one table: one module per kind of thing that is checked.
+"""`python -m bench doctor`: check what works on this machine, one row per check.
 
-May import `bench.meters`. Start with `report`.
+One module per kind of check: `system`, `environments`, `data`. May import `bench.meters`,
+`algorithms` and `datasets`. Start with `report`, which lists the checks and prints the table.
 """

@@ -7,8 +7,8 @@ from pathlib import Path
 import datasets
 from bench.doctor.row import Row, failed, ok, warning
 
-SECONDS = 20.0  # for hashing datasets; what does not fit is left to `data verify`
-SPEED = 500e6  # bytes hashed per second, on the safe side
+SECONDS = 20.0  # for hashing datasets; `data verify` checks the rest
+SPEED = 500e6  # bytes hashed per second, a low estimate
 
 
 def policies(task_id: str) -> Iterator[Row]:
@@ -20,7 +20,7 @@ def policies(task_id: str) -> Iterator[Row]:
     path = recipes.policies_path(task_id)
     if not path.is_file():
         cure = f"train them with `python -m bench data train {task_id}`"
-        yield warning(check, "none are shipped: only `random` can be recorded", cure)
+        yield warning(check, "none ship with the package: only `random` can be recorded", cure)
         return
     try:
         actors, _ = load_snapshots(path)
@@ -31,14 +31,14 @@ def policies(task_id: str) -> Iterator[Row]:
 
 
 def recorded(root: Path, seconds: float = SECONDS) -> Iterator[Row]:
-    """Compare the datasets of a folder with their checksums, as many as there is time for."""
+    """Compare the datasets of a folder with their checksums, smallest first, within `seconds`."""
     from datasets.recorded.files import CARD, read_card, verify_files
 
     folders = [card.parent for card in sorted(root.glob(f"**/{CARD}"))]
     folders = [folder for folder in folders if not folder.name.startswith(".")]
     sizes = {folder: _size(folder) for folder in folders}
     ends = time.monotonic() + seconds
-    whole = broken = 0
+    intact = broken = 0
     left: list[Path] = []
     for folder in sorted(folders, key=lambda one: sizes[one]):
         if sizes[folder] > SPEED * (ends - time.monotonic()):
@@ -46,18 +46,18 @@ def recorded(root: Path, seconds: float = SECONDS) -> Iterator[Row]:
             continue
         try:
             verify_files(folder, read_card(folder))
-            whole += 1
+            intact += 1
         except datasets.DatasetError as error:
             broken += 1
             cure = f"delete {folder}; `run` records it again, or import it again"
             yield failed(f"dataset {folder.relative_to(root)}", str(error), cure)
-    told = f"{whole} of {len(folders)} in {root} are as recorded"
+    summary = f"{intact} of {len(folders)} in {root} match their checksums"
     if left:
         room = sum(sizes[folder] for folder in left) / 2**30
         cure = "python -m bench data verify"
-        yield warning("datasets", f"{told}; {len(left)} ({room:.1f} GiB) not checked", cure)
+        yield warning("datasets", f"{summary}; {len(left)} ({room:.1f} GiB) not checked", cure)
     elif not broken:
-        yield ok("datasets", told if folders else f"none recorded yet in {root}")
+        yield ok("datasets", summary if folders else f"none recorded yet in {root}")
 
 
 def _size(folder: Path) -> int:

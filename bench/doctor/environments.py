@@ -1,4 +1,4 @@
-"""Every environment against its golden trajectory, and a random team against its reference."""
+"""Check every environment against its golden trajectory and its random reference."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -10,24 +10,24 @@ from bench.doctor.row import Row, failed, ok
 from datasets.environments import mpe_scenarios
 from datasets.references import measure_random
 
-# The largest difference to the reference code's trajectories that rounding explains, in float64.
-# Contacts of MuJoCo amplify it.
+# The largest difference to the reference code's trajectories that float64 rounding explains.
+# MuJoCo's contacts amplify rounding.
 MPE_TOLERANCE, MUJOCO_TOLERANCE = 1e-9, 1e-6
-SHORT = 100  # steps: tasks of such a horizon play many episodes, longer ones few
+SHORT = 100  # steps: tasks with a horizon up to this play many episodes, longer ones few
 MANY, FEW = 10_000, 12
 SEED = 77_000
 BOUND = 4.0  # standard errors within which a random team's return must lie
-# What a random team gets against OMAR's own prey, with its standard error (10,000 episodes of the
-# reference code): the fingerprint of that file.
+# The return of a random team against OMAR's prey, with its standard error (10,000 episodes of the
+# reference code). It identifies that file.
 PUBLISHED_PREY = {"mpe/tag": (-4.18, 0.11), "mpe/world": (-6.81, 0.06)}
 PREY_BOUND = 3.0
-REPAIR = "reinstall om2p-bench; if it stays, report it with the versions above"
+REPAIR = "reinstall om2p-bench; if that does not help, report it with the versions above"
 
 Golden = Callable[[], tuple[float, str]]  # the largest difference, and what was compared
 
 
 def golden_file(name: str) -> Path:
-    """Return where a golden trajectory lies."""
+    """Return the path of a golden trajectory."""
     return Path(mpe_scenarios.__file__).parent / "golden" / f"{name}.npz"
 
 
@@ -39,15 +39,15 @@ def _mpe(scenario: str) -> tuple[float, str]:
     from datasets.environments.mpe import ParticleEnv
 
     golden = np.load(golden_file(f"omar_simple_{scenario.lower()}"), allow_pickle=False)
-    made = getattr(mpe_scenarios, scenario)()
+    rules = getattr(mpe_scenarios, scenario)()
     episodes, steps = golden["action"].shape[:2]
-    env = ParticleEnv(made, episodes, seed=0, dtype=torch.float64)
+    env = ParticleEnv(rules, episodes, seed=0, dtype=torch.float64)
     env.set_state({k: torch.from_numpy(golden[k][:, 0]) for k in ("position", "velocity")})
     worst = 0.0
     for step in range(steps):
         observation, reward, _, _ = env.step(torch.from_numpy(golden["action"][:, step]))
         pairs = [(reward, golden["reward"][:, step])]
-        for agent, size in enumerate(made.observation_sizes):
+        for agent, size in enumerate(rules.observation_sizes):
             expected = golden[f"observation_{agent}"][:, step + 1]
             pairs.append((observation[:, agent, :size], expected))
         worst = max(worst, *(float(np.abs(a.numpy() - b).max()) for a, b in pairs))
@@ -67,13 +67,13 @@ def _mujoco(team: str) -> tuple[float, str]:
     for step in range(steps):
         action = torch.from_numpy(golden["action"][:, step]).double()
         observation, reward, _, _ = env.step(action)
-        seen = np.abs(observation.numpy() - golden["observation"][:, step + 1]).max()
-        paid = np.abs(reward[:, 0].numpy() - golden["reward"][:, step]).max()
-        worst = max(worst, float(seen), float(paid))
+        in_observation = np.abs(observation.numpy() - golden["observation"][:, step + 1]).max()
+        in_reward = np.abs(reward[:, 0].numpy() - golden["reward"][:, step]).max()
+        worst = max(worst, float(in_observation), float(in_reward))
     return worst, f"{episodes} episodes of {steps} steps"
 
 
-# Environment -> how it is replayed, and the difference that is allowed. One row adds another.
+# Environment -> its replay and the allowed difference. A new environment is one more row.
 GOLDEN: dict[str, tuple[Golden, float]] = {
     "mpe/spread": (partial(_mpe, "Spread"), MPE_TOLERANCE),
     "mpe/tag": (partial(_mpe, "Tag"), MPE_TOLERANCE),
@@ -111,9 +111,9 @@ def reference(task_id: str) -> Iterator[Row]:
 def _compared(
     check: str, task: Any, episodes: int, stored: tuple[float, float], bound: float, cure: str
 ) -> Row:
-    """Return the row of a measured return beside a stored one."""
-    found = measure_random(task, episodes, SEED)
-    mean, error = found.mean, found.standard_error
+    """Measure a random team's return and return the row that compares it with a stored one."""
+    measured = measure_random(task, episodes, SEED)
+    mean, error = measured.mean, measured.standard_error
     away = abs(mean - stored[0]) / (error**2 + stored[1] ** 2) ** 0.5
     text = (
         f"{mean:.2f} ± {error:.2f} (s.e., {episodes:,} episodes), reference {stored[0]:.2f} ± "
@@ -132,7 +132,7 @@ def published_prey(path: Path) -> Iterator[Row]:
         except datasets.DatasetError as error:
             refusals.append(str(error))
             continue
-        cure = "name pretrained_adv_model.pt of OMAR's datasets, the one of this task"
+        cure = "name the pretrained_adv_model.pt of this task from OMAR's datasets"
         check = f"prey {path.name} in {task_id}"
         yield _compared(check, task, MANY, stored, PREY_BOUND, cure)
     if len(refusals) == len(PUBLISHED_PREY):

@@ -1,4 +1,4 @@
-"""`python -m bench doctor`: what works here, as one table; each row is well or has a cure."""
+"""List all checks, run them one by one and print their rows as a table or as JSON."""
 
 import dataclasses
 import json
@@ -14,35 +14,35 @@ from bench.doctor.row import Row, failed
 
 Check = tuple[str, Callable[[], Iterable[Row]]]
 COLOURS = {"ok": "green", "warning": "yellow", "failed": "bold red"}
-WIDTH = 150  # columns of the table where it is not shown on a terminal
+WIDTH = 150  # columns of the table where the output is not a terminal
 
 
 def checks(prey: Path | None, data_dir: Path | None) -> list[Check]:
-    """Return every check with a name for the case that it breaks."""
+    """Return every check, with a name for the row that reports a broken check."""
     root = datasets.data_dir(data_dir)
-    found: list[Check] = [
+    result: list[Check] = [
         ("Python", system.python),
         ("packages", system.packages),
         ("packages of ours", system.siblings),
         ("device", system.device),
         ("NVML", system.nvml),
     ]
-    found += [
+    result += [
         (f"trajectory {name}", partial(environments.golden, name)) for name in environments.GOLDEN
     ]
     tasks = datasets.task_ids()
-    found += [(f"random team {task}", partial(environments.reference, task)) for task in tasks]
+    result += [(f"random team {task}", partial(environments.reference, task)) for task in tasks]
     if prey is not None:
-        found.append((f"prey {prey.name}", partial(environments.published_prey, prey)))
-    found += [(f"policies {task}", partial(data.policies, task)) for task in tasks]
-    found.append(("data folder", partial(system.data_folder, root)))
-    found.append(("datasets", partial(data.recorded, root)))
-    return found
+        result.append((f"prey {prey.name}", partial(environments.published_prey, prey)))
+    result += [(f"policies {task}", partial(data.policies, task)) for task in tasks]
+    result.append(("data folder", partial(system.data_folder, root)))
+    result.append(("datasets", partial(data.recorded, root)))
+    return result
 
 
-def examine(found: Iterable[Check]) -> Iterator[Row]:
-    """Make the checks one by one; one that breaks is a failed row, and the others go on."""
-    for name, check in found:
+def examine(listed: Iterable[Check]) -> Iterator[Row]:
+    """Run the checks one by one; a check that raises becomes a failed row, and the rest run."""
+    for name, check in listed:
         began = time.perf_counter()
         try:
             for row in check():
@@ -52,12 +52,12 @@ def examine(found: Iterable[Check]) -> Iterator[Row]:
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             spent = round(time.perf_counter() - began, 3)
-            broke = failed(name, f"the check itself broke ({reason})", "please report it")
+            broke = failed(name, f"the check itself failed ({reason})", "please report it")
             yield dataclasses.replace(broke, seconds=spent)
 
 
 def run(prey: Path | None = None, data_dir: Path | None = None, as_json: bool = False) -> int:
-    """Make all checks and print their rows; return 1 if any failed."""
+    """Run all checks and print their rows; return 1 if any failed."""
     began = time.perf_counter()
     rows: list[Row] = []
     if as_json:
@@ -69,8 +69,8 @@ def run(prey: Path | None = None, data_dir: Path | None = None, as_json: bool = 
     return int(any(row.status == "failed" for row in rows))
 
 
-def _shown(found: Iterator[Row]) -> list[Row]:
-    """Print the rows as a table; on a terminal it grows while the checks are made."""
+def _shown(produced: Iterator[Row]) -> list[Row]:
+    """Print the rows as a table; on a terminal it grows while the checks run."""
     from rich.console import Console
     from rich.live import Live
 
@@ -78,11 +78,11 @@ def _shown(found: Iterator[Row]) -> list[Row]:
     rows: list[Row] = []
     if console.is_terminal:
         with Live(_table(rows), console=console, vertical_overflow="visible") as live:
-            for row in found:
+            for row in produced:
                 rows.append(row)
                 live.update(_table(rows))
     else:
-        rows += found
+        rows += produced
         Console(width=WIDTH).print(_table(rows))
     return rows
 
@@ -92,7 +92,7 @@ def _table(rows: list[Row]) -> Any:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
-    for title in ("check", "status", "found", "cure"):
+    for title in ("check", "status", "detail", "cure"):
         table.add_column(title, overflow="fold", no_wrap=title in ("check", "status"))
     for row in rows:
         status = Text(row.status, style=COLOURS[row.status])

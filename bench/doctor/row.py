@@ -1,4 +1,4 @@
-"""A row of the doctor's table."""
+"""One row of the doctor's table."""
 
 import dataclasses
 from typing import Literal
@@ -8,10 +8,9 @@ Status = Literal["ok", "warning", "failed"]
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What was found of one thing, and what to do where it is not well.
+    """The result of one check, and what to do about a problem.
 
-    A warning is something that works less well than it could; a failure makes results wrong or
-    impossible.
+    A warning: something works less well than it could. A failure: results are wrong or impossible.
     """
 
     check: str
@@ -22,15 +21,15 @@ class Row:
 
 
 def ok(check: str, detail: str) -> Row:
-    """Return a row of something that is well."""
+    """Return a row for something that works."""
     return Row(check, "ok", detail)
 
 
 def warning(check: str, detail: str, cure: str) -> Row:
-    """Return a row of something that could be better."""
+    """Return a row for something that works less well than it could."""
     return Row(check, "warning", detail, cure)
 
 
 def failed(check: str, detail: str, cure: str) -> Row:
-    """Return a row of something that is wrong."""
+    """Return a row for something that is wrong."""
     return Row(check, "failed", detail, cure)

@@ -1,4 +1,4 @@
-"""Python, packages, device, NVML, the sibling guard, the data folder."""
+"""Check Python, packages, device, NVML, the sibling packages and the data folder."""
 
 import importlib.metadata
 import os
@@ -15,7 +15,7 @@ from bench.doctor.row import Row, failed, ok, warning
 OLDEST = (3, 11)
 SHOWN = ("torch", "numpy", "mujoco", "pettingzoo", "gymnasium")
 EXTRAS = ("export", "formats", "hub", "render", "ray", "track")
-LITTLE = 2 << 30  # bytes of free disk below which a million transitions may not fit
+LITTLE = 2 << 30  # bytes of free disk; with less a million transitions may not fit
 
 
 def python() -> Iterator[Row]:
@@ -28,19 +28,19 @@ def python() -> Iterator[Row]:
 
 
 def packages() -> Iterator[Row]:
-    """Check what om2p-bench says it needs against what is installed; tell which extras are."""
+    """Compare the requirements of om2p-bench with what is installed; list the extras."""
     from packaging.requirements import Requirement
 
     try:
         needed = [Requirement(text) for text in importlib.metadata.requires("om2p-bench") or ()]
     except importlib.metadata.PackageNotFoundError:
         yield warning(
-            "packages", "om2p-bench is used without having been installed",
+            "packages", "om2p-bench itself is not installed",
             "pip install -c constraints.txt -e .",
         )  # fmt: skip
         return
     plain = [one for one in needed if one.marker is None or one.marker.evaluate({"extra": ""})]
-    missing = [trouble for one in plain if (trouble := _trouble(one))]
+    missing = [problem for one in plain if (problem := _problem(one))]
     if missing:
         yield failed(
             "packages", "; ".join(missing), "pip install -c constraints.txt -e . (or -U om2p-bench)"
@@ -51,7 +51,7 @@ def packages() -> Iterator[Row]:
     for extra in EXTRAS:
         own = [one for one in needed if one.marker and one.marker.evaluate({"extra": extra})]
         own = [one for one in own if one not in plain]
-        absent = [one.name for one in own if _trouble(one)]
+        absent = [one.name for one in own if _problem(one)]
         if own and absent:
             cure = f"where you need it: pip install 'om2p-bench[{extra}]'"
             yield Row(f"extra {extra}", "ok", f"not installed: {', '.join(absent)}", cure)
@@ -59,12 +59,12 @@ def packages() -> Iterator[Row]:
             yield ok(f"extra {extra}", ", ".join(one.name for one in own))
 
 
-def _trouble(requirement: object) -> str | None:
-    """Say what is wrong with one requirement."""
+def _problem(requirement: object) -> str | None:
+    """Return the problem with one requirement, None where it is met."""
     from packaging.requirements import Requirement
 
     assert isinstance(requirement, Requirement)
-    if requirement.extras:  # a collection of extras of our own
+    if requirement.extras:  # an extra that collects other extras of this package
         return None
     try:
         version = importlib.metadata.version(requirement.name)
@@ -76,7 +76,7 @@ def _trouble(requirement: object) -> str | None:
 
 
 def device() -> Iterator[Row]:
-    """Tell what cells run on, and whether a GPU lies idle."""
+    """Report the device that cells run on, and a GPU that torch cannot use."""
     import torch
 
     from bench.meters import machine, nvml
@@ -95,7 +95,7 @@ def device() -> Iterator[Row]:
 
 
 def nvml() -> Iterator[Row]:
-    """Tell whether a GPU's memory can be read."""
+    """Report whether a GPU's memory can be read."""
     import pynvml
 
     from bench.meters import memory
@@ -113,12 +113,12 @@ def nvml() -> Iterator[Row]:
         return
     for uuid in uuids:
         reading = memory.Nvml(uuid).read()
-        told = reading.attribution or f"not yet in use ({reading.reason})"
-        yield ok("NVML", f"driver {driver}, {uuid}: memory of this process: {told}")
+        owner = reading.attribution or f"not yet in use ({reading.reason})"
+        yield ok("NVML", f"driver {driver}, {uuid}: memory of this process: {owner}")
 
 
 def siblings() -> Iterator[Row]:
-    """Check that the four packages are ours and lie beside each other."""
+    """Check that the four packages belong together and lie in one folder."""
     home = Path(bench.__file__).resolve().parent.parent
     problem = bench.sibling_problem(home)
     if problem is None:
@@ -129,7 +129,7 @@ def siblings() -> Iterator[Row]:
 
 
 def data_folder(root: Path) -> Iterator[Row]:
-    """Check that data can be written, and that there is room."""
+    """Check that the data folder can be written and has free space."""
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=root, prefix=".doctor-"):
@@ -141,6 +141,6 @@ def data_folder(root: Path) -> Iterator[Row]:
     free = shutil.disk_usage(root).free
     text = f"{root}, {free / 2**30:.1f} GiB free"
     if free < LITTLE:
-        yield warning("data folder", text, "make room, or name another folder with --data-dir")
+        yield warning("data folder", text, "free some space, or name another folder: --data-dir")
     else:
         yield ok("data folder", text)

@@ -1,4 +1,6 @@
-"""A learnt team outside the harness: loaded from a checkpoint, or exported as an ONNX file.
+"""A trained team as a policy: loaded from a checkpoint, or exported as an ONNX file.
 
-May import `bench.training` and what lies below. Start with `checkpointed`.
+`team` is the common interface (observations in, actions out), `checkpointed` loads a cell with
+torch, `onnx_export` writes a file, `onnx_policy` runs it without torch. May import
+`bench.training` and what lies below. Start with `team`.
 """

@@ -1,4 +1,4 @@
-"""A finished cell as a policy: evaluated again, or used in an environment of your own."""
+"""Load the policy of a cell from its checkpoint, to evaluate it again or to use it elsewhere."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from datasets.tasks import agent_names
 
 
 class Policy(TeamPolicy):
-    """The learnt team of a cell: one observation per agent in, one action per agent out.
+    """The trained team of a cell: one observation per agent in, one action per agent out.
 
     >>> policy = bench.load_policy("0123456789ab", out="results")
     >>> actions = policy(observations)      # (N, O) array -> (N, A) array in [-1, 1]
@@ -27,7 +27,7 @@ class Policy(TeamPolicy):
     """
 
     def __init__(self, algorithm: Any, record: dict[str, Any], seed: int = 0) -> None:
-        """Wrap an algorithm of one replica; `seed` decides the noise of sampled actions."""
+        """Wrap an algorithm of one replica; `seed` seeds the noise of sampled actions."""
         spec = algorithm.spec
         names = agent_names(spec.agents)
         super().__init__(record["cell"], names, spec.observation_sizes, spec.action_sizes)
@@ -36,9 +36,9 @@ class Policy(TeamPolicy):
         self._memory: Any = None
 
     def reset(self) -> None:
-        """Begin a new episode: forget the history, where the policy has one.
+        """Begin a new episode: forget the history, if the policy keeps one.
 
-        The noise goes on: an episode must not repeat the noise of the one before.
+        The random generators continue, so an episode does not repeat the noise of the last one.
         """
         self._memory = None
 
@@ -59,11 +59,11 @@ def load_policy(
     seed: int = 0,
     plugin: str | Path | None = None,
 ) -> Policy:
-    """Return the learnt team of a cell: its id in the results folder `out`, or its own folder.
+    """Return the trained team of a cell: its id in the results folder `out`, or its own folder.
 
-    plugin: the file that brought the algorithm, where it is not one of ours. Raises BenchError
-    where the cell, or a whole checkpoint of it, does not exist, its plug-in is not given, or the
-    device is none of this machine.
+    plugin: the file that registers the algorithm, if it is not one of this package. Raises
+    BenchError where the cell or an intact checkpoint is missing, the plug-in is not given, or this
+    machine does not have the device.
     """
     _check_device(device)
     plugins.load_all([] if plugin is None else [plugin])
@@ -109,18 +109,20 @@ def evaluate_again(
 
 
 def _check_device(device: str) -> None:
-    """Refuse a device that is unknown or not there, before anything is read."""
+    """Raise BenchError for a device that is unknown or missing, before anything is read."""
     devices.check(device, ("cpu", "cuda"))
     devices.require_gpu(device, torch.cuda.is_available())
 
 
 def _load(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a cell's record and its newest whole checkpoint."""
+    """Return a cell's record and its newest intact checkpoint."""
     record = store.read_run(folder)
     state, complaints = checkpoint.load(folder, record["cell"])
     if state is None:
-        reason = f": {complaints[0]}" if complaints else ", so it has not trained yet"
-        raise BenchError(f"cell {record['cell']} has no usable checkpoint{reason}")
+        reason = complaints[0] if complaints else "it has not trained yet"
+        raise BenchError(
+            f"cell {record['cell']} has no usable checkpoint ({reason}): run the cell again"
+        )
     return record, state
 
 
@@ -140,7 +142,7 @@ def _restore(record: dict[str, Any], state: dict[str, Any], device: str) -> Any:
         algorithm.load_state_dict(state["algorithm"])
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise BenchError(
-            f"cell {record['cell']} has a record or checkpoint that does not fit this om2p-bench "
-            f"({type(error).__name__}): run it again"
+            f"this om2p-bench cannot read the record or checkpoint of cell {record['cell']} "
+            f"({type(error).__name__}): run the cell again"
         ) from error
     return algorithm

@@ -1,4 +1,4 @@
-"""A finished cell as an ONNX file: one joint action, to be run without torch."""
+"""Export the policy of a cell as an ONNX file that computes one joint action without torch."""
 
 import importlib.util
 import json
@@ -23,36 +23,36 @@ TRIALS, TOLERANCE = 32, 1e-4
 
 
 def export(cell: str | Path, to: Path, out: str | Path = "results") -> tuple[ExportedPolicy, float]:
-    """Write the policy of a cell to the file `to`; return it and the largest difference to torch's.
+    """Write the policy of a cell to the file `to`; return it and the largest difference to torch.
 
-    The difference is that of actions to the same observations with the same random numbers.
-    Raises BenchError for a cell without checkpoint, packages that are missing, a policy that
-    plans or remembers, or a file that cannot be written.
+    The difference is between actions for the same observations and the same random numbers.
+    Raises BenchError for a cell without checkpoint, missing packages, a policy that plans or keeps
+    a history, or a file that cannot be written.
     """
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise BenchError(f"exporting needs {', '.join(missing)}: {CURE}")
-    learnt = checkpointed.load_policy(cell, out)
-    content = model_of(learnt.algorithm, learnt.record)
+    trained = checkpointed.load_policy(cell, out)
+    content = model_of(trained.algorithm, trained.record)
     exported = ExportedPolicy(content)
-    difference = compared(learnt.algorithm, exported)
+    difference = compared(trained.algorithm, exported)
     if not difference <= TOLERANCE:
         raise BenchError(
-            f"the exported policy of cell {learnt.cell} acts otherwise than the learnt one (by "
-            f"{difference:.2g}), as where `act` draws by other means than self.noise and "
-            "self.uniform: nothing was written"
+            f"the exported policy of cell {trained.cell} differs from the checkpoint's by "
+            f"{difference:.2g}, so nothing was written: let `act` draw random numbers by "
+            "self.noise and self.uniform only"
         )
     try:
         with store.atomic_file(to) as file:
             file.write(content)
     except OSError as error:
         reason = error.strerror or error
-        raise BenchError(f"{to} cannot be written ({reason}): choose another --to") from error
+        raise BenchError(f"{to} cannot be written ({reason}): name another file") from error
     return exported, difference
 
 
 def model_of(algorithm: Any, record: dict[str, Any]) -> bytes:
-    """Return the ONNX file of an algorithm of one replica, its description inside."""
+    """Return the ONNX file of an algorithm of one replica, with its description as metadata."""
     from onnx_ir.passes import common as passes
 
     (observation,) = observations(algorithm, 1)
@@ -60,7 +60,7 @@ def model_of(algorithm: Any, record: dict[str, Any]) -> bytes:
     random = np.random.default_rng(0)
     numbers = list(map(torch.from_numpy, _drawn(random, acting)))
     names = [f"draw_{index}" for index in range(len(numbers))]
-    logger = logging.getLogger("torch.onnx")  # it speaks of operators that are not used here
+    logger = logging.getLogger("torch.onnx")  # it warns about operators that are not used here
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
@@ -76,8 +76,8 @@ def model_of(algorithm: Any, record: dict[str, Any]) -> bytes:
             )
     finally:
         logger.setLevel(level)
-    assert program is not None  # None where it writes a file itself
-    # The exporter repeats weights at every step of a chain, and tells where our source files lie.
+    assert program is not None  # None only if it writes a file itself
+    # The exporter repeats weights at every step of a chain and records the paths of source files.
     passes.DeduplicateInitializersPass(size_limit=2**40)(program.model)
     passes.ClearMetadataAndDocStringPass()(program.model)
     model, spec = program.model_proto, algorithm.spec
@@ -96,17 +96,17 @@ def model_of(algorithm: Any, record: dict[str, Any]) -> bytes:
 
 
 def observations(algorithm: Any, count: int) -> Tensor:
-    """Return joint observations (count, N, 1, O) like the data's, padding at zero."""
+    """Return joint observations (count, N, 1, O) distributed as in the data, padding zero."""
     spec = algorithm.spec
     mean, std = algorithm.observation_mean, algorithm.observation_std  # (N, 1, O)
     normal = torch.randn(count, *mean.shape, generator=torch.Generator().manual_seed(0))
     width = torch.arange(mean.shape[-1])
-    true = width < torch.tensor(spec.observation_sizes)[:, None, None]  # (N, 1, O)
-    return (mean + std * normal) * true
+    used = width < torch.tensor(spec.observation_sizes)[:, None, None]  # (N, 1, O)
+    return (mean + std * normal) * used
 
 
 def _drawn(random: np.random.Generator, acting: Acting) -> list[np.ndarray]:
-    """Return what one joint action draws."""
+    """Return the random numbers of one joint action."""
     drawn = [np.empty(one.shape, np.float32) for one in acting.draws]
     for one, numbers in zip(acting.draws, drawn, strict=True):
         draw(random, one.law, numbers)
@@ -114,13 +114,13 @@ def _drawn(random: np.random.Generator, acting: Acting) -> list[np.ndarray]:
 
 
 def compared(algorithm: Any, exported: ExportedPolicy) -> float:
-    """Return the largest difference between actions in torch and in the file."""
+    """Return the largest difference between actions of torch and of the file."""
     random, largest = np.random.default_rng(1), 0.0
     for joint in observations(algorithm, TRIALS):
         acting = Acting(algorithm, joint)
         numbers = _drawn(random, acting)
         with torch.no_grad():
             expected = acting(joint, *map(torch.from_numpy, numbers)).numpy()[:, 0]
-        found = exported.evaluate(joint.numpy(), numbers)
-        largest = max(largest, float(np.abs(found - expected).max()))
+        action = exported.evaluate(joint.numpy(), numbers)
+        largest = max(largest, float(np.abs(action - expected).max()))
     return largest

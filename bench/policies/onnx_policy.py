@@ -1,4 +1,4 @@
-"""A policy that `python -m bench export` wrote: needs numpy and onnxruntime, not torch."""
+"""Run a policy that `python -m bench export` wrote: needs numpy and onnxruntime, not torch."""
 
 import functools
 import json
@@ -15,9 +15,9 @@ OBSERVATION = "observation"
 CURE = "pip install 'om2p-bench[export]'"
 
 
-def draw(random: np.random.Generator, law: str, numbers: np.ndarray) -> None:
-    """Fill a float32 array with random numbers, standard `normal` or `uniform` on [0, 1)."""
-    if law == "normal":
+def draw(random: np.random.Generator, distribution: str, numbers: np.ndarray) -> None:
+    """Fill a float32 array with random numbers: standard `normal`, or `uniform` on [0, 1)."""
+    if distribution == "normal":
         random.standard_normal(dtype=np.float32, out=numbers)
     else:
         random.random(dtype=np.float32, out=numbers)
@@ -27,62 +27,61 @@ class ExportedPolicy(TeamPolicy):
     """The team of an exported file: one observation per agent in, one action per agent out.
 
     >>> policy = bench.load_exported("policy.onnx", seed=0)
-    >>> actions = policy(observations)  # as those of bench.load_policy
+    >>> actions = policy(observations)  # as with bench.load_policy
 
-    Its noise comes from numpy, so single actions differ from those of `load_policy`, their law
-    does not. It acts for one thread at a time: inputs and outputs have fixed places in memory.
+    Its noise comes from numpy: single actions differ from those of `load_policy`, their
+    distribution does not. Use it from one thread at a time: inputs and outputs have fixed buffers.
     """
 
     def __init__(self, content: bytes, seed: int = 0) -> None:
-        """Read a file's content; `seed` decides the noise of sampled actions."""
+        """Read a file's content; `seed` seeds the noise of sampled actions."""
         try:
             import onnxruntime
         except ImportError as error:
             raise BenchError(f"exported policies need onnxruntime: {CURE}") from error
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors: what it cannot fold it says of every operator
+        options.log_severity_level = 3  # errors only: it warns about every operator it cannot fold
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        session = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
-        self.description: dict[str, Any] = json.loads(
-            session.get_modelmeta().custom_metadata_map[METADATA]
-        )
-        told = self.description
+        model = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
+        metadata = model.get_modelmeta().custom_metadata_map[METADATA]
+        about: dict[str, Any] = json.loads(metadata)
+        self.description = about
         super().__init__(
-            told["cell"], told["names"], told["observation_sizes"], told["action_sizes"]
+            about["cell"], about["names"], about["observation_sizes"], about["action_sizes"]
         )
         self._random = np.random.default_rng(seed)
-        self._draws = [(law, np.zeros(shape, np.float32)) for law, shape in told["draws"]]
-        self._places = super()._blank()
-        self._joint, _ = self._places
-        # Bound once: handing arrays over at every call takes longer than a small network.
-        binding = session.io_binding()
-        places = [self._joint, *(numbers for _, numbers in self._draws)]
-        for one, place in zip(session.get_inputs(), places, strict=True):
-            binding.bind_input(one.name, "cpu", 0, np.float32, place.shape, place.ctypes.data)
+        self._draws = [(name, np.zeros(shape, np.float32)) for name, shape in about["draws"]]
+        self._buffers = super()._blank()
+        self._joint, _ = self._buffers
+        # Bind the buffers once: passing arrays at every call takes longer than a small network.
+        binding = model.io_binding()
+        inputs = [self._joint, *(numbers for _, numbers in self._draws)]
+        for one, buffer in zip(model.get_inputs(), inputs, strict=True):
+            binding.bind_input(one.name, "cpu", 0, np.float32, buffer.shape, buffer.ctypes.data)
         self._action = np.zeros((len(self.names), 1, max(self.action_sizes)), np.float32)
-        (out,), shape = session.get_outputs(), self._action.shape
+        (out,), shape = model.get_outputs(), self._action.shape
         binding.bind_output(out.name, "cpu", 0, np.float32, shape, self._action.ctypes.data)
         self._actions = self._action[:, 0]
-        self._run = functools.partial(session.run_with_iobinding, binding)
+        self._run = functools.partial(model.run_with_iobinding, binding)
 
     def _blank(self) -> tuple[np.ndarray, list[np.ndarray]]:
-        return self._places
+        return self._buffers
 
     def _act(self, joint: np.ndarray) -> np.ndarray:
-        """Act upon `joint`, which is the fixed place, with fresh random numbers."""
-        for law, numbers in self._draws:
-            draw(self._random, law, numbers)
+        """Act upon `joint`, which is the input buffer, with new random numbers."""
+        for distribution, numbers in self._draws:
+            draw(self._random, distribution, numbers)
         return self._evaluate()
 
     def evaluate(self, joint: np.ndarray, numbers: list[np.ndarray]) -> np.ndarray:
         """Return actions (N, A) for padded observations (N, 1, O) and given random numbers."""
         self._joint[:] = joint
-        for (_, place), given in zip(self._draws, numbers, strict=True):
-            place[:] = given
+        for (_, buffer), given in zip(self._draws, numbers, strict=True):
+            buffer[:] = given
         return self._evaluate()
 
     def _evaluate(self) -> np.ndarray:
-        """Act upon what lies in the fixed places."""
+        """Act upon the contents of the buffers."""
         self._run()
         return self._actions.copy()
 
@@ -90,17 +89,20 @@ class ExportedPolicy(TeamPolicy):
 def load_exported(path: str | Path, seed: int = 0) -> ExportedPolicy:
     """Return the team of a file that `python -m bench export` wrote.
 
-    Raises BenchError where there is no such file, it is of another kind, or onnxruntime is missing.
+    Raises BenchError where the file is missing or of another kind, or onnxruntime is missing.
     """
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        raise BenchError(f"{path} cannot be read ({error.strerror or error})") from error
+        raise BenchError(
+            f"{path} cannot be read ({error.strerror or error}): name another file"
+        ) from error
     try:
         return ExportedPolicy(content, seed)
     except BenchError:
         raise
-    except Exception as error:  # onnxruntime has a class of its own for every way to fail
+    except Exception as error:  # onnxruntime raises a different class for every kind of failure
         raise BenchError(
-            f"{path} is no policy that `python -m bench export` wrote ({type(error).__name__})"
+            f"{path} was not written by `python -m bench export` ({type(error).__name__}): "
+            "name another file"
         ) from error

@@ -1,4 +1,4 @@
-"""The forms in which a team's observations come in and its actions go out. Without torch."""
+"""The interface of a trained team: observations in, actions out. Torch-free."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +10,7 @@ from bench.errors import BenchError
 
 
 class TeamPolicy(ABC):
-    """A learnt team: one observation per agent in, one action per agent out."""
+    """A trained team: one observation per agent in, one action per agent out."""
 
     def __init__(
         self,
@@ -19,17 +19,16 @@ class TeamPolicy(ABC):
         observation_sizes: Sequence[int],
         action_sizes: Sequence[int],
     ) -> None:
-        """Keep whose policy it is and the sizes of its agents."""
+        """Keep the cell's id, the agents' names and their sizes."""
         self.cell, self.names, self.action_sizes = cell, list(names), list(action_sizes)
         self._shapes = [(size,) for size in observation_sizes]
         self._widest = max(observation_sizes)
 
     def __call__(self, observations: Any) -> Any:
-        """Return the team's actions for one joint observation, in the form it came in.
+        """Return the team's actions for one joint observation, in the form of the observations.
 
         observations: one array (size,) per agent, as a sequence in the team's order or as a mapping
-        from `agent_0`, `agent_1` ..., in any order. Raises BenchError for a team of other sizes or
-        names.
+        from `agent_0`, `agent_1` ... in any order. Raises BenchError for other names or sizes.
         """
         if not isinstance(observations, Mapping):
             return self._act(self._joined(observations))
@@ -46,9 +45,9 @@ class TeamPolicy(ABC):
         }
 
     def reset(self) -> None:
-        """Begin a new episode: forget the history, where the policy has one.
+        """Begin a new episode: forget the history, if the policy keeps one.
 
-        The noise goes on: an episode must not repeat the noise of the one before.
+        The random generators continue, so an episode does not repeat the noise of the last one.
         """
 
     @abstractmethod
@@ -71,6 +70,6 @@ class TeamPolicy(ABC):
         return joint
 
     def _blank(self) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Return an array (N, 1, O) of zeros for a joint observation, and each agent's part."""
+        """Return a joint observation (N, 1, O) of zeros, and the view of each agent's part."""
         joint = np.zeros((len(self._shapes), 1, self._widest), dtype=np.float32)
         return joint, [row[0, :size] for row, (size,) in zip(joint, self._shapes, strict=True)]

@@ -1,4 +1,5 @@
-"""A team at work, as a GIF: particles drawn from their state, bodies rendered by MuJoCo.
+"""Animations: play one episode of a team and write it as a GIF (`python -m bench render`).
 
-May import `bench.policies` and what lies below. Start with `render`.
+`actors` builds the team, `episode` plays it, `particles` and `mujoco_scene` draw the frames,
+`animation` writes the file. May import `bench.policies` and what lies below. Start with `render`.
 """

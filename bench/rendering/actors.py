@@ -1,4 +1,4 @@
-"""Who acts in a rendered episode: a trained cell, a behaviour policy, or nobody (at random)."""
+"""The team of a rendered episode: a trained cell, a behaviour policy, or random actions."""
 
 import dataclasses
 from collections.abc import Callable
@@ -19,7 +19,7 @@ Act = Callable[[Tensor], Tensor]  # one joint observation (N, O) -> one joint ac
 
 @dataclasses.dataclass(frozen=True)
 class Team:
-    """A task, who acts in it, and what to call them."""
+    """A task, the function that acts in it, and a title."""
 
     task: Any
     act: Act
@@ -43,7 +43,7 @@ def of_cell(cell: str | Path, out: Path, rules: str | None, prey: str | None, se
 def of_snapshot(
     task_id: str, snapshot: str, rules: str | None, prey: str | None, seed: int
 ) -> Team:
-    """Return a team that acts by a shipped behaviour policy, without noise; or at random."""
+    """Return the team of a shipped behaviour policy, without noise, or a random team."""
     task = datasets.load_task(task_id, rules, prey)
     if snapshot == RANDOM:
         return Team(task, _uniform(task, seed), "random team")
@@ -52,14 +52,14 @@ def of_snapshot(
 
 
 def of_dataset(dataset_id: str, rules: str | None, prey: str | None, seed: int) -> Team:
-    """Return the team that records a dataset of ours, with its recording noise."""
+    """Return the team that records a dataset of this package, with its recording noise."""
     from datasets import recipes
 
     identity = recipes.recipe(dataset_id, rules=rules, prey=prey)
     parts = identity.get("parts") or []
     if len(parts) != 1 or parts[0]["quality"] == "medium-replay":
         raise BenchError(
-            f"{dataset_id} was not recorded by a single team: render one of the teams with "
+            f"{dataset_id} is not recorded by one team alone: render one of its teams with "
             "--expert TASK --snapshot NAME"
         )
     quality, noise = parts[0]["quality"], parts[0].get("noise") or 0.0

@@ -1,4 +1,4 @@
-"""Put a line of text above pictures and write them as one GIF."""
+"""Write frames as an animated GIF, with a line of text above each."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,23 +8,23 @@ import numpy as np
 
 from bench.errors import BenchError
 
-BAR = 30  # pixels of the line above
+BAR = 30  # pixels of the line of text
 PAPER, INK, QUIET, DONE = (255, 255, 255), (40, 40, 40), (120, 120, 120), (0, 114, 178)
 COLOURS = 128
-LAST_MILLISECONDS = 1200  # the last picture stays before the film begins again
+LAST_MILLISECONDS = 1200  # the last frame stays before the animation repeats
 
-Captioned = tuple[np.ndarray, str, str, float]  # picture, left text, right text, share played
+Captioned = tuple[np.ndarray, str, str, float]  # frame, left text, right text, share played
 
 
 def check(path: Path) -> None:
-    """Refuse a file that is no GIF or cannot be written, before anything is drawn."""
+    """Raise BenchError for a file that is not a GIF or cannot be written, before drawing."""
     if path.suffix.lower() != ".gif":
-        raise BenchError(f"{path} is no GIF: name a file such as team.gif with --to")
+        raise BenchError(f"{path} does not end in .gif: name a file such as team.gif with --to")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        there = path.exists()
+        existed = path.exists()
         path.open("ab").close()
-        if not there:
+        if not existed:
             path.unlink()
     except OSError as error:
         raise BenchError(
@@ -32,14 +32,14 @@ def check(path: Path) -> None:
         ) from error
 
 
-def write(pictures: Iterable[Captioned], path: Path, milliseconds: int) -> int:
-    """Write captioned pictures as a GIF that repeats; return how many there are.
+def write(frames: Iterable[Captioned], path: Path, milliseconds: int) -> int:
+    """Write captioned frames as a repeating GIF; return the number of frames.
 
-    One palette serves all pictures: colours do not flicker, and what stands still costs nothing.
+    All frames share one palette, so colours do not flicker and still parts compress to nothing.
     """
     from PIL import Image
 
-    images = [_captioned(*one) for one in pictures]
+    images = [_captioned(*one) for one in frames]
     palette = _palette(images)
     plain = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     times = [milliseconds] * (len(plain) - 1) + [LAST_MILLISECONDS]
@@ -49,12 +49,12 @@ def write(pictures: Iterable[Captioned], path: Path, milliseconds: int) -> int:
     return len(plain)
 
 
-def _captioned(picture: np.ndarray, left: str, right: str, share: float) -> Any:
+def _captioned(frame: np.ndarray, left: str, right: str, share: float) -> Any:
     from PIL import Image, ImageDraw, ImageFont
 
-    height, width = picture.shape[:2]
+    height, width = frame.shape[:2]
     image = Image.new("RGB", (width, height + BAR), PAPER)
-    image.paste(Image.fromarray(picture), (0, BAR))
+    image.paste(Image.fromarray(frame), (0, BAR))
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(size=14)
     draw.text((8, BAR / 2 - 1), left, INK, font=font, anchor="lm")
     draw.text((width - 8, BAR / 2 - 1), right, QUIET, font=font, anchor="rm")
@@ -63,7 +63,7 @@ def _captioned(picture: np.ndarray, left: str, right: str, share: float) -> Any:
 
 
 def _palette(images: list[Any]) -> Any:
-    """Return a palette made from a few pictures side by side."""
+    """Return a palette computed from a few frames."""
     from PIL import Image
 
     chosen = images[:: max(1, len(images) // 6)]

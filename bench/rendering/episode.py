@@ -1,4 +1,4 @@
-"""Play one episode and keep what a drawing needs of it."""
+"""Play one episode and keep the states that a drawing needs."""
 
 import dataclasses
 from typing import Any
@@ -6,17 +6,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.rendering.teams import Team
+from bench.rendering.actors import Team
 from bench.training.evaluation import EVALUATION_SEED
 
-STATES = ("position", "velocity", "qpos", "qvel")  # what drawings read of an environment's state
+STATES = ("position", "velocity", "qpos", "qvel")  # the parts of a state that drawings read
 
 
 @dataclasses.dataclass(frozen=True)
 class Episode:
-    """States before the first and after every step, and the team's return so far at each.
+    """The states before the first and after every step, with the team's return up to each.
 
-    ``states`` holds arrays (steps + 1, ...) by name; ``returns`` is (steps + 1,).
+    states: arrays (steps + 1, ...) by name. returns: (steps + 1,).
     """
 
     states: dict[str, np.ndarray]
@@ -25,15 +25,15 @@ class Episode:
 
     @property
     def steps(self) -> int:
-        """Return how many steps were played."""
+        """Return the number of steps played."""
         return len(self.returns) - 1
 
 
 @torch.no_grad()
 def play(team: Team, number: int, steps: int | None = None) -> tuple[Episode, Any]:
-    """Play an episode to its end, or ``steps`` of it; return it with its environment.
+    """Play an episode to its end, or its first `steps` steps; return it and its environment.
 
-    number: which start state; the same number is the same start for every team of a task.
+    number: selects the start state, which is the same for every team of a task.
     """
     env = team.task.make_env(1, EVALUATION_SEED + number)
     observation = env.reset()

@@ -1,4 +1,4 @@
-"""Render multi-agent MuJoCo without a display, from positions and velocities alone."""
+"""Render multi-agent MuJoCo without a display, from positions and velocities."""
 
 import copy
 import os
@@ -12,8 +12,8 @@ from bench.errors import BenchError
 from bench.rendering.episode import Episode
 
 WIDTH, HEIGHT = 480, 360
-PICTURE_SECONDS = 0.08  # of simulated time between two pictures, about
-PICTURES = 100  # of one episode: eight seconds
+FRAME_SECONDS = 0.08  # simulated time between two frames, about
+FRAMES = 100  # frames of one episode: eight seconds
 SKY = np.array([232, 237, 243], dtype=np.uint8)
 FLOOR = (
     np.array([226, 222, 212], dtype=np.uint8),  # the bright squares of the model's floor
@@ -26,7 +26,7 @@ CURE = (
 
 
 def prepare() -> None:
-    """Choose rendering without a display, before mujoco is imported; BenchError where it fails."""
+    """Select rendering without a display before mujoco is imported; BenchError where it fails."""
     if sys.platform == "linux" and "mujoco" not in sys.modules:
         os.environ.setdefault("MUJOCO_GL", "egl")
     try:
@@ -36,13 +36,13 @@ def prepare() -> None:
 
 
 def stride(env: Any) -> int:
-    """Return how many control steps lie between two pictures."""
+    """Return the number of control steps between two frames."""
     step = float(env.model.opt.timestep) * int(env.body.frames)
-    return max(1, round(PICTURE_SECONDS / step))
+    return max(1, round(FRAME_SECONDS / step))
 
 
 def frames(env: Any, episode: Episode) -> Iterator[tuple[np.ndarray, float]]:
-    """Return pictures (HEIGHT, WIDTH, 3) and the step that each shows."""
+    """Yield frames (HEIGHT, WIDTH, 3) with the step that each shows."""
     import mujoco
 
     qpos, qvel = episode.states["qpos"], episode.states["qvel"]
@@ -58,7 +58,7 @@ def frames(env: Any, episode: Episode) -> Iterator[tuple[np.ndarray, float]]:
             data.qpos[:], data.qvel[:] = qpos[step], qvel[step]
             mujoco.mj_forward(model, data)
             renderer.update_scene(data, camera)
-            # A lamp that stands still casts none far away, and torn ones near.
+            # No shadows: the fixed light casts none far away and broken ones close by.
             renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
             yield renderer.render().copy(), float(step)
     finally:
@@ -66,17 +66,17 @@ def frames(env: Any, episode: Episode) -> Iterator[tuple[np.ndarray, float]]:
 
 
 def _tidied(model: Any) -> Any:
-    """Return a copy in light colours, on a floor without end: runners leave the model's own."""
+    """Return a copy in light colours on an infinite floor, because robots run off the model's."""
     import mujoco
 
     model = copy.deepcopy(model)
     for geom in np.flatnonzero(model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE):
         across = 2 * model.geom_size[geom, :2].copy()
-        model.geom_size[geom, :2] = 0.0  # MuJoCo's sign for an infinite plane
+        model.geom_size[geom, :2] = 0.0  # means an infinite plane in MuJoCo
         material = int(model.geom_matid[geom])
         model.geom_rgba[geom] = 1.0
         if material >= 0:
-            # Squares of the size they had: the repeats of an infinite plane count per length.
+            # Keep the size of the squares: on an infinite plane repeats count per unit of length.
             model.mat_texrepeat[material] /= np.where(across > 0, across, 1.0)
             model.mat_texuniform[material] = 1
             model.mat_reflectance[material] = 0.0

@@ -1,4 +1,4 @@
-"""Draw particle tasks with matplotlib, from the state alone."""
+"""Draw particle tasks with matplotlib, from their states."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ STONE, FOOD, FOREST, MARK = "#8C8C8C", "#F0B400", "#5FA463", "#6B6B6B"
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """How an entity is drawn."""
+    """The appearance of an entity."""
 
     colour: str
     alpha: float = 1.0
@@ -29,7 +29,7 @@ class Look:
 
 
 def looks(task_id: str, agents: int, entities: int) -> list[Look]:
-    """Return the look of every entity, agents first."""
+    """Return the appearance of every entity, agents first."""
     if task_id == "mpe/spread":
         team = [Look(TEAM[i % len(TEAM)], 0.9, layer=4) for i in range(agents)]
         return team + [Look(MARK, ring=True, layer=5)] * (entities - agents)
@@ -41,7 +41,7 @@ def looks(task_id: str, agents: int, entities: int) -> list[Look]:
 
 
 def frames(task_id: str, env: Any, episode: Episode) -> Iterator[tuple[np.ndarray, float]]:
-    """Return pictures (SIZE, SIZE, 3) and the step that each shows."""
+    """Yield frames (SIZE, SIZE, 3) with the step that each shows."""
     scenario = env.scenario
     position = episode.states["position"].astype(float)  # (steps + 1, entities, 2)
     sizes = [entity.size for entity in scenario.entities]
@@ -60,13 +60,13 @@ def frames(task_id: str, env: Any, episode: Episode) -> Iterator[tuple[np.ndarra
 
 
 def _reach(position: np.ndarray, sizes: list[float]) -> float:
-    """Return the half-width of a view that holds the whole episode."""
+    """Return the half-width of a view that contains the whole episode."""
     outermost = np.abs(position).max(axis=(0, 2)) + np.array(sizes)
     return max(SMALLEST, float(outermost.max()) + MARGIN / 2)
 
 
 class _Canvas:
-    """One figure whose discs are moved from frame to frame."""
+    """One figure whose discs move from frame to frame."""
 
     def __init__(self, kinds: list[Look], sizes: list[float], agents: int, reach: float) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -115,7 +115,7 @@ class _Canvas:
         return disc
 
     def draw(self, position: np.ndarray, path: np.ndarray) -> np.ndarray:
-        """Return the picture of entities at ``position``; agents came along ``path``."""
+        """Return the frame of entities at `position`, with the agents' trails along `path`."""
         touching = self._touching(position)
         for index, disc in enumerate(self._discs):
             disc.set_center(position[index])
@@ -131,7 +131,7 @@ class _Canvas:
         return np.asarray(self._canvas.buffer_rgba())[..., :3].copy()
 
     def _touching(self, position: np.ndarray) -> np.ndarray:
-        """Return which agents overlap another agent: they get a dark rim."""
+        """Return which agents overlap another agent; they get a dark outline."""
         agents, sizes = position[: self._agents], self._sizes[: self._agents]
         distance = np.linalg.norm(agents[:, None] - agents[None], axis=-1)
         near = distance < sizes[:, None] + sizes[None]

@@ -185,7 +185,7 @@ def test_datasets_are_held_to_their_checksums(data_dir: Path, tmp_path: Path) ->
     for name in ("one", "two"):
         shutil.copytree(source, tmp_path / "mpe" / "spread" / name)
     row = only(data.recorded(tmp_path))
-    assert (row.status, row.detail) == ("ok", f"2 of 2 in {tmp_path} are as recorded")
+    assert (row.status, row.detail) == ("ok", f"2 of 2 in {tmp_path} match their checksums")
     late = only(data.recorded(tmp_path, seconds=0.0))
     assert late.status == "warning"
     assert "2 (0.0 GiB) not checked" in late.detail
@@ -207,10 +207,10 @@ def breaks() -> Iterator[Row]:
 
 
 def test_a_check_that_breaks_does_not_end_the_others() -> None:
-    found = list(report.examine([("first", breaks), ("second", lambda: [ok("second", "well")])]))
-    assert [row.check for row in found] == ["before", "first", "second"]
-    assert found[1].status == "failed"
-    assert "RuntimeError: lines of trouble" in found[1].detail
+    result = list(report.examine([("first", breaks), ("second", lambda: [ok("second", "well")])]))
+    assert [row.check for row in result] == ["before", "first", "second"]
+    assert result[1].status == "failed"
+    assert "RuntimeError: lines of trouble" in result[1].detail
 
 
 @pytest.mark.parametrize(
@@ -245,8 +245,8 @@ def test_a_terminal_sees_the_table_grow(monkeypatch: Patch) -> None:
 
     output = io.StringIO()
     monkeypatch.setattr(console, "Console", Terminal)
-    found = report.examine([("x", lambda: [ok("alpha", "fine"), failed("beta", "bad", "do y")])])
-    assert len(report._shown(found)) == 2
+    result = report.examine([("x", lambda: [ok("alpha", "fine"), failed("beta", "bad", "do y")])])
+    assert len(report._shown(result)) == 2
     last = output.getvalue().rsplit("check", 1)[-1]
     assert "alpha" in last
     assert "beta" in last

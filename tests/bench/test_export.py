@@ -68,9 +68,9 @@ def test_a_file_holds_the_weights_of_a_chain_once() -> None:
     learner = small("flow-bc", hidden=(128, 128))  # ten steps
     weights = 4 * sum(p.numel() for p in learner.acting_parameters())
     assert weights > 2**17
-    found = content(learner)
-    assert len(found) < 1.25 * weights
-    assert str(Path(algorithms.__file__).parents[1]).encode() not in found  # nor where it was made
+    result = content(learner)
+    assert len(result) < 1.25 * weights
+    assert str(Path(algorithms.__file__).parents[1]).encode() not in result  # nor where it was made
 
 
 def test_a_comparison_notices_another_policy(om2p: bytes) -> None:
@@ -97,10 +97,10 @@ def test_seeds_decide_the_noise_and_names_the_order(om2p: bytes) -> None:
     first, same, other = (ExportedPolicy(om2p, seed=seed) for seed in (0, 0, 1))
     actions = first(OBSERVATIONS)
     named = {f"agent_{index}": OBSERVATIONS[index] for index in (2, 0, 1)}
-    found = same(named)
-    assert list(found) == ["agent_0", "agent_1", "agent_2"]
+    result = same(named)
+    assert list(result) == ["agent_0", "agent_1", "agent_2"]
     for index, size in enumerate(TEAM.action_sizes):
-        np.testing.assert_array_equal(found[f"agent_{index}"], actions[index, :size])
+        np.testing.assert_array_equal(result[f"agent_{index}"], actions[index, :size])
     assert not np.array_equal(other(OBSERVATIONS), actions)
     first.reset()
     kept = actions.copy()
@@ -157,7 +157,7 @@ def test_what_is_no_exported_policy_is_said_in_one_sentence(
     del foreign.metadata_props[:]
     for name, written in (("text", b"no model"), ("foreign", foreign.SerializeToString())):
         (tmp_path / name).write_bytes(written)
-        with pytest.raises(BenchError, match=f"{name} is no policy that"):
+        with pytest.raises(BenchError, match=f"{name} was not written by"):
             bench.load_exported(tmp_path / name)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(BenchError, match=r"need onnxruntime: pip install"):

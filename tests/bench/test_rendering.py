@@ -15,7 +15,7 @@ import torch
 import datasets
 from bench.cli import app
 from bench.errors import BenchError
-from bench.rendering import animation, mujoco_scene, particles, teams
+from bench.rendering import actors, animation, mujoco_scene, particles
 from bench.rendering.episode import Episode, play
 from bench.training import runner
 from datasets.environments.mpe import ParticleEnv
@@ -119,8 +119,8 @@ def test_a_gif_plays_captioned_pictures_and_repeats(tmp_path: Path) -> None:
 
 
 def test_every_team_meets_the_same_start_state() -> None:
-    experts = teams.of_snapshot("mpe/spread", "expert", None, None, 1)
-    nobody = teams.of_snapshot("mpe/spread", "random", None, None, 1)
+    experts = actors.of_snapshot("mpe/spread", "expert", None, None, 1)
+    nobody = actors.of_snapshot("mpe/spread", "random", None, None, 1)
     first, second = (play(team, 4)[0] for team in (experts, nobody))
     assert first.steps == second.steps == 25
     position = first.states["position"]
@@ -132,7 +132,7 @@ def test_every_team_meets_the_same_start_state() -> None:
 
 def test_the_return_is_that_of_the_environment() -> None:
     """Play the recorded states' actions again by hand."""
-    team = teams.of_snapshot("mpe/spread", "medium", None, None, 1)
+    team = actors.of_snapshot("mpe/spread", "medium", None, None, 1)
     episode, env = play(team, 0)
     start = {"position": episode.states["position"][:1], "velocity": episode.states["velocity"][:1]}
     env.set_state({name: torch.from_numpy(value) for name, value in start.items()})
@@ -145,13 +145,13 @@ def test_the_return_is_that_of_the_environment() -> None:
 
 def test_the_team_of_a_dataset_acts_with_its_noise() -> None:
     noisy, clean = (
-        teams.of_dataset("mpe/spread/expert", None, None, 1),
-        teams.of_snapshot("mpe/spread", "expert", None, None, 1),
+        actors.of_dataset("mpe/spread/expert", None, None, 1),
+        actors.of_snapshot("mpe/spread", "expert", None, None, 1),
     )
     observation = torch.zeros(3, 18)
     difference = (noisy.act(observation) - clean.act(observation)).abs()
     assert 0 < difference.max() < 0.5
-    uniform = teams.of_dataset("mpe/spread/random", None, None, 1)
+    uniform = actors.of_dataset("mpe/spread/random", None, None, 1)
     assert uniform.act(observation).abs().max() <= 1
 
 
@@ -162,8 +162,8 @@ def test_a_cell_shows_what_it_learnt(
     runner.run_cell(cell, tmp_path / cell.id, runner.Execution(resume=False))
     path = tmp_path / "bc.gif"
     assert app.main(["render", "--run", cell.id, "--out", str(tmp_path), "--to", str(path)]) == 0
-    told = capsys.readouterr().out
-    assert "51 pictures of 25 steps of mpe/spread by bc, seed 0, return" in told
+    printed = capsys.readouterr().out
+    assert "51 frames of 25 steps of mpe/spread by bc, seed 0, return" in printed
     assert len(opened(path)) == 51
     assert app.main(["render", "--run", cell.id, "--out", str(tmp_path)]) == 0
     assert (tmp_path / cell.id / "team.gif").read_bytes() == path.read_bytes()
@@ -189,10 +189,10 @@ def test_the_command_writes_a_gif(tmp_path: Path, capsys: Capture) -> None:
         (["--expert", "mpe/spread", "--dataset", "mpe/spread/expert"], "--expert and --dataset"),
         (["--expert", "mpe/sprad"], "did you mean mpe/spread"),
         (["--expert", "mpe/spread", "--snapshot", "experts"], "did you mean expert"),
-        (["--dataset", "mpe/spread/medium-replay"], "not recorded by a single team"),
-        (["--dataset", "mpe/spread/medium-expert"], "not recorded by a single team"),
+        (["--dataset", "mpe/spread/medium-replay"], "not recorded by one team alone"),
+        (["--dataset", "mpe/spread/medium-expert"], "not recorded by one team alone"),
         (["--run", "0123456789ab"], "there is no cell '0123456789ab'"),
-        (["--expert", "mpe/spread", "--to", "team.mp4"], "is no GIF"),
+        (["--expert", "mpe/spread", "--to", "team.mp4"], "does not end in .gif"),
         (["--expert", "mpe/spread", "--to", "/dev/null/team.gif"], "cannot be written"),
     ],
 )
