@@ -1,7 +1,5 @@
 """Write a whole report: figures, tables and the page, once or again and again."""
 
-import hashlib
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,23 +7,15 @@ from pathlib import Path
 
 from bench.results import locks, statistics
 from bench.results.store import BenchError
+from reports.drawing.canvas import Plate
 from reports.figures import catalogue
-from reports.figures.canvas import Plate
-from reports.reading import published, results
+from reports.options import Options
+from reports.reading import results
 from reports.reading.results import PENDING, Results
-from reports.tables import efficiency, latex, model, outcomes, text
+from reports.tables import efficiency, latex, model, outcomes, published, text
 from reports.tables.model import Table
 
 REFRESH_SECONDS = 10.0
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a user may choose about a report."""
-
-    uncertainty: str = "ci95"
-    siunitx: bool = False
-    command: str = "python -m bench report"
 
 
 @dataclass(frozen=True)
@@ -123,16 +113,8 @@ def provenance(found: Results, options: Options) -> str:
     return (
         f"om2p-bench: {options.command}\n"
         f"code of the runs: {', '.join(commits) or 'commit not recorded'}\n"
-        f"results sha256: {checksum(found)}, {done} finished of {len(found.cells)} runs"
+        f"results sha256: {found.checksum}, {done} finished of {len(found.cells)} runs"
     )
-
-
-def checksum(found: Results) -> str:
-    """Return the sha256 over all records, in the order of their cells' ids."""
-    total = hashlib.sha256()
-    for cell in sorted(found.cells, key=lambda cell: str(cell["cell"])):
-        total.update(json.dumps(cell.record, sort_keys=True).encode())
-    return total.hexdigest()
 
 
 def _write_tables(

@@ -87,3 +87,60 @@ def test_reports_never_load_torch() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     run_python(code)
+
+
+# Rooms from the lowest up: a room imports rooms above it in these lists, never one below.
+LAYERS = {
+    "bench": (
+        "errors", "meters", "results", "plan", "training", "launchers", "study", "policies",
+        "rendering", "tracks", "gate", "doctor", "diagnose", "cli",
+    ),
+    "reports": (
+        "options", "reading", "captions", "drawing", "tables", "figures", "page", "build",
+    ),
+}  # fmt: skip
+# (importing module, imported module): what still has to go.
+UPWARD: set[tuple[str, str]] = set()
+
+
+def room_of(module: str) -> tuple[str, str]:
+    """Return the package and the room of a module: ("bench", "plan") for bench.plan.grid."""
+    package, _, rest = module.partition(".")
+    return package, rest.partition(".")[0]
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_rooms_import_downwards(package: str) -> None:
+    layers = LAYERS[package]
+    rooms = {path.stem for path in (ROOT / package).iterdir() if path.suffix == ".py"}
+    rooms |= {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
+    assert rooms - {"__init__", "__main__"} == set(layers), "every room has a place in LAYERS"
+    seen = set()
+    for path in (ROOT / package).rglob("*.py"):
+        importer = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        if importer.partition(".")[2] in ("__init__", "__main__"):
+            continue  # the package's own face
+        for module in imports(path):
+            if room_of(module)[0] != package or not room_of(module)[1]:
+                continue
+            own, other = (layers.index(room_of(one)[1]) for one in (importer, module))
+            if other > own:
+                seen.add((importer, module))
+    assert seen == {pair for pair in UPWARD if pair[0].startswith(f"{package}.")}
+
+
+def test_only_the_command_line_imports_reports() -> None:
+    for path in (ROOT / "bench").rglob("*.py"):
+        if path.parent.name != "cli":
+            assert not any(within(module, {"reports"}) for module in imports(path)), path
+
+
+def test_recorded_results_are_read_without_torch() -> None:
+    """What `reports` may import of bench loads no torch, wherever it is imported."""
+    names = sorted(path.stem for path in (ROOT / "bench" / "results").glob("[a-z]*.py"))
+    code = (
+        "import importlib, sys\n"
+        f"[importlib.import_module(f'bench.results.{{name}}') for name in {names}]\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    run_python(code)

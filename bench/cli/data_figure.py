@@ -20,7 +20,7 @@ def draw(card: dict[str, Any], path: Path) -> Path:
     """
     from matplotlib.figure import Figure
 
-    from reports.figures import canvas
+    from reports.drawing import canvas
 
     with canvas.look():
         figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")

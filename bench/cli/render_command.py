@@ -9,9 +9,9 @@ import datasets
 from bench.errors import BenchError
 from bench.policies import checkpointed
 from bench.results import store
+from bench.results.record import ANIMATION
 
 SEED = 1  # of a team's noise
-NAME = "team.gif"
 
 
 def render(
@@ -37,7 +37,7 @@ def render(
     make: Callable[[], actors.Team]
     if flag == "--run":
         task_id = _task_of_cell(value, out)
-        to = checkpointed.find_cell(value, out) / NAME if to is None else to
+        to = checkpointed.find_cell(value, out) / ANIMATION if to is None else to
         make = partial(actors.of_cell, value, out, rules, prey, SEED)
     elif flag == "--expert":
         task_id = datasets.load_task(value, rules, prey).id
@@ -45,7 +45,7 @@ def render(
     else:
         task_id = datasets.recipe(value, rules=rules, prey=prey)["task"]
         make = partial(actors.of_dataset, value, rules, prey, SEED)
-    return draw(make, task_id, Path(NAME) if to is None else to, number)
+    return draw(make, task_id, Path(ANIMATION) if to is None else to, number)
 
 
 def _task_of_cell(cell: str, out: Path) -> str:

@@ -21,9 +21,9 @@ from algorithms.base import TeamSpec
 from bench.errors import BenchError
 from bench.meters import machine
 from bench.results import store
+from bench.results.record import SCHEMA, TOY
 from datasets.batch import Batch
 
-NAME = "toy.json"  # in the results folder
 MODES, RADIUS, SPREAD = 4, 0.7, 0.08
 BINS = 48  # per side, over [-1, 1]
 SAMPLES = 20_000  # behind each picture
@@ -69,7 +69,7 @@ def write(out: Path, updates: int, seed: int, tell: Tell = lambda text: None) ->
 
     Raises BenchError where the folder cannot be written.
     """
-    path = out / NAME
+    path = out / TOY
     content = measure(updates, seed, tell)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ def measure(updates: int, seed: int, tell: Tell = lambda text: None) -> dict[str
         tell(f"{told}: energy distance to the data {rows[-1]['energy_distance']:.4f}")
     return {
         "kind": "toy",
-        "schema": store.SCHEMA,
+        "schema": SCHEMA,
         "updates": updates,
         "seed": seed,
         "samples": SAMPLES,

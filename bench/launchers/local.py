@@ -18,9 +18,9 @@ from typing import Any, Protocol
 from bench.errors import BenchError
 from bench.launchers.process import WorkerProcess, out_of_memory_kills
 from bench.plan import plugins
-from bench.plan.grid import Cell
+from bench.plan.grid import Cell, new_record
 from bench.results import store
-from bench.results.record import new_record
+from bench.results.record import LOG, RECORD
 from bench.training import devices
 
 Group = list[Cell]
@@ -199,7 +199,7 @@ class Pool:
             "execution": {"device": slot.device, "shared": slot.shared, "resume": not anew},
         }
         key = group[0].id
-        worker = WorkerProcess(job, slot.environment, self.root / key / "log.txt", self.threads)
+        worker = WorkerProcess(job, slot.environment, self.root / key / LOG, self.threads)
         for pipe in worker.pipes:
             self._selector.register(pipe, selectors.EVENT_READ, key)
         self._running[key] = (group, slot, worker)
@@ -279,7 +279,7 @@ class Pool:
         try:
             store.write_run(folder, record)
         except OSError as error:
-            self.show.note(f"{folder}/run.json cannot be written ({error.strerror}): make room")
+            self.show.note(f"{folder / RECORD} cannot be written ({error.strerror}): make room")
         return record
 
     def _verdict(self, key: str, worker: WorkerProcess) -> dict[str, Any]:
@@ -292,7 +292,7 @@ class Pool:
         if worker.ended_by == "memory":
             limit = f"--memory-limit {self.limits.gib:g} GiB"
             return _failure("out_of_memory", f"exceeded {limit} and was ended")
-        return self._verdict_on_exit(worker.exit_code() or 0, self.root / key / "log.txt")
+        return self._verdict_on_exit(worker.exit_code() or 0, self.root / key / LOG)
 
     def _verdict_on_exit(self, code: int, log: Path) -> dict[str, Any]:
         """Read an exit code of a worker that nobody here has ended."""

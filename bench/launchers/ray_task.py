@@ -19,10 +19,10 @@ from bench.launchers.process import HOME
 from bench.plan import grid, plugins
 from bench.plan.grid import Cell
 from bench.results import store
-from bench.results.collect import FILES
+from bench.results.record import CELL_FILES, PREVIOUS_CHECKPOINT, RECORD
 
 SPEAK_SECONDS = 0.5  # between two messages of a task
-SENT = tuple(name for name in FILES if name != "checkpoint.prev.pt")
+SENT = tuple(name for name in CELL_FILES if name != PREVIOUS_CHECKPOINT)
 PACKAGES = ("bench", "algorithms", "datasets")
 
 
@@ -117,7 +117,7 @@ def read_files(folder: Path) -> dict[str, bytes]:
 def write_files(folder: Path, files: dict[str, bytes]) -> None:
     """Store a cell's files; run.json last, so that it never speaks of files that are not there."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in sorted(files, key=lambda name: name == "run.json"):
+    for name in sorted(files, key=lambda name: name == RECORD):
         if name in SENT:
             with store.atomic_file(folder / name) as file:
                 file.write(files[name])

@@ -92,11 +92,6 @@ def environment() -> tuple[str, str]:
     return text, hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def environment_name(text: bytes) -> str:
-    """Return the name of the file that keeps a list of distributions beside results."""
-    return f"environment-{hashlib.sha256(text).hexdigest()[:12]}.txt"
-
-
 def versions() -> dict[str, Any]:
     """Return the versions that made a result: commit, dirty flag, Python and the libraries."""
     result: dict[str, Any] = {"python": platform.python_version(), **revision()}

@@ -9,7 +9,6 @@ a variant stand above all of them.
 
 import dataclasses
 import functools
-import hashlib
 import json
 import math
 import re
@@ -258,16 +257,6 @@ def check_overrides(overrides: dict[str, Any], names: typing.Iterable[str]) -> N
 def _setting_names(algorithm: str) -> list[str]:
     """Return the settings that an algorithm has."""
     return [field.name for field in dataclasses.fields(algorithms.settings_class(algorithm))]
-
-
-def canonical(value: Any) -> str:
-    """Return the one JSON text of a value: sorted keys, no spaces, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def digest(text: str) -> str:
-    """Return the sha256 of a text in hex."""
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _section(overrides: dict[str, Any], section: str) -> dict[str, Any]:

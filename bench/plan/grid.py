@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,8 @@ import datasets
 from bench.plan import config as configuration
 from bench.plan import plugins, presets, tuned
 from bench.plan.config import RunConfig
-from bench.results import store
+from bench.results.record import SCHEMA, canonical, cell_id, digest
 
-ID_DIGITS = 12  # of the sha256 that names a cell
 MOST_REPLICAS = 8  # trained together with --replicas auto
 
 
@@ -38,7 +38,7 @@ class Cell:
     def identity(self) -> dict[str, Any]:
         """Return what the id is a hash of."""
         identity = {
-            "schema": store.SCHEMA,
+            "schema": SCHEMA,
             "algorithm": self.algorithm,
             "algorithm_version": self.algorithm_version,
             "dataset": self.recipe,
@@ -120,10 +120,10 @@ def _method(
     settings = configuration.resolve_settings(
         name, preset, config.overrides, run.updates, published.values if published else None
     )
-    text = configuration.canonical({"algorithm": settings, "run": run.identity()})
+    text = canonical({"algorithm": settings, "run": run.identity()})
     version = algorithms.row(name).version
     note = published.as_dict() if published else None
-    return _Method(name, version, settings, text, configuration.digest(text), note)
+    return _Method(name, version, settings, text, digest(text), note)
 
 
 def _cell(
@@ -140,8 +140,54 @@ def _cell(
         "", method.name, method.version, dataset, recipe, seed, run.model_dump(), method.settings,
         method.canonical, method.hash, preset, data, method.tuned, plugins.of(method.name),
     )  # fmt: skip
-    text = configuration.canonical(cell.identity())
-    return dataclasses.replace(cell, id=configuration.digest(text)[:ID_DIGITS])
+    return dataclasses.replace(cell, id=cell_id(cell.identity()))
+
+
+def new_record(cell: Cell, status: str = "queued") -> dict[str, Any]:
+    """Return the record of a cell of which only the plan is known."""
+    return {
+        "schema": SCHEMA,
+        "cell": cell.id,
+        "status": status,
+        "error": None,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "interruptions": 0,
+        "seed": cell.seed,
+        "identity": cell.identity(),
+        "algorithm": {
+            "name": cell.algorithm,
+            "version": cell.algorithm_version,
+            "plugin": cell.plugin,
+        },
+        "config": {
+            "preset": cell.preset,
+            "hash": cell.config_hash,
+            "canonical": cell.canonical,
+            "run": cell.run,
+            "algorithm": cell.settings,
+            "tuned": cell.tuned,
+            "data": _data_asked_for(cell),
+        },
+        "dataset": {
+            "id": cell.dataset,
+            "task": cell.recipe.get("task"),
+            "quality": cell.recipe.get("quality"),
+            "rules": cell.recipe.get("rules"),
+            "prey": cell.recipe.get("prey"),
+            "data_seed": cell.data["data_seed"],
+            "size": cell.recipe.get("size"),
+            "fraction": cell.data["fraction"],
+        },
+    }
+
+
+def _data_asked_for(cell: Cell) -> dict[str, Any]:
+    """Return how the data were asked for; of folders and files of this machine, nothing.
+
+    A prey's file is named by its hash.
+    """
+    asked = {key: value for key, value in cell.data.items() if key != "data_dir"}
+    return asked if asked["prey"] is None else asked | {"prey": cell.recipe["prey"]}
 
 
 def replicas(cells: int, places: int) -> int:
@@ -159,7 +205,7 @@ def groups(
     made: list[list[Cell]] = []
     current: dict[Any, list[Cell]] = {}
     for cell in found:
-        key = (configuration.canonical([cell.dataset, cell.data, cell.run]), cell.algorithm,
+        key = (canonical([cell.dataset, cell.data, cell.run]), cell.algorithm,
                cell.canonical, apart(cell)) if size > 1 else None  # fmt: skip
         group = current.get(key)
         if group is None or len(group) == size:
@@ -178,5 +224,5 @@ def distinct_datasets(found: Iterable[Cell]) -> list[Cell]:
     """Return one cell of each dataset, in order: what has to be there before cells start."""
     first: dict[str, Cell] = {}
     for cell in found:
-        first.setdefault(configuration.canonical([cell.dataset, cell.data]), cell)
+        first.setdefault(canonical([cell.dataset, cell.data]), cell)
     return list(first.values())

@@ -13,6 +13,7 @@ from bench.errors import BenchError
 from bench.plan import config, plugins
 from bench.policies.team import TeamPolicy
 from bench.results import store
+from bench.results.record import RECORD
 from bench.training import checkpoint, devices
 from bench.training.evaluation import Evaluation, evaluate
 from datasets.tasks import agent_names
@@ -75,7 +76,7 @@ def load_policy(
 def find_cell(cell: str | Path, out: str | Path) -> Path:
     """Return the folder of a cell given by id or as a folder; BenchError if there is none."""
     for folder in (Path(out) / str(cell), Path(cell)):
-        if (folder / "run.json").is_file():
+        if (folder / RECORD).is_file():
             return folder.resolve()
     raise BenchError(
         f"there is no cell '{cell}' in {out}: `python -m bench status --out {out}` lists them"

@@ -2,31 +2,24 @@
 
 import json
 import os
-import re
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError
-from bench.meters.machine import environment_name
-from bench.plan import config, grid
 from bench.results import store
 from bench.results.locks import folder_lock
-from bench.study import tensorboard
-
-ENVIRONMENT = re.compile(r"environment-[0-9a-f]{12}\.txt")
-ENVIRONMENT_LIMIT = 2**20  # bytes
-FILES = (
-    "run.json",
-    "progress.jsonl",
-    "episodes.parquet",
-    "checkpoint.pt",
-    "checkpoint.prev.pt",
-    "log.txt",
-    "team.gif",  # the page shows it
+from bench.results.record import (
+    CELL_FILES,
+    ENVIRONMENT_PATTERN,
+    EVENTS,
+    RECORD,
+    cell_id,
+    environment_file,
 )
-EVENTS = f"*/{tensorboard.FILE}"  # of TensorBoard, in a folder that bears the run's name
+
+ENVIRONMENT_LIMIT = 2**20  # bytes
 
 
 def collect(sources: list[Path], out: Path) -> dict[str, int]:
@@ -73,14 +66,15 @@ def collect(sources: list[Path], out: Path) -> dict[str, int]:
 
 def check_record(record: dict[str, Any], folder: Path) -> None:
     """Refuse a record whose id is not that of the cell it tells of."""
+    path = folder / RECORD
     try:
-        text = config.canonical(record.get("identity"))
+        own = cell_id(record.get("identity"))
     except (ValueError, RecursionError) as error:
-        raise BenchError(f"{folder}/run.json has no usable identity: leave it out") from error
-    if config.digest(text)[: grid.ID_DIGITS] != record["cell"]:
+        raise BenchError(f"{path} has no usable identity: leave it out") from error
+    if own != record["cell"]:
         raise BenchError(
-            f"{folder}/run.json has been changed: its identity is not that of cell "
-            f"{record['cell']}; leave the folder out"
+            f"{path} has been changed: its identity is not that of cell {record['cell']}; leave "
+            "the folder out"
         )
 
 
@@ -115,10 +109,10 @@ def _check_same_data(records: dict[str, dict[str, Any]]) -> None:
 def _copy_environments(sources: list[Path], out: Path) -> None:
     """Copy the lists of installed distributions that records refer to by the hash in the name."""
     for source in sources:
-        for path in sorted(source.glob("environment-*.txt")):
-            if ENVIRONMENT.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+        for path in sorted(source.glob(ENVIRONMENT_PATTERN)):
+            if path.is_file() and not path.is_symlink():
                 text = path.read_bytes()[:ENVIRONMENT_LIMIT]
-                if not (out / path.name).exists() and path.name == environment_name(text):
+                if not (out / path.name).exists() and path.name == environment_file(text):
                     with store.atomic_file(out / path.name) as file:
                         file.write(text)
 
@@ -127,8 +121,9 @@ def _copy(folder: Path, out: Path) -> None:
     """Copy a cell's own files, and nothing else, under its final name at once."""
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=out))
     try:
-        events = [path for path in folder.glob(EVENTS) if not path.parent.is_symlink()]
-        for path in [*(folder / name for name in FILES), *events]:
+        # TensorBoard's lie in a folder that bears the run's name.
+        events = [path for path in folder.glob(f"*/{EVENTS}") if not path.parent.is_symlink()]
+        for path in [*(folder / name for name in CELL_FILES), *events]:
             if path.is_file() and not path.is_symlink():
                 copy = partial / path.relative_to(folder)
                 copy.parent.mkdir(exist_ok=True)

@@ -1,60 +1,70 @@
-"""The sections of run.json, built from what each part of a cell knows. Torch-free."""
+"""What stands in a results folder: the record of a cell, its files, and how a cell is identified.
+
+Schema version, statuses and file names stand here and nowhere else. Loads nothing heavy.
+"""
 
 import dataclasses
-from datetime import UTC, datetime
+import hashlib
+import json
 from typing import Any
 
 from bench.meters.clock import Clock
-from bench.plan.grid import Cell
-from bench.results import store
+
+SCHEMA = 1  # of run.json and of checkpoints
+ID_DIGITS = 12  # of the sha256 that names a cell
+ENVIRONMENT_DIGITS = 12  # of the sha256 that names a list of installed distributions
+
+# --- statuses ------------------------------------------------------------------------------------
+
+PENDING = ("queued", "running")
+FAILED = ("failed", "timeout", "out_of_memory", "diverged")
+FINAL = ("done", *FAILED)
+STATUSES = (*PENDING, *FINAL)
+
+# --- files ---------------------------------------------------------------------------------------
+
+# In the folder of a cell, which bears its id.
+RECORD = "run.json"
+PROGRESS = "progress.jsonl"  # a row per evaluation
+EPISODES = "episodes.parquet"  # the returns of the last evaluation, per episode and agent
+CHECKPOINT = "checkpoint.pt"
+PREVIOUS_CHECKPOINT = "checkpoint.prev.pt"  # the one before, in case the newest is damaged
+LOG = "log.txt"  # warnings and tracebacks
+ANIMATION = "team.gif"  # an episode of the learnt team, which the page shows
+EVENTS = "events.out.tfevents.om2p-bench"  # TensorBoard's own name would hold the host's
+CELL_FILES = (RECORD, PROGRESS, EPISODES, CHECKPOINT, PREVIOUS_CHECKPOINT, LOG, ANIMATION)
+
+# In the results folder itself.
+TABLE = "results.parquet"  # a row per cell, rebuilt from the folders
+TABLE_CSV = "results.csv"
+TOY = "toy.json"  # densities that `python -m bench toy` learnt
+ENVIRONMENT_PATTERN = "environment-*.txt"  # lists of installed distributions
 
 
-def new_record(cell: Cell, status: str = "queued") -> dict[str, Any]:
-    """Return the record of a cell of which only the plan is known."""
-    return {
-        "schema": store.SCHEMA,
-        "cell": cell.id,
-        "status": status,
-        "error": None,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "interruptions": 0,
-        "seed": cell.seed,
-        "identity": cell.identity(),
-        "algorithm": {
-            "name": cell.algorithm,
-            "version": cell.algorithm_version,
-            "plugin": cell.plugin,
-        },
-        "config": {
-            "preset": cell.preset,
-            "hash": cell.config_hash,
-            "canonical": cell.canonical,
-            "run": cell.run,
-            "algorithm": cell.settings,
-            "tuned": cell.tuned,
-            "data": _data(cell),
-        },
-        "dataset": {
-            "id": cell.dataset,
-            "task": cell.recipe.get("task"),
-            "quality": cell.recipe.get("quality"),
-            "rules": cell.recipe.get("rules"),
-            "prey": cell.recipe.get("prey"),
-            "data_seed": cell.data["data_seed"],
-            "size": cell.recipe.get("size"),
-            "fraction": cell.data["fraction"],
-        },
-    }
+def environment_file(text: bytes) -> str:
+    """Return the name of the file that keeps a list of installed distributions."""
+    return ENVIRONMENT_PATTERN.replace("*", hashlib.sha256(text).hexdigest()[:ENVIRONMENT_DIGITS])
 
 
-def _data(cell: Cell) -> dict[str, Any]:
-    """Return how the data were asked for; of folders and files of this machine, nothing.
+# --- identity ------------------------------------------------------------------------------------
 
-    A prey's file is named by its hash.
-    """
-    asked = {key: value for key, value in cell.data.items() if key != "data_dir"}
-    return asked if asked["prey"] is None else asked | {"prey": cell.recipe["prey"]}
 
+def canonical(value: Any) -> str:
+    """Return the one JSON text of a value: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(text: str) -> str:
+    """Return the sha256 of a text in hex."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def cell_id(identity: Any) -> str:
+    """Return the id of the cell with this identity: the first digits of its hash."""
+    return digest(canonical(identity))[:ID_DIGITS]
+
+
+# --- sections ------------------------------------------------------------------------------------
 
 CARD_LEFT_OUT = ("observation_mean", "observation_std", "recipe", "files")
 

@@ -23,16 +23,21 @@ from typing import IO, TYPE_CHECKING, Any
 
 from bench.errors import BenchError
 from bench.results.columns import COLUMNS
+from bench.results.record import (
+    EPISODES,
+    PROGRESS,
+    RECORD,
+    SCHEMA,
+    STATUSES,
+    TABLE,
+    TABLE_CSV,
+)
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-SCHEMA = 1
 EPISODE_COLUMNS = ("episode", "agent", "return")
-STATUSES = (
-    "queued", "running", "done", "failed", "timeout", "out_of_memory", "diverged",
-)  # fmt: skip
 SECTIONS = (
     "identity", "algorithm", "config", "dataset", "references", "results", "execution", "machine",
     "versions", "time", "memory", "energy", "cost", "latency",
@@ -83,7 +88,7 @@ def write_run(folder: Path, record: dict[str, Any]) -> None:
     """Write a cell's record to `folder`/run.json atomically, creating the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(_finite(record), indent=1, allow_nan=False)
-    with atomic_file(folder / "run.json") as file:
+    with atomic_file(folder / RECORD) as file:
         file.write(text.encode())
 
 
@@ -95,7 +100,7 @@ def write_json(path: Path, document: dict[str, Any]) -> None:
 
 def append_progress(folder: Path, row: dict[str, Any]) -> None:
     """Append one evaluation to `folder`/progress.jsonl and bring it to disk."""
-    with open(folder / "progress.jsonl", "ab") as file:
+    with open(folder / PROGRESS, "ab") as file:
         file.write(_line(row))
         file.flush()
         os.fsync(file.fileno())
@@ -103,7 +108,7 @@ def append_progress(folder: Path, row: dict[str, Any]) -> None:
 
 def write_progress(folder: Path, rows: list[dict[str, Any]]) -> None:
     """Replace `folder`/progress.jsonl atomically (a resumed cell drops what it will redo)."""
-    with atomic_file(folder / "progress.jsonl") as file:
+    with atomic_file(folder / PROGRESS) as file:
         file.write(b"".join(_line(row) for row in rows))
 
 
@@ -125,7 +130,7 @@ def write_episodes(folder: Path, returns: "np.ndarray") -> None:
         "return": column(returns.astype("f4").reshape(-1), pyarrow.float32()),
     }
     table = pyarrow.Table.from_arrays(list(columns.values()), names=list(columns))
-    with atomic_file(folder / "episodes.parquet") as file:
+    with atomic_file(folder / EPISODES) as file:
         pyarrow.parquet.write_table(table, file)
 
 
@@ -153,7 +158,7 @@ def read_run(folder: Path) -> dict[str, Any]:
 
     Raises BenchError where run.json is missing, unreadable or of another schema version.
     """
-    path = Path(folder) / "run.json"
+    path = Path(folder) / RECORD
     record = _parse(path)
     schema = record.get("schema")
     if isinstance(schema, bool) or not isinstance(schema, int):
@@ -213,7 +218,7 @@ def read_progress(folder: Path) -> list[dict[str, Any]]:
 
     Raises BenchError where the file is too large, no plain file, or cannot be read.
     """
-    path = Path(folder) / "progress.jsonl"
+    path = Path(folder) / PROGRESS
     try:
         content = _content(path, PROGRESS_LIMIT)
     except FileNotFoundError:
@@ -238,7 +243,7 @@ def read_episodes(folder: Path) -> "pd.DataFrame":
     import pyarrow
     import pyarrow.parquet
 
-    path = Path(folder) / "episodes.parquet"
+    path = Path(folder) / EPISODES
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             if file.metadata.num_rows > EPISODES_LIMIT:
@@ -339,8 +344,8 @@ def rebuild_table(root: Path) -> "pd.DataFrame":
     """Write `root`/results.parquet and results.csv from the cells' folders and return the table."""
     root = Path(root)
     frame = read_results(root)
-    with atomic_file(root / "results.parquet") as file:
+    with atomic_file(root / TABLE) as file:
         frame.to_parquet(file, index=False)
-    with atomic_file(root / "results.csv") as file:
+    with atomic_file(root / TABLE_CSV) as file:
         frame.to_csv(file, index=False)
     return frame

@@ -12,6 +12,7 @@ from bench.launchers import local
 from bench.plan import config, grid, plugins
 from bench.plan.grid import Cell
 from bench.results import store
+from bench.results.record import cell_id, digest
 from bench.study.study import usable_gpus
 
 
@@ -76,7 +77,7 @@ def cell_of(record: dict[str, Any], data_dir: Path | None = None, prey: str | No
         raise BenchError(
             f"the record of cell {record['cell']} is incomplete ({error!r}): run the cell itself"
         ) from error
-    today = config.digest(config.canonical(cell.identity()))[: grid.ID_DIGITS]
+    today = cell_id(cell.identity())
     if today != cell.id:
         raise BenchError(
             f"cell {cell.id} cannot be reproduced: algorithm or data have changed since "
@@ -101,7 +102,7 @@ def _rebuild(record: dict[str, Any], data_dir: Path | None, prey: str | None) ->
         run=config.RunSettings(**made["run"]).model_dump(),
         settings=made["algorithm"],
         canonical=made["canonical"],
-        config_hash=config.digest(made["canonical"]),
+        config_hash=digest(made["canonical"]),
         preset=made["preset"],
         data={**data, "data_dir": None if data_dir is None else str(data_dir)},
         tuned=made.get("tuned"),

@@ -18,12 +18,16 @@ from bench.plan.config import GRAPHS_NEED_GPU, RunConfig
 from bench.plan.grid import Cell
 from bench.results import store
 from bench.results.locks import folder_lock
+from bench.results.record import (
+    CHECKPOINT,
+    FAILED,
+    FINAL,
+    RECORD,
+    TABLE,
+    environment_file,
+)
 from bench.study import tensorboard
 from bench.study.progress import Quiet
-
-FAILED = ("failed", "timeout", "out_of_memory", "diverged")
-CHECKPOINT = "checkpoint.pt"  # as in `bench.training.checkpoint`, which loads torch
-FINAL = ("done", *FAILED)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +85,7 @@ def plan(config: RunConfig) -> Plan:
     records = {cell.id: known[cell.id] for cell in cells if cell.id in known}
     todo = [cell for cell in cells if _wanted(records.get(cell.id), config.resume)]
     unread = (Path(config.out) / cell.id for cell in cells if cell.id not in known)
-    damaged = [_complaint(folder) for folder in unread if (folder / "run.json").exists()]
+    damaged = [_complaint(folder) for folder in unread if (folder / RECORD).exists()]
     return Plan(cells, records, todo, known, damaged)
 
 
@@ -132,7 +136,7 @@ def run_study(config: RunConfig, show: Any) -> Outcome:
         try:
             store.rebuild_table(root)
         except OSError as error:  # it is derived: nothing is lost with it
-            show.note(f"{root}/results.parquet cannot be written ({error.strerror}): make room")
+            show.note(f"{root / TABLE} cannot be written ({error.strerror}): make room")
     return Outcome(planned.cells, records, interrupts.count > 0)
 
 
@@ -200,7 +204,7 @@ def begins_anew(record: dict[str, Any] | None) -> bool:
 def _keep_environment(root: Path) -> None:
     """Keep the list of installed distributions beside the results that name it."""
     text, _ = machine.environment()
-    path = root / machine.environment_name(text.encode())
+    path = root / environment_file(text.encode())
     if not path.exists():
         with store.atomic_file(path) as file:
             file.write(text.encode())

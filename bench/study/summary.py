@@ -7,6 +7,7 @@ from typing import Any
 
 from bench.plan.grid import Cell
 from bench.results import comparable, store
+from bench.results.record import CHECKPOINT, LOG
 from bench.study import study
 
 
@@ -37,9 +38,9 @@ def table(cells: Iterable[Cell], records: dict[str, dict[str, Any]]) -> str:
 
 def failures(cells: list[Cell], records: dict[str, dict[str, Any]], out: Path) -> str:
     """Say of every failed cell why and where its log lies, and what `--resume failed` does."""
-    lines = [_failure(cell, records[cell.id], out / cell.id / "log.txt") for cell in cells]
+    lines = [_failure(cell, records[cell.id], out / cell.id / LOG) for cell in cells]
     kept = sum(
-        not study.begins_anew(records[cell.id]) and (out / cell.id / study.CHECKPOINT).exists()
+        not study.begins_anew(records[cell.id]) and (out / cell.id / CHECKPOINT).exists()
         for cell in cells
     )
     which = "" if not kept else f", {kept} of them from their checkpoints"
@@ -50,7 +51,7 @@ def failures(cells: list[Cell], records: dict[str, dict[str, Any]], out: Path) -
 def _failure(cell: Cell, record: dict[str, Any], log: Path) -> str:
     """Say in a line what became of a failed cell."""
     error = str(record["error"])
-    where = f" (log: {log})" if "log.txt" not in error and log.exists() else ""
+    where = f" (log: {log})" if LOG not in error and log.exists() else ""
     return f"{record['status']}: {cell.algorithm}, seed {cell.seed}: {error}{where}"
 
 

@@ -15,8 +15,8 @@ from typing import Any
 from bench.errors import BenchError
 from bench.plan.grid import Cell
 from bench.results import store
+from bench.results.record import EVENTS, PROGRESS
 
-FILE = "events.out.tfevents.om2p-bench"  # TensorBoard's own name would hold the host's
 HEADER = "brain.Event:2"
 COUNTS = ("update", "metrics")  # of a row: what is no curve by itself
 
@@ -87,13 +87,13 @@ class EventFile:
 
     def __init__(self, folder: Path, run: str) -> None:
         """Begin with nothing written."""
-        self.folder, self.path = folder, folder / run / FILE
+        self.folder, self.path = folder, folder / run / EVENTS
         self._written: list[dict[str, Any]] | None = None  # None: what lies there is not ours yet
         self._size = -1  # of progress.jsonl when it was last read
 
     def update(self) -> None:
         """Append the rows that are new; write all of them anew where a cell began again."""
-        source = self.folder / "progress.jsonl"
+        source = self.folder / PROGRESS
         size = source.stat().st_size if source.is_file() else 0
         if size == self._size or (not size and self._written is None):
             return

@@ -10,9 +10,16 @@ from typing import Any
 from bench.errors import BenchError
 from bench.meters.clock import Clock
 from bench.meters.memory import Nvml
-from bench.plan.grid import Cell
+from bench.plan.grid import Cell, new_record
 from bench.results import store
-from bench.results.record import new_record
+from bench.results.record import (
+    CHECKPOINT,
+    EPISODES,
+    LOG,
+    PREVIOUS_CHECKPOINT,
+    RECORD,
+    SCHEMA,
+)
 from bench.training import checkpoint
 from bench.training.evaluation import Evaluation
 
@@ -37,7 +44,7 @@ class Lane:
         """Take over the count of interruptions and say on disk that the cell is running."""
         for remains in self.folder.glob(".*.tmp"):  # of a write that a kill cut off
             remains.unlink(missing_ok=True)
-        if resume and (self.folder / "run.json").exists():
+        if resume and (self.folder / RECORD).exists():
             try:
                 before = store.read_run(self.folder)
             except BenchError as error:
@@ -58,7 +65,7 @@ class Lane:
 
     def begin_anew(self) -> None:
         """Remove what an earlier attempt left behind."""
-        for name in (checkpoint.NAME, checkpoint.PREVIOUS, "episodes.parquet"):
+        for name in (CHECKPOINT, PREVIOUS_CHECKPOINT, EPISODES):
             (self.folder / name).unlink(missing_ok=True)
         store.write_progress(self.folder, [])
 
@@ -121,7 +128,7 @@ class Lane:
             self.folder,
             {
                 **state,
-                "schema": store.SCHEMA,
+                "schema": SCHEMA,
                 "cell": self.cell.id,
                 "rows": len(self.rows),
                 "progress": self.rows,
@@ -151,7 +158,7 @@ class Lane:
         """Append to the cell's log, even where somebody has removed its folder."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with open(self.folder / "log.txt", "a", encoding="utf-8") as file:
+            with open(self.folder / LOG, "a", encoding="utf-8") as file:
                 file.write(f"{text.rstrip()}\n")
         except OSError:  # a full disk: what ends the cell is said in its record all the same
             print(text, file=sys.stderr)

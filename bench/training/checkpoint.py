@@ -9,15 +9,14 @@ import torch
 
 from bench.errors import BenchError
 from bench.results import store
-
-NAME, PREVIOUS = "checkpoint.pt", "checkpoint.prev.pt"
+from bench.results.record import CHECKPOINT, PREVIOUS_CHECKPOINT, SCHEMA
 
 
 def save(folder: Path, state: dict[str, Any]) -> None:
     """Write a checkpoint durably, keeping the one before."""
     content = io.BytesIO()  # on a full disk torch's own writer hides the reason
     torch.save(state, content)
-    with store.atomic_file(folder / NAME, keep=folder / PREVIOUS) as file:
+    with store.atomic_file(folder / CHECKPOINT, keep=folder / PREVIOUS_CHECKPOINT) as file:
         file.write(content.getbuffer())
 
 
@@ -29,7 +28,7 @@ def load(folder: Path, cell: str) -> tuple[dict[str, Any] | None, list[str]]:
 
 def whole(folder: Path, cell: str, complain: Callable[[str], None]) -> Iterator[dict[str, Any]]:
     """Yield the whole checkpoints of `cell`, the newest first; say a sentence per damaged one."""
-    for name in (NAME, PREVIOUS):
+    for name in (CHECKPOINT, PREVIOUS_CHECKPOINT):
         path = folder / name
         if not path.exists():
             continue
@@ -45,8 +44,8 @@ def read(path: Path, cell: str) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types for a damaged or hostile archive
         raise BenchError(f"{path} is damaged ({type(error).__name__}): it is left aside") from error
-    if not isinstance(state, dict) or state.get("schema") != store.SCHEMA:
-        raise BenchError(f"{path} is no checkpoint of schema version {store.SCHEMA}")
+    if not isinstance(state, dict) or state.get("schema") != SCHEMA:
+        raise BenchError(f"{path} is no checkpoint of schema version {SCHEMA}")
     if state.get("cell") != cell:
         raise BenchError(f"{path} belongs to cell {state.get('cell')!r}, not to {cell}")
     return state

@@ -4,6 +4,8 @@ import traceback
 
 import torch
 
+from bench.results.record import LOG
+
 
 class Stopped(Exception):
     """The cell was asked to stop; its checkpoint holds everything done so far."""
@@ -19,7 +21,7 @@ def is_out_of_memory(error: Exception) -> bool:
 def sentence(error: Exception) -> str:
     """Return an unexpected exception as one sentence; the traceback is for the log."""
     first = (str(error).strip() or "no message").splitlines()[0]
-    return f"{type(error).__name__}: {first[:300]} (the traceback is in log.txt)"
+    return f"{type(error).__name__}: {first[:300]} (the traceback is in {LOG})"
 
 
 def release(error: BaseException) -> None:

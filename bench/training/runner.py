@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError
-from bench.plan.grid import Cell
+from bench.plan.grid import Cell, new_record
 from bench.results import store
-from bench.results.record import new_record
 from bench.training import faults
 from bench.training.cell import Lane
 from bench.training.group import Execution, Report, Stop, Training

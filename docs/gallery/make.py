@@ -16,6 +16,7 @@ from typing import Any
 
 from bench.results.store import BenchError
 from reports import build
+from reports.options import Options
 from reports.reading import results
 
 HERE = Path(__file__).parent
@@ -59,7 +60,7 @@ def main(out: Path) -> int:
         lines += films(results.read(out))
         photograph(written.page)
     sources = results.read(out)
-    origin = build.provenance(sources, build.Options()).replace("\n", "  \n")
+    origin = build.provenance(sources, Options()).replace("\n", "  \n")
     head = f"# Gallery\n\nMade by `python docs/gallery/make.py RESULTS` from\n\n{origin}"
     (HERE / "README.md").write_text("\n\n".join([head, *lines]) + "\n", encoding="utf-8")
     missing = [names[0] for names, name in zip(CHOSEN, found, strict=True) if name is None]

@@ -1,4 +1,5 @@
-"""Figures: one module per family, all drawn on `canvas` in one style.
+"""Figures: one module per family, all drawn with what `reports.drawing` provides.
 
-May import `reports.reading` and `reports.captions`. Start with `catalogue`.
+May import `reports.reading`, `reports.captions`, `reports.drawing` and `bench.results`. Start with
+`catalogue`.
 """

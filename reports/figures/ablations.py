@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reports import captions
-from reports.figures import canvas, style
+from reports.drawing import canvas, style
 from reports.figures.curves import AXES, measure
 from reports.reading.results import Entry, Group, Results, Track
 

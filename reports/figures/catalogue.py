@@ -6,7 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from reports.figures import ablations, canvas, curves, data, overall, pareto, scaling, scores, toys
+from reports.drawing import canvas
+from reports.figures import ablations, curves, data, overall, pareto, scaling, scores, toys
 from reports.reading.results import Results
 
 SECTIONS = (

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.results.statistics import Estimate
-from reports.figures import canvas, style
+from reports.drawing import canvas, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.results import statistics
 from reports import captions
-from reports.figures import canvas, style
+from reports.drawing import canvas, style
 from reports.reading.results import Entry, Group, Results, Track
 
 if TYPE_CHECKING:

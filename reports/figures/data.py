@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.results import store
 from reports import captions
-from reports.figures import canvas, style
+from reports.drawing import canvas, style
 from reports.figures.curves import AXES, measure
 from reports.reading.results import Entry, Results, Track
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from bench.results import statistics
 from reports import captions
-from reports.figures import canvas, style
+from reports.drawing import canvas, style
+from reports.reading.aggregates import AGGREGATES, RESAMPLES, aggregate_sets, runs_by_dataset
 from reports.reading.results import Entry, Results, Track
-from reports.tables.outcomes import AGGREGATES, RESAMPLES, aggregate_sets, runs_by_dataset
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reports import captions
-from reports.figures import canvas, style
+from reports.drawing import canvas, style
 from reports.figures.curves import AXES, FEW, measure
 from reports.reading.results import Group, Results, Track
 

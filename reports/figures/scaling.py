@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from bench.results import store
 from reports import captions
-from reports.figures import canvas, style
+from reports.drawing import canvas
+from reports.reading import order
 from reports.reading.measurements import Measured
 from reports.reading.results import Cell, Entry, Results
 
@@ -78,7 +79,7 @@ def _measured(points: Sequence[Measured], mark: str, folder: Path) -> list[canva
         ]
         if not meters:
             continue
-        entries = {n: Entry(n, n) for n in sorted(several, key=style.order)}
+        entries = {n: Entry(n, n) for n in sorted(several, key=order.of_algorithm)}
         figure, axes = canvas.panels([m.title for m in meters], list(entries.values()))
         for axis, meter in zip(axes, meters, strict=True):
             drawn = {

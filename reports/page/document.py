@@ -6,8 +6,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from reports import build, captions
-from reports.figures.canvas import Plate
+from reports import captions
+from reports.drawing.canvas import Plate
+from reports.options import Options
 from reports.page import cards, leaderboard
 from reports.reading.results import PENDING, Cell, Results
 from reports.tables import text
@@ -56,7 +57,7 @@ def render(
     plates: list[Plate],
     tables: list[Table],
     sources: dict[str, str],
-    options: "build.Options",
+    options: Options,
     refresh: float | None = None,
 ) -> str:
     """Return the page; with `refresh` it reads itself again after that many seconds."""
@@ -76,7 +77,7 @@ def render(
         sections=list(shown.items()),
         refresh=refresh,
         command=options.command,
-        checksum=build.checksum(results),
+        checksum=results.checksum,
         summary=cards.summary(results),
         limits=cards.limits(results),
         warnings=results.warnings,

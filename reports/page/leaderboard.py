@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from bench.results import statistics
 from reports import captions
-from reports.figures import style
+from reports.drawing import style
 from reports.reading.results import Cell, Group, Results
 
 WIDTH, HEIGHT, MARGIN = 132, 22, 4

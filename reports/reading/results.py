@@ -6,6 +6,8 @@ track and over nothing else. Timings are kept apart by machine class as well, an
 was not their own (`bench.results.comparable`) give none.
 """
 
+import hashlib
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -15,18 +17,12 @@ from typing import Any
 
 from bench.results import comparable, statistics, store
 from bench.results.store import BenchError
-from reports.figures import style
-from reports.reading import measurements
+from reports.reading import measurements, order, toys
 from reports.reading.grouping import entries_of, tracks_of
 from reports.reading.measurements import Measured
 from reports.reading.runs import PENDING, WORDS, Cell, Entry, Track
 
 __all__ = ["PENDING", "WORDS", "Cell", "Entry", "Group", "Results", "Track", "read"]
-
-QUALITIES = (
-    "expert", "medium-expert", "medium90-expert10", "medium", "medium-replay", "random-medium",
-    "random90-medium10", "random",
-)  # fmt: skip
 
 
 @dataclass
@@ -66,7 +62,7 @@ class Results:
         self,
         cells: list[Cell],
         warnings: list[str],
-        toy: dict[str, Any] | None = None,
+        toy: toys.Toy | None = None,
         measured: Sequence[list[Measured]] = (),
     ) -> None:
         self.cells = [
@@ -74,13 +70,13 @@ class Results:
             for cell, why in zip(cells, comparable.reasons(cells), strict=True)
         ]
         self.warnings = list(warnings)
-        self.toy = toy  # of `reports.figures.toys`, where the folder has one
+        self.toy = toy
         self.measured = measured  # a list per file of the efficiency track
         self.groups = self._group()
         self.tracks = sorted({group.track for group in self.groups}, key=_track_order)
         entries = {group.entry for group in self.groups}
         self.entries = sorted(
-            entries, key=lambda entry: (style.order(entry.algorithm), entry.variant)
+            entries, key=lambda entry: (order.of_algorithm(entry.algorithm), entry.variant)
         )
         self._index = {(group.entry, group.track): group for group in self.groups}
         self.cells = self.cells_on(self.tracks)
@@ -104,6 +100,14 @@ class Results:
         for track in self.tracks:
             tasks[track.task].append(track)
         return dict(tasks)
+
+    @cached_property
+    def checksum(self) -> str:
+        """The sha256 over all records, in the order of their cells' ids."""
+        total = hashlib.sha256()
+        for cell in sorted(self.cells, key=lambda cell: str(cell["cell"])):
+            total.update(json.dumps(cell.record, sort_keys=True).encode())
+        return total.hexdigest()
 
     @cached_property
     def machine_classes(self) -> list[str]:
@@ -139,10 +143,10 @@ class Results:
 
 def _track_order(track: Track) -> tuple[Any, ...]:
     domain, _, name = track.task.partition("/")
-    first = ("mpe", "mamujoco", "import")
-    known = QUALITIES.index(track.quality) if track.quality in QUALITIES else len(QUALITIES)
-    rank = first.index(domain) if domain in first else len(first)
-    return (rank, domain, name, known, track.quality, track.suffix, str(track.key))
+    return (
+        order.place(domain, order.DOMAINS), name, order.place(track.quality, order.QUALITIES),
+        track.suffix, str(track.key),
+    )  # fmt: skip
 
 
 def read(out: Path) -> Results:
@@ -166,7 +170,5 @@ def read(out: Path) -> Results:
             f"no runs in {out} (a toy or measurements alone make no report): start one with "
             f"'python -m bench run --out {out}'"
         )
-    from reports.figures import toys
-
     toy, measured = toys.read(out, warnings), measurements.read(out, warnings)
     return Results(cells, warnings, toy, measured)

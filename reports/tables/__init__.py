@@ -1,4 +1,5 @@
-"""Tables: what they hold (`outcomes`, `efficiency`), and their LaTeX, CSV and Markdown forms.
+"""Tables: what they hold, and their LaTeX, CSV and Markdown forms.
 
-May import `reports.reading` and `reports.captions`. Start with `model`.
+May import `reports.reading`, `reports.captions` and `bench.results`. Start with `model`, then
+`outcomes`.
 """

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from bench.results import store
-from bench.training import checkpoint
+from bench.results.record import CHECKPOINT
 
 
 def stop_after(asked: int) -> Callable[[], bool]:
@@ -28,7 +28,7 @@ def numbers(folder: Path) -> dict[str, Any]:
         {key: row[key] for key in ("update", "return_mean", "score", "episodes", "metrics")}
         for row in store.read_progress(folder)
     ]
-    state = torch.load(folder / checkpoint.NAME, weights_only=True)
+    state = torch.load(folder / CHECKPOINT, weights_only=True)
     weights = {k: v for k, v in state["algorithm"].items() if isinstance(v, torch.Tensor)}
     return {
         "results": store.read_run(folder)["results"],

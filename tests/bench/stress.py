@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from bench.results import store  # noqa: E402
+from bench.results.record import CHECKPOINT, PREVIOUS_CHECKPOINT  # noqa: E402
 from bench.training import checkpoint  # noqa: E402
 
 OVERRIDES = {
@@ -82,7 +83,7 @@ def check(out: Path, finished: dict[str, bytes]) -> None:
             continue
         record = store.read_run(folder)
         store.read_progress(folder)
-        for name in (checkpoint.NAME, checkpoint.PREVIOUS):
+        for name in (CHECKPOINT, PREVIOUS_CHECKPOINT):
             if (folder / name).exists():
                 checkpoint.read(folder / name, record["cell"])
         if record["status"] == "done":

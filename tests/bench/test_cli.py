@@ -14,6 +14,7 @@ import algorithms
 import datasets
 from bench.cli import app
 from bench.results import locks, store
+from bench.results.record import SCHEMA
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "pandas", "matplotlib", "pydantic", "numpy", "scipy", "rich", "pyarrow")
@@ -141,7 +142,7 @@ def test_a_plan_shows_what_would_run(
     ]  # fmt: skip
     store.write_run(
         tmp_path / "results" / rows[0]["cell"],
-        {"schema": store.SCHEMA, "cell": rows[0]["cell"], "status": "done"},
+        {"schema": SCHEMA, "cell": rows[0]["cell"], "status": "done"},
     )
     code, output, _ = call(capsys, "plan", "--algos", "bc,om2p", "--seeds", "3,7", *flags)
     assert "4 cells, 3 to run" in output

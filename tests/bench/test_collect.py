@@ -11,10 +11,11 @@ import pytest
 from bench.cli import app
 from bench.errors import BenchError
 from bench.plan.estimate import Estimator
+from bench.plan.grid import new_record
 from bench.results import store
 from bench.results.collect import collect
-from bench.results.record import new_record
-from bench.study import reproduce, tensorboard
+from bench.results.record import EVENTS
+from bench.study import reproduce
 from bench.study.reproduce import cell_of
 from bench.training.runner import Execution, run_cell
 
@@ -80,14 +81,14 @@ class TestCollect:
         (folder / "team.gif").write_bytes(b"GIF89a")
         for run in ("bc-seed-0", "stranger"):
             (folder / run).mkdir()
-        (folder / "bc-seed-0" / tensorboard.FILE).write_bytes(b"events")
+        (folder / "bc-seed-0" / EVENTS).write_bytes(b"events")
         (folder / "bc-seed-0" / "other").write_bytes(b"?")
-        (folder / "stranger" / tensorboard.FILE).symlink_to("/etc/passwd")
+        (folder / "stranger" / EVENTS).symlink_to("/etc/passwd")
         (folder / "linked").symlink_to(folder / "bc-seed-0")
         collect([tmp_path / "a"], tmp_path / "out")
         copied = tmp_path / "out" / cell.id
         names = {str(path.relative_to(copied)) for path in copied.rglob("*") if path.is_file()}
-        assert names == {"run.json", "team.gif", f"bc-seed-0/{tensorboard.FILE}"}
+        assert names == {"run.json", "team.gif", f"bc-seed-0/{EVENTS}"}
 
     def test_what_does_not_fit_is_refused_before_anything_is_copied(
         self, make_cell: Make, tmp_path: Path

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import algorithms
 from bench.errors import BenchError, closest
 from bench.plan import config, presets
+from bench.results.record import canonical, digest
 
 
 def settings(name: str = "om2p", updates: int = 7, **overrides: Any) -> dict[str, Any]:
@@ -150,15 +151,15 @@ def test_the_canonical_text_ignores_order_and_survives_a_round_trip(
 ) -> None:
     items = list(value.items())
     random.shuffle(items)
-    text = config.canonical(value)
-    assert config.canonical(dict(items)) == text
-    assert config.canonical(json.loads(text)) == text
-    assert config.digest(text) == config.digest(config.canonical(dict(items)))
+    text = canonical(value)
+    assert canonical(dict(items)) == text
+    assert canonical(json.loads(text)) == text
+    assert digest(text) == digest(canonical(dict(items)))
 
 
 def test_the_canonical_text_refuses_what_is_not_a_number() -> None:
     with pytest.raises(ValueError, match="JSON"):
-        config.canonical({"x": math.nan})
+        canonical({"x": math.nan})
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from bench.errors import BenchError
 from bench.meters.clock import ACCOUNTS
 from bench.plan import grid
 from bench.results import store
+from bench.results.record import CHECKPOINT, PREVIOUS_CHECKPOINT
 from bench.study import study
 from bench.study.progress import Quiet
 from bench.training import checkpoint
@@ -34,7 +35,7 @@ def assert_sound(root: Path) -> None:
     for folder in store.cell_folders(root):
         record = store.read_run(folder)
         store.read_progress(folder)
-        for name in (checkpoint.NAME, checkpoint.PREVIOUS):
+        for name in (CHECKPOINT, PREVIOUS_CHECKPOINT):
             if (folder / name).exists():
                 checkpoint.read(folder / name, record["cell"])
         if record["status"] == "done":

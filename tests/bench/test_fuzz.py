@@ -20,8 +20,9 @@ from bench.gate import accepted, files, regression, text
 from bench.plan import config, presets
 from bench.plan.config import resolve_run, resolve_settings
 from bench.plan.estimate import Estimator
+from bench.plan.grid import new_record
 from bench.results import collect, store
-from bench.results.record import new_record
+from bench.results.record import CHECKPOINT, SCHEMA
 from bench.study import summary
 from bench.study.reproduce import cell_of
 from bench.training import checkpoint
@@ -77,7 +78,7 @@ def test_what_reads_records(tmp_path: Path, inputs: Inputs) -> None:
     root, cell = tmp_path / "results", cell_of(RECORD)
     for number, _ in enumerate(inputs):
         name = f"{number:012x}"
-        record = {**inputs.damaged(RECORD), "schema": store.SCHEMA, "cell": name, "status": "done"}
+        record = {**inputs.damaged(RECORD), "schema": SCHEMA, "cell": name, "status": "done"}
         folder = root / name
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "run.json").write_bytes(json.dumps(record).encode())
@@ -115,7 +116,7 @@ def test_episodes(tmp_path: Path, inputs: Inputs) -> None:
 def saved_checkpoint() -> bytes:
     """The bytes of a small checkpoint with all kinds of values that ours hold."""
     state = {
-        "schema": store.SCHEMA, "cell": CELL, "update": 3, "rows": 1, "device": "cpu",
+        "schema": SCHEMA, "cell": CELL, "update": 3, "rows": 1, "device": "cpu",
         "metrics": {"actor/loss": torch.zeros(1)}, "clock": {"train": [1.0, 1.0]},
         "algorithm": {"weights.0": torch.ones(2, 3), "_extra_state": {"updates": 3}},
         "sampler": {"generators": [torch.zeros(16, dtype=torch.uint8)], "next": 3},
@@ -127,7 +128,7 @@ def saved_checkpoint() -> bytes:
 
 @fuzz
 def test_checkpoints(tmp_path: Path, inputs: Inputs) -> None:
-    path, whole = tmp_path / checkpoint.NAME, saved_checkpoint()
+    path, whole = tmp_path / CHECKPOINT, saved_checkpoint()
     for dice in inputs:
         content = inputs.bytes() if dice.random() < 0.1 else inputs.mutated(whole)
         path.write_bytes(content)

@@ -14,8 +14,8 @@ import pytest
 
 from bench.errors import BenchError
 from bench.launchers import local
+from bench.plan.grid import new_record
 from bench.results import locks, store
-from bench.results.record import new_record
 from bench.study import study, summary
 from bench.study.progress import Plain, Quiet
 from bench.study.reproduce import cell_of

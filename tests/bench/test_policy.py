@@ -11,7 +11,7 @@ import bench
 from bench.errors import BenchError
 from bench.policies.checkpointed import evaluate_again, load_policy
 from bench.results import store
-from bench.training import checkpoint
+from bench.results.record import CHECKPOINT, SCHEMA
 from bench.training.runner import Execution, run_cell
 
 
@@ -129,12 +129,10 @@ def test_what_cannot_be_loaded_is_said(
     with pytest.raises(BenchError, match="there is no cell 'nothing'"):
         load_policy("nothing", out=tmp_path)
     cell = make_cell()
-    store.write_run(
-        tmp_path / cell.id, {"schema": store.SCHEMA, "cell": cell.id, "status": "queued"}
-    )
+    store.write_run(tmp_path / cell.id, {"schema": SCHEMA, "cell": cell.id, "status": "queued"})
     with pytest.raises(BenchError, match="has not trained yet"):
         load_policy(cell.id, out=tmp_path)
-    (tmp_path / cell.id / checkpoint.NAME).write_bytes(b"torn")
+    (tmp_path / cell.id / CHECKPOINT).write_bytes(b"torn")
     with pytest.raises(BenchError, match="no usable checkpoint"):
         load_policy(cell.id, out=tmp_path)
     import dataclasses

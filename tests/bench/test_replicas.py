@@ -11,6 +11,7 @@ import pytest
 
 from bench.plan import grid
 from bench.results import store
+from bench.results.record import CHECKPOINT, PREVIOUS_CHECKPOINT
 from bench.study import study
 from bench.study.progress import Quiet
 from bench.training import checkpoint, group
@@ -81,7 +82,7 @@ def test_a_kill_between_two_checkpoints_of_a_group_is_no_mix(
     """One cell's newest checkpoint is a step behind: all continue from the last common one."""
     run_cells(seeds, tmp_path, FRESH, stop=stop_after(50))
     folder = tmp_path / seeds[2].id
-    (folder / checkpoint.PREVIOUS).replace(folder / checkpoint.NAME)
+    (folder / PREVIOUS_CHECKPOINT).replace(folder / CHECKPOINT)
     run_cells(seeds, tmp_path, RESUME)
     for cell in seeds:
         assert numbers(tmp_path / cell.id) == alone(cell)

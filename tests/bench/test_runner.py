@@ -13,6 +13,7 @@ import torch
 
 from bench.meters.clock import ACCOUNTS
 from bench.results import store
+from bench.results.record import CHECKPOINT, PREVIOUS_CHECKPOINT
 from bench.training import checkpoint
 from bench.training.cell import Lane
 from bench.training.group import Training
@@ -186,7 +187,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     cell = make_cell()
     folder = tmp_path / cell.id
     run_cell(cell, folder, RESUME, stop=stop_after(50))
-    path = folder / checkpoint.NAME
+    path = folder / CHECKPOINT
     whole = path.read_bytes()
     if damage == "gone":
         path.unlink()
@@ -208,7 +209,7 @@ def test_without_any_whole_checkpoint_the_cell_begins_anew(
     cell = make_cell()
     folder = tmp_path / cell.id
     run_cell(cell, folder, RESUME, stop=stop_after(50))
-    for name in (checkpoint.NAME, checkpoint.PREVIOUS):
+    for name in (CHECKPOINT, PREVIOUS_CHECKPOINT):
         (folder / name).write_bytes(b"")
     (folder / "progress.jsonl").write_bytes(b'{"update": 20, "sc')
     assert run_cell(cell, folder, RESUME)["status"] == "done"
@@ -233,8 +234,8 @@ def test_another_cells_checkpoint_is_never_continued(make_cell: Make, tmp_path: 
     run_cell(first, tmp_path / first.id, FRESH)
     folder = tmp_path / second.id
     folder.mkdir()
-    stolen = (tmp_path / first.id / checkpoint.NAME).read_bytes()
-    (folder / checkpoint.NAME).write_bytes(stolen)
+    stolen = (tmp_path / first.id / CHECKPOINT).read_bytes()
+    (folder / CHECKPOINT).write_bytes(stolen)
     run_cell(second, folder, RESUME)
     assert "belongs to cell" in (folder / "log.txt").read_text()
     alone = tmp_path / "alone" / second.id
@@ -246,7 +247,7 @@ def test_changed_data_are_refused_on_resume(make_cell: Make, tmp_path: Path) -> 
     cell = make_cell()
     folder = tmp_path / cell.id
     run_cell(cell, folder, RESUME, stop=stop_after(30))
-    state = torch.load(folder / checkpoint.NAME, weights_only=True)
+    state = torch.load(folder / CHECKPOINT, weights_only=True)
     checkpoint.save(folder, {**state, "dataset_checksum": "of other data"})
     record = run_cell(cell, folder, RESUME)
     assert record["status"] == "failed"

@@ -13,12 +13,14 @@ import pytest
 
 from bench.errors import BenchError
 from bench.results import store
+from bench.results.columns import COLUMNS
+from bench.results.record import SCHEMA
 
 
 def record(cell: str = "0123456789ab", **changes: object) -> dict:
     """Return a small valid record."""
     return {
-        "schema": store.SCHEMA, "cell": cell, "status": "done", "error": None, "seed": 3,
+        "schema": SCHEMA, "cell": cell, "status": "done", "error": None, "seed": 3,
         "algorithm": {"name": "om2p", "version": 1},
         "results": {"last": {"return_mean": 480.5, "score": 89.0, "episodes": 1000}},
         **changes,
@@ -133,7 +135,7 @@ def test_the_table_has_one_row_per_cell_and_skips_what_is_not_a_cell(tmp_path: P
     (tmp_path / ".hidden").mkdir()
     with pytest.warns(UserWarning, match="skipped cccccccccccc"):
         frame = store.read_results(tmp_path)
-    assert list(frame.columns) == list(store.COLUMNS)
+    assert list(frame.columns) == list(COLUMNS)
     assert list(frame["cell"]) == ["aaaaaaaaaaaa", "bbbbbbbbbbbb"]
     assert frame["score"][0] == 89.0
     assert np.isnan(frame["score"][1])
@@ -164,7 +166,7 @@ def test_rebuilding_writes_parquet_and_csv_that_agree(tmp_path: Path) -> None:
         store.rebuild_table(tmp_path)
     parquet = pd.read_parquet(tmp_path / "results.parquet")
     csv = pd.read_csv(tmp_path / "results.csv")
-    assert list(parquet.columns) == list(csv.columns) == list(store.COLUMNS)
+    assert list(parquet.columns) == list(csv.columns) == list(COLUMNS)
     assert parquet["return_mean"][0] == csv["return_mean"][0] == 480.5
 
 

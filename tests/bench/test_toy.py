@@ -8,7 +8,9 @@ import torch
 
 from bench.cli import app
 from bench.diagnose import toy
-from reports.figures import canvas, toys
+from reports.drawing import canvas
+from reports.figures import toys as figure
+from reports.reading import toys
 
 
 def test_the_data_are_four_gaussians_and_as_far_from_themselves_as_chance() -> None:
@@ -48,7 +50,7 @@ def test_ten_steps_beat_one_and_the_report_draws_them(
     warnings: list[str] = []
     read = toys.read(tmp_path, warnings)
     with canvas.look():
-        (plate,) = toys.draw(read, tmp_path)
+        (plate,) = figure.draw(read, tmp_path)
     assert warnings == []
     assert "4,000 samples each" in plate.caption
     assert "300 updates" in plate.caption

@@ -13,6 +13,7 @@ from bench.cli import app
 from bench.errors import BenchError
 from bench.plan import config, grid
 from bench.results import store
+from bench.results.record import EVENTS, SCHEMA
 from bench.study import study, tensorboard
 from bench.study.progress import Quiet
 
@@ -42,7 +43,7 @@ def scalars(event: Any) -> dict[str, float]:
 def folder(tmp_path: Path) -> Path:
     """A cell's folder with two evaluations."""
     made = tmp_path / "0123456789ab"
-    record = {"schema": store.SCHEMA, "cell": made.name, "status": "running",
+    record = {"schema": SCHEMA, "cell": made.name, "status": "running",
               "created": "2026-01-02T03:04:05+00:00"}  # fmt: skip
     store.write_run(made, record)
     store.write_progress(made, ROWS)
@@ -110,7 +111,7 @@ def test_time_is_that_of_training_and_what_is_unknown_is_left_out(folder: Path) 
     assert scalars(second)["evaluation/score"] == 3.25
     one = next(folder.rglob("*tfevents*")).read_bytes()
     tensorboard.EventFile(folder, "again").update()
-    assert (folder / "again" / tensorboard.FILE).read_bytes() == one
+    assert (folder / "again" / EVENTS).read_bytes() == one
 
 
 def test_what_cannot_be_written_is_said_and_ends_nothing(

@@ -8,8 +8,9 @@ import pytest
 
 import algorithms
 from bench.plan import config, grid, presets, tuned
+from bench.plan.grid import new_record
 from bench.results import store
-from bench.results.record import new_record
+from bench.results.columns import COLUMNS
 
 # The published tables, in the order random, medium-replay, medium, expert.
 QUALITIES = ("random", "medium-replay", "medium", "expert")
@@ -99,7 +100,7 @@ def test_reports_say_tuned() -> None:
 
     rows = []
     for index, (source, weight) in enumerate([(None, 1), ("OMAR", 5), ("OMAR", 2)]):
-        row = dict.fromkeys(store.COLUMNS)
+        row = dict.fromkeys(COLUMNS)
         text = json.dumps({"algorithm": {"cql_weight": weight}})
         row |= {
             "cell": str(index), "algorithm": "omar", "algorithm_version": 1, "tuned": source,

@@ -10,7 +10,7 @@ import torch
 from pettingzoo.test import parallel_api_test
 
 import datasets
-from bench.plan import config
+from bench.results.record import cell_id
 from datasets import commands, recipes, references, tasks
 from datasets.environments.mpe import ParticleEnv
 from datasets.environments.pettingzoo_api import TeamEnv
@@ -44,7 +44,7 @@ def test_the_identity_of_stored_results_stays_what_it_was() -> None:
     record = json.loads(path.read_text())
     asked = record["config"]["data"]
     assert recipes.recipe(record["dataset"]["id"], **asked) == record["identity"]["dataset"]
-    assert config.digest(config.canonical(record["identity"]))[:12] == record["cell"]
+    assert cell_id(record["identity"]) == record["cell"]
 
 
 def variants(folder: Path) -> list[tuple[str, dict[str, Any]]]:

@@ -12,8 +12,8 @@ import pytest
 from bench.cli import commands
 from bench.launchers import local
 from bench.plan import config, grid
+from bench.plan.grid import new_record
 from bench.results import store
-from bench.results.record import new_record
 from bench.study import study
 from bench.study.progress import Quiet
 

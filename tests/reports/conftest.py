@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from bench.results import store
+from bench.results.record import SCHEMA
 
 REFERENCES = {"mpe/spread": (160.2, 520.0), "mpe/tag": (-4.2, 190.0), "mpe/world": (-6.8, 80.0)}
 DATA_SCORE = {
@@ -64,7 +65,7 @@ def record(
     last = {"return_mean": value, "return_std": 70.0, "episodes": 1000, "score": score}
     return {
         "cell": cell,
-        "schema": store.SCHEMA,
+        "schema": SCHEMA,
         "status": status,
         "error": None if done else f"{status}: the invented reason",
         "seed": seed,

@@ -11,10 +11,11 @@ from bench.cli import app
 from bench.results import locks
 from bench.results.store import BenchError
 from reports import build
+from reports.options import Options
 from reports.page import document as page_module
 from reports.reading import results
 
-OPTIONS = build.Options()
+OPTIONS = Options()
 
 
 def test_live_writes_again_until_no_run_is_at_work(study, cell, tmp_path):

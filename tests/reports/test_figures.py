@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from reports.figures import ablations, canvas, curves, data, pareto, scaling
+from reports.drawing import canvas
+from reports.figures import ablations, curves, data, pareto, scaling
 from reports.page import leaderboard
 from reports.reading import results
 from reports.reading.results import Entry

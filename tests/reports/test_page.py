@@ -12,6 +12,7 @@ import pytest
 
 import reports
 from reports import build
+from reports.options import Options
 from reports.page import document as page_module
 from reports.reading import results
 from tests.reports.conftest import COMMAND, EVIL, gif, record, write_cell
@@ -25,7 +26,7 @@ CHROMIUM = next(
     ),
     None,
 )
-OPTIONS = build.Options()
+OPTIONS = Options()
 
 
 @pytest.fixture
@@ -297,7 +298,7 @@ def test_the_gallery_holds_what_its_page_shows(
     assert "old_figure.png" not in pictures
     assert make.PAGE in pictures
     assert "n = 3 training seeds" in text
-    assert build.checksum(make.results.read(shared.results)) in text
+    assert make.results.read(shared.results).checksum in text
     assert str(tmp_path) not in text
     assert "not in this report: ['scaling_measured_batch'" in capsys.readouterr().out
 

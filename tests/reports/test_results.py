@@ -3,8 +3,8 @@
 import pytest
 
 from bench.results.store import BenchError
-from reports.figures import style
-from reports.reading import results
+from reports.drawing import style
+from reports.reading import order, results
 
 
 def test_seeds_of_one_entry_are_one_group(study):
@@ -91,4 +91,9 @@ def test_a_style_does_not_depend_on_who_else_is_there():
     variants = {style.of("om2p", variant) for variant in range(6)}
     assert len(variants) == 6
     assert {look.colour for look in variants} == {"#0072B2"}
-    assert style.order("om2p") < style.order("iql") < style.order("a-plugin")
+
+
+def test_the_order_of_algorithms_is_fixed_and_plugins_follow():
+    assert tuple(style.TABLE) == order.ALGORITHMS
+    names = ["b-plugin", "a-plugin", "iql", "om2p"]
+    assert sorted(names, key=order.of_algorithm) == ["om2p", "iql", "a-plugin", "b-plugin"]

@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from reports import build
+from reports.options import Options
 from reports.reading import results
 from reports.tables import latex, model, text
 from reports.tables.model import Column, Item, Row, Table
@@ -209,11 +210,11 @@ def test_names_are_escaped_everywhere():
 
 def test_every_table_starts_with_where_it_comes_from(study, tmp_path):
     found = results.read(study(["om2p"]))
-    build._write_tables(found, build.all_tables(found, "ci95"), tmp_path, build.Options())
+    build._write_tables(found, build.all_tables(found, "ci95"), tmp_path, Options())
     first = (tmp_path / "scores.tex").read_text().splitlines()
     assert first[0].startswith("% om2p-bench: python -m bench report")
     assert "0123456789ab" in first[1]
-    assert build.checksum(found) in first[2]
+    assert found.checksum in first[2]
 
 
 def test_tall_tables_are_cut_between_groups():
@@ -241,7 +242,7 @@ def many(tmp_path_factory):
 def test_every_table_compiles_and_fits(many, tmp_path, siunitx, options):
     if siunitx and not _has_siunitx():
         pytest.skip("siunitx is not installed on this machine")
-    sources = build._write_tables(*many, tmp_path / "tables", build.Options(siunitx=siunitx))
+    sources = build._write_tables(*many, tmp_path / "tables", Options(siunitx=siunitx))
     packages = "booktabs,graphicx" + (",siunitx" if siunitx else "")
     body = "\n".join(f"\\input{{tables/{stem}}}\\clearpage" for stem in sources)
     (tmp_path / "doc.tex").write_text(

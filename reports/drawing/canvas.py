@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.results.statistics import Estimate
-from reports.figures import fonts, style
+from reports.drawing import fonts, style
 from reports.reading.results import Entry, Track
 
 if TYPE_CHECKING:

@@ -60,12 +60,6 @@ def slug(text: str) -> str:
     return "-".join(part for part in kept.split("-") if part)
 
 
-def order(algorithm: str) -> tuple[int, str]:
-    """Return an algorithm's place in tables and legends; plug-ins follow, by name."""
-    names = list(TABLE)
-    return (names.index(algorithm) if algorithm in TABLE else len(names), algorithm)
-
-
 def of(algorithm: str, variant: int = 0) -> Style:
     """Return an algorithm's style.
 

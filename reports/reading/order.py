@@ -1,0 +1,23 @@
+"""The fixed order of algorithms and datasets in every table, legend and list."""
+
+ALGORITHMS = (
+    "om2p", "om2p-release", "om2p-jvp", "om2p-batch-jacobian", "dom2", "diffusion-ql", "edp",
+    "diffusion-bc", "flow-bc", "flow-bc-joint", "fql", "mac-flow", "mac-flow-factorised",
+    "meanflow-ql", "madiff-d", "madiff-c", "dof", "dof-shipped", "bc", "bc-gaussian", "td3bc",
+    "cql", "omar", "iql",
+)  # fmt: skip
+QUALITIES = (
+    "expert", "medium-expert", "medium90-expert10", "medium", "medium-replay", "random-medium",
+    "random90-medium10", "random",
+)  # fmt: skip
+DOMAINS = ("mpe", "mamujoco", "import")
+
+
+def place(name: str, known: tuple[str, ...]) -> tuple[int, str]:
+    """Return a sorting key: `known` names in their order, then the others by name."""
+    return (known.index(name) if name in known else len(known), name)
+
+
+def of_algorithm(name: str) -> tuple[int, str]:
+    """Return the sorting key of an algorithm; plug-ins follow ours, by name."""
+    return place(name, ALGORITHMS)
