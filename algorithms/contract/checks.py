@@ -1,14 +1,12 @@
-"""The checks of the contract, in the order in which they are reported."""
+"""The checks of the contract that concern making, training, saving and acting."""
 
 import io
-from typing import Any
 
 import torch
 
 import algorithms
 from algorithms.contract.examples import AGENTS, stacked, team
-from algorithms.contract.mathematics import MATHEMATICS
-from algorithms.contract.suite import (
+from algorithms.contract.subject import (
     Broken,
     Check,
     Skip,
@@ -249,7 +247,7 @@ def update_never_waits_for_the_device(subject: Subject) -> None:
     require(not watch.seen, f"update waits for the device: {', '.join(sorted(watch.seen))}")
 
 
-CHECKS: tuple[Check, ...] = (
+GENERAL: tuple[Check, ...] = (
     the_row_describes_the_algorithm,
     fixed_switches_cannot_be_changed,
     actions_have_their_shape_and_bounds,
@@ -264,16 +262,5 @@ CHECKS: tuple[Check, ...] = (
     the_loss_falls,
     every_trained_tensor_receives_a_gradient_and_no_other_does,
     ragged_teams_ignore_padding,
-    *MATHEMATICS,
     update_never_waits_for_the_device,
 )
-
-
-def names() -> list[str]:
-    """Return the names of all checks."""
-    return [check.__name__ for check in CHECKS]
-
-
-def by_name(name: str) -> Any:
-    """Return one check."""
-    return next(check for check in CHECKS if check.__name__ == name)

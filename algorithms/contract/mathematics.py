@@ -6,7 +6,7 @@ import torch
 
 from algorithms.base import Algorithm
 from algorithms.contract.examples import team
-from algorithms.contract.suite import (
+from algorithms.contract.subject import (
     Check,
     Skip,
     Subject,

@@ -3,28 +3,6 @@
 import pytest
 import torch
 
-from algorithms.contract.examples import (
-    ACTION,
-    AGENTS,
-    OBSERVATION,
-    batch_for,
-    masks,
-    stacked,
-    team,
-    windows_for,
-)
-
-__all__ = [
-    "ACTION",
-    "AGENTS",
-    "OBSERVATION",
-    "batch_for",
-    "masks",
-    "stacked",
-    "team",
-    "windows_for",
-]
-
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:

@@ -1,23 +1,13 @@
-"""Algorithms with narrow networks, and what tests compare of them."""
+"""Algorithms with narrow networks."""
 
 from dataclasses import replace
 from typing import Any
 
-import torch
-
 import algorithms
 from algorithms.base import Algorithm, TeamSpec
+from algorithms.contract.examples import team
+from algorithms.contract.subject import NARROW
 from algorithms.settings import Settings
-from tests.algorithms.conftest import team
-
-NARROW: dict[str, Any] = {
-    "hidden": (32, 32),
-    "critic_hidden": (32, 32),
-    "learning_rate": 1e-3,
-    "unet_width": 8,
-    "unet_multipliers": (1, 2),
-    "horizon": 6,
-}
 
 
 def small(name: str, **changes: Any) -> Settings:
@@ -30,13 +20,3 @@ def small(name: str, **changes: Any) -> Settings:
 def make(name: str, spec: TeamSpec | None = None, seeds: tuple[int, ...] = (0,)) -> Algorithm:
     """Return a fresh narrow learner."""
     return algorithms.make(name, spec or team(), small(name), seeds)
-
-
-def parameters(learner: Algorithm) -> dict[str, torch.Tensor]:
-    """Return copies of all parameters by name."""
-    return {key: value.detach().clone() for key, value in learner.named_parameters()}
-
-
-def generators(seed: int, count: int = 1) -> list[torch.Generator]:
-    """Return seeded acting generators, one per replica."""
-    return [torch.Generator().manual_seed(seed + index) for index in range(count)]

@@ -9,7 +9,8 @@ import torch
 
 import algorithms
 from algorithms.bc import Bc
-from algorithms.contract import checks, suite
+from algorithms.contract import checks, mathematics, suite
+from algorithms.contract.subject import Broken, Check, Subject
 from algorithms.device.sync import NoHostSync
 from algorithms.dom2 import Dom2
 from algorithms.iql import Iql
@@ -179,20 +180,20 @@ class Far(Bc):
 
 
 FAULTS = [
-    (Summed, "bc", checks.by_name("losses_do_not_grow_with_the_action_size")),
+    (Summed, "bc", mathematics.losses_do_not_grow_with_the_action_size),
     (Waits, "bc", checks.update_never_waits_for_the_device),
     (Mixes, "bc", checks.an_agent_learns_from_its_own_data_alone),
     (Mixes, "bc", checks.replicas_trained_together_equal_those_trained_alone),
     (Padded, "bc", checks.ragged_teams_ignore_padding),
-    (Bootstraps, "td3bc", checks.by_name("a_terminal_step_is_worth_its_reward")),
-    (Stops, "td3bc", checks.by_name("a_time_limit_is_not_terminal")),
-    (Unscaled, "td3bc", checks.by_name("a_normalised_q_term_ignores_the_scale_of_q")),
-    (Rests, "td3bc", checks.by_name("targets_move_by_their_rate")),
-    (Sluggish, "td3bc", checks.by_name("targets_move_by_their_rate")),
-    (Held, "dom2", checks.by_name("targets_move_by_their_rate")),
-    (Flatters, "td3bc", checks.by_name("critics_do_not_learn_from_the_actor")),
-    (Reaches, "om2p", checks.by_name("rewards_reach_critics_alone")),
-    (Chained, "iql", checks.by_name("rewards_reach_critics_alone")),
+    (Bootstraps, "td3bc", mathematics.a_terminal_step_is_worth_its_reward),
+    (Stops, "td3bc", mathematics.a_time_limit_is_not_terminal),
+    (Unscaled, "td3bc", mathematics.a_normalised_q_term_ignores_the_scale_of_q),
+    (Rests, "td3bc", mathematics.targets_move_by_their_rate),
+    (Sluggish, "td3bc", mathematics.targets_move_by_their_rate),
+    (Held, "dom2", mathematics.targets_move_by_their_rate),
+    (Flatters, "td3bc", mathematics.critics_do_not_learn_from_the_actor),
+    (Reaches, "om2p", mathematics.rewards_reach_critics_alone),
+    (Chained, "iql", mathematics.rewards_reach_critics_alone),
     (Follows, "bc", checks.a_policy_sees_what_it_says),
     (Peeks, "bc", checks.a_policy_sees_what_it_says),
     (Leaks, "bc", checks.acting_does_not_change_training),
@@ -203,12 +204,12 @@ FAULTS = [
 
 @pytest.mark.parametrize(("fault", "base", "check"), FAULTS)
 def test_each_fault_is_caught(
-    fault: type, base: str, check: suite.Check, monkeypatch: pytest.MonkeyPatch
+    fault: type, base: str, check: Check, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = replace(algorithms.row(base), target=fault)
     monkeypatch.setitem(algorithms.TABLE, "faulty", row)
-    with pytest.raises(suite.Broken):
-        check(suite.Subject("faulty"))
+    with pytest.raises(Broken):
+        check(Subject("faulty"))
 
 
 def test_an_exception_of_the_algorithm_is_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:

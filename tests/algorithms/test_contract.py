@@ -1,23 +1,24 @@
 """What every algorithm in the table must do. New algorithms are picked up by being listed.
 
-The checks themselves lie in `algorithms.contract.checks`: authors of plug-ins run them too.
+The checks themselves lie in `algorithms.contract`: authors of plug-ins run them too.
 """
 
 import pytest
 
 import algorithms
-from algorithms.contract import checks, suite
+from algorithms.contract import suite
+from algorithms.contract.subject import Check, Skip, Subject
 from algorithms.errors import AlgorithmError
 
 NAMES = algorithms.names()
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("check", checks.CHECKS, ids=lambda check: check.__name__)
-def test_contract(check: suite.Check, name: str) -> None:
+@pytest.mark.parametrize("check", suite.CHECKS, ids=lambda check: check.__name__)
+def test_contract(check: Check, name: str) -> None:
     try:
-        check(suite.Subject(name))
-    except suite.Skip as reason:
+        check(Subject(name))
+    except Skip as reason:
         pytest.skip(str(reason))
 
 

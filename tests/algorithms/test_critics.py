@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import algorithms
+from algorithms.contract.examples import batch_for, team
 from algorithms.dom2 import Dom2
 from algorithms.parts.critics import TwinCritic, conservative_term, copy_of, move, q_term, td_target
 from algorithms.settings import Dom2Settings, Om2pSettings
-from tests.algorithms.conftest import batch_for, team
 
 
 def critic(layer_norm: bool = True) -> TwinCritic:

@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.func import jvp
 
 import algorithms
+from algorithms.contract.examples import batch_for, team
+from algorithms.contract.subject import generators, parameters
 from algorithms.meanflow_ql import MeanFlowQl
 from algorithms.parts import joint, mean_flow
 from algorithms.parts.critics import coin_q_term
@@ -19,8 +21,7 @@ from algorithms.parts.samplers import LinearBetas, VariancePreserving, dpm_solve
 from algorithms.parts.selection import drawn_by_value, repeated
 from algorithms.settings_generative import MeanFlowQlSettings
 from bench.meters import counts
-from tests.algorithms.conftest import batch_for, team
-from tests.algorithms.narrow import generators, parameters, small
+from tests.algorithms.narrow import small
 from tests.algorithms.test_identities import average, times, velocity
 
 ONE = team((7,), (2,))  # a team of one agent

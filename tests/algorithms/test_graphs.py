@@ -13,10 +13,10 @@ import pytest
 import torch
 
 import algorithms
-from algorithms.contract.suite import Subject, differing, parameters
+from algorithms.contract.examples import team
+from algorithms.contract.subject import Subject, differing, parameters
 from algorithms.device import graphs
 from algorithms.device.graphs import EAGER_UPDATES, GraphedUpdates
-from tests.algorithms.conftest import team
 from tests.algorithms.recorder import Reader, Recorder
 
 UPDATES = EAGER_UPDATES + 6

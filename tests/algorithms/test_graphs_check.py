@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from algorithms.contract.suite import Subject
+from algorithms.contract.subject import Subject
 from algorithms.device import graphs_check
 from algorithms.device.graphs import GraphedUpdates
 from algorithms.diffusion_ql import DiffusionQl

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 import algorithms
+from algorithms.contract.examples import team, windows_for
+from algorithms.contract.subject import generators, parameters
 from algorithms.madiff import Madiff
-from tests.algorithms.conftest import team, windows_for
-from tests.algorithms.narrow import generators, parameters, small
+from tests.algorithms.narrow import small
 
 
 def planner(name: str, updates: int = 3, **changes: Any) -> Madiff:

@@ -15,11 +15,11 @@ from torch import Tensor
 
 import algorithms
 from algorithms import om2p
+from algorithms.contract.examples import batch_for, team
 from algorithms.om2p import Om2p
 from algorithms.parts import mean_flow
 from algorithms.parts.mean_flow import Times
 from algorithms.settings import Om2pSettings
-from tests.algorithms.conftest import batch_for, team
 from tests.algorithms.test_identities import network, times
 
 COUNT = 20_000

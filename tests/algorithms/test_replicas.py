@@ -7,7 +7,7 @@ import torch
 
 import algorithms
 from algorithms.contract.examples import stacked
-from algorithms.contract.suite import Subject
+from algorithms.contract.subject import Subject
 from algorithms.device import replicas
 
 SEEDS = (3, 1, 4)

@@ -14,11 +14,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import algorithms
 import datasets
+from algorithms.contract.examples import batch_for, team, windows_for
 from algorithms.device.dispatch import flops
 from bench.meters import counts
 from bench.plan import config, presets
 from bench.plan.grid import cells
-from tests.algorithms.conftest import batch_for, team, windows_for
 
 MEMBERS, BATCH, WIDE, HIDDEN, OUT = 3, 8, 18, 32, 2
 

@@ -17,10 +17,10 @@ import torch
 import yaml
 
 import algorithms
+from algorithms.contract.examples import batch_for, team
 from bench.errors import BenchError
 from bench.gate import costs, files, interleave, regression, timer, versions
 from bench.gate.files import Process
-from tests.algorithms.conftest import batch_for, team
 
 ROOT = Path(__file__).parents[2]
 PINNED = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line]
