@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from algorithms import settings as _settings
-from algorithms import settings_generative as _generative
 from algorithms.errors import AlgorithmError
 from algorithms.table import TABLE, Row
 
@@ -46,7 +45,7 @@ def _settings_named(kind: Any) -> Any:
     """Return the class of ours that a string names, None if there is none; others as they are."""
     if not isinstance(kind, str):
         return kind
-    return getattr(_generative, kind, None) or getattr(_settings, kind, None)
+    return getattr(_settings, kind, None)
 
 
 def default_settings(name: str) -> _settings.Settings:

@@ -26,7 +26,7 @@ from algorithms.parts.networks import MemberNetwork
 from algorithms.parts.samplers import LinearBetas, Schedule, VariancePreserving, ddpm
 from algorithms.parts.selection import drawn_by_value, repeated
 from algorithms.parts.trunk import TimedPolicy
-from algorithms.settings_generative import DiffusionQlSettings
+from algorithms.settings import DiffusionQlSettings
 from datasets.batch import Batch
 
 Config = TypeVar("Config", bound=DiffusionQlSettings)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from algorithms.base import Metrics, TeamSpec
 from algorithms.diffusion_ql import DiffusionPolicyLearner
-from algorithms.settings_generative import DofSettings
+from algorithms.settings import DofSettings
 from datasets.batch import Batch
 
 

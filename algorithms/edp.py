@@ -17,7 +17,7 @@ from algorithms.base import Generators, Metrics, TeamSpec
 from algorithms.diffusion_ql import DiffusionPolicyLearner
 from algorithms.parts.samplers import dpm_solver
 from algorithms.parts.trunk import TimedPolicy
-from algorithms.settings_generative import EdpSettings
+from algorithms.settings import EdpSettings
 from datasets.batch import Batch
 
 

@@ -20,7 +20,7 @@ from algorithms.parts.critics import TwinCritic, copy_of, move, q_term, td_targe
 from algorithms.parts.networks import MemberNetwork
 from algorithms.parts.samplers import euler
 from algorithms.parts.trunk import TimedPolicy
-from algorithms.settings_generative import FqlSettings
+from algorithms.settings import FqlSettings
 from datasets.batch import Batch
 
 

@@ -23,7 +23,7 @@ from algorithms.parts.critics import TwinCritic, copy_of, move, q_term, td_targe
 from algorithms.parts.joint import JointPolicy, SharedPolicy, id_width, same_for_team, with_ids
 from algorithms.parts.networks import MemberNetwork
 from algorithms.parts.samplers import euler
-from algorithms.settings_generative import MacFlowSettings
+from algorithms.settings import MacFlowSettings
 from datasets.batch import Batch
 
 

@@ -28,7 +28,7 @@ from algorithms.parts.denoising import Denoiser
 from algorithms.parts.networks import MemberMLP, MemberNetwork
 from algorithms.parts.samplers import VariancePreserving, dpm_solver
 from algorithms.parts.temporal_unet import TemporalUnet
-from algorithms.settings_generative import MadiffSettings
+from algorithms.settings import MadiffSettings
 from datasets.batch import SequenceBatch
 
 

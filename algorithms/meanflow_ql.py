@@ -28,7 +28,7 @@ from algorithms.parts.mean_flow import Times
 from algorithms.parts.networks import MemberNetwork
 from algorithms.parts.selection import best, repeated
 from algorithms.parts.trunk import TimedPolicy
-from algorithms.settings_generative import MeanFlowQlSettings
+from algorithms.settings import MeanFlowQlSettings
 from datasets.batch import Batch
 
 

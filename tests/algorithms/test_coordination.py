@@ -13,8 +13,7 @@ from torch import Tensor
 
 import algorithms
 from algorithms.base import TeamSpec
-from algorithms.settings import FlowBcSettings, Om2pSettings
-from algorithms.settings_generative import MacFlowSettings
+from algorithms.settings import FlowBcSettings, MacFlowSettings, Om2pSettings
 from datasets.batch import Batch, SequenceBatch
 
 ROWS, SAMPLES, UPDATES = 256, 4000, 1000

@@ -19,7 +19,7 @@ from algorithms.parts.denoising import Denoiser
 from algorithms.parts.mean_flow import Times
 from algorithms.parts.samplers import LinearBetas, VariancePreserving, dpm_solver
 from algorithms.parts.selection import drawn_by_value, repeated
-from algorithms.settings_generative import MeanFlowQlSettings
+from algorithms.settings import MeanFlowQlSettings
 from bench.meters import counts
 from tests.algorithms.narrow import small
 from tests.algorithms.test_identities import average, times, velocity

@@ -57,7 +57,7 @@ def test_presets_name_only_settings_and_algorithms_that_exist() -> None:
         ("om2p.q_weight=nan", "not a finite number"),
         ("om2p.q_weight=1979-05-27", "no plain type"),
         ("om2p.hidden=[1.5]", "om2p.hidden.0=1.5"),
-        ("om2p.hidden=[]", "at least one width"),
+        ("om2p.hidden=[]", "at least one number"),
         ("om2p.standardise=1", "valid boolean"),
         ("om2p.derivative=magic", "'finite_difference'"),
         ("om2p.total_updates=9", "follows run.updates"),

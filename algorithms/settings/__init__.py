@@ -1,0 +1,65 @@
+"""The hyper-parameters of every algorithm, grouped by family.
+
+Plain dataclasses without torch, so that planning and ``--help`` stay fast; may import the standard
+library only. Start with `common`. A field's ``help`` is what users read, its ``range`` what they
+may choose; defaults are the official sizes and step counts where a source states them. Presets
+override them, the same way for every dataset.
+"""
+
+from algorithms.settings.cloning import BcGaussianSettings, BcSettings
+from algorithms.settings.common import (
+    Activation,
+    CriticSettings,
+    Range,
+    Settings,
+    ValueSettings,
+    as_in,
+    require,
+    setting,
+)
+from algorithms.settings.conservative import CqlSettings, IqlSettings, OmarSettings, Td3BcSettings
+from algorithms.settings.diffusion import (
+    DiffusionBcSettings,
+    DiffusionQlSettings,
+    DofSettings,
+    Dom2Settings,
+    EdpSettings,
+    Prediction,
+)
+from algorithms.settings.flow import (
+    FlowBcSettings,
+    FqlSettings,
+    MacFlowSettings,
+    MeanFlowQlSettings,
+    Om2pSettings,
+)
+from algorithms.settings.trajectory import MadiffSettings
+
+__all__ = [
+    "Activation",
+    "BcGaussianSettings",
+    "BcSettings",
+    "CqlSettings",
+    "CriticSettings",
+    "DiffusionBcSettings",
+    "DiffusionQlSettings",
+    "DofSettings",
+    "Dom2Settings",
+    "EdpSettings",
+    "FlowBcSettings",
+    "FqlSettings",
+    "IqlSettings",
+    "MacFlowSettings",
+    "MadiffSettings",
+    "MeanFlowQlSettings",
+    "Om2pSettings",
+    "OmarSettings",
+    "Prediction",
+    "Range",
+    "Settings",
+    "Td3BcSettings",
+    "ValueSettings",
+    "as_in",
+    "require",
+    "setting",
+]

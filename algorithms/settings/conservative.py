@@ -1,0 +1,111 @@
+"""Settings of the conservative actor-critics: `td3bc`, `cql`, `omar`, `iql`.
+
+Sizes are those of OMAR's HalfCheetah set, whose batch and order of updates are the `paper`
+preset's; its MPE set (64 wide, rate .01, batch 1024) belongs to runs of 2,000 updates.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from algorithms.settings.cloning import BcGaussianSettings
+from algorithms.settings.common import (
+    Activation,
+    CriticSettings,
+    ValueSettings,
+    as_in,
+    require,
+    setting,
+)
+
+RELU_256 = (256, 256)  # policy and critic of the whole family
+
+
+@dataclass(frozen=True)
+class Td3BcSettings(CriticSettings):
+    """TD3+BC: deterministic actor, twin critic, cloning in the actor's loss."""
+
+    hidden: tuple[int, ...] = as_in(CriticSettings, "hidden", RELU_256)
+    activation: Activation = as_in(CriticSettings, "activation", "relu")
+    critic_hidden: tuple[int, ...] = as_in(CriticSettings, "critic_hidden", RELU_256)
+    critic_layer_norm: bool = as_in(CriticSettings, "critic_layer_norm", False)
+    q_weight: float = setting(2.5, "weight lambda of the Q term; 0 is pure cloning", least=0)
+    gradient_clip: float = setting(
+        0.0, "largest gradient norm of an agent's actor, and of its critic; 0 is off", least=0
+    )
+
+
+@dataclass(frozen=True)
+class CqlSettings(ValueSettings):
+    """MA-CQL: deterministic actor, conservative twin critic."""
+
+    hidden: tuple[int, ...] = as_in(ValueSettings, "hidden", RELU_256)
+    activation: Activation = as_in(ValueSettings, "activation", "relu")
+    critic_hidden: tuple[int, ...] = as_in(ValueSettings, "critic_hidden", RELU_256)
+    critic_layer_norm: bool = as_in(ValueSettings, "critic_layer_norm", False)
+    gradient_clip: float = as_in(Td3BcSettings, "gradient_clip", 0.5)
+    action_penalty: float = setting(
+        1e-3, "weight of the mean squared action in the actor's loss", least=0
+    )
+    cql_weight: float = setting(1.0, "weight of the conservative term (cql_alpha)", least=0)
+    cql_samples: int = setting(10, "actions of each law in the conservative log-sum-exp", least=1)
+    cql_temperature: float = setting(1.0, "temperature of the conservative log-sum-exp", above=0)
+    cql_laws: Literal["uniform", "uniform_and_policy"] = setting(
+        "uniform",
+        "laws of the log-sum-exp's actions; the policy's are noisy actions at o and at o' "
+        "(OMAR on HalfCheetah)",
+    )
+    cql_noise: float = setting(0.2, "standard deviation of the policy's noisy actions", above=0)
+
+
+@dataclass(frozen=True)
+class OmarSettings(CqlSettings):
+    """OMAR: MA-CQL whose actor also imitates the best action that a search finds."""
+
+    omar_weight: float = setting(
+        0.9,
+        "share c of the searched action in the actor's loss; 1 - c is the Q term's (omar_coe)",
+        least=0,
+        most=1,
+    )
+    search: Literal["softmax", "elites"] = setting(
+        "softmax", "how a round refits the search: softmax of Q (MPE) or elites (HalfCheetah)"
+    )
+    search_rounds: int = setting(3, "rounds of the search (HalfCheetah: 2)", least=1)
+    search_samples: int = setting(10, "actions drawn in a round (HalfCheetah: 20)", least=1)
+    search_elites: int = setting(5, "best actions that refit the search and enter the next round")
+    search_mean: float = setting(0.0, "mean of the first round, every dimension")
+    search_std: float = setting(
+        2.0, "standard deviation of the first round, every dimension", above=0
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            self.search == "softmax" or 2 <= self.search_elites <= self.search_samples,
+            "search_elites must lie between 2 and search_samples",
+        )
+
+
+@dataclass(frozen=True)
+class IqlSettings(ValueSettings):
+    """IQL: expectile value, twin critic, advantage-weighted cloning of a Gaussian."""
+
+    hidden: tuple[int, ...] = as_in(ValueSettings, "hidden", RELU_256)
+    activation: Activation = as_in(ValueSettings, "activation", "relu")
+    critic_hidden: tuple[int, ...] = setting(
+        RELU_256, "widths of the critic and the value", least=1
+    )
+    critic_layer_norm: bool = setting(
+        False, "LayerNorm after each hidden activation of critic and value"
+    )
+    expectile: float = setting(0.7, "expectile of Q that the value regresses", above=0, below=1)
+    inverse_temperature: float = setting(
+        3.0, "beta of the weights exp(beta A); 0 is pure cloning", least=0
+    )
+    weight_cap: float = setting(100.0, "largest weight of a transition", above=0)
+    advantage_normalise: Literal["none", "std"] = setting(
+        "std", "divide advantages by their batch standard deviation, of each agent"
+    )
+    log_std_min: float = as_in(BcGaussianSettings, "log_std_min")
+    log_std_max: float = as_in(BcGaussianSettings, "log_std_max")
+    act_with: Literal["sample", "mean"] = as_in(BcGaussianSettings, "act_with", "mean")
