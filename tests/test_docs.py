@@ -63,6 +63,11 @@ def test_every_page_can_be_reached_from_the_index() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_page_holds_a_merge_conflict(page: Path) -> None:
+    assert not re.search(r"^(?:<{7}|={7}|>{7})", page.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_named_source_files_exist(page: Path) -> None:
     """Paths in backticks, and modules that commands start."""
     text = page.read_text(encoding="utf-8")
