@@ -1,4 +1,4 @@
-"""The harness's own error type and the nearest-name helper that its messages use."""
+"""The harness's own error type, and helpers of the sentences that users read."""
 
 import difflib
 from collections.abc import Iterable
@@ -19,3 +19,12 @@ def closest(name: str, options: Iterable[str]) -> str:
     if near:
         return f"did you mean {' or '.join(near)}?"
     return f"known: {', '.join(known) or 'none'}"
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """Return a number with its noun in the right form.
+
+    >>> counted(1, "cell"), counted(2, "cell"), counted(0, "policy", "policies")
+    ('1 cell', '2 cells', '0 policies')
+    """
+    return f"{number} {one if number == 1 else many or one + 's'}"

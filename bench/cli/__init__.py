@@ -1,4 +1,12 @@
 """The command line: one file per family of commands, flags and bodies together.
 
-May import every other room. Start with `app`, which puts the commands together.
+May import every other room, heavy ones inside the commands. Start with `app`, which puts the
+families together, then `run`.
 """
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    from bench.cli import app
+
+    return app.main(arguments)

@@ -1,65 +1,48 @@
-"""`python -m bench data ...`: flags and help; the work is done in `datasets.commands`."""
+"""`data ...`: train behaviour policies; build, describe, check, import and export datasets."""
 
+import os
+import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli.flags import DataDir, PluginFiles, Prey, Rules, Size
+from bench.cli import flags, output
+from bench.cli.flags import DataDir, DataSeed, PluginFiles, Prey, Rules, Size
+from bench.errors import BenchError, counted
 
-data_app = typer.Typer(
-    help="Train behaviour policies; build, describe, check, import and export datasets.",
-    no_args_is_help=True,
-)
+if TYPE_CHECKING:
+    from datasets.recorded.store import Dataset as Recording
 
-Dataset = Annotated[str, typer.Argument(help="A dataset's id (see `list datasets`)")]
-DataSeed = Annotated[int, typer.Option(help="Seed of the recording: --data-seed 1")]
-
-
-@data_app.command()
-def train(
-    task: Annotated[str, typer.Argument(help="A task's id (see `list tasks`)")],
-    into: Annotated[
-        Path | None,
-        typer.Option(
-            help="Where training keeps its state and result; an interrupted one continues from "
-            "there: --into policies  [default: in the data folder]",
-            show_default=False,
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(help="Training seed  [default: the recipe's]", show_default=False),
-    ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Steps of the batched environment  [default: the recipe's]",
-            show_default=False,
-        ),
-    ] = None,
-    prey: Annotated[
-        bool, typer.Option("--prey", help="Train the task's frozen prey instead of its team")
-    ] = False,
-) -> None:
-    """Train a task's behaviour policies with MATD3, as the shipped ones were (takes long).
-
-    Example: python -m bench data train mpe/spread --into policies
-    """
-    from datasets import commands
-
-    if prey:
-        print(f"prey: {commands.train_prey(task, into, seed, Ticker())}")
-    else:
-        print(f"policies: {commands.train_policies(task, into, seed, steps, Ticker())}")
+DatasetId = Annotated[str, typer.Argument(help="A dataset's id; `list datasets` names them")]
+TaskId = Annotated[str, typer.Argument(help="A task's id; `list tasks` names them")]
 
 
-@data_app.command()
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line, under `data`."""
+    group = typer.Typer(
+        help="Build, describe, check, import and export datasets.",
+        cls=flags.CommandGroup,
+        no_args_is_help=True,
+    )
+    recorded, made = "Recorded data", "How the data were made"
+    flags.add(group, build, recorded)
+    flags.add(group, info, recorded)
+    flags.add(group, verify, recorded)
+    flags.add(group, import_, "Published files", "import")
+    flags.add(group, export, "Published files")
+    flags.add(group, train, made)
+    flags.add(group, references, made)
+    app.add_typer(group, name="data", rich_help_panel="Data")
+
+
+# --- recorded data -------------------------------------------------------------------------------
+
+
 def build(
-    dataset: Dataset,
+    dataset: DatasetId,
     data_seed: DataSeed = 0,
     size: Size = None,
     data_dir: DataDir = None,
@@ -68,17 +51,18 @@ def build(
 ) -> None:
     """Record a dataset, unless it is there; `run` does so by itself.
 
-    Example: python -m bench data build mpe/spread/expert
+    \b
+    Example:
+      python -m bench data build mpe/spread/expert
     """
-    from datasets import commands
+    from datasets import loading, paths, recipes
 
-    folder = commands.build_dataset(dataset, data_seed, size, data_dir, Ticker(), rules, prey)
-    print(f"dataset: {folder}")
+    identity = recipes.recipe(dataset, data_seed, size, rules=rules, prey=prey, data_dir=data_dir)
+    print(f"dataset: {loading.build(identity, paths.data_dir(data_dir), Ticker(), prey)}")
 
 
-@data_app.command()
 def info(
-    dataset: Dataset,
+    dataset: DatasetId,
     data_seed: DataSeed = 0,
     size: Size = None,
     fraction: Annotated[
@@ -96,69 +80,167 @@ def info(
     prey: Prey = None,
     plugin: PluginFiles = None,
 ) -> None:
-    """Describe a dataset that is there: size, returns, team, coverage, recipe, checksums.
+    """Describe a dataset: size, returns, team, coverage, recipe.
 
-    Example: python -m bench data info mpe/spread/expert --figure returns.png
+    \b
+    Example:
+      python -m bench data info mpe/spread/expert --figure returns.png
     """
     from bench.plan import plugins
-    from datasets import commands
 
     plugins.load_all(plugin or [])
-    print(commands.info(dataset, data_seed, size, fraction, data_dir, rules, prey))
+    recording = find(dataset, data_seed, size, fraction, data_dir, rules, prey)
+    print(describe(recording, prey))
     if figure is not None:
-        from bench.cli.data_figure import draw
-
-        found = commands.find(dataset, data_seed, size, fraction, data_dir, rules, prey)
-        print(f"figure: {draw(found.card, figure)}")
+        print(f"figure: {draw(recording.card, figure)}")
 
 
-@data_app.command()
-def references(
-    task: Annotated[str, typer.Argument(help="A task's id (see `list tasks`)")],
-    episodes: Annotated[
-        int | None,
-        typer.Option(
-            min=2,
-            help="Episodes of the random team: --episodes 200000  [default: half a million steps]",
-            show_default=False,
-        ),
-    ] = None,
-    size: Size = None,
-    data_dir: DataDir = None,
-    rules: Rules = None,
-    prey: Prey = None,
-    plugin: PluginFiles = None,
-) -> None:
-    """Measure the returns that scores refer to: a random team's, and our expert data's.
+def find(
+    dataset_id: str,
+    data_seed: int = 0,
+    size: int | None = None,
+    fraction: float = 1.0,
+    data_dir: Path | None = None,
+    rules: str | None = None,
+    prey: str | None = None,
+) -> "Recording":
+    """Return a dataset that is there, without recording or hashing it.
 
-    The table of `datasets/references.py` holds what this printed.
-
-    Example: python -m bench data references mpe/spread --episodes 200000
+    Raises DatasetError, with the command that records it, where it is not there.
     """
-    from bench.plan import plugins
-    from datasets.references import report
+    from datasets import loading, paths, recipes
+    from datasets.errors import DatasetError
+    from datasets.recorded.files import CARD
+    from datasets.recorded.store import Dataset
 
-    plugins.load_all(plugin or [])
-    print(report(task, rules, prey, episodes, data_dir, size))
+    identity = recipes.recipe(dataset_id, data_seed, size, fraction, rules, prey, data_dir)
+    folder = loading.folder_of(identity, paths.data_dir(data_dir))
+    if (folder / CARD).is_file():
+        return Dataset(folder, fraction, verify=False)
+    asked = {"size": size, "data-dir": data_dir, "rules": rules, "prey": prey}
+    words = [f"--{k} {shlex.quote(str(value))}" for k, value in asked.items() if value is not None]
+    cure = " ".join([dataset_id, f"--data-seed {data_seed}", *words])
+    raise DatasetError(
+        f"{dataset_id} with data seed {data_seed} is not in {folder.parent}; record it with "
+        f"`python -m bench data build {cure}`."
+    )
 
 
-@data_app.command()
+def describe(recording: "Recording", prey: str | None = None) -> str:
+    """Return a dataset's card in words; DatasetError where the card is damaged."""
+    from datasets.recorded.files import CARD, broken
+    from datasets.recorded.summary import text
+
+    try:
+        return text(recording, prey)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        raise broken(recording.folder / CARD, f"it cannot be described: {error!r}") from error
+
+
+WIDTH, HEIGHT = 5.0, 3.0  # inches
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "0.4"
+DOTS = 200  # per inch, where the file has pixels
+
+
+def draw(card: dict[str, Any], path: Path) -> Path:
+    """Draw the histogram of a card's returns into `path`, whose suffix says how (.png, .pdf, .svg).
+
+    Raises BenchError for a suffix that is no kind of figure, or a place that cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    from reports.drawing import canvas
+
+    with canvas.look():
+        figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+        _draw_histogram(figure, card)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(path, dpi=DOTS)
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise BenchError(
+                f"the figure {path} cannot be written ({reason}): name a file such as returns.png"
+            ) from error
+    return path
+
+
+def _draw_histogram(figure: Any, card: dict[str, Any]) -> None:
+    """Draw the returns of episodes, their mean and the task's references."""
+    import numpy as np
+
+    from datasets import load_task
+
+    returns, task = card["returns"], load_task(card["task"], card["rules"], card["prey"])
+    counts = np.array(returns["histogram"]["counts"], dtype=float)
+    edges = np.array(returns["histogram"]["edges"], dtype=float)
+    axes = figure.subplots()
+    axes.stairs(counts, edges, fill=True, color=BLUE, alpha=0.3)
+    axes.stairs(counts, edges, color=BLUE, linewidth=1.2)
+    marks = {"mean of the data": (returns["mean"], BLUE, "-")}
+    if task.random_return is not None:
+        marks["random team"] = (task.random_return.mean, GREY, ":")
+    if task.expert_return is not None:
+        marks["expert reference"] = (task.expert_return.mean, ORANGE, "--")
+    for label, (value, colour, dashes) in marks.items():
+        axes.axvline(value, color=colour, linestyle=dashes, linewidth=1.4, label=label)
+    axes.set_title(
+        f"{card['id']}: {card['n_episodes']:,} episodes, mean {returns['mean']:.1f}, "
+        f"s.d. {returns['std']:.1f}"
+    )
+    axes.set_xlabel("return of an episode")
+    axes.set_ylabel("episodes")
+    axes.set_ylim(0, 1.05 * max(counts.max(), 1.0))
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+
+
 def verify(data_dir: DataDir = None) -> None:
-    """Check every file of every recorded dataset against its card; exit code 1 if one is broken.
+    """Check every recorded file against its dataset's card.
 
-    Example: python -m bench data verify
+    Exit code 1 if a dataset is broken.
+
+    \b
+    Example:
+      python -m bench data verify
     """
-    from datasets import commands
-
-    outcome = commands.verify(data_dir)
+    outcome = check_all(data_dir)
     for folder, problem in outcome:
         print(f"{folder}: {'whole' if problem is None else problem}")
     broken = sum(problem is not None for _, problem in outcome)
-    print(f"{len(outcome)} datasets, {broken} broken")
+    print(f"{counted(len(outcome), 'dataset')}, {broken} broken")
     raise typer.Exit(1 if broken else 0)
 
 
-@data_app.command("import")
+def check_all(data_dir: Path | None = None) -> list[tuple[str, str | None]]:
+    """Check every dataset of a data folder; return (folder, what is broken or None) for each.
+
+    Raises DatasetError where there is no such data folder.
+    """
+    from datasets.errors import DatasetError
+    from datasets.paths import data_dir as default_dir
+    from datasets.recorded.files import CARD, read_card, verify_files
+
+    root = default_dir(data_dir)
+    if not root.is_dir():
+        raise DatasetError(
+            f"there is no data folder {root}; name one with --data-dir, or record a dataset first."
+        )
+    outcome: list[tuple[str, str | None]] = []
+    for card_path in sorted(root.glob(f"**/{CARD}")):
+        folder = card_path.parent
+        if folder.name.startswith("."):  # being recorded right now
+            continue
+        try:
+            verify_files(folder, read_card(folder))
+            outcome.append((os.fspath(folder), None))
+        except DatasetError as error:
+            outcome.append((os.fspath(folder), str(error)))
+    return outcome
+
+
+# --- published files -----------------------------------------------------------------------------
+
+
 def import_(
     path: Annotated[
         Path,
@@ -207,25 +289,28 @@ def import_(
     prey: Prey = None,
     plugin: PluginFiles = None,
 ) -> None:
-    """Import a published dataset: check it, copy it into the data folder, write its card.
+    """Import a published dataset as import/NAME.
+
+    Its files are checked and copied into the data folder, beside a card that describes them.
 
     Afterwards import/NAME works wherever a dataset's id does, as in `run --datasets import/NAME`.
 
-    Example: python -m bench data import seed_0_data --format omar --task mpe/spread --name omar-0
+    \b
+    Example:
+      python -m bench data import seed_0_data --format omar --task mpe/spread --name omar-0
     """
     from bench.plan import plugins
-    from datasets import commands
+    from datasets.formats.importing import import_dataset
 
     plugins.load_all(plugin or [])
-    folder = commands.import_files(
+    folder = import_dataset(
         format_, path, task, name, data_dir, Ticker(), rules, prey, action_order
     )
     print(f"dataset import/{name}: {folder}")
 
 
-@data_app.command()
 def export(
-    dataset: Dataset,
+    dataset: DatasetId,
     path: Annotated[Path, typer.Argument(help="A new folder for the files", show_default=False)],
     format_: Annotated[
         str, typer.Option("--format", help="The layout to write: --format omar")
@@ -240,18 +325,107 @@ def export(
     prey: Prey = None,
     plugin: PluginFiles = None,
 ) -> None:
-    """Write a dataset as OMAR's files, one .npy per agent and kind; it is recorded if missing.
+    """Write a dataset as OMAR's files.
 
-    Example: python -m bench data export mpe/spread/expert simple_spread/expert/seed_0_data
+    One .npy per agent and kind; the dataset is recorded if it is missing.
+
+    \b
+    Example:
+      python -m bench data export mpe/spread/expert simple_spread/expert/seed_0_data
     """
     from bench.plan import plugins
-    from datasets import commands
+    from datasets import load
+    from datasets.formats import omar
+
+    output.check_format(format_, "omar")
+    plugins.load_all(plugin or [])
+    recording = load(dataset, data_seed, size, fraction, data_dir, rules, prey, Ticker())
+    print(f"files: {omar.export(recording, path, Ticker())}")
+
+
+# --- how the data were made ----------------------------------------------------------------------
+
+
+def train(
+    task: TaskId,
+    into: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where training keeps its state and result; an interrupted one continues from "
+            "there: --into policies  [default: in the data folder]",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Training seed  [default: the recipe's]", show_default=False),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Steps of the batched environment  [default: the recipe's]",
+            show_default=False,
+        ),
+    ] = None,
+    prey: Annotated[
+        bool, typer.Option("--prey", help="Train the task's frozen prey instead of its team")
+    ] = False,
+) -> None:
+    """Train a task's behaviour policies as the shipped ones were.
+
+    With MATD3; it takes long. To record datasets with them, put the file in place of the one in
+    `datasets/behaviour/policies` (a prey in `datasets/environments/prey`): the datasets then get
+    another identity.
+
+    \b
+    Example:
+      python -m bench data train mpe/spread --into policies
+    """
+    from datasets import load_task
+    from datasets.behaviour import prey as prey_training
+    from datasets.behaviour import training
+    from datasets.paths import data_dir
+
+    home = data_dir() / "behaviour"
+    if prey:
+        folder = into or home / "prey" / task
+        print(f"prey: {prey_training.train_prey(task, folder, Ticker(), seed)}")
+        return
+    load_task(task)
+    print(f"policies: {training.train(task, into or home / task, Ticker(), seed, steps)}")
+
+
+def references(
+    task: TaskId,
+    episodes: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Episodes of the random team: --episodes 200000  [default: half a million steps]",
+            show_default=False,
+        ),
+    ] = None,
+    size: Size = None,
+    data_dir: DataDir = None,
+    rules: Rules = None,
+    prey: Prey = None,
+    plugin: PluginFiles = None,
+) -> None:
+    """Measure the returns that scores refer to.
+
+    They are those of a random team and of our expert data. The table of
+    `datasets/references.py` holds what this printed.
+
+    \b
+    Example:
+      python -m bench data references mpe/spread --episodes 200000
+    """
+    from bench.plan import plugins
+    from datasets.references import report
 
     plugins.load_all(plugin or [])
-    done = commands.export_files(
-        format_, dataset, path, data_seed, size, fraction, data_dir, Ticker(), rules, prey
-    )
-    print(f"files: {done}")
+    print(report(task, rules, prey, episodes, data_dir, size))
 
 
 class Ticker:

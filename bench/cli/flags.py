@@ -1,153 +1,137 @@
-"""Flags that several commands share: their types and help."""
+"""Options of the command line, those of a run from `bench.plan.config`; and help in groups.
 
+Several commands share single flags of a run, under the same name and with the same help.
+"""
+
+import functools
+import inspect
+import typing
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-DataDir = Annotated[
-    Path | None,
-    typer.Option(
-        help="Where datasets lie: --data-dir /data  [default: OM2P_BENCH_DATA or the user's cache]",
-        show_default=False,
-    ),
+from bench.plan import config
+from bench.plan.flags import Flag, flags_of
+
+
+class Command(TyperCommand):
+    """A command whose options stand under the headings of their groups."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments first, then one section per group, in the order of the options."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                plain = "Arguments" if parameter.param_type_name == "argument" else "Options"
+                heading = getattr(parameter, "rich_help_panel", None) or plain
+                sections.setdefault(heading, []).append(record)
+        _write_sections(sections, formatter)
+
+
+class CommandGroup(TyperGroup):
+    """A command with subcommands, which stand under the headings of their groups."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write one section of commands per group, in their order."""
+        commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        limit = formatter.width - 6 - max(map(len, commands), default=0)
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for name, command in commands.items():
+            assert command is not None
+            heading = getattr(command, "rich_help_panel", None) or "Commands"
+            entry = (name, command.get_short_help_str(limit))
+            sections.setdefault(heading, []).append(entry)
+        _write_sections(sections, formatter)
+
+
+def add(app: typer.Typer, command: Callable[..., Any], group: str, name: str | None = None) -> None:
+    """Add a command to an app, under a group's heading."""
+    app.command(name, cls=Command, rich_help_panel=group)(command)
+
+
+def _write_sections(sections: dict[str, list[tuple[str, str]]], formatter: Any) -> None:
+    """Write a definition list under each heading."""
+    for heading, entries in sections.items():
+        with formatter.section(heading):
+            formatter.write_dl(entries)
+
+
+# --- the flags of a run --------------------------------------------------------------------------
+
+
+def with_run_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a command that takes the flags of a run in place of its first parameter.
+
+    command: called with the RunConfig that the flags make, and with its other parameters.
+    """
+    own = list(inspect.signature(command).parameters.values())[1:]
+
+    @functools.wraps(command)
+    def called(**typed: Any) -> Any:
+        others = {parameter.name: typed.pop(parameter.name) for parameter in own}
+        return command(config.from_typed(typed), **others)
+
+    run = [_parameter(flag) for flag in flags_of(config.RunConfig).values()]
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*run, *own)]
+    del called.__wrapped__  # typer must not look behind the signature
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    called.__annotations__ = {p.name: p.annotation for p in parameters}
+    return called
+
+
+def _parameter(flag: Flag) -> inspect.Parameter:
+    """Return a flag of a run as the parameter of a command."""
+    kind, default = flag.kind, flag.typed(flag.default)
+    if typing.get_origin(kind) is typing.Literal:
+        kind = str  # RunConfig names the choices where a word is none of them
+    elif flag.form is not None:
+        kind = list[str] | None if flag.form.repeated else str
+        default = default or None
+    return inspect.Parameter(
+        flag.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=Annotated[kind, option(flag, flag.group)],
+    )
+
+
+def option(flag: Flag, group: str | None = None) -> Any:
+    """Return a flag as an option of typer, with its help and under a group's heading."""
+    help_ = flag.help
+    if flag.shown_default is not None:
+        help_ += f"  [default: {flag.shown_default}]"
+    return typer.Option(
+        flag.option,
+        metavar=flag.metavar,
+        help=help_,
+        show_default=flag.default is not None and flag.default is not False,
+        rich_help_panel=group,
+    )
+
+
+# --- flags that several commands share -----------------------------------------------------------
+
+_RUN = flags_of(config.RunConfig)
+Out = Annotated[Path, option(_RUN["out"])]
+PluginFiles = Annotated[list[Path] | None, option(_RUN["plugins"])]
+Settings = Annotated[list[str] | None, option(_RUN["overrides"])]
+Threads = Annotated[int, option(_RUN["threads"])]
+Device = Annotated[str, option(_RUN["device"])]
+DataDir = Annotated[Path | None, option(_RUN["data_dir"])]
+DataSeed = Annotated[int, option(_RUN["data_seed"])]
+Size = Annotated[int | None, option(_RUN["size"])]
+Rules = Annotated[str | None, option(_RUN["rules"])]
+Prey = Annotated[str | None, option(_RUN["prey"])]
+Format = Annotated[
+    str, typer.Option("--format", metavar="table|json", help="How to print: --format json")
 ]
-Size = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        help="Transitions to record: --size 50000  [default: the recipe's]",
-        show_default=False,
-    ),
-]
-Rules = Annotated[
-    str | None,
-    typer.Option(
-        help="Rules of the environment, omar or mpe2: --rules mpe2  [default: the task's]",
-        show_default=False,
-    ),
-]
-Prey = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FILE",
-        help="Play against the prey in a file, OMAR's or one of ours: "
-        "--prey simple_tag/pretrained_adv_model.pt  [default: the shipped one]",
-        show_default=False,
-    ),
-]
-PluginFiles = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--plugin",
-        metavar="FILE",
-        help="A Python file that registers tasks or algorithms of yours; may be repeated: "
-        "--plugin my_task.py",
-        show_default=False,
-    ),
-]
-Algos = Annotated[
-    str, typer.Option(help="Algorithms, a comma list (see `list algorithms`): --algos om2p,bc")
-]
-Datasets = Annotated[
-    str, typer.Option(help="Datasets, a comma list (see `list datasets`); built if missing.")
-]
-Seeds = Annotated[
-    str, typer.Option(help="A count (5 means 0,1,2,3,4), or a list: --seeds 3,7 (one seed: 3,)")
-]
-PresetName = Annotated[
-    str, typer.Option("--preset", help="Budget and network sizes: smoke, quick, cpu or paper.")
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="NAME.KEY=VALUE",
-        help="Change one setting; may be repeated: --set om2p.q_weight=0.1 "
-        "--set run.updates=500 --set algorithm.hidden=64x2 (all algorithms that have it)",
-    ),
-]
-Out = Annotated[Path, typer.Option(help="The results folder: --out results-mine")]
-DataSeed = Annotated[int, typer.Option(help="Seed of the recorded data: --data-seed 1")]
-Fraction = Annotated[
-    float, typer.Option(help="Share of the recorded episodes to train on: --fraction 0.1")
-]
-Device = Annotated[
-    str, typer.Option(help="auto (a GPU if there is one), cpu or cuda: --device cpu")
-]
-Jobs = Annotated[
-    int | None,
-    typer.Option(
-        help="Cells that run side by side: --jobs 2  [default: one per core, or per GPU]",
-        show_default=False,
-    ),
-]
-JobsPerGpu = Annotated[
-    int, typer.Option(help="Cells that share a GPU; above 1 their timings are marked as shared.")
-]
-Threads = Annotated[
-    int, typer.Option(help="Threads of every worker; more than 1 changes rounding: --threads 4")
-]
-Replicas = Annotated[
+Cell = Annotated[str, typer.Argument(help="A cell's id, or its folder: 0123456789ab")]
+CellOption = Annotated[
     str,
-    typer.Option(
-        help="1: every cell alone; auto: seeds of a cell share a process, with the same numbers, "
-        "and timings that say so."
-    ),
+    typer.Option("--run", metavar="CELL", help="A cell's id, or its folder: --run 0123456789ab"),
 ]
-Launcher = Annotated[
-    str, typer.Option(help="local (processes of this machine) or ray: --launcher ray")
-]
-Address = Annotated[
-    str | None,
-    typer.Option(
-        help="Of a running Ray cluster: --address 10.0.0.1:6379  [default: RAY_ADDRESS, or a "
-        "cluster of this machine alone]",
-        show_default=False,
-    ),
-]
-Timeout = Annotated[
-    float | None,
-    typer.Option(
-        help="Seconds a cell may take before it is ended: --timeout 3600  [default: no limit]",
-        show_default=False,
-    ),
-]
-MemoryLimit = Annotated[
-    float | None,
-    typer.Option(
-        help="GiB of memory a cell may use before it is ended: --memory-limit 4  "
-        "[default: no limit]",
-        show_default=False,
-    ),
-]
-Resume = Annotated[
-    str,
-    typer.Option(
-        help="only-missing: skip finished and failed cells, continue interrupted ones; failed: "
-        "run failed cells again too; never: begin interrupted cells anew; always: run every "
-        "cell again, finished ones included."
-    ),
-]
-Format = Annotated[str, typer.Option("--format", help="table or json: --format json")]
-PlanFormat = Annotated[
-    str,
-    typer.Option("--format", help="table, json, or slurm (an array job, a cell per index)."),
-]
-Tuned = Annotated[
-    bool,
-    typer.Option(
-        "--tuned",
-        help="Use values published for a dataset, where an algorithm has them (`list algorithms` "
-        "says which); without it one set serves all datasets.",
-    ),
-]
-Tensorboard = Annotated[
-    bool,
-    typer.Option(
-        "--tensorboard",
-        help="Write evaluations as TensorBoard event files into the cells' folders too (extra "
-        "`track`); then: tensorboard --logdir results",
-    ),
-]
-CellName = Annotated[str, typer.Option("--run", help="A cell's id (or folder): --run 0123456789ab")]
+RESULTS = Path("results")

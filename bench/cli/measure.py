@@ -1,11 +1,19 @@
-"""`measure`: flags and help; the work is done in `bench.tracks.efficiency`."""
+"""`measure`: what training and acting cost. The work is done in `bench.tracks.efficiency`."""
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from bench.cli.flags import PluginFiles, Settings, Threads
+from bench.cli import output
+from bench.cli.flags import Device, PluginFiles, Settings, Threads, add
+from bench.errors import BenchError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    add(app, measure, "Cost and speed")
 
 
 def measure(
@@ -37,9 +45,7 @@ def measure(
     set_: Settings = None,
     plugin: PluginFiles = None,
     threads: Threads = 1,
-    device: Annotated[
-        str, typer.Option(help="auto (a GPU if there is one), cpu or cuda: --device cpu")
-    ] = "auto",
+    device: Device = "auto",
     seconds: Annotated[
         float, typer.Option(min=0.01, max=600, help="Seconds of timed updates per process.")
     ] = 1.0,
@@ -64,11 +70,12 @@ def measure(
         ),
     ] = None,
 ) -> None:
-    """Measure what training and acting cost: time, memory, operations, and how they grow.
+    """Measure what training and acting cost, and how it grows.
 
+    Time, memory and operations of an update and of an action.
     Every algorithm runs in a fresh process per round, one at a time, in another order each round;
-    warming up is discarded. Synthetic data: no dataset is needed. Each algorithm takes its own
-    published number of sampling steps unless --set changes it, and the table then says so. The
+    warming up is discarded. The data are synthetic: no dataset is needed. Each algorithm takes its
+    own published number of sampling steps unless --set changes it, and the table then says so. The
     first of --agents, --batch and --hidden are the base; the others are varied one at a time.
     Leave the machine alone meanwhile. Ctrl-C keeps what is done; the same command goes on, and
     with more --rounds it adds them.
@@ -78,13 +85,92 @@ def measure(
     the rate of a large matrix product in the same process. Ratios are to om2p. What each number
     means: docs/efficiency.md.
 
-    Example: python -m bench measure --algos om2p,dom2 --hidden 256x2,64x2 --rounds 7
+    \b
+    Examples:
+      python -m bench measure --algos om2p,dom2
+      python -m bench measure --algos om2p,dom2 --hidden 256x2,64x2 --rounds 7
     """
-    from bench.cli import commands_measure as commands
+    from bench.tracks.efficiency import tables
+    from bench.tracks.efficiency.document import read
 
-    raise typer.Exit(commands.measure(locals()))
+    flags = locals()
+    output.check_format(format_, *tables.FORMATS)
+    if figure is not None and figure.suffix not in (".png", ".pdf"):
+        raise BenchError(f"--figure {figure} must end in .png or .pdf")
+    if show is not None:
+        document, code = read(show), 0
+    else:
+        document, code = _measure(flags)
+    if document["costs"]:
+        tables.FORMATS[format_](document)
+        if figure is not None:
+            draw(document, figure)
+            print(f"figure: {figure}", file=sys.stderr)
+    raise typer.Exit(code)
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the command line."""
-    app.command()(measure)
+def _measure(flags: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """Measure, and return the file's content and the exit code."""
+    import algorithms
+    from bench.plan import plugins
+    from bench.tracks.efficiency import rounds as track
+    from bench.tracks.efficiency.document import read
+    from bench.tracks.efficiency.request import make_request
+
+    plugins.load_all(flags["plugin"] or [])
+    algos = ",".join(algorithms.names()) if flags["algos"] == "all" else flags["algos"]
+    request = make_request(
+        algos,
+        flags["agents"],
+        flags["batch"],
+        flags["hidden"],
+        flags["set_"] or [],
+        rounds=flags["rounds"],
+        preset=flags["preset"],
+        threads=flags["threads"],
+        seconds=flags["seconds"],
+        device=flags["device"],
+    )
+    to: Path = flags["to"]
+    try:
+        document = track.run(request, to, lambda text: print(text, file=sys.stderr, flush=True))
+    except KeyboardInterrupt:
+        print(f"interrupted: {to} keeps what is done; the same command goes on", file=sys.stderr)
+        return (read(to) if to.exists() else {"costs": {}}), output.INTERRUPTED
+    print(f"raw samples: {to}", file=sys.stderr)
+    return document, 1 if document["failures"] else 0
+
+
+def draw(document: dict[str, Any], picture: Path) -> None:
+    """Draw the costs at the base size into a file."""
+    from bench.results.statistics import Estimate
+    from bench.tracks.efficiency import medians, tables
+    from reports.figures import costs
+
+    found = medians.summarise(document)
+    here = [one for one in found if one.size == found[0].size]
+
+    def point(value: float | None, scale: float) -> Estimate:
+        return Estimate(None if value is None else value * scale, None, None, 1)
+
+    def spread(one: medians.Spread | None, scale: float) -> Estimate:
+        if one is None:
+            return Estimate(None, None, None, 0)
+        low, high = one.low * scale, one.high * scale
+        return Estimate(one.median * scale, low, high, one.rounds)
+
+    rows = [
+        costs.Costs(
+            one.algorithm,
+            (
+                spread(one.time, 1e3),
+                point(one.peak, 1 / tables.MIB),
+                point(one.latency.get(50), 1e6),
+            ),
+        )
+        for one in here
+    ]
+    try:
+        costs.draw(rows, picture)
+    except OSError as error:
+        raise BenchError(f"--figure {picture} cannot be written ({error.strerror})") from error

@@ -1,12 +1,29 @@
-"""`doctor`, `render`, `export` and `toy`: flags and help; modules of these names do the work."""
+"""`doctor`, `check`, `render`, `export`, `toy`: checks, pictures and files of single teams."""
 
+import collections
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli import measure
-from bench.cli.flags import DataDir, PluginFiles
+from bench.cli.flags import RESULTS, Cell, DataDir, Out, PluginFiles, add
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.rendering.actors import Team
+
+CHECKS, TEAMS = "Checks", "Learnt teams"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    add(app, render, TEAMS)
+    add(app, export, TEAMS)
+    add(app, doctor, CHECKS)
+    add(app, check, CHECKS)
+    add(app, toy, CHECKS)
 
 
 def doctor(
@@ -20,15 +37,48 @@ def doctor(
     data_dir: DataDir = None,
     json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
 ) -> None:
-    """Check what works here: packages, device, environments, policies, data (under a minute).
+    """Check what works on this machine.
 
-    Exit code 1 if anything failed; each row says the cure.
+    Packages, device, environments, policies and data, in under a minute. Exit code 1 if anything
+    failed; each row says the cure.
 
-    Example: python -m bench doctor
+    \b
+    Example:
+      python -m bench doctor
     """
     from bench.doctor import report as module
 
     raise typer.Exit(module.run(prey, data_dir, json))
+
+
+def check(
+    algorithm: Annotated[str, typer.Argument(help="An algorithm's name: my-algorithm")],
+    plugin: PluginFiles = None,
+) -> None:
+    """Hold an algorithm to the contract that ours keep.
+
+    Seeds, replicas, bounds, gradients and more; exit code 1 if a check is broken.
+
+    \b
+    Example:
+      python -m bench check my-algorithm --plugin my_algorithm.py
+    """
+    from algorithms.contract import suite
+    from bench.plan import plugins
+
+    plugins.load_all(plugin or [])
+
+    def print_outcome(outcome: suite.Outcome) -> None:
+        word = outcome.status if outcome.status != "broken" else "BROKEN"
+        print(f"{word:8}{outcome.check}" + (f": {outcome.text}" if outcome.text else ""))
+
+    outcomes = suite.check(algorithm, print_outcome)
+    counts = collections.Counter(outcome.status for outcome in outcomes)
+    print(
+        f"{algorithm}: {counts['ok']} checks hold, {counts['broken']} are broken, "
+        f"{counts['skipped']} do not apply"
+    )
+    raise typer.Exit(1 if counts["broken"] else 0)
 
 
 def render(
@@ -69,9 +119,7 @@ def render(
         ),
     ] = None,
     episode: Annotated[int, typer.Option(min=0, help="Which start state: --episode 3")] = 0,
-    out: Annotated[
-        Path, typer.Option(help="The results folder of --run: --out results-mine")
-    ] = Path("results"),
+    out: Out = RESULTS,
     rules: Annotated[
         str | None,
         typer.Option(
@@ -86,32 +134,70 @@ def render(
 ) -> None:
     """Draw one episode of a team as a GIF; no display is needed.
 
-    Example: python -m bench render --expert mpe/spread --to experts.gif
+    \b
+    Examples:
+      python -m bench render --expert mpe/spread --to experts.gif
+      python -m bench render --run 0123456789ab
     """
-    from bench.cli import render_command
     from bench.plan import plugins
+    from bench.rendering.render import render as draw
 
     plugins.load_all(plugin or [])
-    given = {"--run": cell, "--expert": expert, "--dataset": dataset}
+    named = {"--run": cell, "--expert": expert, "--dataset": dataset}
     options = {"snapshot": snapshot, "out": out, "rules": rules, "prey": prey}
-    print(render_command.render(given, to, episode, options))
+    make, task, default = _team(named, options)
+    print(draw(make, task, default if to is None else to, episode))
+
+
+NOISE_SEED = 1
+
+
+def _team(
+    named: dict[str, str | None], options: dict[str, Any]
+) -> tuple[Callable[[], "Team"], str, Path]:
+    """Return what makes the one team that was named, its task, and the default file."""
+    import datasets
+    from bench.policies import checkpointed
+    from bench.rendering import actors
+    from bench.results import store
+    from bench.results.record import ANIMATION
+
+    given = {flag: value for flag, value in named.items() if value is not None}
+    if len(given) != 1:
+        raise BenchError(
+            "name one team to render, with --run, --expert or --dataset "
+            f"({' and '.join(given) or 'none'} given): as in --expert mpe/spread"
+        )
+    ((flag, value),) = given.items()
+    rules, prey = options["rules"], options["prey"]
+    if flag == "--run":
+        folder = checkpointed.find_cell(value, options["out"])
+        task = str(store.flatten(store.read_run(folder))["task"])
+        make = partial(actors.of_cell, value, options["out"], rules, prey, NOISE_SEED)
+        return make, task, folder / ANIMATION
+    if flag == "--expert":
+        task = datasets.load_task(value, rules, prey).id
+        make = partial(actors.of_snapshot, value, options["snapshot"], rules, prey, NOISE_SEED)
+        return make, task, Path(ANIMATION)
+    task = datasets.recipe(value, rules=rules, prey=prey)["task"]
+    return partial(actors.of_dataset, value, rules, prey, NOISE_SEED), task, Path(ANIMATION)
 
 
 def export(
-    cell: Annotated[str, typer.Argument(help="A cell's id (or folder): 0123456789ab")],
+    cell: Cell,
     to: Annotated[Path, typer.Option(help="The file to write: --to team.onnx")] = Path(
         "policy.onnx"
     ),
-    out: Annotated[Path, typer.Option(help="The results folder: --out results-mine")] = Path(
-        "results"
-    ),
+    out: Out = RESULTS,
     plugin: PluginFiles = None,
 ) -> None:
-    """Write a learnt team as an ONNX file, which acts faster and without torch.
+    """Write a learnt team as an ONNX file, which acts without torch.
 
-    bench.load_exported("policy.onnx") gives it back. Needs the extra `export`.
+    It acts faster too; bench.load_exported("policy.onnx") gives it back. Needs the extra `export`.
 
-    Example: python -m bench export 0123456789ab --to team.onnx
+    \b
+    Example:
+      python -m bench export 0123456789ab --to team.onnx
     """
     from bench.plan import plugins
     from bench.policies import onnx_export as module
@@ -124,25 +210,18 @@ def export(
 
 
 def toy(
-    out: Annotated[Path, typer.Option(help="The results folder: --out results-mine")] = Path(
-        "results"
-    ),
+    out: Out = RESULTS,
     updates: Annotated[int, typer.Option(min=1, help="Gradient steps: --updates 4000")] = 4000,
     seed: Annotated[int, typer.Option(min=0, help="Of training and data: --seed 1")] = 0,
 ) -> None:
-    """Learn a toy density in one step and in many, for a figure of the report (a minute or two).
+    """Learn a toy density in one step and in many.
 
-    Example: python -m bench toy --out results
+    The report draws it as a figure. It takes a minute or two.
+
+    \b
+    Example:
+      python -m bench toy
     """
     from bench.diagnose import toy as module
 
     print(f"toy: {module.write(out, updates, seed, print)}")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to the command line."""
-    app.command()(doctor)
-    app.command()(render)
-    app.command()(export)
-    measure.register(app)
-    app.command()(toy)

@@ -4,33 +4,36 @@ Every cell gets a results folder of its own, since a folder belongs to one run a
 `python -m bench collect` puts them together.
 """
 
-import json
 import math
 import shlex
 from pathlib import Path
 from typing import Any
 
-from bench.plan.config import RunConfig
+from bench.errors import counted
+from bench.plan.config import RunConfig, job_words
+from bench.plan.flags import write_overrides
 from bench.plan.grid import Cell
 
 MARGIN_MEMORY, MARGIN_TIME = 1.5, 3.0  # asked for, as a multiple of what past cells took
 MIB = 2**20
-FLAGS = (
-    "preset", "data_seed", "size", "fraction", "data_dir", "rules", "prey", "device", "threads",
-    "timeout", "memory_limit", "resume", "tuned", "tensorboard", "plugins",
-)  # fmt: skip
 
 
 def script(cells: list[Cell], config: RunConfig, needs: list[tuple[float | None, Any]]) -> str:
     """Return the job script of `cells`; needs: seconds and bytes of each, None where unknown."""
     parts = parts_folder(config.out)
+    command = [
+        "exec ${PYTHON:-python} -m bench run",
+        '--algos "$algorithm" --datasets "$dataset" --seeds "$seed," --jobs 1',
+        f'--out {shlex.quote(str(parts))}/"$cell" "${{settings[@]}}"',
+        " ".join(job_words(config)),
+    ]
     lines = [
         "#!/bin/bash",
         "#SBATCH --job-name=om2p-bench",
         f"#SBATCH --array=0-{len(cells) - 1}",
         f"#SBATCH --cpus-per-task={config.threads}",
         *_resources(config, needs),
-        f"# {len(cells)} cells: submit it with `sbatch FILE`. When all are done:",
+        f"# {counted(len(cells), 'cell')}: submit it with `sbatch FILE`. When all are done:",
         f"#   python -m bench collect {shlex.quote(str(parts))}/* --out "
         f"{shlex.quote(str(config.out))}",
         "set -euo pipefail",
@@ -39,10 +42,7 @@ def script(cells: list[Cell], config: RunConfig, needs: list[tuple[float | None,
         ")",
         'read -r algorithm dataset seed cell <<< "${cells[$SLURM_ARRAY_TASK_ID]}"',
         *_settings(cells, config.overrides),
-        "exec ${PYTHON:-python} -m bench run"
-        ' --algos "$algorithm" --datasets "$dataset" --seeds "$seed," --jobs 1 \\',
-        f"  {' '.join(_flags(config))} \\",
-        f'  --out {shlex.quote(str(parts))}/"$cell" "${{settings[@]}}"',
+        " \\\n  ".join(filter(None, command)),
     ]
     return "\n".join(lines)
 
@@ -70,34 +70,12 @@ def _resources(config: RunConfig, needs: list[tuple[float | None, Any]]) -> list
     return lines
 
 
-def _flags(config: RunConfig) -> list[str]:
-    """Return the flags that all cells share, as far as they differ from the defaults."""
-    default = RunConfig()
-    found = ["--preset", config.preset]
-    for name in FLAGS[1:]:
-        value, flag = getattr(config, name), f"--{name.replace('_', '-')}"
-        if value == getattr(default, name):
-            continue
-        if value is True:
-            found.append(flag)
-        elif name == "plugins":
-            for path in value:
-                found += ["--plugin", shlex.quote(str(Path(path).expanduser().absolute()))]
-        else:
-            found += [flag, shlex.quote(str(value))]
-    return found
-
-
 def _settings(cells: list[Cell], overrides: dict[str, Any]) -> list[str]:
     """Return the lines that put the `--set` flags of a cell's own algorithm into `settings`."""
 
     def flags(section: str) -> str:
-        found = [
-            f"--set {shlex.quote(f'{key}={json.dumps(value, ensure_ascii=False)}')}"
-            for key, value in overrides.items()
-            if key.startswith(f"{section}.")
-        ]
-        return " ".join(found)
+        own = {key: value for key, value in overrides.items() if key.startswith(f"{section}.")}
+        return " ".join(f"--set {shlex.quote(entry)}" for entry in write_overrides(own))
 
     shared = " ".join(filter(None, [flags("run"), flags("algorithm")]))
     lines = [f"settings=({shared})"]

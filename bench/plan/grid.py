@@ -8,8 +8,7 @@ from typing import Any
 
 import algorithms
 import datasets
-from bench.plan import config as configuration
-from bench.plan import plugins, presets, tuned
+from bench.plan import plugins, presets, resolve, tuned
 from bench.plan.config import RunConfig
 from bench.results.record import SCHEMA, canonical, cell_id, digest
 
@@ -65,7 +64,7 @@ def cells(config: RunConfig) -> list[Cell]:
     preset = presets.load(config.preset)
     for name in config.algorithms:
         algorithms.row(name)
-    configuration.check_overrides(config.overrides, config.algorithms)
+    resolve.check_overrides(config.overrides, config.algorithms)
     data: dict[str, Any] = {
         "data_seed": config.data_seed,
         "size": config.size,
@@ -77,7 +76,7 @@ def cells(config: RunConfig) -> list[Cell]:
     found: list[Cell] = []
     for name in config.datasets:
         recipe = datasets.recipe(name, **data)
-        run = configuration.resolve_run(preset, config.overrides, recipe["task"])
+        run = resolve.resolve_run(preset, config.overrides, recipe["task"])
         methods = [_method(one, preset, run, config, recipe) for one in config.algorithms]
         found += [
             _cell(method, name, recipe, seed, run, data, preset.name)
@@ -109,7 +108,7 @@ class _Method:
 def _method(
     name: str,
     preset: presets.Preset,
-    run: configuration.RunSettings,
+    run: resolve.RunSettings,
     config: RunConfig,
     recipe: dict[str, Any],
 ) -> _Method:
@@ -117,7 +116,7 @@ def _method(
     published = None
     if config.tuned:
         published = tuned.lookup(name, recipe.get("task"), recipe.get("quality"))
-    settings = configuration.resolve_settings(
+    settings = resolve.resolve_settings(
         name, preset, config.overrides, run.updates, published.values if published else None
     )
     text = canonical({"algorithm": settings, "run": run.identity()})
@@ -131,7 +130,7 @@ def _cell(
     dataset: str,
     recipe: dict[str, Any],
     seed: int,
-    run: configuration.RunSettings,
+    run: resolve.RunSettings,
     data: dict[str, Any],
     preset: str,
 ) -> Cell:

@@ -10,7 +10,7 @@ import algorithms
 import datasets
 from algorithms.base import TeamSpec
 from bench.errors import BenchError
-from bench.plan import config, plugins
+from bench.plan import plugins, resolve
 from bench.policies.team import TeamPolicy
 from bench.results import store
 from bench.results.record import RECORD
@@ -137,7 +137,7 @@ def _restore(record: dict[str, Any], state: dict[str, Any], device: str) -> Any:
                 f"cell {record['cell']} was trained with version {version} of {name}, but this is "
                 f"version {algorithms.row(name).version}: use the om2p-bench that trained it"
             )
-        settings = config.build_settings(name, record["config"]["algorithm"])
+        settings = resolve.build_settings(name, record["config"]["algorithm"])
         spec = TeamSpec(**state["spec"])
         algorithm = algorithms.make(name, spec, settings, (record["seed"],), device)
         algorithm.load_state_dict(state["algorithm"])

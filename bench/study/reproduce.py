@@ -9,7 +9,7 @@ import algorithms
 import datasets
 from bench.errors import BenchError
 from bench.launchers import local
-from bench.plan import config, grid, plugins
+from bench.plan import grid, plugins, resolve
 from bench.plan.grid import Cell
 from bench.results import store
 from bench.results.record import cell_id, digest
@@ -99,7 +99,7 @@ def _rebuild(record: dict[str, Any], data_dir: Path | None, prey: str | None) ->
         dataset=dataset,
         recipe=datasets.recipe(dataset, **data, data_dir=data_dir),
         seed=record["seed"],
-        run=config.RunSettings(**made["run"]).model_dump(),
+        run=resolve.RunSettings(**made["run"]).model_dump(),
         settings=made["algorithm"],
         canonical=made["canonical"],
         config_hash=digest(made["canonical"]),

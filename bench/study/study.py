@@ -14,7 +14,7 @@ from bench.errors import BenchError
 from bench.launchers import local
 from bench.meters import machine, nvml
 from bench.plan import grid
-from bench.plan.config import GRAPHS_NEED_GPU, RunConfig
+from bench.plan.config import RunConfig
 from bench.plan.grid import Cell
 from bench.results import store
 from bench.results.locks import folder_lock
@@ -149,6 +149,8 @@ def _places(config: RunConfig) -> list[local.Slot]:
     gpus = usable_gpus(config.device)
     places = local.slots(config.device, config.jobs, gpus, config.jobs_per_gpu)
     if config.overrides.get("run.cuda_graphs") is True and places[0].device == "cpu":
+        from bench.plan.resolve import GRAPHS_NEED_GPU
+
         raise BenchError(GRAPHS_NEED_GPU)
     return places
 

@@ -18,7 +18,7 @@ from algorithms.device import replicas
 from bench.errors import BenchError
 from bench.meters import memory, nvml
 from bench.meters.clock import Clock
-from bench.plan import config
+from bench.plan import resolve
 from bench.results import store
 from bench.results.record import time_section
 from bench.training import faults
@@ -53,7 +53,7 @@ class Training:
 
     def __init__(self, lanes: list[Lane], execution: Execution, report: Report, stop: Stop) -> None:
         self.lanes, self.execution, self.device = lanes, execution, execution.device
-        self.settings = config.RunSettings(**lanes[0].cell.run)
+        self.settings = resolve.RunSettings(**lanes[0].cell.run)
         on_gpu = torch.device(self.device).type == "cuda"
         self.clock = Clock(synchronise=torch.cuda.synchronize if on_gpu else None)
         self.clock.add("setup", *execution.started)

@@ -14,7 +14,7 @@ from bench.errors import BenchError
 from bench.meters import counts, latency, machine
 from bench.meters.clock import Clock
 from bench.meters.nvml import Gpu
-from bench.plan import config
+from bench.plan import resolve
 from bench.plan.grid import Cell
 from bench.results.record import dataset_section, references_section
 from bench.training.evaluation import probe_decentralised
@@ -37,7 +37,7 @@ class Session:
         self.cell, self.device, self.clock = cell, device, clock
         self.graphed = bool(cell.run.get("cuda_graphs", False))
         if self.graphed and not _on_gpu(device):
-            raise BenchError(config.GRAPHS_NEED_GPU)
+            raise BenchError(resolve.GRAPHS_NEED_GPU)
         with clock("data"):
             self.dataset: Any = datasets.load(cell.dataset, **cell.data)
         with clock("setup"):
@@ -57,7 +57,7 @@ class Session:
         return graphs.GraphedUpdates(algorithm, functools.partial(self.clock, "compile"))
 
     def _make_algorithm(self, *seeds: int) -> Any:
-        settings = config.build_settings(self.cell.algorithm, self.cell.settings)
+        settings = resolve.build_settings(self.cell.algorithm, self.cell.settings)
         return algorithms.make(self.cell.algorithm, self.spec, settings, seeds, self.device)
 
     def _make_sampler(self, *seeds: int) -> Any:

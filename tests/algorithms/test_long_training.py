@@ -16,7 +16,7 @@ import algorithms
 import datasets
 from algorithms.base import STD_FLOOR, TeamSpec
 from algorithms.contract.examples import stacked
-from bench.plan import config, presets
+from bench.plan import presets, resolve
 
 SETS = ("mpe/spread/expert", "mpe/spread/medium-replay", "mpe/spread/random")
 LONG = os.environ.get("LONG_UPDATES")
@@ -49,8 +49,8 @@ def settings_of(name: str) -> Any:
     defaults = vars(algorithms.default_settings(name))
     changes = {k: v for k, v in SMALL.items() if k.partition(".")[2] in defaults}
     changes["algorithm.lr_schedule"] = "constant"
-    values = config.resolve_settings(name, presets.load("cpu"), changes, UPDATES)
-    return config.build_settings(name, values)
+    values = resolve.resolve_settings(name, presets.load("cpu"), changes, UPDATES)
+    return resolve.build_settings(name, values)
 
 
 def of_transitions(pool: Any) -> Iterator[Any]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import pytest
 import algorithms
 import datasets
 from bench.cli import app
+from bench.plan import config
 from bench.results import locks, store
 from bench.results.record import SCHEMA
 
@@ -80,11 +82,31 @@ def test_every_command_explains_itself_with_an_example(capsys: Capture) -> None:
         assert f"\n  {name} " in output
         code, text, _ = call(capsys, name, "--help")
         assert code == 0
-        assert "Example: python -m bench" in text
+        assert re.search(r"\n  Examples?:\n    python -m bench", text)
     for name in ("train", "build", "info", "verify"):
         code, text, _ = call(capsys, "data", name, "--help")
         assert code == 0
-        assert f"Example: python -m bench data {name}" in text
+        assert f"    python -m bench data {name}" in text
+
+
+def test_no_summary_of_a_command_is_cut_off(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the list of commands, on a terminal of 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+    for arguments in (["--help"], ["data", "--help"]):
+        code, output, _ = call(capsys, *arguments)
+        assert code == 0
+        assert "..." not in output.partition("\n")[2]
+        assert max(map(len, output.splitlines())) <= 80
+
+
+def test_the_help_of_a_run_is_grouped_with_the_most_used_first(capsys: Capture) -> None:
+    for command in ("run", "plan"):
+        _, output, _ = call(capsys, command, "--help")
+        headings = re.findall(r"^(\w.*):$", output, re.M)
+        assert headings == [*config.GROUPS, "Options"]
+        assert output.index("--algos") < output.index("--jobs") < output.index("--prey")
 
 
 def test_lists_name_everything(capsys: Capture) -> None:
@@ -157,7 +179,7 @@ def test_a_finished_cell_with_a_damaged_record_is_not_run_again_in_silence(
     path.write_text("{broken")
     told = f"warning: cell {path.parent.name} counts as unfinished: {path} is not valid JSON"
     planned = command("plan", *arguments)
-    assert "1 cells, 1 to run" in planned.stdout
+    assert "1 cell, 1 to run" in planned.stdout
     again = command("run", *arguments)
     assert again.returncode == 0
     for done in (planned, again):
@@ -286,8 +308,8 @@ def test_an_error_of_our_own_is_a_sentence_and_its_traceback_a_file(
 
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    monkeypatch.setattr("bench.cli.commands.status", fail)
-    code, _, errors = call(capsys, "status")
+    monkeypatch.setattr("bench.results.store.read_records", fail)
+    code, _, errors = call(capsys, "status", "--out", str(tmp_path))
     assert code == 1
     assert "unexpected KeyError: 'surprise'" in errors
     (trace,) = tmp_path.glob("om2p-bench-*.txt")
@@ -316,7 +338,7 @@ def test_verifying_data_that_are_missing_or_broken_is_no_success(
     (tmp_path / "broken" / "card.json").write_text("{")
     code, output, _ = call(capsys, "data", "verify", "--data-dir", str(tmp_path))
     assert code == 1
-    assert "1 datasets, 1 broken" in output
+    assert "1 dataset, 1 broken" in output
 
 
 def test_the_cure_for_missing_data_repeats_the_flags(capsys: Capture, tmp_path: Path) -> None:

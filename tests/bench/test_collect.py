@@ -72,7 +72,7 @@ class TestCollect:
         finished(second, b, status="queued")
         finished(first, b)
         assert app.main(["collect", str(a), str(b), "--out", str(out)]) == 0
-        told = "1 cells copied, 0 were known already, 1 not finished and left out"
+        told = "1 cell copied, 0 known already, 1 not finished and left out"
         assert told in capsys.readouterr().out
 
     def test_films_and_event_files_come_along(self, make_cell: Make, tmp_path: Path) -> None:

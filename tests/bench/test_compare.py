@@ -75,7 +75,7 @@ def test_a_vanished_benchmark_can_be_accepted_and_a_failed_one_cannot(
         (["B", "B", "--accept", "test_updat[om2p]", "--reason", "x"], "no such regression"),
         (["B", "nothing.json"], "cannot be read"),
         (["B", "nothing*.json"], "names no benchmark file"),
-        (["B", "B", "--format", "pdf"], "choose table"),
+        (["B", "B", "--format", "pdf"], "known: table, markdown, json"),
         (["B", "B", "--threshold", "0.9"], "ratio of times above 1"),
         (["--ab", "no-such-revision"], "no such revision"),
     ],

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 import algorithms
 from bench.errors import BenchError, closest
-from bench.plan import config, presets
+from bench.plan import config, flags, presets, resolve
 from bench.results.record import canonical, digest
 
 
 def settings(name: str = "om2p", updates: int = 7, **overrides: Any) -> dict[str, Any]:
     """Resolve an algorithm's settings under the quick preset."""
     keys = {key.replace("__", "."): value for key, value in overrides.items()}
-    return config.resolve_settings(name, presets.load("quick"), keys, updates)
+    return resolve.resolve_settings(name, presets.load("quick"), keys, updates)
 
 
 def test_later_sources_win_and_the_runner_fills_the_schedule() -> None:
@@ -32,9 +32,9 @@ def test_later_sources_win_and_the_runner_fills_the_schedule() -> None:
 @pytest.mark.parametrize("preset", presets.names())
 def test_every_preset_fits_every_algorithm(name: str, preset: str) -> None:
     loaded = presets.load(preset)
-    run = config.resolve_run(loaded, {})
-    values = config.resolve_settings(name, loaded, {}, run.updates)
-    assert config.build_settings(name, json.loads(json.dumps(values))) == config.build_settings(
+    run = resolve.resolve_run(loaded, {})
+    values = resolve.resolve_settings(name, loaded, {}, run.updates)
+    assert resolve.build_settings(name, json.loads(json.dumps(values))) == resolve.build_settings(
         name, values
     )
     assert loaded.description
@@ -66,10 +66,10 @@ def test_presets_name_only_settings_and_algorithms_that_exist() -> None:
     ],
 )
 def test_a_bad_setting_is_one_sentence(entry: str, says: str) -> None:
-    overrides = config.parse_overrides([entry])
+    overrides = flags.parse_overrides([entry])
     name = entry.partition(".")[0]
     with pytest.raises(BenchError, match=says.replace("[", r"\[")) as caught:
-        config.resolve_settings(name, presets.load("quick"), overrides, 5)
+        resolve.resolve_settings(name, presets.load("quick"), overrides, 5)
     assert "\n" not in str(caught.value)
 
 
@@ -84,13 +84,13 @@ def test_a_bad_setting_is_one_sentence(entry: str, says: str) -> None:
 )
 def test_a_bad_budget_is_one_sentence(entry: str, says: str) -> None:
     with pytest.raises(BenchError, match=says):
-        config.resolve_run(presets.load("quick"), config.parse_overrides([entry]))
+        resolve.resolve_run(presets.load("quick"), flags.parse_overrides([entry]))
 
 
 def test_overrides_must_speak_of_something_that_runs() -> None:
-    config.check_overrides({"run.updates": 1, "algorithm.hidden": [1], "bc.hidden": [1]}, ["bc"])
+    resolve.check_overrides({"run.updates": 1, "algorithm.hidden": [1], "bc.hidden": [1]}, ["bc"])
     with pytest.raises(BenchError, match="did you mean dom2"):
-        config.check_overrides({"dmo2.q_weight": 1}, ["om2p", "dom2"])
+        resolve.check_overrides({"dmo2.q_weight": 1}, ["om2p", "dom2"])
 
 
 @pytest.mark.parametrize(
@@ -98,13 +98,13 @@ def test_overrides_must_speak_of_something_that_runs() -> None:
     [("5", (0, 1, 2, 3, 4)), ("1", (0,)), ("3,7", (3, 7)), ("3,", (3,)), (" 2 , 2 ,1", (2, 1))],
 )
 def test_seeds_are_a_count_or_a_list(text: str, seeds: tuple[int, ...]) -> None:
-    assert config.parse_seeds(text) == seeds
+    assert flags.parse_seeds(text) == seeds
 
 
 @pytest.mark.parametrize("text", ["0", "", ",", "-1", "1.5", "five", "9999999999", "1,9999999999"])
 def test_seeds_that_name_nothing_are_refused(text: str) -> None:
     with pytest.raises(BenchError, match="--seeds"):
-        config.parse_seeds(text)
+        flags.parse_seeds(text)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_seeds_that_name_nothing_are_refused(text: str) -> None:
     ],
 )  # fmt: skip
 def test_values_are_toml_layers_or_bare_words(text: str, value: Any) -> None:
-    assert config.parse_value(text) == value
+    assert flags.parse_value(text) == value
 
 
 @given(st.text(max_size=60))
@@ -128,10 +128,10 @@ def test_no_override_raises_anything_but_our_own_error(text: str) -> None:
 def complaint(entry: str) -> str:
     """Return what an override is refused with, empty if it is fine."""
     try:
-        overrides = config.parse_overrides([entry])
-        config.check_overrides(overrides, ["om2p"])
-        config.resolve_run(presets.load("smoke"), overrides)
-        config.resolve_settings("om2p", presets.load("smoke"), overrides, 5)
+        overrides = flags.parse_overrides([entry])
+        resolve.check_overrides(overrides, ["om2p"])
+        resolve.resolve_run(presets.load("smoke"), overrides)
+        resolve.resolve_settings("om2p", presets.load("smoke"), overrides, 5)
     except BenchError as error:
         return str(error)
     return ""
@@ -196,16 +196,16 @@ def test_a_broken_preset_file_is_named(tmp_path: Any, monkeypatch: pytest.Monkey
         presets.load("mine")
     (tmp_path / "mine.toml").write_text("[run]\nupdates = 3")
     with pytest.raises(BenchError, match=r"run\.batch_size is missing"):
-        config.resolve_run(presets.load("mine"), {})
+        resolve.resolve_run(presets.load("mine"), {})
 
 
 def test_an_override_for_all_passes_by_those_that_lack_the_key() -> None:
     overrides = {"algorithm.q_weight": 0.25}
-    config.check_overrides(overrides, ["flow-bc", "om2p"])
+    resolve.check_overrides(overrides, ["flow-bc", "om2p"])
     preset = presets.load("smoke")
-    assert config.resolve_settings("om2p", preset, overrides, 5)["q_weight"] == 0.25
-    assert "q_weight" not in config.resolve_settings("flow-bc", preset, overrides, 5)
+    assert resolve.resolve_settings("om2p", preset, overrides, 5)["q_weight"] == 0.25
+    assert "q_weight" not in resolve.resolve_settings("flow-bc", preset, overrides, 5)
     with pytest.raises(BenchError, match=r"unknown setting algorithm.q_weight"):
-        config.check_overrides(overrides, ["flow-bc", "bc"])
+        resolve.check_overrides(overrides, ["flow-bc", "bc"])
     with pytest.raises(BenchError, match=r"algorithm.q_wieght: did you mean q_weight"):
-        config.check_overrides({"algorithm.q_wieght": 1.0}, ["flow-bc", "om2p"])
+        resolve.check_overrides({"algorithm.q_wieght": 1.0}, ["flow-bc", "om2p"])

@@ -17,7 +17,7 @@ import datasets
 from algorithms.contract.examples import batch_for, team, windows_for
 from algorithms.device.dispatch import flops
 from bench.meters import counts
-from bench.plan import config, presets
+from bench.plan import presets, resolve
 from bench.plan.grid import cells
 
 MEMBERS, BATCH, WIDE, HIDDEN, OUT = 3, 8, 18, 32, 2
@@ -167,8 +167,8 @@ def test_the_peak_grows_with_the_batch(size: int) -> None:
 
 def example(name: str, rows: int = 16) -> tuple[Callable[[], Any], Any, torch.Tensor]:
     """Return what makes a small algorithm, a batch for it, and the observations to act upon."""
-    values = config.resolve_settings(name, presets.load("smoke"), {}, updates=1)
-    settings = config.build_settings(name, values)
+    values = resolve.resolve_settings(name, presets.load("smoke"), {}, updates=1)
+    settings = resolve.build_settings(name, values)
     windows = algorithms.make(name, team(), settings).trajectory
     if windows is None:
         batch = batch_for(team(), rows=rows)

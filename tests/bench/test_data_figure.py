@@ -6,7 +6,7 @@ import pytest
 
 import datasets
 from bench.cli import app
-from bench.cli.data_figure import draw
+from bench.cli.data import draw
 from bench.errors import BenchError
 
 HEADS = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}

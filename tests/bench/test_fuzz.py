@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import torch
 
-from bench.cli.commands import _status_row
+from bench.cli.results import _status_row
 from bench.errors import BenchError
 from bench.gate import accepted, files, regression, text
-from bench.plan import config, presets
+from bench.plan import flags, presets, resolve
 from bench.plan.config import resolve_run, resolve_settings
 from bench.plan.estimate import Estimator
 from bench.plan.grid import new_record
@@ -217,8 +217,8 @@ def test_set_seeds_and_names(inputs: Inputs) -> None:
     preset = presets.load("smoke")
 
     def use(entry: str) -> None:
-        overrides = config.parse_overrides([entry])
-        config.check_overrides(overrides, ("om2p",))
+        overrides = flags.parse_overrides([entry])
+        resolve.check_overrides(overrides, ("om2p",))
         run = resolve_run(preset, overrides)
         resolve_settings("om2p", preset, overrides, run.updates)
 
@@ -227,8 +227,8 @@ def test_set_seeds_and_names(inputs: Inputs) -> None:
         key = dice.choice(KEYS) if dice.random() < 0.9 else str(inputs.value(0))
         entry = f"{key}={value}"
         refused(lambda entry=entry: use(entry), entry)
-        refused(lambda value=value: config.parse_seeds(value), value)
-        refused(lambda value=value: config.parse_names(value, "--algos"), value)
+        refused(lambda value=value: flags.parse_seeds(value), value)
+        refused(lambda value=value: flags.parse_names(value, "--algos"), value)
 
 
 def test_results_of_every_old_version_still_load() -> None:

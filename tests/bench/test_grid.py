@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from algorithms.errors import AlgorithmError
 from bench.errors import BenchError
-from bench.plan import config, grid
+from bench.plan import config, grid, resolve
 from datasets.errors import DatasetError
 
 ROOT = Path(__file__).parents[2]
@@ -93,7 +93,7 @@ def test_not_reweighting_leaves_ids_as_they_were_before_it_existed() -> None:
     (cell, *_) = grid.cells(config.make_config(**BASE))
     assert "reweight" not in cell.canonical
     old = {key: value for key, value in cell.run.items() if key != "reweight"}
-    assert config.RunSettings(**old).identity() == config.RunSettings(**cell.run).identity()
+    assert resolve.RunSettings(**old).identity() == resolve.RunSettings(**cell.run).identity()
 
 
 def test_an_override_of_one_algorithm_leaves_the_others_alone() -> None:
@@ -116,7 +116,7 @@ def test_a_cell_survives_the_way_to_a_worker() -> None:
     (cell, *_) = grid.cells(config.make_config(**BASE))
     back = grid.from_dict(json.loads(json.dumps(cell.as_dict())))
     assert back.identity() == cell.identity()
-    assert config.build_settings("om2p", back.settings) == config.build_settings(
+    assert resolve.build_settings("om2p", back.settings) == resolve.build_settings(
         "om2p", cell.settings
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.cli import commands_measure
+from bench.cli import app
 from bench.errors import BenchError
 from bench.results import locks
 from bench.tracks.efficiency import document, rounds, tables, timing
@@ -254,12 +254,11 @@ def test_ctrl_c_says_how_to_go_on(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(rounds, "_start", cut)
-    flags = {
-        "algos": "bc", "agents": "3", "batch": "32", "hidden": None, "set_": [], "rounds": 1,
-        "preset": "smoke", "threads": 1, "seconds": 0.02, "device": "cpu", "plugin": [],
-        "to": tmp_path / "m.json", "show": None, "format_": "table", "figure": None,
-    }  # fmt: skip
-    assert commands_measure.measure(flags) == 130
+    flags = [
+        "--algos", "bc", "--batch", "32", "--rounds", "1", "--preset", "smoke", "--seconds", "0.02",
+        "--device", "cpu", "--to", str(tmp_path / "m.json"),
+    ]  # fmt: skip
+    assert app.main(["measure", *flags]) == 130
     assert "the same command goes on" in capsys.readouterr().err
 
 
@@ -288,14 +287,14 @@ def test_the_command_measures_shows_and_draws(
     (timed,) = made["rounds"][key]
     assert len(timed["calibration"]) == 10
     assert all(0 < value < 10 for value in timed["update"]["cpu"])
-    flags = {"show": to, "format_": "markdown", "figure": picture}
-    assert commands_measure.measure(flags) == 0
+    show = ["measure", "--show", str(to)]
+    assert app.main([*show, "--format", "markdown", "--figure", str(picture)]) == 0
     assert capsys.readouterr().out == tables.markdown(made)
     assert picture.read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(BenchError, match=r"must end in .png or .pdf"):
-        commands_measure.measure({**flags, "figure": Path("m.txt")})
-    with pytest.raises(BenchError, match="--format 'text' is not one of table, markdown"):
-        commands_measure.measure({**flags, "format_": "text"})
+    assert app.main([*show, "--figure", "m.txt"]) == 2
+    assert "must end in .png or .pdf" in capsys.readouterr().err
+    assert app.main([*show, "--format", "text"]) == 2
+    assert "unknown --format 'text': known: table, markdown" in capsys.readouterr().err
 
 
 def test_the_measuring_process_ends_with_the_one_that_started_it() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import commands_measure
+from bench.cli import measure
 from bench.errors import BenchError
 from bench.tracks.efficiency import medians, reference_counts, tables
 from tests.bench.measured import made_up, sample
@@ -142,11 +142,11 @@ def test_equal_measurements_give_equal_figures(tmp_path: Path, name: str) -> Non
     made["rounds"].pop(made["entries"][0]["key"])  # one row without times
     pictures = [tmp_path / f"{at}-{name}" for at in range(2)]
     for picture in pictures:
-        commands_measure.draw(made, picture)
+        measure.draw(made, picture)
     first, second = (picture.read_bytes() for picture in pictures)
     assert first == second
     with pytest.raises(BenchError, match="cannot be written"):
-        commands_measure.draw(made, tmp_path / "missing" / name)
+        measure.draw(made, tmp_path / "missing" / name)
 
 
 def test_what_was_not_measured_is_left_open() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import algorithms
-from bench.plan import config, grid, presets, tuned
+from bench.plan import grid, presets, resolve, tuned
 from bench.plan.grid import new_record
 from bench.results import store
 from bench.results.columns import COLUMNS
@@ -47,7 +47,7 @@ def test_every_entry_names_an_algorithm_fits_its_settings_and_has_a_source() -> 
             for entry in qualities.values():
                 assert entry.source
                 for preset in presets.names():
-                    config.resolve_settings(name, presets.load(preset), {}, 7, entry.values)
+                    resolve.resolve_settings(name, presets.load(preset), {}, 7, entry.values)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from bench.study.reproduce import cell_of
 from bench.training.runner import Execution, run_cell
 from datasets import tasks
 from datasets.errors import DatasetError
+from datasets.formats import importing
 from datasets.recorded.files import sha256
 from datasets.tasks import load_task
 from tests.datasets.prey_files import write_ours
@@ -157,7 +158,7 @@ def write_published(folder: Path, name: str, episodes: int = 8, **options: Any) 
 def test_an_import_keeps_the_prey_it_names(prey: Path, tmp_path: Path) -> None:
     """Without --prey at the import the card says that the prey is unknown."""
     files = write_published(tmp_path / "files", "mpe/tag", prey=str(prey))
-    import_files = datasets.commands.import_files
+    import_files = importing.import_dataset
     name = sha256(prey)[:12]
     import_files("omar", files, "mpe/tag", "named", tmp_path, prey=str(prey))
     named = datasets.load("import/named", data_dir=tmp_path)

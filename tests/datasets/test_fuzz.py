@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from algorithms.base import TeamSpec
-from datasets import commands, recipes
+from bench.cli import data
+from datasets import recipes
 from datasets.formats import importing, madiff, omar, omiga
 from datasets.formats.layout import check_layout
 from datasets.recorded.files import CARD, checksum, sha256
@@ -119,7 +120,7 @@ def test_cards(recorded: Path, inputs: Inputs) -> None:
             not told or str(recorded) in told or "task" in told or "rules" in told or "prey" in told
         )
         refused(lambda: recipes.recipe(f"{IMPORTED}/small", data_dir=root), content)
-        refused(lambda: commands.info(f"{IMPORTED}/small", data_dir=root), content)
+        refused(lambda: data.describe(data.find(f"{IMPORTED}/small", data_dir=root)), content)
     path.write_text(json.dumps(card))
 
 

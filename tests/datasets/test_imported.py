@@ -64,7 +64,7 @@ def test_the_command_line_imports_describes_checks_and_exports(
         assert expected in text
     assert call("data", "verify")[:2] == (
         0,
-        f"{tmp_path}/data/import/mine: whole\n1 datasets, 0 broken\n",
+        f"{tmp_path}/data/import/mine: whole\n1 dataset, 0 broken\n",
     )
     assert "import/mine" in call("list", "datasets")[1]
     assert call("data", "export", "import/mine", tmp_path / "out")[0] == 0

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import datasets
-from datasets import commands, recipes
+from bench.cli import data
+from datasets import recipes
 from datasets.errors import DatasetError
 from datasets.loading import build, folder_of
 from datasets.recorded.card import _sample, coverage
@@ -187,7 +188,7 @@ def test_cards_of_before_coverage_still_load(copy: Path, tmp_path: Path) -> None
     dataset = reload(tmp_path)
     assert dataset.card["checksum"] == card["checksum"]
     assert "coverage" not in dataset.card
-    text = commands.info("mpe/spread/expert", size=SIZE, data_dir=tmp_path)
+    text = data.describe(data.find("mpe/spread/expert", size=SIZE, data_dir=tmp_path))
     assert f"{100 * recorded['pairs']:.1f}% of its observations with actions" in text
 
 
@@ -199,7 +200,7 @@ def test_coverage_of_cards_of_before_is_counted_anew(copy: Path, tmp_path: Path)
     old = {key: value for key, value in recorded.items() if key != "sample"} | {"pairs": 0.123}
     path.write_text(json.dumps(card | {"coverage": old}))
     assert reload(tmp_path).card["checksum"] == card["checksum"]
-    text = commands.info("mpe/spread/expert", size=SIZE, data_dir=tmp_path)
+    text = data.describe(data.find("mpe/spread/expert", size=SIZE, data_dir=tmp_path))
     assert f"{100 * recorded['pairs']:.1f}% of its observations with actions" in text
 
 
@@ -331,7 +332,7 @@ def test_concurrent_builders_record_once(tmp_path: Path) -> None:
 
 
 def test_info_and_verify_read_what_is_there(data_dir: Path, expert: Dataset, copy: Path) -> None:
-    text = commands.info("mpe/spread/expert", size=SIZE, data_dir=data_dir)
+    text = data.describe(data.find("mpe/spread/expert", size=SIZE, data_dir=data_dir))
     for expected in (
         "5,000 transitions in 200 episodes", expert.card["checksum"], "histogram", "coverage",
         "agents differ in", "horizon      25 steps", "5,000 transitions of expert, noise 0.1",
@@ -340,8 +341,8 @@ def test_info_and_verify_read_what_is_there(data_dir: Path, expert: Dataset, cop
     ):  # fmt: skip
         assert expected in text
     with pytest.raises(DatasetError, match="is not in"):
-        commands.info("mpe/spread/medium", data_dir=data_dir)
+        data.describe(data.find("mpe/spread/medium", data_dir=data_dir))
     (copy / "reward.npy").write_bytes(b"")
-    (outcome,) = commands.verify(copy.parents[2])
+    (outcome,) = data.check_all(copy.parents[2])
     assert outcome[0] == str(copy)
     assert "reward.npy is damaged" in str(outcome[1])

@@ -10,8 +10,9 @@ import torch
 from pettingzoo.test import parallel_api_test
 
 import datasets
+from bench.cli import data
 from bench.results.record import cell_id
-from datasets import commands, recipes, references, tasks
+from datasets import recipes, references, tasks
 from datasets.environments.mpe import ParticleEnv
 from datasets.environments.pettingzoo_api import TeamEnv
 from datasets.errors import DatasetError
@@ -184,10 +185,10 @@ def test_rules_are_part_of_identity(tmp_path: Path) -> None:
         means.append(found.card["returns"]["mean"])
     assert 150 < means[0] < 170
     assert -30 < means[1] < -20
-    text = commands.info("mpe/spread/random", size=5000, data_dir=tmp_path, rules="mpe2")
+    text = data.describe(data.find("mpe/spread/random", size=5000, data_dir=tmp_path, rules="mpe2"))
     assert "rules mpe2" in text
     assert "no score: no references" in text
-    assert len(commands.verify(tmp_path)) == 2
+    assert len(data.check_all(tmp_path)) == 2
 
 
 def test_policies_of_other_rules_record_nothing() -> None:

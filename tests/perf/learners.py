@@ -11,7 +11,7 @@ import torch
 import algorithms
 from algorithms.base import Algorithm, TeamSpec
 from algorithms.contract.examples import batch_for, team, windows_for
-from bench.plan import config, presets
+from bench.plan import presets, resolve
 
 AGENTS, OBSERVATION, ACTION, BATCH = 3, 18, 2, 256
 PRESET = "quick"
@@ -24,8 +24,8 @@ def spec() -> TeamSpec:
 
 def learner(name: str, seeds: tuple[int, ...] = (0,), **overrides: Any) -> Algorithm:
     """An algorithm with the settings of the quick preset and a constant learning rate."""
-    values = config.resolve_settings(name, presets.load(PRESET), {}, updates=0)
-    settings = replace(config.build_settings(name, values), total_updates=0, **overrides)
+    values = resolve.resolve_settings(name, presets.load(PRESET), {}, updates=0)
+    settings = replace(resolve.build_settings(name, values), total_updates=0, **overrides)
     return algorithms.make(name, spec(), settings, seeds)
 
 

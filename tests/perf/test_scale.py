@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench.cli import commands
+from bench.cli import results, run
 from bench.launchers import local
 from bench.plan import config, grid
 from bench.plan.grid import new_record
@@ -67,8 +67,8 @@ def test_planning_10_000_finished_cells(
     benchmark: Any, large: config.RunConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The whole command, records and estimates included; the goal is `GOAL`."""
-    plan = Stopwatch(commands.plan)
-    assert benchmark.pedantic(plan, args=(large, "table"), rounds=2) == 0
+    plan = Stopwatch(run.plan)
+    benchmark.pedantic(plan, args=(large, "table"), rounds=2)
     assert f"{CELLS} cells, 0 to run" in capsys.readouterr().out
     assert plan.mean(benchmark) < GOAL
 
@@ -77,8 +77,8 @@ def test_status_of_10_000_cells(
     benchmark: Any, large: config.RunConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The whole command; the goal is `GOAL`."""
-    status = Stopwatch(commands.status)
-    assert benchmark.pedantic(status, args=(Path(large.out), "table"), rounds=2) == 0
+    status = Stopwatch(results.status)
+    benchmark.pedantic(status, args=(Path(large.out), "table"), rounds=2)
     assert f"{CELLS} done" in capsys.readouterr().out
     assert status.mean(benchmark) < GOAL
 
@@ -91,13 +91,13 @@ def test_scheduling_a_cell(benchmark: Any, tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "worker").chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "worker"))
 
-    def run() -> dict[str, Any]:
+    def schedule() -> dict[str, Any]:
         places = local.slots("cpu", 2, [], 1)
         pool = local.Pool(tmp_path, places, local.Limits(), local.Interrupts(), Quiet())
         return pool.run([[cell] for cell in cells])
 
     benchmark.extra_info["cells_per_call"] = count
-    timed = Stopwatch(run)
+    timed = Stopwatch(schedule)
     ended = benchmark.pedantic(timed, rounds=3, warmup_rounds=1)
     assert len(ended) == count
     assert all(record["status"] == "failed" for record in ended.values())

@@ -60,7 +60,7 @@ def test_live_says_at_once_where_the_page_lies(study, tmp_path, monkeypatch, cap
     assert app.main(["report", "--out", str(root), "--to", str(to), "--live"]) == 0
     first, last = capsys.readouterr().out.splitlines()
     assert first == f"{to}/index.html: written again until the run in {root} ends"
-    assert last == f"report of 1 cells: {to}/index.html"
+    assert last == f"report of 1 cell: {to}/index.html"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import algorithms
 import datasets
 from bench.errors import BenchError
-from bench.plan import config, presets
+from bench.plan import flags, presets, resolve
 from bench.tracks.efficiency import sizes
 from bench.tracks.efficiency.sizes import Size
 from bench.training import devices
@@ -44,11 +44,11 @@ def make_request(
     **options: Any,
 ) -> Request:
     """Return the request that the flags describe; BenchError or AlgorithmError for wrong flags."""
-    names = config.parse_names(algos, "--algos")
+    names = flags.parse_names(algos, "--algos")
     for name in names:
         algorithms.row(name)
-    overrides = config.parse_overrides(set_)
-    config.check_overrides(overrides, names)
+    overrides = flags.parse_overrides(set_)
+    resolve.check_overrides(overrides, names)
     for key in overrides:
         if key.startswith("run."):
             raise BenchError(
@@ -96,8 +96,8 @@ def settings_of(request: Request, name: str, size: Size) -> dict[str, Any]:
     if size.hidden is not None:
         for key in {"hidden", "critic_hidden"} & fields:
             changes[f"{name}.{key}"] = list(size.hidden)
-    run_ = config.resolve_run(preset, {})
-    settings = config.resolve_settings(name, preset, changes, run_.updates)
+    run_ = resolve.resolve_run(preset, {})
+    settings = resolve.resolve_settings(name, preset, changes, run_.updates)
     if "windows" in settings and f"{name}.windows" not in changes:
         share = size.batch / run_.batch_size
         settings["windows"] = max(1, round(settings["windows"] * share))

@@ -1,0 +1,40 @@
+"""What several commands print with: tables, checks of --format and --out, exit codes."""
+
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BenchError, closest
+
+INTERRUPTED = 130  # exit code, as shells report a program that Ctrl-C ended
+REGRESSION = 3  # exit code of `compare`
+
+
+def check_format(form: str, *forms: str) -> None:
+    """Refuse an unknown --format."""
+    if form not in forms:
+        raise BenchError(f"unknown --format '{form}': {closest(form, forms)}")
+
+
+def check_folder(out: Path) -> None:
+    """Refuse a results folder that does not exist."""
+    if not out.is_dir():
+        raise BenchError(f"there is no results folder {out}: name one with --out")
+
+
+def print_rows(rows: list[dict[str, Any]]) -> None:
+    """Print rows as aligned columns; empty where a value is unknown."""
+    if not rows:
+        return
+    texts = [{key: _text(value) for key, value in row.items()} for row in rows]
+    widths = {key: max(len(key), *(len(row[key]) for row in texts)) for key in rows[0]}
+    for row in [{key: key for key in rows[0]}, *texts]:
+        print("  ".join(row[key].ljust(width) for key, width in widths.items()).rstrip())
+
+
+def _text(value: Any) -> str:
+    """Return a value as table text on one line."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.1f}"
+    return " ".join(str(value).split())

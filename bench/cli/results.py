@@ -1,0 +1,190 @@
+"""`status`, `collect`, `evaluate`, `reproduce`, `report`: what is done with finished cells."""
+
+import collections
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bench.cli import output
+from bench.cli.flags import (
+    RESULTS,
+    Cell,
+    CellOption,
+    DataDir,
+    Format,
+    Out,
+    PluginFiles,
+    Prey,
+    Rules,
+    add,
+)  # fmt: skip
+from bench.errors import counted
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    for command in (report, status, evaluate, reproduce, collect):
+        add(app, command, "Results")
+
+
+def report(
+    out: Out = RESULTS,
+    to: Annotated[Path, typer.Option(help="Where the report goes: --to reports/out")] = Path(
+        "reports/out"
+    ),
+    uncertainty: Annotated[
+        str, typer.Option(help="What ± means: ci95 (t interval), std or sem over seeds.")
+    ] = "ci95",
+    siunitx: Annotated[
+        bool, typer.Option("--siunitx", help="Align the tables' numbers with siunitx columns.")
+    ] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Write the report anew while cells are still running.")
+    ] = False,
+) -> None:
+    """Write figures, LaTeX tables and a page from a results folder.
+
+    \b
+    Examples:
+      python -m bench report
+      python -m bench report --out results-mine --to reports/mine --siunitx
+    """
+    import reports
+
+    output.check_folder(out)
+    announced = False
+
+    def announce(written: Any) -> None:
+        nonlocal announced
+        if written.live and not announced:
+            announced = True
+            print(f"{written.page}: written again until the run in {out} ends", flush=True)
+
+    written = reports.write(
+        out, to, tell=announce, uncertainty=uncertainty, siunitx=siunitx, live=live
+    )
+    for warning in written.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(f"report of {counted(written.cells, 'cell')}: {written.page}")
+
+
+def status(out: Out = RESULTS, format_: Format = "table") -> None:
+    """Show how the cells of a results folder stand.
+
+    \b
+    Example:
+      python -m bench status --out results
+    """
+    from bench.results import locks, store
+
+    output.check_format(format_, "table", "json")
+    output.check_folder(out)
+    rows = [_status_row(record) for record in store.read_records(out).values()]
+    if format_ == "json":
+        print(json.dumps(rows, indent=1))
+        return
+    output.print_rows(rows)
+    counts = collections.Counter(row["status"] for row in rows)
+    listed = ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "no cells"
+    held = "a run is at work here" if locks.held(out) else "no run is at work here"
+    print(f"{out}: {listed}; {held}")
+
+
+def _status_row(record: dict[str, Any]) -> dict[str, Any]:
+    """Return one line of `status`."""
+    from bench.results import store
+
+    flat = store.flatten(record)
+    keys = ("cell", "algorithm", "dataset", "seed", "status", "score", "error")
+    row = {key: flat[key] for key in keys}
+    return {**row, "updates": f"{record.get('updates_done') or 0}/{flat['updates']}"}
+
+
+def evaluate(
+    cell: CellOption,
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes to play: --episodes 1000")] = 1000,
+    out: Out = RESULTS,
+    device: Annotated[str, typer.Option(help="cpu or cuda: --device cpu")] = "cpu",
+    rules: Rules = None,
+    prey: Prey = None,
+    plugin: PluginFiles = None,
+) -> None:
+    """Evaluate the last checkpoint of a cell again.
+
+    The results folder stays as it is. Rules and prey are those of the cell unless others are named.
+
+    \b
+    Example:
+      python -m bench evaluate --run 0123456789ab --episodes 5000
+    """
+    from bench.plan import plugins
+    from bench.policies import checkpointed
+
+    plugins.load_all(plugin or [])
+    folder = checkpointed.find_cell(cell, out)
+    result = checkpointed.evaluate_again(folder, episodes, device, rules, prey)
+    error = result.return_std / result.episodes**0.5
+    score = "no score" if result.score is None else f"score {result.score:.2f}"
+    print(
+        f"{folder.name}: return {result.return_mean:.3f} (standard error {error:.3f}), "
+        f"{score}, {counted(result.episodes, 'episode')}"
+    )
+
+
+def reproduce(
+    cell: Cell,
+    out: Out = RESULTS,
+    data_dir: DataDir = None,
+    prey: Prey = None,
+    plugin: PluginFiles = None,
+) -> None:
+    """Run a recorded cell again and compare the numbers.
+
+    Exit code 1 where one differs.
+
+    \b
+    Example:
+      python -m bench reproduce 0123456789ab --out results
+    """
+    from bench.plan import plugins
+    from bench.policies import checkpointed
+    from bench.results import store
+    from bench.study import reproduce as again
+    from bench.study.progress import Plain
+
+    plugins.load_all(plugin or [])
+    folder = checkpointed.find_cell(cell, out)
+    comparison = again.reproduce(folder, Plain(sys.stderr), data_dir, prey)
+    for name, record in zip(("recorded", "repeated"), comparison.both, strict=True):
+        last = store.flatten(record)
+        print(f"{name}  return {last['return_mean']!r}  score {last['score']!r}")
+    if comparison.equal:
+        print("equal to the last bit")
+        return
+    elsewhere = "" if comparison.same_machine_class else ", on another class of machine"
+    print(f"the results differ{elsewhere}")
+    raise typer.Exit(1)
+
+
+def collect(
+    folders: Annotated[list[Path], typer.Argument(help="Results folders of other machines")],
+    out: Out = RESULTS,
+) -> None:
+    """Merge finished cells of other results folders into one.
+
+    What does not fit is refused: one cell with two results, or one dataset with two contents.
+
+    \b
+    Example:
+      python -m bench collect machine-a/results machine-b/results --out results
+    """
+    from bench.results.collect import collect as merge
+
+    counts = merge(folders, out)
+    left = counts["unfinished"]
+    rest = f", {left} not finished and left out" if left else ""
+    copied = counted(counts["copied"], "cell")
+    print(f"{out}: {copied} copied, {counts['known']} known already{rest}")

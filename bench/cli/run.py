@@ -1,0 +1,234 @@
+"""`run`, `plan` and `list`: train cells, show what would be trained, name what there is."""
+
+import json
+import os
+import shlex
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bench.cli import output
+from bench.cli.flags import PluginFiles, add, with_run_flags
+from bench.errors import BenchError, closest, counted
+from bench.plan.config import RunConfig
+
+GROUP = "Train"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    add(app, with_run_flags(run), GROUP)
+    add(app, with_run_flags(plan), GROUP)
+    add(app, list_, GROUP, "list")
+
+
+def run(config: RunConfig) -> None:
+    """Train every algorithm on every dataset with every seed.
+
+    A cell is one algorithm on one dataset with one seed: its own folder, its own record. Finished
+    cells are kept, so the same command continues an interrupted study. Ctrl-C saves checkpoints
+    and ends; a second Ctrl-C ends at once.
+
+    \b
+    Examples:
+      python -m bench run --preset smoke
+      python -m bench run --algos om2p,dom2 --seeds 5
+      python -m bench run --algos om2p --set om2p.q_weight=0.3 --out results-q3
+    """
+    from bench.study import study, summary
+    from bench.study.progress import make_display
+
+    outcome = study.run_study(config, make_display())
+    print(summary.table(outcome.cells, outcome.records))
+    out = shlex.quote(str(config.out))
+    print(f"\nresults: {config.out}   next: python -m bench report --out {out}")
+    if outcome.interrupted:
+        left = len(outcome.cells) - len(outcome.of_status("done"))
+        print(f"interrupted with {counted(left, 'cell')} left: the same command continues")
+        raise typer.Exit(output.INTERRUPTED)
+    failed = outcome.of_status(*study.FAILED)
+    if failed:
+        print(summary.failures(failed, outcome.records, config.out))
+    raise typer.Exit(0 if outcome.complete else 1)
+
+
+# --- plan ----------------------------------------------------------------------------------------
+
+
+def plan(
+    config: RunConfig,
+    format_: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="table|json|slurm",
+            help="slurm: the script of an array job, one cell per index",
+        ),
+    ] = "table",
+) -> None:
+    """Show what `run` would do with the same flags.
+
+    Times and memory are those of finished cells in the results folder, if they were trained on
+    this class of machine.
+
+    \b
+    Examples:
+      python -m bench plan --algos om2p,dom2 --seeds 5
+      python -m bench plan --algos om2p,dom2 --seeds 5 --format slurm > study.sh
+    """
+    from bench.meters import machine
+    from bench.plan.estimate import Estimator
+    from bench.study import study
+
+    output.check_format(format_, "table", "json", "slurm")
+    planned = study.plan(config)
+    planned.warn()
+    todo = {cell.id for cell in planned.todo}
+    estimator = Estimator(planned.known.values(), machine.worker_class(config.threads))
+    estimates = {cell.id: estimator.of(cell) for cell in planned.cells}
+    if format_ == "slurm":
+        from bench.launchers import slurm
+
+        if not planned.todo:
+            raise BenchError(f"all {len(planned.cells)} cells are done in {config.out}: no job")
+        needs = [(estimates[c.id].seconds, estimates[c.id].rss_bytes) for c in planned.todo]
+        print(slurm.script(planned.todo, config, needs))
+        return
+    rows = [
+        {
+            "cell": cell.id,
+            "algorithm": cell.algorithm,
+            "dataset": cell.dataset,
+            "seed": cell.seed,
+            "updates": cell.run["updates"],
+            "status": planned.records.get(cell.id, {}).get("status"),
+            "tuned": cell.tuned is not None,
+            "run": cell.id in todo,
+            "seconds": estimates[cell.id].seconds,
+            "rss_bytes": estimates[cell.id].rss_bytes,
+            "basis": estimates[cell.id].basis,
+        }
+        for cell in planned.cells
+    ]
+    if format_ == "json":
+        print(json.dumps(rows, indent=1))
+        return
+    output.print_rows([_plan_row(row, config.tuned) for row in rows])
+    print(f"{counted(len(rows), 'cell')}, {len(todo)} to run, results in {config.out}")
+    print(_plan_estimate([row for row in rows if row["run"]], config))
+
+
+def _plan_row(row: dict[str, Any], any_tuned: bool) -> dict[str, Any]:
+    """Return one line of the plan's table, in units for people."""
+    shown = {key: row[key] for key in ("cell", "algorithm", "dataset", "seed", "updates", "status")}
+    memory = row["rss_bytes"]
+    return {
+        **shown,
+        **({"tuned": "yes" if row["tuned"] else "no"} if any_tuned else {}),
+        "run": "yes" if row["run"] else "no",
+        "seconds": row["seconds"],
+        "GiB": None if memory is None else memory / 2**30,
+    }
+
+
+def _plan_estimate(rows: list[dict[str, Any]], config: RunConfig) -> str:
+    """Return the sentence on the time of the whole, with what it rests on."""
+    from bench.study.progress import duration
+
+    if not rows:
+        return "nothing is left to run"
+    known = [row["seconds"] for row in rows if row["seconds"] is not None]
+    if not known:
+        return (
+            f"no estimate: {config.out} holds no finished cell of this machine class with the same "
+            "work per update"
+        )
+    jobs = config.jobs or os.cpu_count() or 1
+    basis = (
+        f"from finished cells of this machine class in {config.out}: seconds are a median, "
+        "memory is the largest peak RSS"
+    )
+    rest = len(rows) - len(known)
+    unknown = f", and {counted(rest, 'cell')} without an estimate" if rest else ""
+    time = duration(sum(known) / jobs)
+    return f"about {time} with {counted(jobs, 'job')}{unknown} ({basis})"
+
+
+# --- list ----------------------------------------------------------------------------------------
+
+
+def list_(
+    what: Annotated[str, typer.Argument(help="algorithms, datasets, tasks or presets")],
+    plugin: PluginFiles = None,
+) -> None:
+    """List algorithms, datasets, tasks or presets, one line each.
+
+    \b
+    Examples:
+      python -m bench list algorithms
+      python -m bench list datasets
+    """
+    print_list(what, plugin or [])
+
+
+def print_list(what: str, plugin: list[Path]) -> None:
+    """Print what there is of a kind, plug-ins included."""
+    from bench.plan import plugins
+
+    plugins.load_all(plugin)
+    print(lines(what))
+
+
+def lines(what: str) -> str:
+    """Return the lines of `list WHAT`."""
+    kinds = {"algorithms": _algorithms, "datasets": _datasets, "tasks": _tasks, "presets": _presets}
+    if what not in kinds:
+        raise BenchError(f"unknown list '{what}': {closest(what, kinds)}")
+    rows = kinds[what]()
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name.ljust(width)}  {text}".rstrip() for name, text in rows)
+
+
+def _algorithms() -> list[tuple[str, str]]:
+    import algorithms
+
+    return [(name, _algorithm(name)) for name in algorithms.names()]
+
+
+def _algorithm(name: str) -> str:
+    """Say what an algorithm is, what it observes, its steps, source and deviations."""
+    import algorithms
+    from bench.plan import tuned
+
+    row = algorithms.row(name)
+    steps = algorithms.sampling_steps(name)
+    tuned_for = ", ".join(tuned.tasks(name))
+    parts = [
+        row.summary,
+        f"observes {row.observes}",
+        counted(steps, "step"),
+        row.source,
+        f"deviations: {row.deviations}",
+    ]
+    parts += [f"--tuned: {tuned_for}"] if tuned_for else []
+    parts += ["plug-in"] if row.plugin and row.source != "plug-in" else []
+    return "; ".join(parts)
+
+
+def _datasets() -> list[tuple[str, str]]:
+    import datasets
+
+    return [(name, "") for name in datasets.dataset_ids()]
+
+
+def _tasks() -> list[tuple[str, str]]:
+    from datasets.tasks import TASKS
+
+    return [(name, f"{row.agents} agents: {row.summary}") for name, row in TASKS.items()]
+
+
+def _presets() -> list[tuple[str, str]]:
+    from bench.plan import presets
+
+    return [(name, presets.load(name).description) for name in presets.names()]

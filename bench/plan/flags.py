@@ -1,0 +1,189 @@
+"""What a flag of a run is, and how what users type becomes a value and a value becomes words again.
+
+`bench.plan.config` states the flags; this module knows the kinds. Imports nothing heavy.
+"""
+
+import dataclasses
+import json
+import re
+import shlex
+import tomllib
+import typing
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BenchError
+
+MAX_SEEDS = 100_000
+MAX_SEED = 2**31 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Bounds:
+    """Limits of a number or a length, in pydantic's own words, which checks them."""
+
+    gt: float | None = None
+    ge: float | None = None
+    le: float | None = None
+    min_length: int | None = None
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
+        """Add the limits to what pydantic checks of the annotated type."""
+        limits = {name: value for name, value in vars(self).items() if value is not None}
+        return handler(source) | limits
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """How a value is typed that is no plain word.
+
+    read: from the text (of a repeated flag: the texts) and the option's name to the value.
+    write: from the value to the text or texts.
+    """
+
+    read: Callable[[Any, str], Any]
+    write: Callable[[Any], Any]
+    repeated: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Flag:
+    """A flag of a run: what stands beside a field of `RunConfig`, and the field itself.
+
+    whole_study: the flag belongs to the study, so that the job of a single cell leaves it out.
+    shown_default: what help says where the default is None.
+    """
+
+    group: str
+    help: str
+    metavar: str | None = None
+    option: str = ""  # as typed; by default the field's name: --data-seed
+    shown_default: str | None = None
+    form: Form | None = None
+    whole_study: bool = False
+    # Filled by `flags_of`:
+    name: str = ""
+    kind: Any = None
+    default: Any = None
+
+    def read(self, typed: Any) -> Any:
+        """Return the value of what was typed."""
+        if self.form is None:
+            return typed
+        return self.form.read(typed if not self.form.repeated else typed or (), self.option)
+
+    def typed(self, value: Any) -> Any:
+        """Return a value as it is typed: a text, several for a repeated flag, or a plain value."""
+        return value if self.form is None else self.form.write(value)
+
+    def words(self, value: Any) -> list[str]:
+        """Return the quoted words that give a value on a command line; none for the default."""
+        if value == self.default:
+            return []
+        if value is True:
+            return [self.option]
+        typed = self.typed(value)
+        repeated = self.form is not None and self.form.repeated
+        texts = typed if repeated else [typed]
+        return [word for text in texts for word in (self.option, shlex.quote(str(text)))]
+
+
+def flags_of(config: type[Any]) -> dict[str, Flag]:
+    """Return the flags that a configuration class states, by the names of its fields."""
+    kinds = typing.get_type_hints(config)
+    hints = typing.get_type_hints(config, include_extras=True)
+    found = {}
+    for field in dataclasses.fields(config):
+        metadata = getattr(hints[field.name], "__metadata__", ())
+        (flag,) = (entry for entry in metadata if isinstance(entry, Flag))
+        factory = field.default_factory
+        default = field.default if factory is dataclasses.MISSING else factory()
+        found[field.name] = dataclasses.replace(
+            flag,
+            name=field.name,
+            kind=kinds[field.name],
+            default=default,
+            option=flag.option or f"--{field.name.replace('_', '-')}",
+        )
+    return found
+
+
+# --- what users type -----------------------------------------------------------------------------
+
+
+def parse_names(text: str, flag: str) -> tuple[str, ...]:
+    """Split a comma list, `om2p,dom2`, dropping repetitions."""
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not names:
+        raise BenchError(f"{flag} names nothing: give a comma list such as om2p,dom2")
+    return names
+
+
+def parse_seeds(text: str, flag: str = "--seeds") -> tuple[int, ...]:
+    """Read `5` as the seeds 0..4 and `3,7` (or `3,`) as those."""
+    parts = [part.strip() for part in text.split(",")]
+    numbers = [part for part in parts if part]
+    if not numbers or not all(re.fullmatch(r"\d{1,10}", part) for part in numbers):
+        raise BenchError(f"{flag} {text!r} is neither a count such as 5 nor a list such as 3,7")
+    if len(parts) > 1:
+        seeds = tuple(dict.fromkeys(int(part) for part in numbers))
+        if max(seeds) > MAX_SEED:
+            raise BenchError(f"{flag} {text!r} names a seed above {MAX_SEED}: choose a smaller one")
+        return seeds
+    count = int(numbers[0])
+    if not 1 <= count <= MAX_SEEDS:
+        raise BenchError(
+            f"{flag} {text!r} asks for {count} seeds: give a count from 1 to {MAX_SEEDS}, or a "
+            "list such as 3,7 (one seed: 3,)"
+        )
+    return tuple(range(count))
+
+
+def write_seeds(seeds: Sequence[int]) -> str:
+    """Return seeds as `parse_seeds` reads them."""
+    if tuple(seeds) == tuple(range(len(seeds))):
+        return str(len(seeds))
+    return ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else "")
+
+
+def parse_overrides(entries: Iterable[str], flag: str = "--set") -> dict[str, Any]:
+    """Read `--set` entries, `om2p.q_weight=0.1`; a value is TOML, or a bare word."""
+    overrides = {}
+    for entry in entries:
+        key, equals, text = entry.partition("=")
+        key = key.strip()
+        if not equals or not re.fullmatch(r"[\w-]+\.\w+", key, re.ASCII):
+            raise BenchError(
+                f"{flag} {entry!r} is not of the form NAME.KEY=VALUE, as run.updates=500"
+            )
+        overrides[key] = parse_value(text.strip())
+    return overrides
+
+
+def parse_value(text: str) -> Any:
+    """Read a value as TOML (`0.1`, `true`, `[64, 64]`), as layers (`128x2`), or as a bare word."""
+    layers = re.fullmatch(r"(\d{1,6})x(\d{1,2})", text)
+    if layers:
+        return [int(layers[1])] * int(layers[2])
+    try:
+        table = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        return text
+    return table["value"] if set(table) == {"value"} else text
+
+
+def write_overrides(overrides: dict[str, Any]) -> list[str]:
+    """Return overrides as `parse_overrides` reads them."""
+    return [f"{key}={json.dumps(v, ensure_ascii=False)}" for key, v in overrides.items()]
+
+
+def _write_files(paths: Iterable[Path]) -> list[str]:
+    """Return files by their absolute paths: a job may start in another folder."""
+    return [str(Path(path).expanduser().absolute()) for path in paths]
+
+
+NAMES = Form(parse_names, ",".join)
+SEEDS = Form(parse_seeds, write_seeds)
+OVERRIDES = Form(parse_overrides, write_overrides, repeated=True)
+FILES = Form(lambda paths, flag: tuple(map(Path, paths)), _write_files, repeated=True)

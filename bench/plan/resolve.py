@@ -1,0 +1,212 @@
+"""Settings of a run and of its algorithms: presets, `--set` overrides, and their types.
+
+Settings are built in one order, later entries winning: an algorithm's defaults, the preset's
+`[algorithm]` table (shared by all algorithms), its `[algorithms.NAME]` table, with `--tuned` what
+was published for the dataset, the overrides `algorithm.KEY` and `NAME.KEY`. What is for all
+algorithms, in a preset or an override, passes by those that lack the key. The switches that define
+a variant stand above all of them.
+"""
+
+import dataclasses
+import functools
+import json
+import math
+import typing
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field
+
+import algorithms
+from bench.errors import BenchError, closest
+from bench.plan.presets import Preset
+
+Count = Annotated[int, Field(ge=1, le=10**9)]
+GRAPHS_NEED_GPU = (
+    "run.cuda_graphs=true replays updates on a GPU, and here they run on the CPU: "
+    "give --device cuda, or leave it out"
+)
+
+
+class RunSettings(BaseModel):
+    """The budget of a cell: the preset's `[run]` table, under the overrides `run.KEY`."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    updates: Count = Field(description="gradient steps of a cell")
+    batch_size: Count = Field(description="transitions per gradient step")
+    evaluate_every: Count = Field(description="gradient steps between two evaluations")
+    evaluation_episodes: Count = Field(description="episodes of an evaluation on the way")
+    final_episodes: Count = Field(description="episodes of the last evaluation, the headline")
+    checkpoint_every: Count = Field(description="gradient steps between two checkpoints")
+    reweight: Literal["quantiles"] | None = Field(
+        default=None, description="sample the best episodes more often: quantiles (as DOM2)"
+    )
+    cuda_graphs: bool = Field(
+        default=False, description="on a GPU, replay updates from a recorded CUDA graph"
+    )
+
+    def identity(self) -> dict[str, Any]:
+        """Return what can change a result: not the spacing of checkpoints, nor CUDA graphs.
+
+        ``reweight`` belongs to it where it is set: cells that do not reweight keep their ids.
+        """
+        left_out = {"checkpoint_every", "cuda_graphs"}
+        if self.reweight is None:
+            left_out.add("reweight")
+        return self.model_dump(exclude=left_out)
+
+
+def checked(config: Any) -> dict[str, Any]:
+    """Return the values of a dataclass, each of its annotated type and within its bounds.
+
+    Raises BenchError with one sentence for the first value that is not allowed.
+    """
+    kind: Any = type(config)
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    try:
+        model = _model(kind)(**values)
+    except pydantic.ValidationError as error:
+        raise BenchError(_sentence(error, "")) from error
+    return {name: getattr(model, name) for name in values}
+
+
+@functools.cache
+def _model(kind: Any) -> type[BaseModel]:
+    """Return the pydantic model with the fields of a dataclass."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    names = [field.name for field in dataclasses.fields(kind)]
+    fields: dict[str, Any] = {name: (hints[name], ...) for name in names}
+    return pydantic.create_model(kind.__name__, __config__=ConfigDict(extra="forbid"), **fields)
+
+
+# --- resolving -----------------------------------------------------------------------------------
+
+
+def resolve_run(preset: Preset, overrides: dict[str, Any], task: str = "") -> RunSettings:
+    """Return the run settings of a preset for a task, under the `run.KEY` overrides."""
+    changes = _section(overrides, "run")
+    _check_keys(changes, RunSettings.model_fields, "run")
+    family = preset.families.get(task.partition("/")[0], {})
+    _check_keys(family, RunSettings.model_fields, f"families (preset {preset.name})")
+    values = {**preset.run, **family, **changes}
+    try:
+        return RunSettings.model_validate_json(_json(values, "run"))
+    except pydantic.ValidationError as error:
+        raise BenchError(_sentence(error, "run.")) from error
+
+
+def resolve_settings(
+    name: str,
+    preset: Preset,
+    overrides: dict[str, Any],
+    updates: int,
+    tuned: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the settings of an algorithm as plain JSON values, validated.
+
+    tuned: what was published for the dataset, where the user asks for it.
+    """
+    switches = algorithms.row(name).switches
+    defaults = dataclasses.asdict(algorithms.default_settings(name))
+    own_changes = _section(overrides, name)
+    _check_keys(own_changes, defaults, name)
+    everyones = _section(overrides, "algorithm").items()
+    wanted = {**{key: value for key, value in everyones if key in defaults}, **own_changes}
+    for key in wanted:
+        if key in switches:
+            raise BenchError(
+                f"{name}.{key} cannot be set: {name} is the variant with {key} fixed at "
+                f"{switches[key]!r}, so choose the algorithm that leaves it open"
+            )
+        if key == "total_updates":
+            raise BenchError(f"{name}.total_updates cannot be set: it follows run.updates")
+    shared = {key: value for key, value in preset.shared.items() if key in defaults}
+    own = preset.algorithms.get(name, {})
+    _check_keys(own, defaults, f"algorithms.{name} (preset {preset.name})")
+    tuned = {} if tuned is None else tuned
+    _check_keys(tuned, defaults, f"{name} (tuned.toml)")
+    values = {**defaults, **shared, **own, **tuned, **wanted, **switches}
+    if "total_updates" in defaults:
+        values["total_updates"] = updates
+    return dataclasses.asdict(build_settings(name, values))
+
+
+def build_settings(name: str, values: dict[str, Any]) -> Any:
+    """Return the settings instance of an algorithm from plain values, strictly typed."""
+    try:
+        kind: Any = algorithms.settings_class(name)
+        return _adapter(kind).validate_json(_json(values, name), strict=True)
+    except pydantic.ValidationError as error:
+        raise BenchError(_sentence(error, f"{name}.")) from error
+
+
+@functools.cache
+def _adapter(kind: Any) -> pydantic.TypeAdapter[Any]:
+    """Return what validates a settings class; building it takes longer than using it."""
+    return pydantic.TypeAdapter(kind)
+
+
+def check_overrides(overrides: dict[str, Any], names: typing.Iterable[str]) -> None:
+    """Refuse an override of a section that is neither `run`, `algorithm` nor one of `names`.
+
+    A key of `algorithm` has to be a setting of one of them at least: the others go without it.
+    """
+    names = list(names)
+    known = {key for name in names for key in _setting_names(name)}
+    _check_keys(_section(overrides, "algorithm"), sorted(known), "algorithm")
+    sections = ["run", "algorithm", *names]
+    for key in overrides:
+        section = key.partition(".")[0]
+        if section not in sections:
+            raise BenchError(
+                f"--set {key} speaks of '{section}', which this run does not contain: "
+                f"{closest(section, sections)}"
+            )
+
+
+def _setting_names(algorithm: str) -> list[str]:
+    """Return the settings that an algorithm has."""
+    return [field.name for field in dataclasses.fields(algorithms.settings_class(algorithm))]
+
+
+def _section(overrides: dict[str, Any], section: str) -> dict[str, Any]:
+    """Return the overrides `section.KEY` as KEY -> value."""
+    prefix = f"{section}."
+    return {key[len(prefix) :]: v for key, v in overrides.items() if key.startswith(prefix)}
+
+
+def _check_keys(values: Mapping[str, Any], known: typing.Iterable[str], place: str) -> None:
+    """Refuse a key that `place` does not have, naming the nearest."""
+    options = list(known)
+    for key in values:
+        if key not in options:
+            raise BenchError(f"unknown setting {place}.{key}: {closest(key, options)}")
+
+
+def _json(values: dict[str, Any], place: str) -> str:
+    """Return values as JSON, refusing what JSON cannot hold (dates, NaN, infinities)."""
+    for key, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise BenchError(f"{place}.{key}={value} is not a finite number: give one")
+    try:
+        return json.dumps(values)
+    except (TypeError, RecursionError) as error:
+        raise BenchError(f"a value of {place} has no plain type: {error}") from error
+
+
+def _sentence(error: pydantic.ValidationError, prefix: str) -> str:
+    """Return the first complaint of pydantic as one sentence with the key and the value."""
+    first = error.errors(include_url=False)[0]
+    if not first["loc"]:  # a rule between settings, stated by the settings themselves
+        return f"{prefix.rstrip('.')}: {first['msg'].removeprefix('Value error, ')}"
+    place = prefix + ".".join(str(part) for part in first["loc"])
+    if first["type"] == "missing":
+        return f"{place} is missing: give it a value in the preset or with --set"
+    value = repr(first.get("input"))
+    shown = value if len(value) <= 60 else f"{value[:57]}..."
+    complaint = first["msg"][:1].lower() + first["msg"][1:]
+    if first["type"] in ("list_type", "tuple_type"):
+        complaint = "it takes a list, such as [64, 32], or 64x2 for [64, 64]"
+    return f"{place}={shown} is not allowed: {complaint}"
