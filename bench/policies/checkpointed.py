@@ -27,13 +27,18 @@ class Policy(TeamPolicy):
     >>> actions = policy({"agent_0": ...})  # or dictionaries, as a ParallelEnv has them
     """
 
-    def __init__(self, algorithm: Any, record: dict[str, Any], seed: int = 0) -> None:
-        """Wrap an algorithm of one replica; `seed` seeds the noise of sampled actions."""
+    def __init__(self, algorithm: Any, record: dict[str, Any], seed: int | None = None) -> None:
+        """Wrap an algorithm of one replica.
+
+        seed: of the noise of sampled actions; without one it is drawn anew.
+        """
         spec = algorithm.spec
         names = agent_names(spec.agents)
         super().__init__(record["cell"], names, spec.observation_sizes, spec.action_sizes)
         self.algorithm, self.record = algorithm, record
-        self._generators = [torch.Generator(algorithm.device).manual_seed(seed)]
+        generator = torch.Generator(algorithm.device)
+        generator.seed() if seed is None else generator.manual_seed(seed)
+        self._generators = [generator]
         self._memory: Any = None
 
     def reset(self) -> None:
@@ -57,11 +62,12 @@ def load_policy(
     cell: str | Path,
     out: str | Path = "results",
     device: str = "cpu",
-    seed: int = 0,
+    seed: int | None = None,
     plugin: str | Path | None = None,
 ) -> Policy:
     """Return the trained team of a cell: its id in the results folder `out`, or its own folder.
 
+    seed: of the noise of sampled actions; without one, policies loaded twice draw differently.
     plugin: the file that registers the algorithm, if it is not one of this package. Raises
     BenchError where the cell or an intact checkpoint is missing, the plug-in is not given, or this
     machine does not have the device.

@@ -33,8 +33,11 @@ class ExportedPolicy(TeamPolicy):
     distribution does not. Use it from one thread at a time: inputs and outputs have fixed buffers.
     """
 
-    def __init__(self, content: bytes, seed: int = 0) -> None:
-        """Read a file's content; `seed` seeds the noise of sampled actions."""
+    def __init__(self, content: bytes, seed: int | None = None) -> None:
+        """Read a file's content.
+
+        seed: of the noise of sampled actions; without one it is drawn anew.
+        """
         try:
             import onnxruntime
         except ImportError as error:
@@ -86,9 +89,10 @@ class ExportedPolicy(TeamPolicy):
         return self._actions.copy()
 
 
-def load_exported(path: str | Path, seed: int = 0) -> ExportedPolicy:
+def load_exported(path: str | Path, seed: int | None = None) -> ExportedPolicy:
     """Return the team of a file that `python -m bench export` wrote.
 
+    seed: of the noise of sampled actions; without one, policies loaded twice draw differently.
     Raises BenchError where the file is missing or of another kind, or onnxruntime is missing.
     """
     try:

@@ -28,7 +28,8 @@ class TeamPolicy(ABC):
         """Return the team's actions for one joint observation, in the form of the observations.
 
         observations: one array (size,) per agent, as a sequence in the team's order or as a mapping
-        from `agent_0`, `agent_1` ... in any order. Raises BenchError for other names or sizes.
+        from `agent_0`, `agent_1` ... in any order. Raises BenchError for other names or sizes
+        and for observations that are not finite.
         """
         if not isinstance(observations, Mapping):
             return self._act(self._joined(observations))
@@ -67,6 +68,12 @@ class TeamPolicy(ABC):
         joint, places = self._blank()
         for place, row in zip(places, rows, strict=True):
             place[:] = row
+        if not np.isfinite(joint).all():
+            agent = self.names[int(np.flatnonzero(~np.isfinite(joint).all(axis=(1, 2)))[0])]
+            raise BenchError(
+                f"the observation of {agent} for the policy of cell {self.cell} holds NaN or "
+                "infinity: look at the environment that gave it"
+            )
         return joint
 
     def _blank(self) -> tuple[np.ndarray, list[np.ndarray]]:

@@ -8,8 +8,9 @@ from bench.errors import BenchError
 from bench.rendering import animation, mujoco_scene, particles
 from bench.rendering.actors import Team
 from bench.rendering.episode import Episode, play
+from datasets.drawing import bodies
+from datasets.tasks import TASKS
 
-PARTICLE_TASKS = ("mpe/spread", "mpe/tag", "mpe/world")
 STEP_MILLISECONDS = 120  # shown per step of a particle task, which simulates 0.1 s
 MUJOCO_MILLISECONDS = 80  # shown per frame of a MuJoCo task
 
@@ -23,19 +24,19 @@ def render(make_team: Callable[[], Team], task_id: str, path: Path, number: int 
     if importlib.util.find_spec("PIL") is None:
         raise BenchError("rendering needs Pillow: pip install 'om2p-bench[render]'")
     is_mujoco = task_id.startswith("mamujoco/")
-    if not is_mujoco and task_id not in PARTICLE_TASKS:
+    if task_id not in TASKS or TASKS[task_id].maker is not None:
         raise BenchError(
             f"{task_id} cannot be drawn: only particle tasks and multi-agent MuJoCo can"
         )
     animation.check(path)
     if is_mujoco:
-        mujoco_scene.prepare()
+        bodies.prepare()
     team = make_team()
     episode, env = play(team, number, _steps(team, is_mujoco))
     if is_mujoco:
         frames, milliseconds = mujoco_scene.frames(env, episode), MUJOCO_MILLISECONDS
     else:
-        frames = particles.frames(task_id, env, episode)
+        frames = particles.frames(env, episode)
         milliseconds = STEP_MILLISECONDS // particles.BETWEEN
     count = animation.write(_captions(frames, team, episode), path, milliseconds)
     return (

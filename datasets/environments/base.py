@@ -1,9 +1,13 @@
 """The contract of a batched environment."""
 
 from abc import ABC, abstractmethod
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from datasets.errors import DatasetError
 
 
 class BatchedEnv(ABC):
@@ -11,6 +15,7 @@ class BatchedEnv(ABC):
 
     There is no automatic reset: a copy goes on (and its reward keeps counting) until the caller
     resets it. Observations of agents with fewer dimensions are padded with zeros on the right.
+    An environment can be pickled and copied at any time; the copy goes on bit-equal.
     """
 
     num_envs: int
@@ -18,6 +23,8 @@ class BatchedEnv(ABC):
     horizon: int
     observation_sizes: tuple[int, ...]
     action_sizes: tuple[int, ...]
+    state_size: int | None = None  # of :meth:`global_state`; None where there is none
+    steps_per_second = 10  # of the world's own time
 
     def __init__(self, num_envs: int, seed: int, device: str, dtype: torch.dtype) -> None:
         if num_envs < 1:
@@ -28,6 +35,7 @@ class BatchedEnv(ABC):
         # Start states are drawn on the CPU in float64, so they are the same on every device.
         self.generator = torch.Generator().manual_seed(seed)
         self.time = torch.zeros(num_envs, dtype=torch.long, device=self.device)
+        self._started = False
 
     @abstractmethod
     def reset(self, mask: Tensor | None = None) -> Tensor:
@@ -40,6 +48,13 @@ class BatchedEnv(ABC):
         Returns observation (E, N, O), reward (E, N), terminated (E,) and truncated (E,).
         """
 
+    def step_arrays(
+        self, action: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Do what :meth:`step` does, on the CPU, for arrays instead of tensors."""
+        observation, reward, terminated, truncated = self.step(torch.from_numpy(action))
+        return observation.numpy(), reward.numpy(), terminated.numpy(), truncated.numpy()
+
     @abstractmethod
     def get_state(self) -> dict[str, Tensor]:
         """Return a copy of the complete physical state."""
@@ -50,9 +65,33 @@ class BatchedEnv(ABC):
 
     def global_state(self) -> Tensor:
         """Return the state (E, S) that a centralised critic may see in training."""
-        raise NotImplementedError(f"{type(self).__name__} declares no global state")
+        raise DatasetError(
+            "this environment declares no state of the whole team; use the observations."
+        )
+
+    def painter(self) -> Any:
+        """Return who draws the first copy: an object with draw() and close(); None for nobody."""
+        return None
+
+    def seed(self, seed: int) -> None:
+        """Begin the stream of start states anew: what follows is that of a new environment."""
+        self.generator.manual_seed(seed)
 
     def uniform(self, *shape: int) -> Tensor:
         """Draw U[0, 1) of ``shape`` from the environment's own generator."""
         draw = torch.rand(*shape, dtype=torch.float64, generator=self.generator)
         return draw.to(device=self.device, dtype=self.dtype)
+
+    def _check(self, shape: tuple[int, ...]) -> None:
+        """Refuse a step before the first episode, or actions of another ``shape`` than (E, N, A).
+
+        Broadcasting would let one number act for several agents or copies, without a word.
+        """
+        if not self._started:
+            raise DatasetError("the environment has no episode yet; call reset() before step().")
+        expected = (self.num_envs, self.num_agents, max(self.action_sizes))
+        if shape != expected:
+            raise DatasetError(
+                f"the environment needs actions of shape {expected} (copies, agents, numbers), not "
+                f"{tuple(shape)}; pad the actions of smaller agents with zeros."
+            )

@@ -11,7 +11,7 @@ that package. One step, in this order:
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -99,6 +99,7 @@ class ParticleEnv(BatchedEnv):
             num_envs, scenario.message_size, dtype=dtype, device=self.device
         )
         self._prey_observation = torch.zeros(0, dtype=dtype, device=self.device)
+        self.state_size = self.global_state().shape[1]
 
     def _per_agent(self, values: list[float]) -> Tensor:
         used = values[: self.scenario.num_agents]
@@ -139,10 +140,12 @@ class ParticleEnv(BatchedEnv):
             self._velocity = self._velocity.masked_fill(chosen[:, None, None], 0.0)
             self._message = self._message.masked_fill(chosen[:, None], 0.0)
             self.time.masked_fill_(chosen, 0)
+        self._started = True
         return self._observe()
 
     def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Advance the worlds; rewards are those of the state after the move."""
+        self._check(tuple(action.shape))
         if self.scenario.message_size:
             self._message = (action[:, 0, 2:] + 1.0) / 2.0
             action = action[..., :2]
@@ -202,7 +205,19 @@ class ParticleEnv(BatchedEnv):
         for name in self._state_names():
             setattr(self, f"_{name}", state[name].to(self.device, self.dtype).clone())
         self.time.zero_()
+        self._started = True
         self._observe()
+
+    def global_state(self) -> Tensor:
+        """Return all positions, velocities and messages, a hidden prey's included, (E, S)."""
+        parts = [getattr(self, f"_{name}").flatten(1) for name in self._state_names()]
+        return torch.cat(parts, dim=1)
+
+    def painter(self) -> Any:
+        """Return who draws the first copy."""
+        from datasets.drawing.particles import Painter
+
+        return Painter(self)
 
     def _state_names(self) -> tuple[str, ...]:
         spoken = ("message",) if self.scenario.message_size else ()

@@ -29,6 +29,7 @@ class Scenario(ABC):
     entities: tuple[Entity, ...]
     num_agents: int
     observation_sizes: tuple[int, ...]
+    kind: str  # spread, tag or world
     moves_first = False  # whether positions move by the velocity before this step's forces
     message_size = 0  # numbers that agent 0 says with every action
 
@@ -66,6 +67,7 @@ class Scenario(ABC):
 class Spread(Scenario):
     """Cooperative navigation: N agents cover N landmarks and should not touch each other."""
 
+    kind = "spread"
     contact = 0.3
 
     def __init__(self, agents: int = 3) -> None:
@@ -113,6 +115,7 @@ def bound(coordinate: Tensor) -> Tensor:
 class Tag(Scenario):
     """Predator-prey: three slow predators chase one fast prey around two obstacles."""
 
+    kind = "tag"
     num_agents = 4
     observation_sizes = (16, 16, 16, 14)
     contact_reward = 10.0
@@ -163,6 +166,7 @@ class Tag(Scenario):
 class World(Tag):
     """Predator-prey with one obstacle, food for the prey, and forests that hide nobody."""
 
+    kind = "world"
     observation_sizes = (24, 24, 24, 22)
     contact_reward = 5.0
     bound_weight = 2.0

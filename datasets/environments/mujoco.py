@@ -10,7 +10,7 @@ start and the contact forces between calls, so that its trajectories drift from 
 
 import warnings
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     import mujoco
 
 TORSO = 1  # the body whose position counts as the ant's
+# What a copy of an environment builds anew: modules, and views into MuJoCo's memory.
+REBUILT = (
+    "_mujoco", "_copies", "_qpos", "_qvel", "_ctrl", "_warm", "_force", "_torso", "_rows",
+    "_physical", "_forces", "_state", "_moving", "_touched", "_control", "_ended", "_live",
+)  # fmt: skip
 
 
 class MujocoEnv(BatchedEnv):
@@ -67,23 +72,57 @@ class MujocoEnv(BatchedEnv):
         self._force = [data.cfrc_ext for data in self._copies]
         self._torso = [data.xpos[TORSO] for data in self._copies]
         self._start = self.model.qpos0.copy()
+        self._step_time = self.model.opt.timestep * self.body.frames  # seconds
+        self.steps_per_second = round(1.0 / self._step_time)
         self._control = np.zeros((self.num_envs, self.model.nu))
         self._ended = np.zeros(self.num_envs, dtype=bool)
+        self._live = list(range(self.num_envs))  # the copies that have not ended
         self._reached = np.zeros(self.num_envs)  # x at the end of the last step
 
     def _prepare_views(self) -> None:
         """Index tables: one more column of zeros behind the state pads short observations."""
-        size = self.body.state_size(self.model.nq, self.model.nv, self.model.nbody)
-        widest = max(self.observation_sizes)
+        model, body = self.model, self.body
+        nq, nv, skip = model.nq, model.nv, body.hidden_positions
+        self.state_size = size = body.state_size(nq, nv, model.nbody)
+        widest, wide = max(self.observation_sizes), max(self.action_sizes)
         padded = [[*view, *[size] * (widest - len(view))] for view in self.team.observed]
         self.views = torch.tensor(padded)  # (N, O) indices into the state, `size` for padding
-        self._actuators = [np.array(own) for own in self.team.actuators]
-        self._state = np.zeros((self.num_envs, size + 1))
-        skip, last = self.body.hidden_positions, self.model.nq - self.body.hidden_positions
-        self._rows = [  # places of each copy in the state, beside where they are read
-            (row[:last], qpos[skip:], row[last : last + self.model.nv], qvel)
-            for row, qpos, qvel in zip(self._state, self._qpos, self._qvel, strict=True)
+        self._columns = np.array(padded).ravel()
+        self._sources = np.zeros(model.nu, dtype=np.int64)  # of each actuator, in (N * A)
+        for agent, own in enumerate(self.team.actuators):
+            self._sources[list(own)] = agent * wide + np.arange(len(own))
+        self._number = np.dtype(str(self.dtype).removeprefix("torch."))
+        self._physical = np.zeros((self.num_envs, nq + nv))  # what has been read of the copies
+        self._rows = [
+            (row[:nq], qpos, row[nq:], qvel)
+            for row, qpos, qvel in zip(self._physical, self._qpos, self._qvel, strict=True)
         ]
+        self._forces = np.zeros((self.num_envs, 6 * model.nbody if body.contacts else 0))
+        self._state = np.zeros((self.num_envs, size + 1))
+        self._moving = self._state[:, nq - skip : nq - skip + nv]
+        self._touched = self._state[:, nq - skip + nv : -1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what points into MuJoCo's memory; the model and the physical state go along."""
+        kept = {name: value for name, value in self.__dict__.items() if name not in REBUILT}
+        return kept | {"physics": self.get_state()}
+
+    def __setstate__(self, kept: dict[str, Any]) -> None:
+        """Build new copies in the physical state that was kept."""
+        physics = kept.pop("physics")
+        self.__dict__.update(kept)
+        self._prepare_copies()
+        self._prepare_views()
+        self._restore(physics)
+
+    @property
+    def time(self) -> Tensor:
+        """Steps since each copy's last reset, (E,)."""
+        return torch.from_numpy(self._clock).to(self.device)
+
+    @time.setter
+    def time(self, value: Tensor) -> None:
+        self._clock = value.to("cpu", torch.long).numpy().copy()
 
     def reset(self, mask: Tensor | None = None) -> Tensor:
         """Draw start states as gymnasium does: noise around the model's initial pose."""
@@ -94,7 +133,7 @@ class MujocoEnv(BatchedEnv):
         chosen = range(self.num_envs) if mask is None else mask.nonzero().flatten().tolist()
         for index in chosen:
             self._place(index, self._start + low[index], speed[index])
-        self._reached = self._position()
+        self._begin(chosen)
         return self._observe()
 
     def _draw(self, *shape: int, normal: bool = False) -> np.ndarray:
@@ -107,15 +146,33 @@ class MujocoEnv(BatchedEnv):
         self._qpos[index][:] = qpos
         self._qvel[index][:] = qvel
         self._mujoco.mj_forward(self.model, data)
-        self.time[index] = 0
-        self._ended[index] = False
-        self._read([index])
+
+    def _begin(self, copies: Iterable[int]) -> None:
+        """Let the episodes of ``copies`` begin where they have been placed."""
+        for index in copies:
+            self._clock[index] = 0
+            self._ended[index] = False
+        self._note_ends()
+        self._read(copies)
+        self._reached = self._position()
+        self._started = True
+
+    def _note_ends(self) -> None:
+        self._live = np.flatnonzero(~self._ended).tolist()
 
     def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Advance all copies; a copy that has ended stands still with reward 0 until its reset."""
-        control = self._global_action(action)
-        before = self._reached
-        live = np.flatnonzero(~self._ended).tolist()
+        rows = self.step_arrays(action.detach().cpu().numpy())
+        observation, reward, terminated, truncated = map(torch.from_numpy, rows)
+        flags = (terminated.to(self.device), truncated.to(self.device))
+        return observation.to(self.device), reward.to(self.device), *flags
+
+    def step_arrays(
+        self, action: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Do what :meth:`step` does, for arrays instead of tensors."""
+        self._check(action.shape)
+        control, live = self._global_action(action), self._live
         step, model, frames = self._mujoco.mj_step, self.model, self.body.frames
         for index in live:
             self._ctrl[index][:] = control[index]
@@ -124,65 +181,80 @@ class MujocoEnv(BatchedEnv):
             for index in live:
                 self._mujoco.mj_rnePostConstraint(model, self._copies[index])
         self._read(live)
-        reward, healthy = self._judge(control, before)
-        reward[self._ended] = 0.0
-        self._ended |= ~healthy
-        self.time += torch.from_numpy(np.bincount(live, minlength=self.num_envs)).to(self.device)
-        terminated = torch.from_numpy(self._ended.copy()).to(self.device)
-        team = torch.from_numpy(reward).to(self.device, self.dtype)
-        rewards = team[:, None].expand(-1, self.num_agents).clone()
-        return self._observe(), rewards, terminated, self.time >= self.horizon
+        before, self._reached = self._reached, self._position()
+        reward = self._reward(control, before)
+        if len(live) == self.num_envs:
+            self._clock += 1
+        else:
+            reward[self._ended] = 0.0
+            self._clock[live] += 1
+        if self.body.height is not None:
+            self._ended |= ~self._healthy
+            self._note_ends()
+        rewards = np.empty((self.num_envs, self.num_agents), self._number)
+        rewards[:] = reward[:, None]
+        return self._seen(), rewards, self._ended.copy(), self._clock >= self.horizon
 
-    def _global_action(self, action: Tensor) -> np.ndarray:
-        """Put every agent's numbers at its actuators, (E, N, A) -> (E, nu)."""
-        values = action.detach().to("cpu", torch.float64).numpy()
-        for agent, own in enumerate(self._actuators):
-            self._control[:, own] = values[:, agent, : len(own)]
-        return self._control
+    def _global_action(self, action: np.ndarray) -> np.ndarray:
+        """Put every agent's numbers at its actuators, (E, N, A) -> (E, nu).
+
+        MuJoCo takes what is no number for zero and goes on: a team that diverges would look sane.
+        """
+        control = self._control
+        control[:] = action.reshape(self.num_envs, -1)[:, self._sources]
+        if not np.isfinite(control).all():
+            copy = int(np.flatnonzero(~np.isfinite(control).all(axis=1))[0])
+            raise DatasetError(
+                f"an action of copy {copy} of {self.body.file} holds NaN or infinity; look at the "
+                "policy that gave it."
+            )
+        return control
 
     def _position(self) -> np.ndarray:
         """Return where the copies are along x, (E,): the joint, or the torso of the ant."""
-        places = self._torso if self.body.contacts else self._qpos
-        return np.array([place[0] for place in places])
+        if self.body.contacts:
+            return np.array([place[0] for place in self._torso])
+        return self._physical[:, 0].copy()
 
-    def _judge(self, control: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the team reward (E,) and whether the body is in its healthy range (E,)."""
+    def _reward(self, control: np.ndarray, before: np.ndarray) -> np.ndarray:
+        """Return the team reward (E,) and note whether the bodies are in their healthy range."""
         body = self.body
-        self._reached = self._position()
-        velocity = (self._reached - before) / (self.model.opt.timestep * body.frames)
-        healthy = self._healthy()
-        reward = velocity + healthy * body.healthy_reward
+        reward = (self._reached - before) / self._step_time
+        if body.height is not None:
+            nq = self.model.nq
+            self._healthy = body.healthy(self._physical[:, :nq], self._physical[:, nq:])
+            reward += self._healthy * body.healthy_reward
         cost = body.control_cost * np.square(control).sum(axis=1)
         if body.contacts:
-            forces = np.stack(self._force).clip(-1.0, 1.0).reshape(self.num_envs, -1)
-            cost = cost + body.contact_cost * np.square(forces).sum(axis=1)
-        return reward - cost, healthy
-
-    def _healthy(self) -> np.ndarray:
-        if self.body.height is None:
-            return np.ones(self.num_envs, dtype=bool)
-        qpos, qvel = np.stack(self._qpos), np.stack(self._qvel)
-        return self.body.healthy(qpos, qvel)
+            cost += body.contact_cost * np.square(self._forces).sum(axis=1)
+        return reward - cost
 
     def _read(self, copies: Iterable[int]) -> None:
-        """Refresh the rows of the state that belong to ``copies``."""
-        body, state = self.body, self._state
-        skip, nq, nv = body.hidden_positions, self.model.nq, self.model.nv
+        """Refresh what belongs to ``copies`` in the arrays that all of them share."""
         for index in copies:
             positions, qpos, velocities, qvel = self._rows[index]
             positions[:], velocities[:] = qpos, qvel
-            if body.contacts:
-                state[index, nq - skip + nv : -1] = self._force[index][1:].ravel()
-        if body.velocity_limit:
-            speeds = state[:, nq - skip : nq - skip + nv]
-            np.clip(speeds, -body.velocity_limit, body.velocity_limit, out=speeds)
-        if body.contacts:
-            forces = state[:, nq - skip + nv : -1]
-            np.clip(forces, -1.0, 1.0, out=forces)
+        self._state[:, : self._physical.shape[1] - self.body.hidden_positions] = self._physical[
+            :, self.body.hidden_positions :
+        ]
+        if self.body.velocity_limit:
+            limit = self.body.velocity_limit
+            self._moving.clip(-limit, limit, out=self._moving)
+        if self.body.contacts:
+            for index in copies:
+                self._forces[index] = self._force[index].ravel()
+            self._forces.clip(-1.0, 1.0, out=self._forces)
+            self._touched[:] = self._forces[:, 6:]
 
     def global_state(self) -> Tensor:
         """Return the single-agent observation (E, S); not part of any agent's observation."""
         return torch.from_numpy(self._state[:, :-1].copy()).to(self.device, self.dtype)
+
+    def painter(self) -> Any:
+        """Return who draws the first copy."""
+        from datasets.drawing.bodies import Painter
+
+        return Painter(self)
 
     def velocity_scale(self, scale: float) -> Tensor:
         """Return factors (S,) for the state: ``scale`` for velocities, 1 for everything else."""
@@ -191,9 +263,13 @@ class MujocoEnv(BatchedEnv):
         factors[first : first + self.model.nv] = scale
         return factors
 
+    def _seen(self) -> np.ndarray:
+        """Return what the agents observe, (E, N, O), in an array of its own."""
+        rows = self._state.take(self._columns, axis=1).astype(self._number, copy=False)
+        return rows.reshape(self.num_envs, self.num_agents, -1)
+
     def _observe(self) -> Tensor:
-        rows = torch.from_numpy(self._state)[:, self.views]  # (E, N, O)
-        return rows.to(self.device, self.dtype)
+        return torch.from_numpy(self._seen()).to(self.device)
 
     def get_state(self) -> dict[str, Tensor]:
         """Return ``qpos``, ``qvel`` and what makes the continuation bit-equal."""
@@ -219,22 +295,26 @@ class MujocoEnv(BatchedEnv):
             expected = (self.num_envs, *views[0].shape)
             if tuple(state[name].shape) != expected:
                 raise ValueError(f"{name} has shape {tuple(state[name].shape)}, not {expected}")
+        self._restore(state)
+        self._clock[:] = 0
+        self._started = True
+
+    def _restore(self, state: dict[str, Tensor]) -> None:
+        """Put back positions and velocities and, if there, what else a continuation depends on."""
         qpos, qvel = (state[name].to("cpu", torch.float64).numpy() for name in ("qpos", "qvel"))
         for index in range(self.num_envs):
             self._place(index, qpos[index], qvel[index])
+        self._ended[:] = False
         if "warm_start" in state:
-            self._restore(state)
-        self._reached = self._position()
-
-    def _restore(self, state: dict[str, Tensor]) -> None:
-        """Put back what a continuation depends on besides positions and velocities."""
-        for name, views in (("warm_start", self._warm), ("torso", self._torso)):
-            for view, row in zip(views, state[name].numpy(), strict=True):
-                view[:] = row
-        for view, row in zip(self._force, state["force"].numpy(), strict=True):
-            view[:] = row
-        self._ended = state["ended"].numpy().copy()
+            for name, views in (
+                ("warm_start", self._warm), ("torso", self._torso), ("force", self._force),
+            ):  # fmt: skip
+                for view, row in zip(views, state[name].numpy(), strict=True):
+                    view[:] = row
+            self._ended[:] = state["ended"].numpy()
+        self._note_ends()
         self._read(range(self.num_envs))
+        self._reached = self._position()
 
 
 def load_model(body: Body) -> "mujoco.MjModel":

@@ -152,6 +152,9 @@ class ParallelBatch(BatchedEnv):
         self._copies = [factory() for _ in range(num_envs)]
         shape = (num_envs, self.num_agents, max(self.observation_sizes))
         self._observation = np.zeros(shape, dtype=np.float64)
+        space = getattr(self._copies[0], "state_space", None)
+        if isinstance(space, spaces.Box):
+            self.state_size = _size(space)
         self._terminated = np.zeros(num_envs, dtype=bool)
         self._truncated = np.ones(num_envs, dtype=bool)  # nothing to step before the first reset
 
@@ -164,10 +167,12 @@ class ParallelBatch(BatchedEnv):
             self._observe(index, observations)
             self._terminated[index] = self._truncated[index] = False
             self.time[index] = 0
+        self._started = True
         return self._output()
 
     def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Advance every copy whose episode goes on."""
+        self._check(tuple(action.shape))
         rows = action.detach().to("cpu", torch.float64).numpy()
         reward = np.zeros((self.num_envs, self.num_agents))
         for index, copy in enumerate(self._copies):
@@ -230,6 +235,18 @@ class ParallelBatch(BatchedEnv):
     def _output(self) -> Tensor:
         return torch.from_numpy(self._observation.copy()).to(self.device, self.dtype)
 
+    def global_state(self) -> Tensor:
+        """Return what the environments say of their state, (E, S)."""
+        if self.state_size is None:
+            return super().global_state()
+        rows = np.stack([np.asarray(copy.state()).reshape(-1) for copy in self._copies])
+        return torch.from_numpy(rows).to(self.device, self.dtype)
+
+    def painter(self) -> Any:
+        """Return who draws the first copy: the environment itself, where it was made to draw."""
+        copy = self._copies[0]
+        return _Painter(copy) if getattr(copy, "render_mode", None) == "rgb_array" else None
+
     def get_state(self) -> dict[str, Tensor]:
         """Refuse: a ParallelEnv has no common form of its state."""
         raise self._no_state()
@@ -243,3 +260,17 @@ class ParallelBatch(BatchedEnv):
             f"the state of {self.task.id} cannot be read or set: PettingZoo environments have no "
             "common form for it; keep the environment itself."
         )
+
+
+class _Painter:
+    """Pictures of an environment that draws itself."""
+
+    def __init__(self, env: Any) -> None:
+        self._env = env
+
+    def draw(self) -> np.ndarray:
+        """Return the environment's own picture."""
+        return np.asarray(self._env.render())
+
+    def close(self) -> None:
+        """Do nothing: an environment that is closed cannot go on."""

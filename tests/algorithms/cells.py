@@ -30,7 +30,7 @@ class Opened(NamedTuple):
 
 def opened(folder: str, rows: int) -> Opened:
     """Open a cell's folder and draw `rows` transitions of its data."""
-    policy = bench.load_policy(folder)
+    policy = bench.load_policy(folder, seed=0)
     recorded = policy.record["dataset"]
     data = datasets.load(recorded["id"], data_seed=recorded["data_seed"], size=recorded["size"])
     return Opened(policy.algorithm, policy.record, data.sampler(rows, seeds=(SEED,)).next())

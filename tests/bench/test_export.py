@@ -93,6 +93,11 @@ def test_noise_that_is_drawn_elsewhere_is_noticed(monkeypatch: pytest.MonkeyPatc
     assert onnx_export.compared(learner, ExportedPolicy(content(learner))) > onnx_export.TOLERANCE
 
 
+def test_without_a_seed_policies_draw_differently(om2p: bytes) -> None:
+    first, second = (ExportedPolicy(om2p)([np.zeros(n) for n in (5, 7, 4)]) for _ in range(2))
+    assert not np.array_equal(first, second)
+
+
 def test_seeds_decide_the_noise_and_names_the_order(om2p: bytes) -> None:
     first, same, other = (ExportedPolicy(om2p, seed=seed) for seed in (0, 0, 1))
     actions = first(OBSERVATIONS)

@@ -89,6 +89,23 @@ def test_the_same_seed_acts_alike_and_another_does_not(finished: Path) -> None:
     assert not np.array_equal(first, other)
 
 
+def test_without_a_seed_policies_draw_differently(finished: Path) -> None:
+    observations = np.zeros((3, 18))
+    first, second = (load_policy(finished)(observations) for _ in range(2))
+    assert not np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_observations_that_are_no_numbers_are_refused(finished: Path, bad: float) -> None:
+    policy, observations = load_policy(finished), np.zeros((3, 18))
+    observations[1, 4] = bad
+    with pytest.raises(BenchError, match=r"agent_1 .*holds NaN or infinity") as caught:
+        policy(observations)
+    assert "\n" not in str(caught.value)
+    observations[1, 4] = 1e30  # far away is no fault, though its square is infinite
+    policy(observations)
+
+
 def test_a_policy_plays_a_pettingzoo_environment(finished: Path) -> None:
     from datasets.environments.pettingzoo_api import TeamEnv
 

@@ -18,8 +18,11 @@ from bench.errors import BenchError
 from bench.rendering import actors, animation, mujoco_scene, particles
 from bench.rendering.episode import Episode, play
 from bench.training import runner
+from datasets.drawing import bodies
+from datasets.drawing import particles as drawing
 from datasets.environments.mpe import ParticleEnv
 from datasets.environments.mpe_scenarios import Tag, World
+from datasets.errors import DatasetError
 
 ROOT = Path(__file__).parents[2]
 Capture = pytest.CaptureFixture[str]
@@ -35,8 +38,8 @@ def opened(path: Path) -> list[Any]:
 
 def colour(picture: np.ndarray, place: np.ndarray, reach: float) -> tuple[int, ...]:
     """Return the colour at a place of the world."""
-    column = round((place[0] / reach + 1) / 2 * particles.SIZE - 0.5)
-    row = round((1 - place[1] / reach) / 2 * particles.SIZE - 0.5)
+    column = round((place[0] / reach + 1) / 2 * drawing.SIZE - 0.5)
+    row = round((1 - place[1] / reach) / 2 * drawing.SIZE - 0.5)
     return tuple(picture[row, column].tolist())
 
 
@@ -53,25 +56,25 @@ def spread_episode(steps: int = 2) -> tuple[Episode, Any]:
 
 def test_entities_are_drawn_where_they_are() -> None:
     episode, env = spread_episode()
-    pictures = list(particles.frames("mpe/spread", env, episode))
+    pictures = list(particles.frames(env, episode))
     assert [time for _, time in pictures] == [0.0, 0.5, 1.0, 1.5, 2.0]
-    picture, reach = pictures[0][0], 1.5 + 0.15 + particles.MARGIN / 2
-    assert picture.shape == (particles.SIZE, particles.SIZE, 3)
+    picture, reach = pictures[0][0], 1.5 + 0.15 + drawing.MARGIN / 2
+    assert picture.shape == (drawing.SIZE, drawing.SIZE, 3)
     for agent in range(3):
         seen = np.array(colour(picture, episode.states["position"][0, agent], reach))
-        assert np.abs(seen - rgb(particles.TEAM[agent])).max() < 40  # slightly transparent
+        assert np.abs(seen - rgb(drawing.TEAM[agent])).max() < 40  # slightly transparent
     edge = episode.states["position"][0, 3] + [0.075, 0.0]
     assert max(colour(picture, edge, reach)) < 120  # the landmark's dark ring
-    assert colour(picture, np.array([-1.2, -0.3]), reach) == rgb(particles.GROUND)
+    assert colour(picture, np.array([-1.2, -0.3]), reach) == rgb(drawing.GROUND)
 
 
 def test_what_lies_between_two_steps_is_interpolated() -> None:
     episode, env = spread_episode()
     episode.states["position"][1:, 0] = [1.0, -0.6]
-    middle = list(particles.frames("mpe/spread", env, episode))[1][0]
-    reach = 1.5 + 0.15 + particles.MARGIN / 2
+    middle = list(particles.frames(env, episode))[1][0]
+    reach = 1.5 + 0.15 + drawing.MARGIN / 2
     seen = np.array(colour(middle, np.array([0.5, -0.3]), reach))
-    assert np.abs(seen - rgb(particles.TEAM[0])).max() < 40
+    assert np.abs(seen - rgb(drawing.TEAM[0])).max() < 40
 
 
 @pytest.mark.parametrize("scenario", [Tag, World])
@@ -80,16 +83,16 @@ def test_hunters_prey_and_landmarks_have_colours_of_their_own(scenario: Any) -> 
     count = len(env.scenario.entities)
     position = np.stack([np.linspace(-1.1, 1.1, count), np.tile([-0.6, 0.6], count)[:count]], 1)
     episode = Episode({"position": np.stack([position] * 2)}, np.zeros(2), 25)
-    picture = next(particles.frames(f"mpe/{scenario.__name__.lower()}", env, episode))[0]
+    picture = next(particles.frames(env, episode))[0]
     sizes = np.array([entity.size for entity in env.scenario.entities])
-    reach = max(particles.SMALLEST, 1.1 + sizes[-1] + particles.MARGIN / 2)
+    reach = max(drawing.SMALLEST, 1.1 + sizes[-1] + drawing.MARGIN / 2)
     seen = [colour(picture, place, reach) for place in position]
-    assert seen[:3] == [rgb(particles.HUNTER)] * 3
-    assert seen[3] == rgb(particles.PREY)
-    assert seen[4] == rgb(particles.STONE)
+    assert seen[:3] == [rgb(drawing.HUNTER)] * 3
+    assert seen[3] == rgb(drawing.PREY)
+    assert seen[4] == rgb(drawing.STONE)
     if scenario is World:
-        assert seen[5] == rgb(particles.FOOD)
-        green = np.array(seen[7]) - rgb(particles.GROUND)
+        assert seen[5] == rgb(drawing.FOOD)
+        green = np.array(seen[7]) - rgb(drawing.GROUND)
         assert green[1] > green[0]
         assert green[1] > green[2]
 
@@ -240,7 +243,7 @@ def test_the_model_of_the_environment_is_left_alone(
     monkeypatch.chdir(tmp_path)  # mujoco writes its warnings where it is
     env = cheetah()
     sizes, texels = env.model.geom_size.copy(), env.model.tex_data.copy()
-    tidied = mujoco_scene._tidied(env.model)
+    tidied = bodies._tidied(env.model)
     np.testing.assert_array_equal(env.model.geom_size, sizes)
     np.testing.assert_array_equal(env.model.tex_data, texels)
     assert (tidied.geom_size[0, :2] == 0).all()  # the floor has no end
@@ -249,14 +252,15 @@ def test_the_model_of_the_environment_is_left_alone(
 
 PROGRAM = """
 import sys
-from bench.errors import BenchError
 from bench.rendering import mujoco_scene
+from datasets.drawing import bodies
+from datasets.errors import DatasetError
 from tests.bench.test_rendering import cheetah, standing
 try:
-    mujoco_scene.prepare()
+    bodies.prepare()
     env = cheetah()
     pictures = list(mujoco_scene.frames(env, standing(env, 4)))
-except BenchError as error:
+except DatasetError as error:
     sys.exit(f'cannot: {error}')
 import numpy as np
 first, last = pictures[0][0], pictures[-1][0]
@@ -291,9 +295,9 @@ def test_a_machine_that_cannot_render_says_what_is_missing(
     monkeypatch.chdir(tmp_path)
     env = cheetah()
     monkeypatch.setattr(mujoco, "Renderer", broken)
-    with pytest.raises(BenchError, match=r"no context.*libegl1") as caught:
+    with pytest.raises(DatasetError, match=r"no context.*libegl1") as caught:
         next(mujoco_scene.frames(env, standing(env, 1)))
     assert "\n" not in str(caught.value)
     monkeypatch.setitem(sys.modules, "mujoco", None)
-    with pytest.raises(BenchError, match="libegl1"):
-        mujoco_scene.prepare()
+    with pytest.raises(DatasetError, match="libegl1"):
+        bodies.prepare()

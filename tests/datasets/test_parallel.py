@@ -1,5 +1,6 @@
 """PettingZoo environments as tasks: batching, rescaling, padding, ends, and what is refused."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -198,6 +199,45 @@ def test_the_view_of_a_plug_ins_task_passes_pettingzoos_own_test(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     parallel_api_test(TeamEnv(counting(horizon=7)), num_cycles=30)
+
+
+class Drawn(Counting):
+    """One that draws itself and has a state."""
+
+    render_mode = "rgb_array"
+    state_space = spaces.Box(0, 99, (1,), np.float32)
+
+    def render(self) -> np.ndarray:
+        return np.full((4, 5, 3), self.steps, np.uint8)
+
+    def state(self) -> np.ndarray:
+        return np.array([self.steps], np.float32)
+
+
+def test_the_view_of_a_plug_ins_task_shows_what_its_environment_shows() -> None:
+    task = plugin_task("mine/drawn", Drawn, horizon=5, source=__file__)
+    env = TeamEnv(task, render_mode="rgb_array")
+    env.reset()
+    env.step({"agent_0": np.zeros(1), "agent_1": np.zeros(3)})
+    other = copy.deepcopy(env)
+    for one in (env, other):
+        assert one.state_space.contains(one.state())
+        assert one.state().tolist() == [1.0]
+        assert one.render().tolist() == np.ones((4, 5, 3)).tolist()
+        one.close()
+        one.step({"agent_0": np.zeros(1), "agent_1": np.zeros(3)})
+        assert one.state().tolist() == [2.0]
+
+
+def test_a_plug_ins_task_without_pictures_or_state_says_so() -> None:
+    task = counting()
+    with pytest.raises(DatasetError, match=r"mine/counting cannot be drawn.*render_mode"):
+        TeamEnv(task, render_mode="rgb_array")
+    env = TeamEnv(task)
+    env.reset()
+    assert not hasattr(env, "state_space")
+    with pytest.raises(DatasetError, match="declares no state"):
+        env.state()
 
 
 def test_a_package_under_a_plug_in_is_the_same_as_natively() -> None:
