@@ -192,9 +192,13 @@ def _changed_actions(sample: Sample) -> Iterator[tuple[str, np.ndarray, np.ndarr
 
 
 def _orders(agents: int) -> Iterator[list[int]]:
-    """Yield every order of the agents but the usual one."""
+    """Yield every order of a small team but the usual one; of a large one, what shifts it."""
+    usual = list(range(agents))
     if agents <= MOST_PERMUTED:
-        yield from (list(order) for order in list(itertools.permutations(range(agents)))[1:])
+        yield from (list(order) for order in list(itertools.permutations(usual))[1:])
+    else:
+        yield usual[::-1]
+        yield from (usual[first:] + usual[:first] for first in range(1, agents))
 
 
 def _listed(order: list[int]) -> str:

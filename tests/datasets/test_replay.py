@@ -1,0 +1,143 @@
+"""A recording is judged by the rules of its task; the usual mistakes are named."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from datasets import load_task
+from datasets.recorded.store import Dataset
+from datasets.replay import sample, verdict
+from datasets.replay.sample import Sample
+
+Change = Callable[[Sample], Sample]
+
+
+def standardised(genuine: Sample) -> Sample:
+    mean, deviation = genuine.observation.mean(0), genuine.observation.std(0) + 1e-6
+    return replace(
+        genuine,
+        observation=(genuine.observation - mean) / deviation,
+        next_observation=(genuine.next_observation - mean) / deviation,
+    )
+
+
+ACTIONS: dict[str, Change] = {
+    r"lie in \[0, 1\]": lambda s: replace(s, action=(s.action + 1) / 2),
+    "one step late": lambda s: replace(s, action=np.roll(s.action, 1, axis=0)),
+    "one step early": lambda s: replace(s, action=np.roll(s.action, -1, axis=0)),
+    "opposite sign": lambda s: replace(s, action=-s.action),
+    "were standardised": standardised,
+}
+REWARDS: dict[str, Change] = {
+    "opposite sign": lambda s: replace(s, reward=-s.reward),
+    "scaled by 0.001": lambda s: replace(s, reward=s.reward / 1000),
+    "team's sum": lambda s: replace(s, reward=s.reward.sum(1, keepdims=True).repeat(3, 1)),
+}
+
+
+@pytest.fixture(scope="module")
+def genuine(expert: Dataset) -> Sample:
+    return sample.take(expert.folder)
+
+
+def played(task_id: str, steps: int) -> Sample:
+    """Return random movement of one copy as it would be recorded."""
+    env = load_task(task_id).make_env(20, seed=1)
+    generator = torch.Generator().manual_seed(0)
+    seen, rows = env.reset(), []
+    for _ in range(steps):
+        shape = (20, env.num_agents, max(env.action_sizes))
+        action = 2.0 * torch.rand(shape, generator=generator) - 1.0
+        following, reward, ended, _ = env.step(action)
+        rows.append([seen, action, reward, following])
+        seen = env.reset(ended) if bool(ended.any()) else following
+    columns = [
+        torch.stack(column, 1).flatten(0, 1).double().numpy() for column in zip(*rows, strict=True)
+    ]
+    place = np.tile(np.arange(steps), 20)
+    return Sample(*columns, place, steps - 1 - place)
+
+
+def test_a_genuine_recording_obeys(genuine: Sample) -> None:
+    found = verdict.judge(genuine, load_task("mpe/spread"))
+    assert found is not None
+    assert found.good
+    assert found.share is not None
+    assert found.share > 0.99
+    assert not found.causes
+
+
+@pytest.mark.parametrize("cause", ACTIONS)
+def test_mistakes_with_actions_and_observations_are_named(genuine: Sample, cause: str) -> None:
+    found = verdict.judge(ACTIONS[cause](genuine), load_task("mpe/spread"))
+    assert found is not None
+    assert not found.good
+    assert re.search(cause, found.causes[0])
+
+
+@pytest.mark.parametrize("cause", REWARDS)
+def test_mistakes_with_rewards_are_named(genuine: Sample, cause: str) -> None:
+    found = verdict.judge(REWARDS[cause](genuine), load_task("mpe/spread"))
+    assert found is not None
+    assert not found.good
+    assert [cause in text for text in found.causes] == [True]
+
+
+def test_the_order_of_the_agents_is_named(genuine: Sample) -> None:
+    found = verdict.judge(
+        replace(genuine, action=genuine.action[:, [2, 0, 1]]), load_task("mpe/spread")
+    )
+    assert found is not None
+    assert found.causes == ["the actions belong to the agents in the order 1, 2, 0"]
+
+
+def test_other_rules_are_named(genuine: Sample) -> None:
+    found = verdict.judge(genuine, load_task("mpe/spread", rules="mpe2"))
+    assert found is not None
+    assert not found.good
+    assert "--rules omar" in found.causes[0]
+
+
+def test_episodes_that_were_cut_elsewhere_do_not_start_at_rest(genuine: Sample) -> None:
+    shifted = replace(genuine, step=(genuine.step + 12) % 25)
+    found = verdict.judge(shifted, load_task("mpe/spread"))
+    assert found is not None
+    assert not found.good
+    assert "middle of movement" in found.causes[0]
+
+
+@pytest.mark.parametrize("task_id", ["mpe/tag", "mpe/world"])
+def test_tasks_with_a_prey_are_replayed_without_its_actions(task_id: str) -> None:
+    found = verdict.judge(played(task_id, 25), load_task(task_id))
+    assert found is not None
+    assert found.good
+    assert "which prey" in found.unchecked[0]
+
+
+@pytest.mark.parametrize("team", ["hopper-3x1", "ant-2x4", "halfcheetah-2x3"])
+def test_bodies_are_stepped_as_far_as_they_are_observed(team: str) -> None:
+    task, moved = load_task(f"mamujoco/{team}"), played(f"mamujoco/{team}", 60)
+    found = verdict.judge(moved, task)
+    assert found is not None
+    assert found.good, found.lines()
+    wrong = verdict.judge(replace(moved, action=(moved.action + 1) / 2), task)
+    assert wrong is not None
+    assert not wrong.good
+    assert "[0, 1]" in wrong.causes[0]
+
+
+def test_a_task_of_a_plug_in_is_not_judged(genuine: Sample) -> None:
+    assert verdict.judge(genuine, replace(load_task("mpe/spread"), rules="plugin:0")) is None
+
+
+def test_a_sample_is_taken_over_the_whole_recording(expert: Dataset) -> None:
+    taken = sample.take(expert.folder, rows=100)
+    assert len(taken) == 100
+    np.testing.assert_array_equal(taken.observation[-1], expert.observation[-2])
+    np.testing.assert_array_equal(taken.next_observation[-1], expert.observation[-1])
+    assert taken.step.tolist() == list(range(25)) * 4
+    assert (taken.step + taken.left == 24).all()
