@@ -132,5 +132,6 @@ class Joints:
             seen = env.reset(ended) if bool(ended.any()) else following
         columns = [torch.cat(column).numpy() for column in zip(*rows, strict=True)]
         place = np.zeros(len(columns[0]), dtype=int)
-        sample = Sample(*columns, place, place)
+        seen, action, reward, following = columns
+        sample = Sample(seen, action, reward, following, place, place)
         return np.diag(self.gains(sample, sample.action))
