@@ -130,8 +130,9 @@ class Joints:
             following, reward, ended, _ = env.step(action)
             rows.append((seen, action, reward, following))
             seen = env.reset(ended) if bool(ended.any()) else following
-        columns = [torch.cat(column).numpy() for column in zip(*rows, strict=True)]
-        place = np.zeros(len(columns[0]), dtype=int)
-        seen, action, reward, following = columns
-        sample = Sample(seen, action, reward, following, place, place)
+        before, moved, earned, after = (
+            torch.cat(column).numpy() for column in zip(*rows, strict=True)
+        )
+        place = np.zeros(len(before), dtype=int)
+        sample = Sample(before, moved, earned, after, place, place)
         return np.diag(self.gains(sample, sample.action))
