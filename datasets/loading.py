@@ -4,7 +4,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,8 @@ from typing import Any
 from datasets import recipes
 from datasets.errors import DatasetError
 from datasets.paths import data_dir as default_dir
-from datasets.recorded.files import CARD
+from datasets.recorded.files import CARD, Progress
 from datasets.recorded.store import Dataset
-
-Progress = Callable[[int, int, str], None]
 
 
 def load(

@@ -13,7 +13,7 @@ from typing import Any
 
 from datasets.environments.prey import EXTERNAL
 from datasets.errors import DatasetError, unknown
-from datasets.recorded import imported
+from datasets.formats import imported
 from datasets.tasks import TASKS, Task, load_task, task_ids
 
 BEHAVIOUR = Path(__file__).parent / "behaviour"

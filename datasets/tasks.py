@@ -18,6 +18,7 @@ from datasets.references import Reference
 if TYPE_CHECKING:
     import torch
 
+    from datasets.actors import Actor
     from datasets.environments.base import BatchedEnv
 
 PLUGIN = "plugin:"  # rules of a plug-in's task: this and the first digits of its file's sha256
@@ -106,7 +107,20 @@ class Task:
 
         from datasets.environments import mpe
 
-        return mpe.make(self, num_envs, seed, device, dtype)
+        kind = mpe.SCENARIOS[self.id, self.rules]
+        scenario = kind(self.agents) if self.prey_size is None else kind()
+        prey = self._prey_inside()
+        policy = None if prey is None else prey.to(device, dtype)
+        return mpe.ParticleEnv(scenario, num_envs, seed, device, dtype, self.horizon, policy)
+
+    def _prey_inside(self) -> "Actor | None":
+        """Return the policy of a prey that moves inside the environment."""
+        if self.prey_size is None or self.prey == prey_files.EXTERNAL:
+            return None
+        self.require_prey()
+        assert self.prey is not None
+        assert self.prey_file is not None
+        return prey_files.load(self.prey_file, self.prey, self.prey_size)
 
 
 TASKS: dict[str, Task] = {

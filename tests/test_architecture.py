@@ -95,12 +95,19 @@ LAYERS = {
         "errors", "meters", "results", "plan", "training", "launchers", "study", "policies",
         "rendering", "tracks", "gate", "doctor", "diagnose", "cli",
     ),
+    "datasets": (
+        "errors", "paths", "batch", "references", "actors", "drawing", "environments", "tasks",
+        "replay", "recorded", "formats", "recipes", "behaviour", "loading", "measurement",
+    ),
     "reports": (
         "options", "reading", "captions", "drawing", "tables", "figures", "page", "build",
     ),
 }  # fmt: skip
 # (importing module, imported module): what still has to go.
-UPWARD: set[tuple[str, str]] = set()
+UPWARD: set[tuple[str, str]] = {
+    ("datasets.environments.parallel", "datasets.tasks"),
+    ("datasets.environments.pettingzoo_api", "datasets.tasks"),
+}
 
 
 def room_of(module: str) -> tuple[str, str]:
@@ -144,3 +151,72 @@ def test_recorded_results_are_read_without_torch() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     run_python(code)
+
+
+def _module(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def module_graph() -> dict[str, set[str]]:
+    """Return which module of ours imports which, anywhere: lazily and for type checkers too.
+
+    What a package's ``__init__`` imports from its own package is left out: those imports are lazy
+    and only pass names on.
+    """
+    files = {_module(path): path for name in PACKAGES for path in (ROOT / name).rglob("*.py")}
+    graph: dict[str, set[str]] = {}
+    for module, path in files.items():
+        targets = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                targets |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+                for alias in node.names:
+                    submodule = f"{node.module}.{alias.name}"
+                    targets.add(submodule if submodule in files else node.module)
+        lazy = f"{module}." if path.name == "__init__.py" else None
+        graph[module] = {
+            name
+            for name in targets & files.keys() - {module}
+            if lazy is None or not name.startswith(lazy)
+        }
+    return graph
+
+
+def cycles(graph: dict[str, set[str]]) -> list[set[str]]:
+    """Return the sets of modules that import each other, directly or through others."""
+    reached: dict[str, set[str]] = {}
+    for start, targets in graph.items():
+        seen: set[str] = set()
+        waiting = list(targets)
+        while waiting:
+            module = waiting.pop()
+            if module not in seen:
+                seen.add(module)
+                waiting += graph[module]
+        reached[start] = seen
+    found: list[set[str]] = []
+    for module, seen in reached.items():
+        if module in seen and not any(module in known for known in found):
+            found.append({other for other in seen if module in reached[other]})
+    return found
+
+
+def test_no_modules_import_each_other() -> None:
+    found = [sorted(one) for one in cycles(module_graph())]
+    assert not found, f"import cycles: {found}"
+
+
+def test_cycles_are_found() -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set(), "e": {"e", "a"}}
+    assert cycles(graph) == [{"b", "c"}, {"e"}]
+
+
+MOST_MODULES = 12
+
+
+def test_rooms_of_datasets_hold_at_most_twelve_modules() -> None:
+    for folder in (ROOT / "datasets", *(ROOT / "datasets").rglob("*/")):
+        modules = [path.name for path in folder.glob("*.py") if path.name != "__init__.py"]
+        assert len(modules) <= MOST_MODULES, f"{folder.name} holds {sorted(modules)}"

@@ -415,14 +415,14 @@ def references(
     """Measure the returns that scores refer to.
 
     They are those of a random team and of our expert data. The table of
-    `datasets/references.py` holds what this printed.
+    `datasets/references.py` holds what this prints.
 
     \b
     Example:
       python -m bench data references mpe/spread --episodes 200000
     """
     from bench.plan import plugins
-    from datasets.references import report
+    from datasets.measurement import report
 
     plugins.load_all(plugin or [])
     print(report(task, rules, prey, episodes, data_dir, size))

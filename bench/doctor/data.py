@@ -14,7 +14,7 @@ SPEED = 500e6  # bytes hashed per second, a low estimate
 def policies(task_id: str) -> Iterator[Row]:
     """Check that a task's behaviour policies can be read."""
     from datasets import recipes
-    from datasets.behaviour.policy import load_snapshots
+    from datasets.actors import load_snapshots
 
     check = f"policies {task_id}"
     path = recipes.policies_path(task_id)

@@ -8,7 +8,7 @@ from typing import Any
 import datasets
 from bench.doctor.row import Row, failed, ok
 from datasets.environments import mpe_scenarios
-from datasets.references import measure_random
+from datasets.measurement import measure_random
 
 # The largest difference to the reference code's trajectories that float64 rounding explains.
 # MuJoCo's contacts amplify rounding.

@@ -77,7 +77,7 @@ def of_dataset(dataset_id: str, rules: str | None, prey: str | None, seed: int) 
 
 def _actor(task_id: str, snapshot: str) -> Any:
     from datasets import recipes
-    from datasets.behaviour.policy import load_snapshots
+    from datasets.actors import load_snapshots
 
     actors, _ = load_snapshots(recipes.policies_path(task_id))
     if snapshot not in actors:

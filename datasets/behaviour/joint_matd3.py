@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from algorithms.parts.networks import MemberMLP
+from datasets.actors import Actor
 from datasets.behaviour.matd3 import Matd3Config, small_last_layer
-from datasets.behaviour.policy import Actor
 
 
 @dataclass(frozen=True)

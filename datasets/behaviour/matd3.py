@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from algorithms.parts.networks import MemberMLP
-from datasets.behaviour.policy import Actor
+from datasets.actors import Actor
 from datasets.environments.base import BatchedEnv
 
 

@@ -14,13 +14,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from datasets.actors import Actor, save_snapshots
 from datasets.behaviour.matd3 import Matd3, Matd3Config, ReplayBuffer, Side, describe
-from datasets.behaviour.policy import Actor, save_snapshots
-from datasets.behaviour.training import Progress
 from datasets.environments.mpe import ParticleEnv
 from datasets.environments.mpe_scenarios import Tag, World
 from datasets.errors import unknown
 from datasets.recipes import table
+from datasets.recorded.files import Progress
 
 SCENARIOS = {"mpe/tag": Tag, "mpe/world": World}
 PREDATORS = 3

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from datasets import recipes
-from datasets.behaviour.policy import Actor, load_snapshots
+from datasets.actors import Actor, load_snapshots
 from datasets.environments.base import BatchedEnv
 from datasets.errors import DatasetError
-from datasets.loading import Progress
-from datasets.recorded.store import write_card
+from datasets.recorded.card import write_card
+from datasets.recorded.files import Progress
 from datasets.recorded.writer import Writer
 from datasets.tasks import Task, load_task
 

@@ -3,26 +3,24 @@
 import csv
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from datasets.actors import Actor, save_snapshots
 from datasets.behaviour.joint_matd3 import JointMatd3, JointMatd3Config
 from datasets.behaviour.matd3 import Matd3, Matd3Config, ReplayBuffer, describe, evaluate
-from datasets.behaviour.policy import Actor, save_snapshots
 from datasets.errors import DatasetError
 from datasets.recipes import table
+from datasets.recorded.files import Progress
 from datasets.tasks import Task, load_task
 
 EVALUATION_SEED = 20_000
 FINALISTS = 3  # snapshots that are evaluated again where the best becomes the expert
 FINAL_EPISODES = 100
 CHECKPOINT_EVERY = 10  # snapshots between two checkpoints
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass

@@ -11,7 +11,7 @@ that package. One step, in this order:
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,12 +19,8 @@ from torch.nn import functional as F
 
 from datasets.environments import mpe2_scenarios as mpe2
 from datasets.environments import mpe_scenarios as omar
-from datasets.environments import prey as prey_files
 from datasets.environments.base import BatchedEnv
 from datasets.environments.mpe_scenarios import Scenario
-
-if TYPE_CHECKING:
-    from datasets.tasks import Task
 
 TIME_STEP = 0.1
 DAMPING = 0.25
@@ -41,20 +37,6 @@ SCENARIOS: dict[tuple[str, str], Callable[..., Scenario]] = {
     ("mpe/tag", "mpe2"): mpe2.Mpe2Tag,
     ("mpe/world", "mpe2"): mpe2.Mpe2World,
 }
-
-
-def make(task: "Task", num_envs: int, seed: int, device: str, dtype: torch.dtype) -> "ParticleEnv":
-    """Return the environment of a particle task, its prey inside unless it is external."""
-    kind = SCENARIOS[task.id, task.rules]
-    scenario = kind() if task.prey_size is not None else kind(task.agents)
-    policy = None
-    if task.prey_size is not None and task.prey != prey_files.EXTERNAL:
-        task.require_prey()
-        assert task.prey_file is not None
-        assert task.prey is not None
-        prey = prey_files.load(task.prey_file, task.prey, task.prey_size)
-        policy = prey.to(device, dtype)
-    return ParticleEnv(scenario, num_envs, seed, device, dtype, task.horizon, policy)
 
 
 class ParticleEnv(BatchedEnv):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from datasets.environments.base import BatchedEnv
 from datasets.errors import DatasetError
-from datasets.recorded.files import sha256
+from datasets.paths import sha256
 from datasets.references import Reference
 from datasets.tasks import PLUGIN, Task, register
 

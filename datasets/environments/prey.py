@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datasets.errors import DatasetError
-from datasets.recorded.files import sha256
+from datasets.paths import sha256
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from datasets.behaviour.policy import Actor
+    from datasets.actors import Actor
 
 EXTERNAL = "external"
 SHIPPED = Path(__file__).parent / "prey"
@@ -93,7 +93,7 @@ def _load(path: Path, identity: str, size: int) -> "Actor":
 
 
 def _read_ours(path: Path) -> "Actor":
-    from datasets.behaviour.policy import load_snapshots
+    from datasets.actors import load_snapshots
 
     actors, _ = load_snapshots(path)
     if set(actors) != {"prey"}:
@@ -106,7 +106,7 @@ def _read_published(path: Path) -> "Actor":
     """Read OMAR's file: the last agent's policy, its normalisation folded into the first layer."""
     import torch
 
-    from datasets.behaviour.policy import Actor
+    from datasets.actors import Actor
 
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)

@@ -4,7 +4,7 @@ import importlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from datasets.errors import DatasetError, unknown
-from datasets.formats import actions, sources
+from datasets.formats import actions, imported, sources
 from datasets.formats.layout import Layout, Part, check_layout
-from datasets.recorded import imported
-from datasets.recorded.files import sha256
-from datasets.recorded.store import write_card
+from datasets.paths import sha256
+from datasets.recorded.card import write_card
+from datasets.recorded.files import Progress
 from datasets.tasks import Task, load_task
 
 FORMATS = {
@@ -35,7 +35,6 @@ UNKNOWN_PREY = (
 # Tasks whose own rules give every agent of the team the same reward, by how their ids begin.
 ONE_REWARD = ("mpe/tag", "mpe/world", "mamujoco/")
 
-Progress = Callable[[int, int, str], None]
 Places = tuple[tuple[int, ...], ...] | None
 
 

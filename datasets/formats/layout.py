@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from datasets.errors import DatasetError
-from datasets.recorded.forms import open_plain
+from datasets.recorded.checks import open_plain
 from datasets.tasks import Task
 
 NUMBERS = "fiub"  # kinds of dtype: floats, integers, booleans

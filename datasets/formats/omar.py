@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,13 +19,12 @@ import numpy as np
 
 from datasets.errors import DatasetError
 from datasets.formats.layout import Layout, Part, check_rows, open_array
+from datasets.recorded.files import Progress
 from datasets.recorded.store import Dataset
 from datasets.tasks import Task
 
 KINDS = ("obs", "acs", "rews", "next_obs", "dones")
 BLOCK = 100_000
-
-Progress = Callable[[int, int, str], None]
 
 
 @contextmanager

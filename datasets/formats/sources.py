@@ -15,7 +15,7 @@ from typing import Any
 
 from datasets.errors import DatasetError
 from datasets.formats import archives, hub
-from datasets.recorded.files import sha256
+from datasets.paths import sha256
 
 
 @dataclass

@@ -1,15 +1,16 @@
-"""The statistics on a dataset's card."""
+"""The card of a dataset: statistics of what is kept, and how it is written."""
 
+import json
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from datasets.recorded.store import spaced
-
-if TYPE_CHECKING:
-    from datasets.recorded.store import Dataset
+from datasets.paths import sha256
+from datasets.recorded.episodes import ARRAYS, STATE, Episodes, spaced
+from datasets.recorded.files import CARD, checksum
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 SATURATED = 0.99
@@ -23,7 +24,20 @@ OBSERVATION_WIDTH = 1.0
 ACTION_BINS = 5
 
 
-def describe(dataset: "Dataset") -> dict[str, Any]:
+def write_card(folder: Path, facts: dict[str, Any]) -> None:
+    """Write the card of arrays that are complete: ``facts``, hashes and statistics."""
+    names = [*ARRAYS, STATE] if (folder / f"{STATE}.npy").is_file() else ARRAYS
+    files = {f"{name}.npy": sha256(folder / f"{name}.npy") for name in names}
+    card = facts | {"dtype": "float32", "files": files, "checksum": checksum(files)}
+    partial = folder / f"{CARD}.partial"
+    partial.write_text(json.dumps(card))
+    partial.replace(folder / CARD)
+    card |= describe(Episodes(folder, verify=False))
+    partial.write_text(json.dumps(card, indent=1))
+    partial.replace(folder / CARD)
+
+
+def describe(dataset: Episodes) -> dict[str, Any]:
     """Return statistics of the kept transitions; sums run in float64, block by block."""
     per_agent = dataset.episode_returns()  # (episodes, N)
     returns = per_agent.mean(axis=1)
@@ -67,13 +81,13 @@ def summarise(returns: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _observation_rows(dataset: "Dataset") -> np.ndarray | None:
+def _observation_rows(dataset: Episodes) -> np.ndarray | None:
     """Return the observation rows of the kept transitions, None for all rows."""
     kept = dataset.transitions
     return None if kept is None else kept + dataset.episode_of[kept]
 
 
-def _observation_statistics(dataset: "Dataset") -> tuple[np.ndarray, np.ndarray]:
+def _observation_statistics(dataset: Episodes) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and standard deviation of every observation dimension, (N, O) each."""
     rows = _observation_rows(dataset)
     count = len(dataset.observation) if rows is None else len(rows)
@@ -90,7 +104,7 @@ def _observation_statistics(dataset: "Dataset") -> tuple[np.ndarray, np.ndarray]
     return mean + shift, np.sqrt(variance)
 
 
-def _blocks(dataset: "Dataset", name: str) -> Iterator[np.ndarray]:
+def _blocks(dataset: Episodes, name: str) -> Iterator[np.ndarray]:
     """Return an array's kept transitions, some at a time."""
     array, kept = getattr(dataset, name), dataset.transitions
     for start in range(0, len(dataset), BLOCK):
@@ -98,7 +112,7 @@ def _blocks(dataset: "Dataset", name: str) -> Iterator[np.ndarray]:
         yield array[start:stop] if kept is None else array[kept[start:stop]]
 
 
-def _differing(dataset: "Dataset") -> float:
+def _differing(dataset: Episodes) -> float:
     """Return the share of steps in which not all agents have the same reward."""
     steps = sum(
         int((block != block[:, :1]).any(axis=1).sum()) for block in _blocks(dataset, "reward")
@@ -106,13 +120,13 @@ def _differing(dataset: "Dataset") -> float:
     return steps / len(dataset)
 
 
-def _saturated(dataset: "Dataset") -> float:
+def _saturated(dataset: Episodes) -> float:
     """Return the share of action entries at their bounds."""
     entries = sum(int((np.abs(block) > SATURATED).sum()) for block in _blocks(dataset, "action"))
     return entries / (len(dataset) * int(np.prod(dataset.action.shape[1:])))
 
 
-def coverage(dataset: "Dataset", steps: int = COVERAGE_STEPS) -> dict[str, Any]:
+def coverage(dataset: Episodes, steps: int = COVERAGE_STEPS) -> dict[str, Any]:
     """Return how many different situations the data show, on a declared grid.
 
     An agent's observation falls into a cell of a grid of width 1, its action into one of 5 bins per
@@ -138,7 +152,7 @@ def coverage(dataset: "Dataset", steps: int = COVERAGE_STEPS) -> dict[str, Any]:
     }
 
 
-def _sample(dataset: "Dataset", steps: int) -> np.ndarray:
+def _sample(dataset: Episodes, steps: int) -> np.ndarray:
     """Return the transitions of evenly spaced kept episodes, ``steps`` or all, as indices.
 
     What goes beyond ``steps`` is cut off at the end.

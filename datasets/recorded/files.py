@@ -2,25 +2,19 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from datasets.errors import DatasetError
+from datasets.paths import sha256
 
 CARD = "card.json"
 IMPORTED = "import"  # the folder of imported datasets, and the first part of their ids
-CHUNK = 1 << 22
 CARD_LIMIT = 1 << 26  # bytes
 REQUIRED = {"task", "rules", "prey", "horizon", "files", "checksum", "observation_sizes"}
 
-
-def sha256(path: Path) -> str:
-    """Return the sha256 of a file, read in chunks."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+Progress = Callable[[int, int, str], None]  # steps done, steps in all, what is being done
 
 
 def checksum(files: dict[str, str]) -> str:

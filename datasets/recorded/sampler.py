@@ -1,17 +1,15 @@
 """Uniform mini-batches on the training device."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from datasets.batch import Batch
+from datasets.recorded.episodes import Episodes
 from datasets.recorded.indices import IndexStream
 from datasets.recorded.placement import Pages, home, share_memory
-
-if TYPE_CHECKING:
-    from datasets.recorded.store import Dataset
 
 
 def _pairs(observation: Tensor) -> Tensor:
@@ -31,7 +29,7 @@ class Source:
     where they stay memory-mapped.
     """
 
-    def __init__(self, dataset: "Dataset", batch_size: int, replicas: int, device: str) -> None:
+    def __init__(self, dataset: Episodes, batch_size: int, replicas: int, device: str) -> None:
         self.device = torch.device(device)
         self.batch_size, self.replicas = batch_size, replicas
         self.num_agents = dataset.action.shape[1]
@@ -50,7 +48,7 @@ class Source:
         }
         if dataset.state is not None:
             self.arrays["state"] = self.place(dataset.state)
-        self.masks = self._make_masks(dataset.card)
+        self.masks = self._make_masks(dataset.recorded_card)
 
     def place(self, array: np.ndarray) -> Tensor:
         """Return an array as a tensor at home."""
@@ -89,12 +87,12 @@ class Sampler:
     """Draws transitions uniformly with replacement; replica r has its own stream of indices.
 
     ``reweight="quantiles"`` draws from the set that holds its best episodes several times
-    (:meth:`datasets.recorded.store.Dataset.reweighted_episodes`).
+    (:meth:`datasets.recorded.episodes.Episodes.reweighted_episodes`).
     """
 
     def __init__(
         self,
-        dataset: "Dataset",
+        dataset: Episodes,
         batch_size: int,
         seeds: tuple[int, ...],
         device: str,

@@ -1,17 +1,15 @@
 """Windows of whole episodes for methods that model trajectories."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from datasets.batch import SequenceBatch
+from datasets.recorded.episodes import Episodes
 from datasets.recorded.indices import IndexStream
 from datasets.recorded.sampler import Source
-
-if TYPE_CHECKING:
-    from datasets.recorded.store import Dataset
 
 
 def returns_to_go(
@@ -41,7 +39,7 @@ class SequenceSampler:
 
     def __init__(
         self,
-        dataset: "Dataset",
+        dataset: Episodes,
         batch_size: int,
         window: tuple[int, int],
         discount: float,

@@ -1,172 +1,17 @@
-"""The recorded form of a dataset: memory-mapped arrays beside a card.
+"""A recorded dataset: its episodes, its card, and the samplers that draw from it."""
 
-observation.npy   (T + episodes, N, O) float32     each episode has one row more than steps
-action.npy        (T, N, A) float32
-reward.npy        (T, N) float32                   every agent's own reward
-terminated.npy    (T,) bool                        true ends; the time limit is not one
-episode_length.npy (episodes,) int32
-state.npy         (T, S) float32                   the task's global state, where it was recorded
-card.json         statistics, recipe, sha256 of every file
-
-rows of observation.npy      episode 0: o_0 o_1 ... o_L | episode 1: o_0 ... o_L | ...
-transition t of episode e    observation[t + e], action[t], reward[t], observation[t + e + 1]
-"""
-
-import json
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from datasets.errors import DatasetError
-from datasets.recorded.files import CARD, broken, checksum, read_card, sha256, verify_files
-from datasets.recorded.forms import check_arrays, check_card, open_plain
+from datasets.recorded.episodes import Episodes
 
 if TYPE_CHECKING:
-    import torch
-
-    from datasets.recorded.indices import Spans
     from datasets.recorded.sampler import Sampler
     from datasets.recorded.sequences import SequenceSampler
 
-ARRAYS = ("observation", "action", "reward", "terminated", "episode_length")
-STATE = "state"
-REWEIGHT = (None, "quantiles")
-REWEIGHT_QUANTILES = (1 / 2, 3 / 4, 7 / 8, 7 / 8)
-EPISODES_AT_ONCE = 10_000  # whose rewards are summed at a time: memory stays bounded
 
-
-class Dataset:
-    """A recorded dataset: memory-mapped arrays, its card, and samplers over it.
-
-    ``fraction`` keeps that share of the episodes, evenly spaced over the recording, so that every
-    part of a mixture and every snapshot of a replay is thinned alike.
-    """
-
-    def __init__(self, folder: Path, fraction: float = 1.0, verify: bool = True) -> None:
-        self.folder = folder
-        self.fraction = fraction
-        self.recorded_card = read_card(folder)
-        self._seen = {name: self._stamp(name) for name in ARRAYS}
-        check_card(folder, self.recorded_card, complete=verify)
-        if verify:
-            verify_files(folder, self.recorded_card)
-        arrays = {name: self._open(name) for name in ARRAYS}
-        check_arrays(folder, self.recorded_card, arrays)
-        self.observation, self.action = arrays["observation"], arrays["action"]
-        self.reward, self.terminated = arrays["reward"], arrays["terminated"]
-        self.episode_length = arrays["episode_length"]
-        has_state = f"{STATE}.npy" in self.recorded_card["files"]
-        self.state = self._open(STATE) if has_state else None
-
-    def _stamp(self, name: str) -> tuple[int, int, int] | None:
-        """Return what changes when a file is written to; None where it is gone."""
-        try:
-            found = (self.folder / f"{name}.npy").stat()
-        except OSError:
-            return None
-        return found.st_ino, found.st_size, found.st_mtime_ns
-
-    def check_unchanged(self) -> None:
-        """Refuse to go on where somebody has written into the mapped files since they were opened.
-
-        A file that was replaced or deleted does no harm: what is mapped is still the old one.
-        """
-        for name, seen in self._seen.items():
-            now = self._stamp(name)
-            if seen is None or now is None or now == seen or now[0] != seen[0]:
-                continue
-            path = self.folder / f"{name}.npy"
-            if sha256(path) != self.recorded_card["files"][path.name]:
-                raise broken(path, "it was changed while in use")
-            self._seen[name] = now
-
-    def _open(self, name: str) -> np.ndarray:
-        path = self.folder / f"{name}.npy"
-        try:
-            # Not mode "c": the system must set memory aside for a private copy, so that it refuses
-            # files larger than the memory.
-            return open_plain(path, "r")
-        except ValueError as error:
-            raise broken(path, str(error)) from error
-
-    @cached_property
-    def episodes(self) -> np.ndarray:
-        """Indices of the kept episodes."""
-        count = len(self.episode_length)
-        keep = max(1, round(count * self.fraction))
-        return spaced(count, keep)
-
-    @cached_property
-    def episode_start(self) -> np.ndarray:
-        """The first transition of every recorded episode, (episodes,) int64."""
-        lengths = np.asarray(self.episode_length)
-        return np.cumsum(lengths, dtype=np.int64) - lengths
-
-    @cached_property
-    def transitions(self) -> np.ndarray | None:
-        """Indices of the kept transitions, or None when all are kept."""
-        if len(self.episodes) == len(self.episode_length):
-            return None
-        lengths = np.asarray(self.episode_length[self.episodes])
-        before = np.cumsum(lengths, dtype=np.int64) - lengths
-        return np.arange(lengths.sum()) + np.repeat(
-            self.episode_start[self.episodes] - before, lengths
-        )
-
-    def reweighted_episodes(self) -> np.ndarray:
-        """Return the kept episodes and, after them, the best ones again, as indices.
-
-        For each quantile 1/2, 3/4, 7/8 and 7/8 of the kept episodes' returns (mean over agents),
-        the whole joint episodes whose return lies above it are added once more. This is the
-        reweighting of trajectories of DOM2, as OM2P's release has it for replay data.
-        """
-        returns = self.episode_returns().mean(axis=1)
-        levels = np.quantile(returns, REWEIGHT_QUANTILES)
-        return np.concatenate([self.episodes, *(self.episodes[returns > v] for v in levels)])
-
-    def spans(self, device: "torch.device", reweight: str | None = None) -> "Spans | None":
-        """Return what is sampled from, one episode after another; None for all of them once."""
-        from datasets.recorded.indices import Spans
-
-        if reweight not in REWEIGHT:
-            raise DatasetError(
-                f"reweight='{reweight}' is unknown; the one reweighting is quantiles."
-            )
-        if reweight is None and self.transitions is None:
-            return None
-        chosen = self.episodes if reweight is None else self.reweighted_episodes()
-        lengths = np.asarray(self.episode_length)[chosen]
-        return Spans(self.episode_start[chosen], lengths, device)
-
-    @cached_property
-    def episode_of(self) -> np.ndarray:
-        """The episode of every transition, (T,) int32: how far its observation row is shifted."""
-        count = np.arange(len(self.episode_length), dtype=np.int32)
-        return np.repeat(count, self.episode_length)
-
-    @cached_property
-    def timeout(self) -> np.ndarray:
-        """True on the last transition of every episode that did not terminate, (T,)."""
-        last = self.episode_start + self.episode_length - 1
-        ends = np.zeros(len(self.action), dtype=bool)
-        ends[last] = ~self.terminated[last]
-        return ends
-
-    def __len__(self) -> int:
-        return len(self.action) if self.transitions is None else len(self.transitions)
-
-    def episode_returns(self) -> np.ndarray:
-        """Return the kept episodes' returns per agent, (episodes, N) float64."""
-        starts, count = self.episode_start, len(self.episode_length)
-        sums = np.empty((count, self.reward.shape[1]))
-        for first in range(0, count, EPISODES_AT_ONCE):
-            chosen = starts[first : first + EPISODES_AT_ONCE]
-            after = starts[first + len(chosen)] if first + len(chosen) < count else None
-            block = self.reward[chosen[0] : after].astype(np.float64)
-            sums[first : first + len(chosen)] = np.add.reduceat(block, chosen - chosen[0], axis=0)
-        return sums[self.episodes]
+class Dataset(Episodes):
+    """A recorded dataset: episodes, the card of what is kept, and samplers over it."""
 
     @cached_property
     def card(self) -> dict[str, Any]:
@@ -217,26 +62,6 @@ class Dataset:
         return SequenceSampler(self, batch_size, window, discount, seeds, device, reweight)
 
 
-def spaced(count: int, keep: int) -> np.ndarray:
-    """Return ``keep`` of ``count`` places, evenly spaced from the first on, as indices."""
-    return np.floor(np.arange(keep) * (count / keep)).astype(np.int64)
-
-
 def _check_replicas(replicas: int, seeds: tuple[int, ...]) -> None:
     if len(seeds) != replicas:
         raise ValueError(f"{replicas} replicas need as many seeds, not {len(seeds)}")
-
-
-def write_card(folder: Path, facts: dict[str, Any]) -> None:
-    """Write the card of arrays that are complete: ``facts``, hashes and statistics."""
-    from datasets.recorded.card import describe
-
-    names = [*ARRAYS, STATE] if (folder / f"{STATE}.npy").is_file() else ARRAYS
-    files = {f"{name}.npy": sha256(folder / f"{name}.npy") for name in names}
-    card = facts | {"dtype": "float32", "files": files, "checksum": checksum(files)}
-    partial = folder / f"{CARD}.partial"
-    partial.write_text(json.dumps(card))
-    partial.replace(folder / CARD)
-    card |= describe(Dataset(folder, verify=False))
-    partial.write_text(json.dumps(card, indent=1))
-    partial.replace(folder / CARD)

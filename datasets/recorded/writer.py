@@ -41,7 +41,7 @@ class GrowingArray:
 
 
 class Writer:
-    """Appends whole episodes to the arrays of a dataset (see ``datasets/recorded/store.py``)."""
+    """Appends whole episodes to the arrays of a dataset (see ``datasets/recorded/episodes.py``)."""
 
     def __init__(self, folder: Path, task: Task) -> None:
         team, size, act = task.agents, max(task.observation_sizes), max(task.action_sizes)

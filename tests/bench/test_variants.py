@@ -21,7 +21,7 @@ from bench.training.runner import Execution, run_cell
 from datasets import tasks
 from datasets.errors import DatasetError
 from datasets.formats import importing
-from datasets.recorded.files import sha256
+from datasets.paths import sha256
 from datasets.tasks import load_task
 from tests.datasets.prey_files import write_ours
 

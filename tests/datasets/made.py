@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from datasets.recorded.card import write_card
 from datasets.recorded.files import CARD
-from datasets.recorded.store import Dataset, write_card
+from datasets.recorded.store import Dataset
 
 
 def write_dataset(folder: Path, arrays: dict[str, Any], horizon: int) -> Dataset:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from datasets.behaviour.policy import Actor, save_snapshots
+from datasets.actors import Actor, save_snapshots
 
 SIZES = {"mpe/tag": 14, "mpe/world": 22}
 

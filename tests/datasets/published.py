@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 import datasets
 from datasets.formats import importing
 from datasets.formats.layout import check_layout
-from datasets.recorded.store import ARRAYS, Dataset
+from datasets.recorded.episodes import ARRAYS
+from datasets.recorded.store import Dataset
 from datasets.tasks import Task, load_task
 
 SPREAD = load_task("mpe/spread")

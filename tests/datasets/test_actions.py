@@ -117,7 +117,7 @@ def test_other_tasks_need_no_order() -> None:
 
 def test_an_import_says_that_it_reordered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole way, with a stand-in for a task of that id."""
-    for module in ("datasets.formats.importing", "datasets.recorded.imported", "datasets.recipes"):
+    for module in ("datasets.formats.importing", "datasets.formats.imported", "datasets.recipes"):
         monkeypatch.setattr(f"{module}.load_task", lambda *args, **options: ANT)
     path = save_omiga(tmp_path / "x.hdf5", leaves())
     folder = importing.import_dataset("omiga", path, ANT.id, "ant", tmp_path)

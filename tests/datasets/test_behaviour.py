@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from datasets.actors import Actor, load_snapshots, save_snapshots
 from datasets.behaviour.joint_matd3 import JointMatd3, JointMatd3Config
 from datasets.behaviour.matd3 import Matd3Config, evaluate
-from datasets.behaviour.policy import Actor, load_snapshots, save_snapshots
 from datasets.behaviour.prey import fingerprint, train_prey
 from datasets.behaviour.training import Selection, Training, train, training_config
 from datasets.errors import DatasetError

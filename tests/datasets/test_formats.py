@@ -13,7 +13,8 @@ import datasets
 from bench.cli import app
 from datasets.errors import DatasetError
 from datasets.formats import importing, omar
-from datasets.recorded.store import ARRAYS, Dataset
+from datasets.recorded.episodes import ARRAYS
+from datasets.recorded.store import Dataset
 from tests.datasets.published import SMALL, change, import_spread, put, read_in
 
 

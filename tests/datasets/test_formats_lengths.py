@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from datasets.errors import DatasetError
 from datasets.formats import importing, madiff, omar, omiga
-from datasets.recorded.store import ARRAYS, Dataset, write_card
+from datasets.recorded.card import write_card
+from datasets.recorded.episodes import ARRAYS
+from datasets.recorded.store import Dataset
 from tests.datasets.published import (
     LENGTHS,
     SMALL,

@@ -15,10 +15,13 @@ from algorithms.base import TeamSpec
 from bench.cli import data
 from datasets import recipes
 from datasets.formats import importing, madiff, omar, omiga
+from datasets.formats.imported import IMPORTED
 from datasets.formats.layout import check_layout
-from datasets.recorded.files import CARD, checksum, sha256
-from datasets.recorded.imported import IMPORTED
-from datasets.recorded.store import ARRAYS, Dataset, write_card
+from datasets.paths import sha256
+from datasets.recorded.card import write_card
+from datasets.recorded.episodes import ARRAYS
+from datasets.recorded.files import CARD, checksum
+from datasets.recorded.store import Dataset
 from datasets.tasks import Task, load_task
 from tests.fuzzing import Inputs, fuzz, refused
 

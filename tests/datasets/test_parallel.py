@@ -20,7 +20,7 @@ from datasets.environments.mpe2_scenarios import Mpe2Spread
 from datasets.environments.parallel import plugin_task
 from datasets.environments.pettingzoo_api import TeamEnv
 from datasets.errors import DatasetError
-from datasets.recorded.files import sha256
+from datasets.paths import sha256
 from datasets.tasks import Task, load_task
 
 

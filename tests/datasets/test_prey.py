@@ -11,8 +11,8 @@ from datasets import recipes
 from datasets.environments import prey as prey_files
 from datasets.environments.mpe import ParticleEnv
 from datasets.errors import DatasetError
-from datasets.recorded.files import sha256
-from datasets.references import measure_random
+from datasets.measurement import measure_random
+from datasets.paths import sha256
 from datasets.tasks import Task, load_task
 from tests.datasets.prey_files import SIZES, content, published, write_ours
 

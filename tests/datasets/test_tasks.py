@@ -16,7 +16,8 @@ from datasets import recipes, references, tasks
 from datasets.environments.mpe import ParticleEnv
 from datasets.environments.pettingzoo_api import TeamEnv
 from datasets.errors import DatasetError
-from datasets.references import Reference, measure_random, report
+from datasets.measurement import measure_random, report
+from datasets.references import Reference
 from datasets.tasks import load_task, register, task_ids
 from tests.datasets.prey_files import SIZES, write_ours
 

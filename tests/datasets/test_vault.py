@@ -13,7 +13,8 @@ import pytest
 import datasets
 from datasets.errors import DatasetError
 from datasets.formats import importing, vault
-from datasets.recorded.store import ARRAYS, Dataset
+from datasets.recorded.episodes import ARRAYS
+from datasets.recorded.store import Dataset
 from datasets.tasks import Task, load_task
 from tests.datasets.published import SMALL, read_in
 from tests.datasets.vaults import open_leaf, write_vault

@@ -9,8 +9,8 @@ from typing import Any
 
 from datasets.errors import DatasetError, unknown
 from datasets.paths import data_dir as default_dir
+from datasets.recorded.checks import check_card
 from datasets.recorded.files import CARD, IMPORTED, read_card
-from datasets.recorded.forms import check_card
 from datasets.tasks import PLUGIN, TASKS, Task, load_task
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")

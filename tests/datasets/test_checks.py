@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from datasets.errors import DatasetError
-from datasets.recorded.forms import check_arrays
+from datasets.recorded.checks import check_arrays
 
 CARD = {"observation_sizes": [4, 3], "action_sizes": [2, 1]}
 

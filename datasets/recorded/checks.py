@@ -62,8 +62,9 @@ def _of_statistics(card: dict[str, Any]) -> str:
     if not _is_count(card.get("n_transitions"), 2**40):
         return "n_transitions is no number of transitions"
     returns = card.get("returns")
-    if not isinstance(returns, dict) or not _is_number(returns.get("mean")):
-        return "returns has no mean"
+    for key in ("mean", "min", "max"):
+        if not isinstance(returns, dict) or not _is_number(returns.get(key)):
+            return f"returns has no {key}"
     shape = (len(card["observation_sizes"]), max(card["observation_sizes"]))
     for key in ("observation_mean", "observation_std"):
         rows = card.get(key)
