@@ -12,7 +12,8 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
-from algorithms.parts.networks import MemberNetwork
+from algorithms.kernels.choice import Kernels
+from algorithms.parts.networks import Gradients, MemberNetwork, take_kernels
 from algorithms.parts.optimiser import Adam
 from algorithms.settings import Settings
 from datasets.batch import Batch
@@ -114,15 +115,20 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
         self.device = torch.device(device)
         if self.device.type != "cpu":
             self._make_generators(device)
-        for module in self.modules():
-            if isinstance(module, MemberNetwork):
-                module.flatten()
+        networks = [module for module in self.modules() if isinstance(module, MemberNetwork)]
+        for network in networks:
+            network.flatten()
+        self.kernels = self._take_kernels(networks)
         trained = self.trained_networks()
-        self._trained = [p for network in trained for p in network.parameters()]
-        self._gradients = [g for network in trained for g in network.gradients]
-        flat = [network.flat for network in trained]
-        self.optimiser = Adam(flat)
+        self.gradients = Gradients(trained)
+        self.optimiser = Adam([network.flat for network in trained])
         return self
+
+    def _take_kernels(self, networks: list[MemberNetwork]) -> Kernels:
+        kind = type(self)
+        if kind.step is not Algorithm.step or kind.update is not Algorithm.update:
+            return Kernels("torch", "it takes steps of its own")  # from the parameters' gradients
+        return take_kernels(networks, self.device)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Copy through the state: a plain copy would tear parameters and flat buffers apart."""
@@ -174,8 +180,7 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
             mask = self.action_mask.view(-1, *middle, self.action_dim)
             batch = batch._replace(action=batch.action * mask)
         loss, metrics = self.losses(batch)
-        gradients = torch.autograd.grad(loss.sum(), self._trained)
-        torch._foreach_copy_(self._gradients, gradients)
+        self.gradients.take(loss.sum())
         self.before_step()
         self.optimiser.step(learning_rate)
         self.updates += 1

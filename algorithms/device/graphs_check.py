@@ -106,9 +106,9 @@ def _noise(algorithm: Algorithm[Any]) -> set[str]:
     A bias that a softmax takes out again has one: Adam moves it at random, and averages follow.
     """
     names = {id(p): name for name, p in algorithm.named_parameters()}
+    learnt = algorithm.gradients
     sizes = {
-        names[id(p)]: float(g.norm())
-        for p, g in zip(algorithm._trained, algorithm._gradients, strict=True)
+        names[id(p)]: float(g.norm()) for p, g in zip(learnt.parameters, learnt.places, strict=True)
     }
     largest = max(sizes.values())
     return {n.partition(".")[2] for n, size in sizes.items() if 0 < size <= NOISE * largest}

@@ -32,19 +32,15 @@ class TwinCritic(nn.Module):
         sizes = (observation_dim + action_dim, *hidden, 1)
         self.network = MemberMLP(generators, HEADS * agents, sizes, activation, layer_norm)
 
-    def _rows(self, observation: Tensor, action: Tensor) -> Tensor:
-        rows = torch.cat([observation, action], dim=-1)
-        return rows[:, None].expand(-1, HEADS, -1, -1).flatten(0, 1)
-
     def forward(self, observation: Tensor, action: Tensor) -> Tensor:
         """Return both heads' values, (M, 2, B)."""
-        value = self.network(self._rows(observation, action))
-        return value.view(-1, HEADS, action.shape[1])
+        rows = torch.cat([observation, action], dim=-1)
+        return self.network(rows, share=HEADS).view(-1, HEADS, action.shape[1])
 
     def frozen(self, observation: Tensor, action: Tensor) -> Tensor:
         """As forward, but gradients reach the action only."""
-        value = self.network.frozen(self._rows(observation, action))
-        return value.view(-1, HEADS, action.shape[1])
+        rows = torch.cat([observation, action], dim=-1)
+        return self.network.frozen(rows, share=HEADS).view(-1, HEADS, action.shape[1])
 
     def frozen_first(self, observation: Tensor, action: Tensor) -> Tensor:
         """Return the first head's values alone, (M, B); gradients reach the action only."""

@@ -12,6 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from algorithms.errors import AlgorithmError
+from algorithms.kernels import choice, library
+from algorithms.kernels.choice import Kernels
+from algorithms.kernels.compiler import Unavailable
+from algorithms.kernels.evaluation import Kernel
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
     "silu": F.silu,
@@ -42,6 +48,7 @@ class MemberNetwork(nn.Module):
 
     flat: Tensor  # all parameters, padded
     gradients: list[Tensor]  # of each parameter, views of flat.grad
+    kernel: Kernel | None = None  # evaluates in place of torch where it can
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move or convert the network as torch does, and its flat buffers with it."""
@@ -58,6 +65,7 @@ class MemberNetwork(nn.Module):
         code that rounds differently, and without padding a member's numbers would lie there or
         not depending on how many replicas are trained together.
         """
+        self.kernel = None  # it knows where the parameters lay
         parameters = list(self.parameters())
         widths = self._widths()
         total = sum(len(p) * width for p, width in zip(parameters, widths, strict=True))
@@ -79,6 +87,10 @@ class MemberNetwork(nn.Module):
             self.flat.requires_grad_(True)
             self.flat.grad = gradients
 
+    def take_kernel(self, found: library.Library) -> bool:
+        """Be evaluated by the C library from now on; False where it does not know such networks."""
+        return False
+
     def _widths(self) -> list[int]:
         """Return the padded length of one member's row of every parameter."""
         return [-(-p[0].numel() // ROW) * ROW for p in self.parameters()]
@@ -93,6 +105,68 @@ class MemberNetwork(nn.Module):
                 share.append(slice(offset, offset + length))
                 offset += length
         return found
+
+
+class Gradients:
+    """The gradient of a loss in the parameters of some networks, taken into their flat buffers."""
+
+    def __init__(self, networks: Sequence[MemberNetwork]) -> None:
+        self.parameters = [p for network in networks for p in network.parameters()]
+        self.places = [g for network in networks for g in network.gradients]
+        self._networks = networks
+
+    def take(self, loss: Tensor) -> None:
+        """Write the gradient of a scalar; AlgorithmError where some network has no part in it."""
+        flat = [network.flat for network in self._networks if network.kernel is not None]
+        if flat:
+            self._take_both(loss, flat)
+        else:
+            torch._foreach_copy_(self.places, torch.autograd.grad(loss, self.parameters))
+
+    def _take_both(self, loss: Tensor, flat: list[Tensor]) -> None:
+        """A network's leaf is its flat buffer where its kernel evaluates, else each parameter."""
+        leaves = [*self.parameters, *flat]
+        found = torch.autograd.grad(loss, leaves, allow_unused=True)
+        whole = dict(zip(map(id, flat), found[len(self.parameters) :], strict=True))
+        parts = iter(zip(self.places, found, strict=False))
+        copied: list[tuple[Tensor, Tensor]] = []
+        added: list[tuple[Tensor, Tensor]] = []
+        for network in self._networks:
+            own = [next(parts) for _ in network.gradients]
+            known = [(place, part) for place, part in own if part is not None]
+            gradient = whole.get(id(network.flat))
+            if gradient is not None and network.flat.grad is not None:
+                copied.append((network.flat.grad, gradient))
+                added += known
+            elif len(known) == len(own):
+                copied += known
+            else:
+                raise AlgorithmError("a trained network has no part in the loss")
+        for write, pairs in ((torch._foreach_copy_, copied), (torch._foreach_add_, added)):
+            if pairs:
+                write([place for place, _ in pairs], [part for _, part in pairs])
+
+
+def take_kernels(networks: Sequence[MemberNetwork], device: torch.device) -> Kernels:
+    """Let networks be evaluated by the C library where the process wants it and it can be had.
+
+    Raises AlgorithmError where the library was asked for by name and cannot be had.
+    """
+    wanted = choice.chosen()
+    if wanted == "torch":
+        return Kernels("torch", "asked for")
+    try:
+        if device.type != "cpu":
+            raise Unavailable(f"networks lie on {device.type}, and it computes on a CPU")
+        found = library.load()
+    except Unavailable as reason:
+        if wanted == "c":
+            raise AlgorithmError(f"the C kernels cannot be used: {reason}") from reason
+        return Kernels("torch", str(reason))
+    taken = [network.take_kernel(found) for network in networks]
+    if not any(taken):
+        return Kernels("torch", "the C library knows none of its networks")
+    return Kernels("c", found.about)
 
 
 def _shares_memory(part: Tensor, whole: Tensor) -> bool:
@@ -150,17 +224,45 @@ class MemberMLP(MemberNetwork):
         self._list_layers()
         return self
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Evaluate every member on its own rows, (M, B, inputs) -> (M, B, outputs)."""
-        return self._run(x, self._layers)
+    def take_kernel(self, found: library.Library) -> bool:
+        """Be evaluated by the C library from now on; False where it does not know such networks."""
+        names = [name for name in library.ACTIVATIONS if ACTIVATIONS[name] is self.activation]
+        if type(self) is not MemberMLP or not names or not _is_plain(self.flat):
+            return False
+        at = [[(int(p.storage_offset()), p.stride(0)) for p in part] for part in self._parts()]
+        self.kernel = Kernel(found, self.members, self.sizes, names[0], self.layer_norm, *at)
+        return True
 
-    def frozen(self, x: Tensor, every: int = 1) -> Tensor:
+    def forward(self, x: Tensor, share: int = 1) -> Tensor:
+        """Evaluate every member on its own rows, (M, B, inputs) -> (M, B, outputs).
+
+        With ``share`` k, each k members after one another have the same rows: (M / k, B, inputs).
+        """
+        if self.kernel is not None and self.kernel.serves(x, 1, share):
+            return self.kernel.evaluate(self, x, True, 1, share)
+        return self._run(_spread(x, share), self._layers)
+
+    def frozen(self, x: Tensor, every: int = 1, share: int = 1) -> Tensor:
         """Evaluate with the parameters held fixed: gradients reach ``x`` only.
 
         ``every`` k takes members 0, k, 2k, ... and as many rows in ``x``.
         """
+        if self.kernel is not None and self.kernel.serves(x, every, share):
+            return self.kernel.evaluate(self, x, False, every, share)
         held = [(w.detach()[::every], b.detach()[::every]) for w, b in self._layers]
-        return self._run(x, held)
+        return self._run(_spread(x, share), held)
+
+    def by_operations(self, x: Tensor, flat: Tensor, every: int, share: int) -> Tensor:
+        """Evaluate by torch's operations on parameters in a flat buffer, the leaf of gradients."""
+        layers = [
+            [flat.as_strided(p.shape, p.stride(), p.storage_offset())[::every] for p in pair]
+            for pair in self._layers
+        ]
+        return self._run(_spread(x, share), [(w, b) for w, b in layers])
+
+    def _parts(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Return weights and biases."""
+        return [w for w, _ in self._layers], [b for _, b in self._layers]
 
     def _run(self, x: Tensor, layers: Layers) -> Tensor:
         single = x.shape[1] == 1 and x.device.type == "cpu"
@@ -176,6 +278,15 @@ class MemberMLP(MemberNetwork):
                 if self.layer_norm:  # no gain or offset: the next layer's weights absorb both
                     x = F.layer_norm(x, x.shape[-1:])
         return x
+
+
+def _spread(x: Tensor, share: int) -> Tensor:
+    """Repeat the rows of each member ``share`` times: (M / share, B, .) -> (M, B, .)."""
+    return x if share == 1 else x[:, None].expand(-1, share, -1, -1).flatten(0, 1)
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return tensor.is_cpu and tensor.dtype is torch.float32
 
 
 def _without_onednn(run: Callable[[Tensor, Layers], Tensor], x: Tensor, layers: Layers) -> Tensor:

@@ -1,0 +1,6 @@
+"""Member networks computed by a small C library: the mathematics of torch's, rounded otherwise.
+
+`members.c` holds the mathematics. `compiler` builds it, `library` loads it, `evaluation` makes it
+an operation of autograd, and `choice` says whether a process takes it. Torch's operations stay the
+definition, and serve wherever the library cannot.
+"""

@@ -1,0 +1,84 @@
+"""The loaded library: its functions, and the structures that they take."""
+
+import ctypes
+import functools
+from ctypes import POINTER, c_int, c_int64, c_void_p
+
+from algorithms.kernels import blas
+from algorithms.kernels.compiler import File, Unavailable, files
+
+ACTIVATIONS = ("gelu", "silu", "mish", "relu", "tanh")  # in the order of members.c
+TROUBLES = {1: "its BLAS multiplies wrongly", 2: "its compiler lets NaN vanish"}
+
+
+class Network(ctypes.Structure):
+    """A network's shape and where its parameters lie; `Network` of members.c."""
+
+    _fields_ = (
+        ("members", c_int64),
+        ("layers", c_int64),
+        ("activation", c_int64),
+        ("layer_norm", c_int64),
+        ("sizes", POINTER(c_int64)),
+        ("weight_at", POINTER(c_int64)),
+        ("weight_stride", POINTER(c_int64)),
+        ("bias_at", POINTER(c_int64)),
+        ("bias_stride", POINTER(c_int64)),
+    )
+
+
+class Call(ctypes.Structure):
+    """Which members are evaluated on how many rows; `Call` of members.c."""
+
+    _fields_ = (("rows", c_int64), ("every", c_int64), ("share", c_int64), ("threads", c_int64))
+
+
+class Library:
+    """The functions of a library file, connected to a BLAS."""
+
+    def __init__(self, file: File) -> None:
+        """Load and check the file; Unavailable where it cannot be trusted."""
+        found = blas.find()
+        try:
+            library = ctypes.CDLL(str(file.path))
+        except OSError as error:
+            raise Unavailable(f"{file.path} cannot be loaded ({error})") from error
+        library.member_connect.argtypes = [c_void_p] * 4
+        library.member_connect(found.sgemm, *found.openmp)
+        library.member_check.restype = c_int
+        if trouble := library.member_check():
+            raise Unavailable(f"{file.path} is of no use: {TROUBLES[trouble]}")
+        self.threaded = found.threaded
+        self.about = f"{file.made}, products by {found.owner}'s BLAS"
+        self.kept, self.scratch = library.member_kept, library.member_scratch
+        for size in (self.kept, self.scratch):
+            size.argtypes, size.restype = [c_void_p] * 2, c_int64
+        self.forward, self.backward = library.member_forward, library.member_backward
+        self.forward.argtypes, self.forward.restype = [c_void_p] * 8, None
+        self.backward.argtypes, self.backward.restype = [c_void_p] * 10, None
+        self.activation = library.member_activation
+        self.activation.argtypes = [c_int64, c_void_p, c_void_p, c_void_p, c_int64]
+        self.activation.restype = None
+
+
+def load() -> Library:
+    """Return the library, the same for the whole process; Unavailable where it cannot be had."""
+    found = _tried()
+    if isinstance(found, Library):
+        return found
+    raise Unavailable(found)
+
+
+@functools.cache
+def _tried() -> Library | str:
+    """Return the library, or why there is none: tried once per process."""
+    reasons = []
+    try:
+        for file in files():
+            try:
+                return Library(file)
+            except Unavailable as error:
+                reasons.append(str(error))
+    except Unavailable as error:
+        reasons.append(str(error))
+    return "; ".join(dict.fromkeys(reasons))
