@@ -12,7 +12,7 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
-from algorithms.kernels.choice import Kernels
+from algorithms.kernels.choice import Kernels, using
 from algorithms.parts.networks import Gradients, MemberNetwork, take_kernels
 from algorithms.parts.optimiser import Adam
 from algorithms.settings import Settings
@@ -134,7 +134,9 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
         """Copy through the state: a plain copy would tear parameters and flat buffers apart."""
         twin = type(self)(self.spec, self.settings, self.seeds)
         twin.name, twin.version, twin.observes = self.name, self.version, self.observes
-        twin.to_device(str(self.device))
+        with using(self.kernels.name):
+            twin.to_device(str(self.device))
+        twin.kernels = self.kernels
         twin.load_state_dict(copy.deepcopy(self.state_dict(), memo))
         return twin
 

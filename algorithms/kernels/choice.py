@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 CHOICES = ("auto", "torch", "c")
-_chosen = "auto"
+_chosen = "torch"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import algorithms
 from algorithms.contract.examples import stacked
 from algorithms.contract.subject import Subject
 from algorithms.device import replicas
+from algorithms.kernels.choice import using
 
 SEEDS = (3, 1, 4)
 
@@ -37,9 +38,15 @@ def assert_equal(first: Any, second: Any) -> None:
             assert value == b[place], place
 
 
+@pytest.mark.parametrize("kernels", ["torch", "c"])
 @pytest.mark.parametrize("name", algorithms.names())
-def test_a_share_of_the_joint_state_is_the_state_alone(name: str) -> None:
+def test_a_share_of_the_joint_state_is_the_state_alone(name: str, kernels: str) -> None:
     """Parameters, optimiser, generators; joined again, training goes on as if never split."""
+    with using(kernels):
+        hold(name)
+
+
+def hold(name: str) -> None:
     subject = Subject(name)
     together = subject.make(seeds=SEEDS)
     alone = [subject.make(seeds=(seed,)) for seed in SEEDS]
