@@ -52,7 +52,7 @@ def test_what_the_base_has_accepted_does_not_excuse_the_head(tmp_path: Path, com
     assert compare(written(tmp_path / "base", base), new)[0] == 3
 
 
-def test_a_vanished_benchmark_can_be_accepted_and_a_failed_one_cannot(
+def test_a_missing_benchmark_can_be_accepted_and_a_failed_one_cannot(
     tmp_path: Path, compare: Any
 ) -> None:
     base, head = Machine(0).sides(1)

@@ -1,4 +1,4 @@
-"""Cost numbers against arithmetic: FLOPs, parameters, and the bytes of living tensors."""
+"""Counts compared with arithmetic: FLOPs, parameters, and the bytes of living tensors."""
 
 import json
 import subprocess
@@ -181,7 +181,7 @@ def example(name: str, rows: int = 16) -> tuple[Callable[[], Any], Any, torch.Te
 
 @pytest.mark.parametrize("name", algorithms.names())
 def test_every_algorithm_can_be_measured(name: str) -> None:
-    """The counters hook modules; an algorithm that differentiates inside them must bear it."""
+    """The counters hook modules, also where an algorithm differentiates inside them."""
     make, batch, present = example(name)
     measured = counts.measure(make, batch, present)
     assert measured["flops_update"] > 0
@@ -212,7 +212,7 @@ def test_composite_operations_count_in_inference_mode() -> None:
 def test_a_cell_does_not_import_the_compiler(
     make_config: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """Two seconds and a hundred megabytes of every worker: no part of a cell may load it."""
+    """The compiler would cost every worker two seconds and a hundred megabytes."""
     (cell,) = cells(make_config(algorithms=("om2p",)))
     datasets.load(cell.dataset, **cell.data)
     code = (
@@ -262,7 +262,7 @@ def test_counting_evaluations_leaves_the_algorithm_as_it_was() -> None:
 
 
 class NoModules:
-    """Stands in for MemTracker's hooks on modules, which our target networks cannot bear."""
+    """Replaces the hooks of MemTracker on modules, which fail on our target networks."""
 
     parents, is_bw = {"Global"}, False
 

@@ -1,4 +1,4 @@
-"""The doctor: every check finds what it is there to find, and says the cure."""
+"""The doctor: every check detects its problem and names the cure."""
 
 import dataclasses
 import importlib.metadata
@@ -36,8 +36,8 @@ def quick(monkeypatch: Patch) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_everything_is_well_here(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The real thing, but for the number of episodes; policies may be in training."""
+def test_everything_works_here(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All real checks, with fewer episodes."""
     datasets.load("mpe/spread/random", size=5000, data_dir=data_dir)
     assert app.main(["doctor", "--json", "--data-dir", str(data_dir)]) == 0
     rows = json.loads(capsys.readouterr().out)
@@ -72,7 +72,7 @@ def test_missing_and_old_packages_are_named(monkeypatch: Patch) -> None:
     assert "pip install" in row.cure
 
 
-def test_absent_extras_are_no_trouble(monkeypatch: Patch) -> None:
+def test_missing_extras_are_fine(monkeypatch: Patch) -> None:
     wanted = ("numpy", "no-such-thing; extra == 'hub'", "numpy; extra == 'formats'")
     packages, formats, hub = needing(monkeypatch, *wanted)
     assert [row.status for row in (packages, formats, hub)] == ["ok"] * 3
@@ -98,7 +98,7 @@ def test_a_gpu_that_torch_cannot_use_is_a_warning(monkeypatch: Patch) -> None:
     assert only(system.device()).status == "warning"
 
 
-def test_nvml_without_a_driver_is_no_trouble(monkeypatch: Patch) -> None:
+def test_nvml_without_a_driver_is_fine(monkeypatch: Patch) -> None:
     import pynvml
 
     def absent() -> None:
@@ -127,7 +127,7 @@ def test_other_physics_fail_their_trajectory(name: str, monkeypatch: Patch) -> N
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_random_team_is_held_to_its_reference(monkeypatch: Patch) -> None:
+def test_a_random_team_is_compared_with_its_reference(monkeypatch: Patch) -> None:
     assert only(environments.reference("mpe/spread")).status == "ok"
     assert SPREAD.random_return is not None
     off = dataclasses.replace(SPREAD.random_return, mean=SPREAD.random_return.mean + 20)
@@ -155,7 +155,7 @@ def test_a_prey_is_recognised_by_the_task_it_fits(monkeypatch: Patch) -> None:
     assert only(environments.published_prey(Path("prey.pt"))).status == "failed"
 
 
-def test_what_is_no_prey_fails(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_prey_fails(tmp_path: Path) -> None:
     (tmp_path / "prey.pt").write_bytes(b"no prey")
     row = only(environments.published_prey(tmp_path / "prey.pt"))
     assert row.status == "failed"
@@ -179,7 +179,7 @@ def test_the_data_folder_must_be_writable_and_have_room(monkeypatch: Patch, tmp_
     assert only(system.data_folder(tmp_path)).status == "warning"
 
 
-def test_datasets_are_held_to_their_checksums(data_dir: Path, tmp_path: Path) -> None:
+def test_datasets_are_compared_with_their_checksums(data_dir: Path, tmp_path: Path) -> None:
     assert "none recorded yet" in only(data.recorded(tmp_path / "nothing")).detail
     source = datasets.load("mpe/spread/random", size=5000, data_dir=data_dir).folder
     for name in ("one", "two"):
@@ -221,7 +221,7 @@ def test_a_check_that_breaks_does_not_end_the_others() -> None:
         ([ok("a", "fine"), failed("b", "bad", "do y")], 1),
     ],
 )
-def test_the_exit_code_tells_of_failures_only(
+def test_the_exit_code_counts_failures_only(
     rows: list[Row], code: int, monkeypatch: Patch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(report, "checks", lambda prey, data_dir: [("x", lambda: rows)])

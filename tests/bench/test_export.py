@@ -1,4 +1,4 @@
-"""A learnt team as an ONNX file: it acts as the learnt one does, without torch."""
+"""A trained team as an ONNX file: it acts like the checkpoint, without torch."""
 
 import subprocess
 import sys
@@ -115,7 +115,7 @@ def test_seeds_decide_the_noise_and_names_the_order(om2p: bytes) -> None:
         first(OBSERVATIONS[::-1])
 
 
-def test_the_laws_of_what_is_drawn() -> None:
+def test_the_distributions_of_random_numbers() -> None:
     random = np.random.default_rng(0)
     normal, uniform = (np.empty((200, 100), np.float32) for _ in range(2))
     draw(random, "normal", normal)
@@ -151,7 +151,7 @@ def test_a_cell_is_exported_and_acts_without_torch(
     assert "cannot be written (Is a directory)" in capsys.readouterr().err
 
 
-def test_what_is_no_exported_policy_is_said_in_one_sentence(
+def test_a_file_that_is_not_an_exported_policy_is_refused_in_one_sentence(
     om2p: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import onnx

@@ -1,4 +1,4 @@
-"""What the gate's files are made of: exact costs, versions of benchmarks, real pytest processes."""
+"""The parts of the gate: exact costs, versions of benchmarks, real pytest processes."""
 
 import dataclasses
 import json
@@ -62,7 +62,7 @@ def test_costs_do_not_depend_on_threads_seeds_garbage_or_what_ran_before() -> No
 
 
 def test_more_memory_and_more_work_of_an_update_are_seen(tmp_path: Path) -> None:
-    """20 % more activation memory, really held during an update, fails against the baseline."""
+    """20 % more activation memory, really allocated during an update, fails."""
     batch = batch_for(team(), 64)
     plain = costs.of_update(small, batch)
 
@@ -244,7 +244,7 @@ def test_costs_alone_run_once_and_keep_the_others_listed(project: Any) -> None:
     assert "test_simple" in row.note
 
 
-def test_a_file_is_written_even_where_nothing_came_to_its_end(project: Any) -> None:
+def test_a_file_is_written_even_where_no_benchmark_finished(project: Any) -> None:
     result = measured(
         project("mine", BROKEN.replace("pedantic(sum, args=([1],), rounds=1)", "x()"))
     )
@@ -354,7 +354,7 @@ def test_a_tree_whose_benchmarks_cannot_start_is_reported(project: Any) -> None:
 
 
 def test_there_is_a_baseline_for_the_pinned_versions() -> None:
-    """Otherwise the gate would say so, and let everything pass."""
+    """Without one the gate would pass everything."""
     (torch_version,) = [line.partition("==")[2] for line in PINNED if line.startswith("torch==")]
     key = f"linux-x86_64-torch-{torch_version}-python-3.11"
     result = files.read(files.baseline_file(ROOT / "tests/perf/baseline", key))

@@ -1,4 +1,4 @@
-"""The latency of acting: what is counted, and that measuring leaves everything else alone."""
+"""The latency of acting: what is counted, and that measuring changes nothing else."""
 
 import math
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from tests.bench.runs import numbers
 
 
 class Slow:
-    """A policy whose calls take known times on a clock of their own."""
+    """A policy whose calls take known times on a simulated clock."""
 
     device = torch.device("cpu")
 
@@ -66,7 +66,7 @@ def test_one_observation_per_agent_with_the_history_of_the_call_before() -> None
 def test_a_cell_records_it_and_learns_the_same_with_and_without(
     make_cell: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Results, rows, episodes and weights, to the bit; it has an account of its own."""
+    """Results, rows, episodes and weights are bit-equal; latency has its own account."""
     cell = make_cell("om2p", run__updates=20, run__evaluate_every=10)
     result = {}
     for name in ("with", "without"):

@@ -157,7 +157,7 @@ def test_memory_goes_to_the_right_owner(
     assert result["uuids"] == [UUID]
 
 
-def test_what_nobody_knows_is_null_with_a_reason_and_never_zero(driver: Path) -> None:
+def test_unknown_memory_is_null_with_a_reason_and_never_zero(driver: Path) -> None:
     reading = ask(driver, "zero", STANDIN_FLAT="1")["reading"]
     assert reading["bytes"] is None
     assert reading["attribution"] is None
@@ -177,7 +177,7 @@ def test_of_two_gpus_in_permuted_order_each_is_found_by_its_uuid(driver: Path) -
 
 
 def test_a_mig_instance_is_measured_instead_of_the_gpu_that_it_is_part_of(driver: Path) -> None:
-    """torch tells a UUID without its kind: the instance is tried before the GPU."""
+    """torch gives a UUID without its kind, so the instance is tried before the GPU."""
     raw = INSTANCES[1].removeprefix("MIG-")
     result = ask(driver, "mig", f"MIG-{raw}", f"GPU-{raw}")
     assert (result["reading"]["bytes"], result["reading"]["attribution"]) == (90 * MIB, "process")
@@ -188,7 +188,7 @@ def test_a_mig_instance_is_measured_instead_of_the_gpu_that_it_is_part_of(driver
 
 
 def test_a_gpu_without_permission_is_null_and_says_so(driver: Path) -> None:
-    """The whole of a GPU that is cut into instances answers to the administrator only."""
+    """Only the administrator may read a GPU that is divided into instances."""
     reading = ask(driver, "mig", UUID)["reading"]
     assert (reading["bytes"], reading["attribution"]) == (None, None)
     assert "Insufficient Permissions" in reading["reason"]

@@ -1,4 +1,4 @@
-"""A finished cell as a policy, in somebody else's loop and evaluated again."""
+"""A finished cell as a policy: in another environment, and evaluated again."""
 
 from collections.abc import Callable
 from pathlib import Path

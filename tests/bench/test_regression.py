@@ -1,4 +1,4 @@
-"""The gate, on files with realistic noise: what must fail fails, what is unchanged does not."""
+"""The gate on files with realistic noise: regressions fail, an unchanged tree passes."""
 
 import json
 from collections.abc import Callable
@@ -53,7 +53,7 @@ def test_more_activation_memory_fails(judge: Any) -> None:
     }
 
 
-def test_one_more_operation_of_a_counted_kind_fails_and_one_less_is_told(judge: Any) -> None:
+def test_one_more_operation_of_a_counted_kind_fails_and_one_less_is_shown(judge: Any) -> None:
     for change, verdict in ((1, "worse"), (-1, "better")):
         costs = {**COSTS, "flops_update": COSTS["flops_update"] + change}
         result = judge(*Machine(0).sides(1, costs=costs))
@@ -61,13 +61,13 @@ def test_one_more_operation_of_a_counted_kind_fails_and_one_less_is_told(judge: 
         assert (row.verdict, row.fails) == (verdict, verdict == "worse")
 
 
-def test_a_vanished_benchmark_fails(judge: Any) -> None:
+def test_a_missing_benchmark_fails(judge: Any) -> None:
     base, head = Machine(0).sides(1)
     result = judge(base, [without(head[0], UPDATE)])
     assert failures(result) == {(UPDATE, "benchmark"): "missing"}
 
 
-def test_a_benchmark_that_vanishes_from_some_processes_fails(judge: Any) -> None:
+def test_a_benchmark_that_is_missing_in_some_processes_fails(judge: Any) -> None:
     base, head = Machine(0).sides()
     result = judge(base, [*head[:-1], without(head[-1], UPDATE)])
     assert failures(result) == {(UPDATE, "benchmark"): "missing"}
@@ -111,7 +111,7 @@ def test_a_cost_that_is_no_longer_recorded_fails(judge: Any) -> None:
 
 @pytest.mark.parametrize("gone", [1, 7])
 def test_a_time_that_is_no_longer_recorded_fails(judge: Any, gone: int) -> None:
-    """In all of head's files, or in one, where it would leave too few to judge a slow one."""
+    """In all files of HEAD, or in one, which would leave too few processes to judge."""
     base, head = Machine(0).sides(slower=3.0)
     for content in head[:gone]:
         (benchmark,) = [b for b in content["benchmarks"] if b["fullname"] == UPDATE]
@@ -141,7 +141,7 @@ def test_costs_that_do_not_repeat_fail(judge: Any) -> None:
 
 
 def test_a_benchmark_that_nobody_measured_may_change(judge: Any) -> None:
-    """As others do beside the ones that --select names."""
+    """Like the benchmarks that --select leaves out."""
 
     def listed(content: dict[str, Any], version: str) -> dict[str, Any]:
         gate = {**content["gate"], "listed": {ACTION: version}}
@@ -174,7 +174,7 @@ def test_a_faster_and_smaller_update_is_shown_and_passes(judge: Any) -> None:
 
 
 def test_few_processes_are_not_judged_however_slow(judge: Any) -> None:
-    """Rounds inside a process are no samples, so they cannot make up for it."""
+    """Rounds inside a process are not samples, so more of them do not help."""
     result = judge(*Machine(0).sides(6, slower=3.0))
     assert failures(result) == {}
     assert {r.verdict for r in result.rows if r.measure == "time"} == {"not judged"}
@@ -190,7 +190,7 @@ def test_times_of_two_classes_of_machine_are_not_judged(judge: Any) -> None:
     assert "machine class" in " ".join(result.notes)
 
 
-def test_sides_that_were_not_measured_in_turn_are_held_to_the_wider_threshold(judge: Any) -> None:
+def test_sides_that_were_not_measured_in_turn_use_the_wider_threshold(judge: Any) -> None:
     machine = Machine(0)
     base = [machine.measured() for _ in range(7)]
     head = [machine.measured(slower=1.18) for _ in range(7)]

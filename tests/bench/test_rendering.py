@@ -1,4 +1,4 @@
-"""GIFs of teams: what is drawn where, who acts, and what cannot be drawn."""
+"""Animations of teams: what is drawn where, who acts, and what cannot be drawn."""
 
 import os
 import subprocess
@@ -68,7 +68,7 @@ def test_entities_are_drawn_where_they_are() -> None:
     assert colour(picture, np.array([-1.2, -0.3]), reach) == rgb(drawing.GROUND)
 
 
-def test_what_lies_between_two_steps_is_interpolated() -> None:
+def test_frames_between_two_steps_are_interpolated() -> None:
     episode, env = spread_episode()
     episode.states["position"][1:, 0] = [1.0, -0.6]
     middle = list(particles.frames(env, episode))[1][0]
@@ -78,7 +78,7 @@ def test_what_lies_between_two_steps_is_interpolated() -> None:
 
 
 @pytest.mark.parametrize("scenario", [Tag, World])
-def test_hunters_prey_and_landmarks_have_colours_of_their_own(scenario: Any) -> None:
+def test_predators_prey_and_landmarks_have_different_colours(scenario: Any) -> None:
     env = ParticleEnv(scenario(), 1, 0)
     count = len(env.scenario.entities)
     position = np.stack([np.linspace(-1.1, 1.1, count), np.tile([-0.6, 0.6], count)[:count]], 1)
@@ -97,7 +97,7 @@ def test_hunters_prey_and_landmarks_have_colours_of_their_own(scenario: Any) -> 
         assert green[1] > green[2]
 
 
-def test_a_gif_plays_captioned_pictures_and_repeats(tmp_path: Path) -> None:
+def test_a_gif_shows_captioned_frames_and_repeats(tmp_path: Path) -> None:
     shades = [np.full((40, 200, 3), value, np.uint8) for value in (0, 120, 250)]
     pictures = [(shade, "left", f"step {i}", i / 2) for i, shade in enumerate(shades)]
     path = tmp_path / "new" / "team.gif"
@@ -211,7 +211,7 @@ def test_what_cannot_be_rendered_is_one_sentence(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_task_without_a_picture_is_refused(tmp_path: Path) -> None:
+def test_a_task_that_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
     from bench.rendering.render import render
 
     with pytest.raises(BenchError, match="my/task cannot be drawn"):
@@ -269,8 +269,8 @@ print([time for _, time in pictures], first.shape, first.std() > 10, np.abs(
 """
 
 
-def test_bodies_are_rendered_without_a_display(tmp_path: Path) -> None:
-    """In a process of its own: how MuJoCo renders is settled when it is first imported."""
+def test_mujoco_is_rendered_without_a_display(tmp_path: Path) -> None:
+    """In a new process, because MuJoCo selects its renderer at the first import."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     environment.pop("MUJOCO_GL", None)
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The efficiency track: figures, tables and pictures of what was measured."""
+"""The efficiency track: medians, exponents, tables and figures."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from bench.cli import measure
 from bench.errors import BenchError
 from bench.tracks.efficiency import medians, reference_counts, tables
-from tests.bench.measured import made_up, sample
+from tests.bench.efficiency_examples import made_up, sample
 
 
 def test_exponents_of_exact_power_laws_are_found() -> None:
@@ -33,7 +33,7 @@ def test_percentiles_are_those_of_numpy() -> None:
         assert result == pytest.approx(np.percentile(values, percent))
 
 
-def test_figures_are_medians_of_rounds_and_quartiles_over_them() -> None:
+def test_summaries_are_medians_and_quartiles_over_rounds() -> None:
     cloning, om2p = medians.summarise(made_up())
     assert om2p.time == medians.Spread(0.002, 0.0015, 0.0025, 3)
     assert om2p.other_time == medians.Spread(0.004, 0.003, 0.005, 3)
@@ -52,7 +52,7 @@ def test_figures_are_medians_of_rounds_and_quartiles_over_them() -> None:
     assert medians.base_of([cloning]) == "bc"
 
 
-def test_on_a_gpu_the_wall_clock_counts_and_throttling_is_said() -> None:
+def test_on_a_gpu_the_wall_clock_counts_and_throttling_is_reported() -> None:
     made = made_up()
     made["configuration"]["device"] = "cuda"
     for entry in made["entries"]:
@@ -78,7 +78,7 @@ def test_widths_are_fitted_at_the_bases_depth_and_two_sizes_are_marked() -> None
     assert "| hidden |" not in tables.markdown(made_up("8x2,64x4"))
 
 
-def test_the_table_shows_ratios_to_om2p_and_says_what_was_measured_how() -> None:
+def test_the_table_shows_ratios_to_om2p_and_how_it_was_measured() -> None:
     made = made_up()
     made["entries"][0] |= {"steps": 4, "changed_chains": {"flow_steps": [4, 10]}}
     made["failures"]["om2p, elsewhere"] = "it broke"
@@ -92,7 +92,7 @@ def test_the_table_shows_ratios_to_om2p_and_says_what_was_measured_how() -> None
     assert "Failed: om2p, elsewhere: it broke." in text
 
 
-def test_the_papers_claim_is_answered_from_the_measurement() -> None:
+def test_the_headline_answers_the_papers_claim() -> None:
     made = made_up()
     assert tables.headline(made) == []  # nothing of several steps, no Jacobian
     made["entries"][0] |= {"algorithm": "dom2", "settings": {"solver_steps": 5}}
@@ -103,7 +103,7 @@ def test_the_papers_claim_is_answered_from_the_measurement() -> None:
     assert lines[1].startswith("The largest ratios are 0.50 times the time (dom2) and")
 
 
-def test_the_jacobian_is_held_against_the_difference_and_against_forward_mode() -> None:
+def test_the_jacobian_is_compared_with_the_difference_and_with_forward_mode() -> None:
     made = made_up()
     made["entries"][0] |= {"algorithm": "om2p-batch-jacobian", "settings": {}}
     (line,) = tables.headline(made)
@@ -117,7 +117,7 @@ def test_the_jacobian_is_held_against_the_difference_and_against_forward_mode() 
     assert lines[2].startswith("The Jacobian takes 2.00 times the time")
 
 
-def test_the_claim_is_answered_by_the_largest_ratios_of_all_sizes() -> None:
+def test_the_headline_names_the_largest_ratios_of_all_sizes() -> None:
     made = made_up("8x2,32x2")
     for entry in made["entries"]:
         if entry["algorithm"] == "bc":
@@ -149,7 +149,7 @@ def test_equal_measurements_give_equal_figures(tmp_path: Path, name: str) -> Non
         measure.draw(made, tmp_path / "missing" / name)
 
 
-def test_what_was_not_measured_is_left_open() -> None:
+def test_what_was_not_measured_shows_dashes() -> None:
     made = made_up()
     made["rounds"].clear()
     assert "| om2p | -- | -- | -- | -- | 64.00 | 1.00 |" in tables.markdown(made)

@@ -1,4 +1,4 @@
-"""The efficiency track: what is timed, files that go on, and the command as a whole."""
+"""The efficiency track: what is timed, continued files, and the whole command."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from bench.tracks.efficiency import document, rounds, tables, timing
 from bench.tracks.efficiency.document import read
 from bench.tracks.efficiency.request import Request
 from bench.tracks.efficiency.sizes import Size
-from tests.bench.measured import (
+from tests.bench.efficiency_examples import (
     OBSERVATION,
     request,
     sample,
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_warming_up_leaves_no_trace() -> None:
-    """Parameters, optimiser and random streams are those of as many updates without it."""
+    """Parameters, optimiser and generators equal those after as many updates without it."""
     timed, plain = subject("om2p"), subject("om2p")
     result = timing.updates(timed, 0.02)
     taken = 1 + result["count"] * len(result["cpu"])
@@ -43,7 +43,7 @@ def test_warming_up_leaves_no_trace() -> None:
 
 
 def test_times_are_those_of_one_update_and_one_action(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With clocks that run 2 and 3 seconds an update: blocks are divided by their updates."""
+    """With clocks of 2 and 3 seconds per update: a block is divided by its updates."""
     one, now = subject("bc"), {"wall": 0.0, "cpu": 0.0}
     real = one.algorithm.update
 
@@ -80,7 +80,7 @@ def test_the_rate_of_the_reference_product_is_plausible() -> None:
 
 @pytest.fixture
 def processes(monkeypatch: pytest.MonkeyPatch) -> list[rounds.Job]:
-    """Replace processes by made-up answers, and return the jobs that were started."""
+    """Replace processes by made-up answers; return the list of started jobs."""
     started: list[rounds.Job] = []
 
     def start(asked: Request, job: rounds.Job) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def test_rounds_are_interleaved_each_in_an_order_of_its_own(
     assert all(len(samples) == 6 for samples in made["rounds"].values())
 
 
-def test_an_interrupted_measurement_goes_on_and_a_finished_one_takes_more_rounds(
+def test_an_interrupted_measurement_continues_and_a_finished_one_takes_more_rounds(
     processes: list[rounds.Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     to, lines = tmp_path / "m.json", []
@@ -161,7 +161,7 @@ def test_a_file_of_another_measurement_is_left_alone(
     assert to.read_bytes() == before
 
 
-def test_code_that_changes_meanwhile_ends_the_measurement(
+def test_code_that_changes_meanwhile_stops_the_measurement(
     processes: list[rounds.Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     to, lines = tmp_path / "m.json", []
@@ -188,7 +188,7 @@ def test_what_failed_is_tried_again_by_the_same_command(
 
 
 def test_another_number_of_steps_is_marked_wherever_it_counts() -> None:
-    """Also of chains that only training walks, as fql's flow."""
+    """Also for chains that only training runs, such as the flow of fql."""
     asked = request("fql,om2p", set_=["fql.flow_steps=2"])
     entries = {e["algorithm"]: e for e in document.new(asked)["entries"]}
     assert entries["fql"]["changed_chains"] == {"flow_steps": [2, 10]}
@@ -234,9 +234,7 @@ def test_times_of_another_machine_are_not_added(
         ('{"kind": "om2p-bench measurement", "schema": 99}', "has schema version 99"),
     ],
 )
-def test_files_that_are_no_measurement_are_refused(
-    tmp_path: Path, content: str, words: str
-) -> None:
+def test_files_without_a_measurement_are_refused(tmp_path: Path, content: str, words: str) -> None:
     path = tmp_path / "m.json"
     path.write_text(content)
     with pytest.raises(BenchError, match=words):
@@ -247,7 +245,7 @@ def test_files_that_are_no_measurement_are_refused(
         rounds.run(request(), tmp_path / "missing" / "m.json", lambda text: None)
 
 
-def test_ctrl_c_says_how_to_go_on(
+def test_ctrl_c_says_how_to_continue(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def cut(*_: object) -> None:
@@ -265,7 +263,7 @@ def test_ctrl_c_says_how_to_go_on(
 def test_the_command_measures_shows_and_draws(
     tmp_path: Path, environment: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With one algorithm that works, and one that refuses this batch."""
+    """One algorithm works, and one refuses this batch."""
     to, picture = tmp_path / "m.json", tmp_path / "m.png"
     done = subprocess.run(
         [
@@ -298,7 +296,7 @@ def test_the_command_measures_shows_and_draws(
 
 
 def test_the_measuring_process_ends_with_the_one_that_started_it() -> None:
-    """A parent that is gone already: the process leaves at once, without an answer."""
+    """The parent is gone already: the process ends at once, without an answer."""
     done = subprocess.run(
         [sys.executable, "-P", "-m", "bench.tracks.efficiency.job", "1"],
         input="{}", capture_output=True, text=True, cwd=ROOT, timeout=60, check=False,

@@ -1,4 +1,4 @@
-"""The efficiency track: the counts that overhead is measured against, and what can be asked for."""
+"""The efficiency track: reference counts, sizes and wrong requests."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.tracks.efficiency import reference_counts, sizes
 from bench.tracks.efficiency.request import settings_of
 from bench.tracks.efficiency.sizes import Size
-from tests.bench.measured import ACTION, BATCH, HIDDEN, OBSERVATION, request, subject
+from tests.bench.efficiency_examples import ACTION, BATCH, HIDDEN, OBSERVATION, request, subject
 from tests.perf.plain import PlainOm2p
 
 
@@ -25,8 +25,8 @@ def test_the_reference_of_om2p_is_what_a_plain_implementation_computes() -> None
 
 
 @pytest.mark.parametrize(("width", "flops"), [(256, 2_154_823_680), (64, 161_218_560)])
-def test_the_reference_of_om2p_stands_still(width: int, flops: int) -> None:
-    """Written down, and by arithmetic: a yardstick that follows the code measures nothing."""
+def test_the_reference_of_om2p_does_not_change(width: int, flops: int) -> None:
+    """As numbers and by arithmetic: a reference that follows the code measures nothing."""
     settings = {
         "hidden": (width,) * 2, "critic_hidden": (width,) * 2, "q_weight": 1.0,
         "derivative": "finite_difference",
@@ -46,7 +46,7 @@ def test_the_reference_of_om2p_stands_still(width: int, flops: int) -> None:
 
 @pytest.mark.parametrize("name", reference_counts.FORMULAS)
 def test_no_algorithm_computes_much_more_than_its_reference(name: str) -> None:
-    """Less is progress; forward mode takes a twentieth more in torch than it needs."""
+    """Less is fine; forward mode in torch takes a twentieth more than necessary."""
     one = subject(name)
     with FlopCounterMode(display=False) as counter:
         one.algorithm.update(one.batch)
