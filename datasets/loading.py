@@ -12,6 +12,7 @@ from typing import Any
 from datasets import recipes
 from datasets.errors import DatasetError
 from datasets.paths import data_dir as default_dir
+from datasets.recorded import imported
 from datasets.recorded.files import CARD, Progress
 from datasets.recorded.store import Dataset
 
@@ -35,7 +36,8 @@ def load(
 def folder_of(identity: dict[str, Any], root: Path) -> Path:
     """Return where the recording of a recipe lies, or what was imported."""
     if "imported" in identity:
-        return root / str(identity["quality"])  # import/<name>
+        folder = root / str(identity["quality"])  # import/<name>
+        return imported.seed_folder(folder, identity["data_seed"])
     name = f"{identity['quality']}-{recipes.digest(recipes.recorded(identity))}"
     return root / identity["task"] / name
 

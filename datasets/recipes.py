@@ -76,15 +76,15 @@ def recipe(
 
     ``size`` is in transitions (default: the recipe's); ``fraction`` keeps that share of the
     recorded episodes, evenly spaced over the recording. Only an imported dataset is looked up in
-    ``data_dir``; the data seed does not concern it. ``prey`` may be a file: the recipe holds its
-    hash.
+    ``data_dir``; the data seed chooses among its recordings and does not concern a single one.
+    ``prey`` may be a file: the recipe holds its hash.
     """
     if not 0.0 < fraction <= 1.0:
         raise DatasetError(
             f"fraction {fraction} is outside (0, 1]; give the share of episodes to keep."
         )
     if imported.is_imported(dataset_id):
-        found = imported.identity(dataset_id, size, rules, prey, data_dir)
+        found = imported.identity(dataset_id, size, rules, prey, data_dir, data_seed)
         return {"format": FORMAT_VERSION, **found, "fraction": fraction}
     task_id, quality = split(dataset_id)
     task = load_task(task_id, rules, prey)

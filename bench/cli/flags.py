@@ -122,7 +122,12 @@ Settings = Annotated[list[str] | None, option(_RUN["overrides"])]
 Threads = Annotated[int, option(_RUN["threads"])]
 Device = Annotated[str, option(_RUN["device"])]
 DataDir = Annotated[Path | None, option(_RUN["data_dir"])]
-DataSeed = Annotated[int, option(_RUN["data_seed"])]
+DataSeed = Annotated[
+    int,
+    typer.Option(
+        metavar="N", help="Seed of the recording; of an import, which one: --data-seed 1"
+    ),
+]
 Size = Annotated[int | None, option(_RUN["size"])]
 Rules = Annotated[str | None, option(_RUN["rules"])]
 Prey = Annotated[str | None, option(_RUN["prey"])]

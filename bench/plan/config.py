@@ -10,7 +10,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from bench.errors import BenchError, closest
-from bench.plan.flags import FILES, MAX_SEED, NAMES, OVERRIDES, SEEDS, Bounds, Flag, flags_of
+from bench.plan.flags import (
+    DATA_SEED,
+    FILES,
+    MAX_SEED,
+    NAMES,
+    OVERRIDES,
+    SEEDS,
+    Bounds,
+    Flag,
+    flags_of,
+)
 
 Count = Annotated[int, Bounds(ge=1, le=10**9)]
 Positive = Annotated[float, Bounds(gt=0)]
@@ -186,7 +196,14 @@ class RunConfig:
         ),
     ] = None
     data_seed: Annotated[
-        Seed, Flag(DATA, "Seed of the recorded data: --data-seed 1", metavar="N")
+        Seed | Literal["paired"],
+        Flag(
+            DATA,
+            "Seed of the recorded data: --data-seed 1. Or paired: training seed s learns from "
+            "recording s, so that intervals cover the data too",
+            metavar="N|paired",
+            form=DATA_SEED,
+        ),
     ] = 0
     size: Annotated[
         Count | None,

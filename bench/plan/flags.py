@@ -17,6 +17,7 @@ from bench.errors import BenchError
 
 MAX_SEEDS = 100_000
 MAX_SEED = 2**31 - 1
+PAIRED = "paired"  # the data seed by which training seed s learns from recording s
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,6 +148,17 @@ def write_seeds(seeds: Sequence[int]) -> str:
     return ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else "")
 
 
+def parse_data_seed(text: str, flag: str = "--data-seed") -> int | str:
+    """Read `1` as the seed of one recording for all cells, and `paired` as that word."""
+    if text == PAIRED:
+        return text
+    if not re.fullmatch(r"\d{1,10}", text) or int(text) > MAX_SEED:
+        raise BenchError(
+            f"{flag} {text!r} is neither a seed from 0 to {MAX_SEED} nor the word {PAIRED}"
+        )
+    return int(text)
+
+
 def parse_overrides(entries: Iterable[str], flag: str = "--set") -> dict[str, Any]:
     """Read `--set` entries, `om2p.q_weight=0.1`; a value is TOML, or a bare word."""
     overrides = {}
@@ -185,5 +197,6 @@ def _write_files(paths: Iterable[Path]) -> list[str]:
 
 NAMES = Form(parse_names, ",".join)
 SEEDS = Form(parse_seeds, write_seeds)
+DATA_SEED = Form(parse_data_seed, str)
 OVERRIDES = Form(parse_overrides, write_overrides, repeated=True)
 FILES = Form(lambda paths, flag: tuple(map(Path, paths)), _write_files, repeated=True)

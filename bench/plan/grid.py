@@ -8,8 +8,10 @@ from typing import Any
 
 import algorithms
 import datasets
+from bench.errors import BenchError
 from bench.plan import plugins, presets, resolve, tuned
 from bench.plan.config import RunConfig
+from bench.plan.flags import PAIRED
 from bench.results.record import SCHEMA, canonical, cell_id, digest
 
 MOST_REPLICAS = 8  # trained together with --replicas auto
@@ -33,6 +35,7 @@ class Cell:
     data: dict[str, Any]  # the keyword arguments of datasets.load besides the id
     tuned: dict[str, Any] | None = None  # values and source, where --tuned found published ones
     plugin: dict[str, str] | None = None  # file name and sha256 of the plug-in it comes from
+    paired: bool = False  # whether every training seed of the study has a recording of its own
 
     def identity(self) -> dict[str, Any]:
         """Return what the id is a hash of."""
@@ -48,6 +51,8 @@ class Cell:
             identity["tuned"] = True
         if self.plugin is not None:
             identity["plugin"] = self.plugin["sha256"]
+        if self.paired:  # even seed 0, which learns from the same data as in a study of one
+            identity["paired"] = True
         return identity
 
     def as_dict(self) -> dict[str, Any]:
@@ -65,25 +70,43 @@ def cells(config: RunConfig) -> list[Cell]:
     for name in config.algorithms:
         algorithms.row(name)
     resolve.check_overrides(config.overrides, config.algorithms)
-    data: dict[str, Any] = {
-        "data_seed": config.data_seed,
+    paired = config.data_seed == PAIRED
+    found: list[Cell] = []
+    for name in config.datasets:
+        recipe = datasets.recipe(name, **data_of(config, config.seeds[0]))
+        run = resolve.resolve_run(preset, config.overrides, recipe["task"])
+        methods = [_method(one, preset, run, config, recipe) for one in config.algorithms]
+        for seed in config.seeds:
+            data = data_of(config, seed)
+            own = _paired(name, data) if paired else recipe
+            found += [
+                _cell(method, name, own, seed, run, data, preset.name, paired)
+                for method in methods
+            ]
+    return found
+
+
+def _paired(dataset: str, data: dict[str, Any]) -> dict[str, Any]:
+    """Return the recipe of one training seed's own recording."""
+    recipe = datasets.recipe(dataset, **data)
+    if recipe["data_seed"] is None:
+        raise BenchError(
+            f"{dataset} is a single recording, so that no training seed has one of its own: leave "
+            "--data-seed paired out, or import a folder with one sub-folder per seed"
+        )
+    return recipe
+
+
+def data_of(config: RunConfig, seed: int) -> dict[str, Any]:
+    """Return the keyword arguments of `datasets.load` for a training seed."""
+    return {
+        "data_seed": seed if config.data_seed == PAIRED else config.data_seed,
         "size": config.size,
         "fraction": config.fraction,
         "rules": config.rules,
         "prey": absolute(config.prey),
         "data_dir": None if config.data_dir is None else str(config.data_dir),
     }
-    found: list[Cell] = []
-    for name in config.datasets:
-        recipe = datasets.recipe(name, **data)
-        run = resolve.resolve_run(preset, config.overrides, recipe["task"])
-        methods = [_method(one, preset, run, config, recipe) for one in config.algorithms]
-        found += [
-            _cell(method, name, recipe, seed, run, data, preset.name)
-            for seed in config.seeds
-            for method in methods
-        ]
-    return found
 
 
 def absolute(prey: str | None) -> str | None:
@@ -133,11 +156,12 @@ def _cell(
     run: resolve.RunSettings,
     data: dict[str, Any],
     preset: str,
+    paired: bool,
 ) -> Cell:
     """Put one cell together and give it its id."""
     cell = Cell(
         "", method.name, method.version, dataset, recipe, seed, run.model_dump(), method.settings,
-        method.canonical, method.hash, preset, data, method.tuned, plugins.of(method.name),
+        method.canonical, method.hash, preset, data, method.tuned, plugins.of(method.name), paired,
     )  # fmt: skip
     return dataclasses.replace(cell, id=cell_id(cell.identity()))
 
@@ -174,6 +198,7 @@ def new_record(cell: Cell, status: str = "queued") -> dict[str, Any]:
             "rules": cell.recipe.get("rules"),
             "prey": cell.recipe.get("prey"),
             "data_seed": cell.data["data_seed"],
+            "paired": cell.paired,
             "size": cell.recipe.get("size"),
             "fraction": cell.data["fraction"],
         },

@@ -15,6 +15,8 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "rules": ("dataset.rules", "text"),
     "prey": ("dataset.prey", "text"),
     "data_seed": ("dataset.data_seed", "number"),
+    "paired": ("dataset.paired", "flag"),
+    "recipe_version": ("identity.dataset.recipe_version", "number"),
     "size": ("dataset.size", "number"),
     "fraction": ("dataset.fraction", "number"),
     "seed": ("seed", "number"),

@@ -107,4 +107,5 @@ def _rebuild(record: dict[str, Any], data_dir: Path | None, prey: str | None) ->
         data={**data, "data_dir": None if data_dir is None else str(data_dir)},
         tuned=made.get("tuned"),
         plugin=plugins.of(name),
+        paired=bool(record["dataset"].get("paired")),
     )

@@ -14,6 +14,7 @@ from datasets.recorded.files import CARD, IMPORTED, read_card
 from datasets.tasks import PLUGIN, TASKS, Task, load_task
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+SEED = re.compile(r"seed-(\d{1,9})")  # the folders of a dataset that was recorded several times
 
 
 def is_imported(dataset_id: str) -> bool:
@@ -38,9 +39,35 @@ def folder_of(name: str, data_dir: str | Path | None = None) -> Path:
 
 def dataset_ids(data_dir: str | Path | None = None) -> list[str]:
     """Return ``import/<name>`` for everything imported into a data folder."""
-    cards = (default_dir(data_dir) / IMPORTED).glob(f"*/{CARD}")
-    names = sorted(path.parent.name for path in cards)
-    return [f"{IMPORTED}/{name}" for name in names if NAME.fullmatch(name)]
+    root = default_dir(data_dir) / IMPORTED
+    names = {path.parent.name for path in root.glob(f"*/{CARD}")}
+    names |= {path.parents[1].name for path in root.glob(f"*/seed-*/{CARD}")}
+    return [f"{IMPORTED}/{name}" for name in sorted(names) if NAME.fullmatch(name)]
+
+
+def seed_folder(folder: Path, data_seed: int | None) -> Path:
+    """Return where one recording of an imported dataset lies: the folder itself if it has one."""
+    return folder if data_seed is None else folder / f"seed-{data_seed}"
+
+
+def seeds_of(folder: Path) -> list[int]:
+    """Return the data seeds of a dataset that was recorded several times; none for a single one."""
+    found = [SEED.fullmatch(path.parent.name) for path in folder.glob(f"seed-*/{CARD}")]
+    return sorted(int(match[1]) for match in found if match)
+
+
+def _recording(dataset_id: str, folder: Path, data_seed: int) -> int | None:
+    """Return the data seed of the recording that is asked for, None where there is only one."""
+    seeds = seeds_of(folder)
+    if not seeds:
+        return None
+    if data_seed not in seeds:
+        listed = ", ".join(map(str, seeds))
+        raise DatasetError(
+            f"{dataset_id} has no recording of data seed {data_seed}, only of {listed}; choose "
+            "one with --data-seed, or with --data-seed paired training seeds among them."
+        )
+    return data_seed
 
 
 def identity(
@@ -49,19 +76,22 @@ def identity(
     rules: str | None = None,
     prey: str | None = None,
     data_dir: str | Path | None = None,
+    data_seed: int = 0,
 ) -> dict[str, Any]:
     """Return the identity of an imported dataset, all but the fraction kept.
 
-    Rules are those it was imported for. The prey is the one that evaluation plays against: the
+    The data seed chooses among the recordings of a dataset that has several. Rules are those it was imported for. The prey is the one that evaluation plays against: the
     asked one, else the one named at the import, else the shipped one.
     """
     folder = folder_of(dataset_id.removeprefix(f"{IMPORTED}/"), data_dir)
+    recording = _recording(dataset_id, folder, data_seed)
+    folder = seed_folder(folder, recording)
     if not (folder / CARD).is_file():
         known = dataset_ids(data_dir)
         if known:
             raise unknown("imported dataset", dataset_id, known)
         raise DatasetError(
-            f"unknown imported dataset '{dataset_id}': {folder.parent} holds none; add one with "
+            f"unknown imported dataset '{dataset_id}': {default_dir(data_dir) / IMPORTED} holds none; add one with "
             "`python -m bench data import`."
         )
     if size is not None:
@@ -79,7 +109,7 @@ def identity(
         "prey": task.prey,
         "quality": dataset_id,
         "horizon": task.horizon,
-        "data_seed": None,  # others recorded it
+        "data_seed": recording,  # None for a single recording: others made it
     }
 
 

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ FORMATS = {
     "madiff": "datasets.formats.madiff",
     "vault": "datasets.formats.vault",
 }
+SEED_FOLDER = re.compile(r"seed_(\d{1,9})(?:_data)?")  # as OMAR and OM2P name them
 BLOCK = 50_000  # steps held in memory at a time, up to one episode more
 SAME = 1e-5  # two records of one observation differ by rounding at most
 BOUND = 1.0 + 1e-6
@@ -51,7 +53,8 @@ def import_dataset(
 ) -> Path:
     """Import published files as the dataset ``import/<name>``; return its folder.
 
-    path: a folder or file, one in an archive, or ``hub:OWNER/NAME`` (see formats/sources.py).
+    path: a folder or file, one in an archive, or ``hub:OWNER/NAME`` (see formats/sources.py); or
+    such a folder with one sub-folder per data seed, ``seed_0_data`` and so on.
     rules, prey: under which and against which they were recorded, where that is known.
     action_order: what the files of multi-agent MuJoCo hold (see formats/actions.py).
     """
@@ -65,21 +68,20 @@ def import_dataset(
         raise DatasetError(
             f"import/{name} is there already, in {folder}; choose another --name or delete it."
         )
-    reader = importlib.import_module(FORMATS[layout_name])
     places = actions.actuators(layout_name, task, action_order)
     try:
-        with (
-            sources.opened(path, folder.parent) as source,
-            reader.opened(source.path, task) as layout,
-        ):
-            check_layout(layout, task)
-            facts = _facts(layout, task, folder.name)
-            facts["recipe"] |= {"format": layout_name, **source.origin}
-            facts["source"] = f"imported from files in the {layout_name} layout"
-            if places is not None:
-                facts["notes"].append(actions.REORDERED)
+        with sources.opened(path, folder.parent) as source:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            _write(layout, task, facts, folder, places, progress)
+            partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+            try:
+                for seed, place in _recordings(source.path):
+                    made = imported.seed_folder(partial, seed)
+                    made.mkdir(exist_ok=True)
+                    origin = {"format": layout_name, **source.origin}
+                    _import_one(place, task, folder.name, made, origin, seed, places, progress)
+                os.rename(partial, folder)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         raise DatasetError(
             f"{path} cannot be imported into {folder.parent} ({error.strerror or error}); check "
@@ -88,22 +90,38 @@ def import_dataset(
     return folder
 
 
-def _write(
-    layout: Layout,
+def _recordings(path: Path) -> list[tuple[int | None, Path]]:
+    """Return the recordings to read: the path itself, or a folder's one sub-folder per seed."""
+    if not path.is_dir():
+        return [(None, path)]
+    found = [(SEED_FOLDER.fullmatch(place.name), place) for place in path.iterdir()]
+    seeds = sorted((int(match[1]), place) for match, place in found if match and place.is_dir())
+    if len({seed for seed, _ in seeds}) < len(seeds):
+        raise DatasetError(f"{path} holds two folders of one seed; leave one of them out.")
+    return [*seeds] or [(None, path)]
+
+
+def _import_one(
+    path: Path,
     task: Task,
-    facts: dict[str, Any],
+    name: str,
     folder: Path,
+    origin: dict[str, Any],
+    seed: int | None,
     places: Places,
     progress: Progress | None,
 ) -> None:
-    """Write under a temporary name, renamed when complete."""
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        copy(layout, task, partial, progress, places)
-        write_card(partial, facts)
-        os.rename(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    """Read one recording and write its arrays and card into ``folder``."""
+    reader = importlib.import_module(FORMATS[origin["format"]])
+    with reader.opened(path, task) as layout:
+        check_layout(layout, task)
+        facts = _facts(layout, task, name) | {"data_seed": seed}
+        facts["recipe"] |= origin
+        facts["source"] = f"imported from files in the {origin['format']} layout"
+        if places is not None:
+            facts["notes"].append(actions.REORDERED)
+        copy(layout, task, folder, progress, places)
+    write_card(folder, facts)
 
 
 def copy(

@@ -67,9 +67,10 @@ def _agents(folder: Path, task: Task) -> int:
     found = [re.fullmatch(r"obs_(\d+)\.npy", path.name) for path in folder.glob("obs_*.npy")]
     agents = sorted(int(match[1]) for match in found if match)
     if not agents:
-        seeds = sorted(path.name for path in folder.glob("seed_*_data"))
-        cure = f"name one of its folders {', '.join(seeds)}" if seeds else "name a folder with them"
-        raise DatasetError(f"{folder} holds no obs_0.npy of the omar layout; {cure}.")
+        raise DatasetError(
+            f"{folder} holds no obs_0.npy of the omar layout; name a folder with them, or one whose "
+            "sub-folders seed_0_data, seed_1_data and so on hold them."
+        )
     team = list(range(task.agents))
     if agents == team or (agents == [*team, task.agents] and _is_prey(folder, task)):
         return len(agents)

@@ -88,6 +88,31 @@ def test_how_a_cell_is_run_does_not_change_the_id(change: dict[str, Any]) -> Non
     assert ids(**change) == ids()
 
 
+def test_paired_seeds_have_recordings_of_their_own() -> None:
+    made = config.make_config(**BASE, seeds=(0, 4), data_seed="paired")
+    found = grid.cells(made)
+    assert [(cell.seed, cell.recipe["data_seed"], cell.data["data_seed"]) for cell in found] == [
+        (0, 0, 0), (0, 0, 0), (4, 4, 4), (4, 4, 4)
+    ]  # fmt: skip
+    assert len(grid.distinct_datasets(found)) == 2
+    assert all(cell.identity()["paired"] for cell in found)
+    assert len(grid.groups(found, 8)) == 4  # seeds that learn from other data are trained apart
+
+
+def test_a_paired_cell_is_none_of_a_study_on_one_recording() -> None:
+    """Not even seed 0's: its record says which study it belongs to."""
+    assert not set(ids(data_seed="paired")) & {*ids(), *ids(data_seed=1)}
+    assert "paired" not in grid.cells(config.make_config(**BASE))[0].identity()
+
+
+@pytest.mark.parametrize("text", ["pair", "-1", "1.5", "", "99999999999", "paired,1"])
+def test_a_data_seed_is_a_number_or_paired(text: str) -> None:
+    assert config.parse_data_seed("paired") == "paired"
+    assert config.parse_data_seed("7") == 7
+    with pytest.raises(BenchError, match="--data-seed .* is neither a seed"):
+        config.parse_data_seed(text)
+
+
 def test_not_reweighting_leaves_ids_as_they_were_before_it_existed() -> None:
     """Records of before have no such entry, neither in their canonical form nor in their run."""
     (cell, *_) = grid.cells(config.make_config(**BASE))

@@ -7,6 +7,7 @@ import pytest
 
 import datasets
 from bench.cli import app
+from bench.errors import BenchError
 from bench.plan import config, grid
 from bench.study.reproduce import cell_of
 from bench.training import runner
@@ -97,3 +98,60 @@ def test_a_cell_trains_on_an_imported_set(files: Path, tmp_path: Path) -> None:
     assert record["dataset"]["task"] == "mpe/spread"
     assert record["dataset"]["checksum"] == dataset.card["checksum"]
     assert cell_of(record, tmp_path).id == cell.id  # what `reproduce` would run again
+
+
+@pytest.fixture
+def seeds(files: Path) -> Path:
+    """A folder with the recordings of data seeds 0 and 3, the second with other rewards."""
+    folder = files.parent / "expert"
+    for seed in (0, 3):
+        shutil.copytree(files, folder / f"seed_{seed}_data")
+    change(folder / "seed_3_data", "rews_0", lambda array: array + 1.0)
+    (folder / "README.txt").write_text("no seed")
+    return folder
+
+
+def test_a_folder_with_one_sub_folder_per_seed_is_one_dataset(seeds: Path, tmp_path: Path) -> None:
+    first = import_spread(seeds, tmp_path)
+    second = datasets.load("import/published", data_seed=3, data_dir=tmp_path)
+    assert [one.card["data_seed"] for one in (first, second)] == [0, 3]
+    assert second.card["returns"]["mean"] == pytest.approx(first.card["returns"]["mean"] + 25 / 3)
+    identities = [datasets.recipe("import/published", n, data_dir=tmp_path) for n in (0, 3)]
+    assert [one["data_seed"] for one in identities] == [0, 3]
+    assert [one["imported"] for one in identities] == [
+        first.card["checksum"], second.card["checksum"]
+    ]  # fmt: skip
+    assert datasets.dataset_ids(tmp_path)[-1] == "import/published"
+    with pytest.raises(DatasetError, match="no recording of data seed 1, only of 0, 3"):
+        datasets.recipe("import/published", data_seed=1, data_dir=tmp_path)
+
+
+def test_one_bad_seed_imports_nothing(seeds: Path, tmp_path: Path) -> None:
+    (seeds / "seed_3_data" / "acs_1.npy").unlink()
+    with pytest.raises(DatasetError, match=r"acs_1\.npy is missing"):
+        import_spread(seeds, tmp_path)
+    assert list((tmp_path / "import").iterdir()) == []
+    (seeds / "seed_0").mkdir()
+    with pytest.raises(DatasetError, match="two folders of one seed"):
+        import_spread(seeds, tmp_path)
+
+
+def test_paired_seeds_learn_from_their_own_recordings(
+    seeds: Path, files: Path, tmp_path: Path
+) -> None:
+    import_spread(seeds, tmp_path)
+    import_spread(files, tmp_path, "single")
+
+    def cells(name: str, *chosen: int) -> list[grid.Cell]:
+        return grid.cells(
+            config.make_config(
+                algorithms=("bc",), datasets=(f"import/{name}",), seeds=chosen,
+                data_seed="paired", data_dir=tmp_path,
+            )
+        )  # fmt: skip
+
+    assert [cell.recipe["data_seed"] for cell in cells("published", 0, 3)] == [0, 3]
+    with pytest.raises(DatasetError, match="no recording of data seed 2"):
+        cells("published", 0, 2)
+    with pytest.raises(BenchError, match="import/single is a single recording"):
+        cells("single", 0)
