@@ -86,12 +86,16 @@ def domains(tracks: Sequence[Track]) -> str:
 def setting(track: Track) -> str:
     """Say under which preset and from how much data a track was learned."""
     preset, fraction, data_seed = track.setting
+    if isinstance(data_seed, str):
+        told = "every training seed on a recording of its own"
+    else:
+        told = "" if data_seed is None else f"data seed {data_seed:g}"
     return ", ".join(
         part
         for part in (
             f"preset {preset}" if preset else "",
             f"fraction {fraction:g}" if fraction not in (None, 1, 1.0) else "",
-            f"data seed {data_seed:g}" if data_seed is not None else "",
+            told,
         )
         if part
     )

@@ -246,7 +246,8 @@ def import_(
         Path,
         typer.Argument(
             help="The published files: a folder that holds obs_0.npy (omar), obs.npy (madiff) or "
-            "metadata.json (vault), or one .hdf5 file (omiga); such a folder or file in an "
+            "metadata.json (vault), or one .hdf5 file (omiga); a folder of such folders, one per "
+            "data seed (seed_0_data, seed_1_data ...); such a folder or file in an "
             "archive, data.zip/seed_0_data; or hub:OWNER/NAME[@REVISION][/FOLDER] on the Hugging "
             "Face Hub",
             show_default=False,

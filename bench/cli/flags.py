@@ -124,9 +124,7 @@ Device = Annotated[str, option(_RUN["device"])]
 DataDir = Annotated[Path | None, option(_RUN["data_dir"])]
 DataSeed = Annotated[
     int,
-    typer.Option(
-        metavar="N", help="Seed of the recording; of an import, which one: --data-seed 1"
-    ),
+    typer.Option(metavar="N", help="Seed of the recording; of an import, which one: --data-seed 1"),
 ]
 Size = Annotated[int | None, option(_RUN["size"])]
 Rules = Annotated[str | None, option(_RUN["rules"])]

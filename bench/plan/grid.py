@@ -80,8 +80,7 @@ def cells(config: RunConfig) -> list[Cell]:
             data = data_of(config, seed)
             own = _paired(name, data) if paired else recipe
             found += [
-                _cell(method, name, own, seed, run, data, preset.name, paired)
-                for method in methods
+                _cell(method, name, own, seed, run, data, preset.name, paired) for method in methods
             ]
     return found
 

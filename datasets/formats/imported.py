@@ -80,8 +80,9 @@ def identity(
 ) -> dict[str, Any]:
     """Return the identity of an imported dataset, all but the fraction kept.
 
-    The data seed chooses among the recordings of a dataset that has several. Rules are those it was imported for. The prey is the one that evaluation plays against: the
-    asked one, else the one named at the import, else the shipped one.
+    The data seed chooses among the recordings of a dataset that has several. Rules are those it
+    was imported for. The prey is the one that evaluation plays against: the asked one, else the one
+    named at the import, else the shipped one.
     """
     folder = folder_of(dataset_id.removeprefix(f"{IMPORTED}/"), data_dir)
     recording = _recording(dataset_id, folder, data_seed)
@@ -91,8 +92,8 @@ def identity(
         if known:
             raise unknown("imported dataset", dataset_id, known)
         raise DatasetError(
-            f"unknown imported dataset '{dataset_id}': {default_dir(data_dir) / IMPORTED} holds none; add one with "
-            "`python -m bench data import`."
+            f"unknown imported dataset '{dataset_id}': {default_dir(data_dir) / IMPORTED} holds "
+            "none; add one with `python -m bench data import`."
         )
     if size is not None:
         raise DatasetError(

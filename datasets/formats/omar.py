@@ -68,8 +68,8 @@ def _agents(folder: Path, task: Task) -> int:
     agents = sorted(int(match[1]) for match in found if match)
     if not agents:
         raise DatasetError(
-            f"{folder} holds no obs_0.npy of the omar layout; name a folder with them, or one whose "
-            "sub-folders seed_0_data, seed_1_data and so on hold them."
+            f"{folder} holds no obs_0.npy of the omar layout; name a folder with such files, or "
+            "one whose sub-folders seed_0_data, seed_1_data and so on hold them."
         )
     team = list(range(task.agents))
     if agents == team or (agents == [*team, task.agents] and _is_prey(folder, task)):

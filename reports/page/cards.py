@@ -91,11 +91,23 @@ def limits(results: Results) -> list[str]:
     if dirty:
         told.append(f"{dirty} runs were made from a checkout with uncommitted changes.")
     told += filter(None, [captions.left_out(results.cells), captions.TIMING])
-    told.append(
-        "Intervals are over training seeds of one recorded dataset each: another recording of the "
-        "same quality would move all numbers."
+    return [*told, *_recordings(results)]
+
+
+def _recordings(results: Results) -> list[str]:
+    """Say whether intervals cover the recorded data too."""
+    alone = [track for track in results.tracks if not track.paired]
+    if not alone:
+        return ["Every training seed has a recording of its own: intervals cover the data too."]
+    which = (
+        ""
+        if len(alone) == len(results.tracks)
+        else (f" on {', '.join(track.label for track in alone)}")
     )
-    return told
+    return [
+        f"Intervals{which} are over training seeds of one recorded dataset each: another "
+        "recording of the same quality would move all numbers."
+    ]
 
 
 def _presets(results: Results) -> list[str]:
@@ -143,8 +155,13 @@ def datasets(results: Results) -> list[dict[str, Any]]:
                 ("data_seed", "data seed"),
                 ("fraction", "fraction"),
             )
-            if section.get(key) is not None
+            if section.get(key) is not None and not (key == "data_seed" and track.paired)
         ]
+        if track.paired:
+            seeds = sorted(
+                {int(n) for cell in cells if (n := cell.number("data_seed")) is not None}
+            )
+            facts.append(("data seeds", f"{', '.join(map(str, seeds))}, the training seeds'"))
         facts.append(("sha256", str(section.get("checksum") or "not recorded")[:16]))
         found.append({"title": track.label, "facts": facts})
     return found

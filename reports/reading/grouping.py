@@ -5,7 +5,8 @@ from typing import Any
 
 from reports.reading.runs import Cell, Entry, Track
 
-RECIPE = ("dataset", "rules", "preset", "fraction", "data_seed", "prey")
+RECIPE = ("dataset", "rules", "preset", "fraction", "data_seed", "prey", "recipe_version")
+PAIRED = "paired"  # in place of a data seed: every training seed has a recording of its own
 SHORTENED = (RECIPE.index("prey"), len(RECIPE))  # hashes, of which eight letters suffice
 LONGEST_CONTRAST = 3
 
@@ -15,9 +16,7 @@ def tracks_of(cells: list[Cell], warnings: list[str]) -> dict[str, Track]:
     checksums = _checksums(cells)
     keys = {}
     for cell in cells:
-        recipe = _recipe(cell)
-        known = cell["dataset_checksum"] or (checksums[recipe] or [""])[0]
-        keys[cell["cell"]] = (*recipe, known)
+        keys[cell["cell"]] = (*_recipe(cell), _checksum(cell, checksums))
     by_dataset: dict[str, set[tuple[Any, ...]]] = defaultdict(set)
     for key in keys.values():
         by_dataset[key[0]].add(key)
@@ -41,17 +40,34 @@ def tracks_of(cells: list[Cell], warnings: list[str]) -> dict[str, Track]:
 
 
 def _recipe(cell: Cell) -> tuple[Any, ...]:
-    return (str(cell["dataset"] or "unknown"), *(cell[column] for column in RECIPE[1:]))
+    values = dict(zip(RECIPE, (cell[column] for column in RECIPE), strict=True))
+    values["dataset"] = str(cell["dataset"] or "unknown")
+    values["data_seed"] = PAIRED if cell["paired"] else cell["data_seed"]
+    return tuple(values.values())
 
 
-def _checksums(cells: list[Cell]) -> dict[tuple[Any, ...], list[str]]:
-    """Return the checksums seen per recipe: a cell that failed early takes its siblings' one."""
-    seen: dict[tuple[Any, ...], Counter[str]] = defaultdict(Counter)
+Recording = tuple[tuple[Any, ...], Any]  # a recipe, and the data seed
+
+
+def _checksums(cells: list[Cell]) -> dict[Recording, list[str]]:
+    """Return the checksums seen per recording, the commonest first."""
+    seen: dict[Recording, Counter[str]] = defaultdict(Counter)
     for cell in cells:
-        counted = seen[_recipe(cell)]
+        counted = seen[_recipe(cell), cell["data_seed"]]
         if cell["dataset_checksum"]:
             counted[cell["dataset_checksum"]] += 1
-    return {recipe: [name for name, _ in counted.most_common()] for recipe, counted in seen.items()}
+    return {one: [name for name, _ in counted.most_common()] for one, counted in seen.items()}
+
+
+def _checksum(cell: Cell, checksums: dict[Recording, list[str]]) -> str:
+    """Return what sets a cell's data apart within its recipe.
+
+    A cell that failed early takes its siblings' checksum. Paired cells have as many as there are
+    seeds, so theirs is empty, but for a recording that is another than most of its seed.
+    """
+    usual = (checksums[_recipe(cell), cell["data_seed"]] or [""])[0]
+    own = str(cell["dataset_checksum"] or usual)
+    return "" if cell["paired"] and own == usual else own
 
 
 def _suffixes(keys: set[tuple[Any, ...]]) -> dict[tuple[Any, ...], str]:

@@ -95,8 +95,13 @@ class Track:
         return f"{self.quality} [{self.suffix}]" if self.suffix else self.quality
 
     @property
+    def paired(self) -> bool:
+        """Whether every training seed has a recording of its own."""
+        return isinstance(self.key[4], str)
+
+    @property
     def setting(self) -> tuple[Any, ...]:
-        """What all tracks of one aggregate share: preset, fraction, data seed."""
+        """What all tracks of one aggregate share: preset, fraction, data seed (or "paired")."""
         return self.key[2:5]
 
 

@@ -107,10 +107,10 @@ def test_a_paired_cell_is_none_of_a_study_on_one_recording() -> None:
 
 @pytest.mark.parametrize("text", ["pair", "-1", "1.5", "", "99999999999", "paired,1"])
 def test_a_data_seed_is_a_number_or_paired(text: str) -> None:
-    assert config.parse_data_seed("paired") == "paired"
-    assert config.parse_data_seed("7") == 7
-    with pytest.raises(BenchError, match="--data-seed .* is neither a seed"):
-        config.parse_data_seed(text)
+    assert flags.parse_data_seed("paired") == "paired"
+    assert flags.parse_data_seed("7") == 7
+    with pytest.raises(BenchError, match=r"--data-seed .* is neither a seed"):
+        flags.parse_data_seed(text)
 
 
 def test_not_reweighting_leaves_ids_as_they_were_before_it_existed() -> None:

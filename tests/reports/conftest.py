@@ -42,13 +42,18 @@ def record(
     fraction: float = 1.0,
     rules: str = "omar",
     batch: int = 256,
+    paired: bool = False,
+    recipe_version: int = 1,
 ) -> dict[str, Any]:
     """Return one cell's record; equal arguments give equal records."""
     settings = {"hidden": [128, 128], "learning_rate": 0.003, **(settings or {})}
     canonical = {"algorithm": settings, "run": {"updates": 2000, "batch_size": batch}}
     text = json.dumps(canonical, sort_keys=True)
     task, quality = dataset.rsplit("/", 1)
-    recipe = (algorithm, version, dataset, seed, text, preset, checksum, machine, fraction, rules)
+    recipe = (
+        algorithm, version, dataset, seed, text, preset, checksum, machine, fraction, rules, paired,
+        recipe_version,
+    )  # fmt: skip
     cell = hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]
     random, expert = REFERENCES.get(task, (-280.0, 3400.0))
     slow = 1.0 + 5.0 * zlib.crc32(algorithm.encode()) / 2**32
@@ -60,7 +65,9 @@ def record(
     done = status == "done"
     value = random + score / 100 * (expert - random)
     if checksum == "":
-        checksum = hashlib.sha256(f"{dataset}{fraction}".encode()).hexdigest()
+        data_seed = seed if paired else 0
+        told = f"{dataset}{fraction}{data_seed}{recipe_version}"
+        checksum = hashlib.sha256(told.encode()).hexdigest()
     data_return = random + DATA_SCORE.get(quality, 50.0) / 100 * (expert - random)
     last = {"return_mean": value, "return_std": 70.0, "episodes": 1000, "score": score}
     return {
@@ -69,6 +76,7 @@ def record(
         "status": status,
         "error": None if done else f"{status}: the invented reason",
         "seed": seed,
+        "identity": {"dataset": {"recipe_version": recipe_version}},
         "algorithm": {
             "name": algorithm, "version": version, "sampling_steps": 1 + 9 * ("dom" in algorithm),
             "observes": "own",
@@ -79,7 +87,8 @@ def record(
         },
         "dataset": {
             "id": dataset, "task": task, "quality": quality, "rules": rules, "prey": None,
-            "data_seed": 0, "size": None, "fraction": fraction, "checksum": checksum,
+            "data_seed": seed if paired else 0, "paired": paired, "size": None,
+            "fraction": fraction, "checksum": checksum,
             "return_mean": data_return, "score": DATA_SCORE.get(quality, 50.0),
             "card": {
                 "id": dataset, "n_transitions": 100000, "n_episodes": 4000, "licence": "MIT",

@@ -3,7 +3,9 @@
 import pytest
 
 from bench.results.store import BenchError
+from reports import captions
 from reports.drawing import style
+from reports.page import cards
 from reports.reading import order, results
 
 
@@ -21,6 +23,8 @@ def test_seeds_of_one_entry_are_one_group(study):
         ({"rules": "mpe2"}, "rules mpe2"),
         ({"fraction": 0.1}, "fraction 0.1"),
         ({"preset": "cpu"}, "preset cpu"),
+        ({"recipe_version": 2}, "recipe version 2"),
+        ({"paired": True}, "data seed paired"),
     ],
 )
 def test_other_data_rules_or_presets_are_kept_apart_and_named(study, other, told):
@@ -30,6 +34,30 @@ def test_other_data_rules_or_presets_are_kept_apart_and_named(study, other, told
     assert [len(group.cells) for group in found.groups] == [3, 3]
     assert any(told in warning and "kept apart" in warning for warning in found.warnings)
     assert any(told in track.label for track in found.tracks)
+
+
+def test_seeds_with_recordings_of_their_own_are_one_group(study, cell):
+    study(["om2p"], seeds=range(3), paired=True)
+    failed = cell("om2p", "mpe/spread/expert", 3, status="failed", checksum=None, paired=True)
+    found = results.read(failed.parent)
+    (group,) = found.groups
+    assert len(group.cells) == 4
+    assert found.tracks[0].paired
+    assert found.tracks[0].label == "mpe/spread/expert"
+    assert captions.setting(found.tracks[0]).endswith(
+        "every training seed on a recording of its own"
+    )
+    (facts,) = cards.datasets(found)
+    assert ("data seeds", "0, 1, 2, 3, the training seeds'") in facts["facts"]
+    assert any("intervals cover the data too" in told for told in cards.limits(found))
+
+
+def test_paired_seeds_on_other_recordings_than_their_siblings_are_kept_apart(study):
+    for algorithm in ("om2p", "bc"):
+        study([algorithm], seeds=range(3), paired=True)
+    found = results.read(study(["dom2"], seeds=(1,), paired=True, checksum="f" * 64))
+    assert [len(group.cells) for group in found.groups] == [3, 3, 1]
+    assert len(found.tracks) == 2
 
 
 def test_a_run_that_failed_before_its_data_joins_its_siblings(study, cell):
