@@ -198,15 +198,24 @@ def _json(values: dict[str, Any], place: str) -> str:
 
 def _sentence(error: pydantic.ValidationError, prefix: str) -> str:
     """Return the first complaint of pydantic as one sentence with the key and the value."""
-    first = error.errors(include_url=False)[0]
+    errors = error.errors(include_url=False)
+    first = errors[0]
     if not first["loc"]:  # a rule between settings, stated by the settings themselves
         return f"{prefix.rstrip('.')}: {first['msg'].removeprefix('Value error, ')}"
-    place = prefix + ".".join(str(part) for part in first["loc"])
+    path = _path(first)
+    place = prefix + ".".join(path)
     if first["type"] == "missing":
         return f"{place} is missing: give it a value in the preset or with --set"
     value = repr(first.get("input"))
     shown = value if len(value) <= 60 else f"{value[:57]}..."
-    complaint = first["msg"][:1].lower() + first["msg"][1:]
+    told = [one["msg"][:1].lower() + one["msg"][1:] for one in errors if _path(one) == path]
+    complaint = " or ".join(told)  # several where a value may be of several kinds
     if first["type"] in ("list_type", "tuple_type"):
         complaint = "it takes a list, such as [64, 32], or 64x2 for [64, 64]"
     return f"{place}={shown} is not allowed: {complaint}"
+
+
+def _path(error: Any) -> list[str]:
+    """Return where a value lies, without pydantic's names for the kinds that it may be of."""
+    kinds = ("constrained-", "literal[", "function-")
+    return [str(part) for part in error["loc"] if not str(part).startswith(kinds)]

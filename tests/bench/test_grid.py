@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from algorithms.errors import AlgorithmError
 from bench.errors import BenchError
-from bench.plan import config, grid, resolve
+from bench.plan import config, flags, grid, resolve
 from datasets.errors import DatasetError
 
 ROOT = Path(__file__).parents[2]
@@ -111,6 +111,12 @@ def test_a_data_seed_is_a_number_or_paired(text: str) -> None:
     assert flags.parse_data_seed("7") == 7
     with pytest.raises(BenchError, match=r"--data-seed .* is neither a seed"):
         flags.parse_data_seed(text)
+
+
+@pytest.mark.parametrize("value", ["x", -1, 2**31])
+def test_a_bad_data_seed_is_named_without_words_of_the_checker(value: object) -> None:
+    with pytest.raises(BenchError, match=rf"data_seed='?{value}'? is not allowed: .*'paired'"):
+        config.make_config(data_seed=value)
 
 
 def test_not_reweighting_leaves_ids_as_they_were_before_it_existed() -> None:
