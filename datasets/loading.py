@@ -11,8 +11,8 @@ from typing import Any
 
 from datasets import recipes
 from datasets.errors import DatasetError
+from datasets.formats import imported
 from datasets.paths import data_dir as default_dir
-from datasets.recorded import imported
 from datasets.recorded.files import CARD, Progress
 from datasets.recorded.store import Dataset
 
