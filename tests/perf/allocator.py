@@ -1,4 +1,4 @@
-"""The memory settings that a cell's process is started with, taken on by this process."""
+"""Apply the allocator settings of a cell's process to this process."""
 
 import ctypes
 
@@ -8,11 +8,11 @@ MALLOPT = {"MALLOC_TRIM_THRESHOLD_": -1, "MALLOC_TOP_PAD_": -2, "MALLOC_MMAP_THR
 
 
 def keep_memory() -> None:
-    """Let glibc keep freed memory, as the environment of a cell's process tells it to.
+    """Let glibc keep freed memory, as in the process of a cell.
 
-    Without it an update of om2p measured up to a fifth longer here than it takes in a run.
+    Without this an update of om2p took up to a fifth longer here than in a run.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:  # another C library has no such thing, nor do workers on it
+    if mallopt is not None:  # only glibc has it; workers with another C library do without
         for name, value in ALLOCATOR.items():
             assert mallopt(MALLOPT[name], min(int(value), 2**31 - 1)) == 1, name

@@ -1,4 +1,4 @@
-"""Make the files of these benchmarks fit to be judged by `python -m bench compare`."""
+"""Load the gate's plug-in, so that `python -m bench compare` can judge the files."""
 
 from typing import Any
 
@@ -38,10 +38,10 @@ def memory_as_workers_keep_it() -> None:
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Show the benchmarks that have a goal beside it; a goal missed is no failure."""
-    found = [bench for bench in config._benchmarksession.benchmarks if "goal" in bench.extra_info]
-    if found:
+    goals = [bench for bench in config._benchmarksession.benchmarks if "goal" in bench.extra_info]
+    if goals:
         terminalreporter.section("goals")
-    for bench in found:
+    for bench in goals:
         info = bench.extra_info
         line = f"{bench.name}: {info['value']:.4g} {info['unit']}, goal {info['goal']:g}"
         terminalreporter.write_line(line)

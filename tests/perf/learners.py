@@ -1,6 +1,6 @@
-"""Learners and batches of fixed sizes for the benchmarks: three agents of `mpe/spread`.
+"""Algorithms and batches of fixed sizes for the benchmarks: three agents of `mpe/spread`.
 
-Batches are made up: what an update costs depends on shapes, and no data need be recorded first.
+Batches are synthetic: the cost of an update depends on shapes, and no data have to be recorded.
 """
 
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Benchmark files as a noisy machine would write them, to try the gate on."""
+"""Simulated benchmark files of a noisy machine, for tests of the gate."""
 
 import json
 import random
@@ -33,27 +33,27 @@ def process(began: str, rows: dict[str, dict[str, Any]], **gate: Any) -> dict[st
 
 
 class Machine:
-    """A shared machine: its clock drifts, neighbours come and go, every process has its layout.
+    """A simulated shared machine: drifting speed, other processes, a memory layout per process.
 
-    The magnitudes are those seen between processes on shared hosts: layout 3 %, drift 10 % that
-    the calibration shares, and in one process of ten a neighbour of which it shares only a part.
+    The magnitudes were observed between processes on shared hosts: layout 3 %; drift 10 %, which
+    affects the calibration equally; and in one process of ten a load that affects it only partly.
     """
 
     def __init__(self, seed: int) -> None:
-        self.dice, self.mood, self.minute = random.Random(seed), 0.0, 0
+        self.random, self.drift, self.minute = random.Random(seed), 0.0, 0
 
     def measured(self, slower: float = 1.0, **changed: Any) -> dict[str, Any]:
         """Return the content of one fresh process's file."""
-        dice = self.dice
+        draw = self.random
         self.minute += 1
-        self.mood = 0.8 * self.mood + dice.gauss(0.0, 0.06)
-        neighbour = dice.uniform(0.1, 0.6) if dice.random() < 0.1 else 0.0
+        self.drift = 0.8 * self.drift + draw.gauss(0.0, 0.06)
+        load = draw.uniform(0.1, 0.6) if draw.random() < 0.1 else 0.0
         rows = {}
         for index, name in enumerate(NAMES):
-            layout = 1.0 + dice.gauss(0.0, 0.03)
-            busy = 1.0 + neighbour * dice.uniform(0.5, 1.0)
-            seconds = 1e-3 * (1 + index % 7) * 2.0**self.mood * layout * busy
-            calibration = 1e-3 * 2.0**self.mood * (1 + 0.5 * neighbour) * (1 + dice.gauss(0, 0.02))
+            layout = 1.0 + draw.gauss(0.0, 0.03)
+            busy = 1.0 + load * draw.uniform(0.5, 1.0)
+            seconds = 1e-3 * (1 + index % 7) * 2.0**self.drift * layout * busy
+            calibration = 1e-3 * 2.0**self.drift * (1 + 0.5 * load) * (1 + draw.gauss(0, 0.02))
             factor = slower if name == UPDATE else 1.0
             rows[name] = {
                 "seconds": factor * seconds,
@@ -74,7 +74,7 @@ class Machine:
 
 
 def written(folder: Path, contents: list[dict[str, Any]]) -> str:
-    """Write the files of a side and return what names them."""
+    """Write the files of a side and return their folder."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for number, content in enumerate(contents):
@@ -83,5 +83,5 @@ def written(folder: Path, contents: list[dict[str, Any]]) -> str:
 
 
 def without(content: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return a file that lacks a benchmark."""
+    """Return a file's content without one benchmark."""
     return {**content, "benchmarks": [b for b in content["benchmarks"] if b["fullname"] != name]}

@@ -1,9 +1,9 @@
 """Where the time of an update goes: `python -m tests.perf.parts [ALGORITHM] [HIDDEN]`.
 
-Every operation of one update is recorded with its tensors and then timed by itself, so that its
-time is that of the kernel and its dispatch, without autograd, Python and cold caches. What the sum
-leaves of the update's own time is those. Rounds of the update, the operations and the product that
-calibrates take turns; medians of process CPU time, one thread.
+Every operation of one update is recorded with its tensors and then timed by itself. So its time is
+that of the kernel and its dispatch. The rest of the update's time is autograd, Python and cold
+caches. Rounds of the update, the operations and the calibration product alternate; medians of
+process CPU time, one thread.
 """
 
 import statistics
@@ -25,7 +25,7 @@ from tests.perf.allocator import keep_memory
 from tests.perf.learners import ACTION, AGENTS, BATCH, OBSERVATION, spec
 
 ROUNDS, REPEATS, UPDATES = 15, 20, 5
-NARROW, FEW = "narrow matrix products", 4  # a factor or the result is so few numbers wide
+NARROW, FEW = "narrow matrix products", 4  # a factor or the result has at most so many columns
 PRODUCTS = ("bmm", "baddbmm")
 KINDS = {
     "matrix products": PRODUCTS,

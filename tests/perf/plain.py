@@ -1,7 +1,7 @@
-"""`om2p` as one would first write it in PyTorch: what our update is compared with.
+"""A plain implementation of `om2p` in PyTorch, to compare our update with.
 
-All agents in one batched product per layer, as everybody would; otherwise nothing is saved: seven
-evaluations of their own, torch's Adam as it comes, targets moved one tensor at a time.
+It uses one batched product per layer for all agents and no other optimisation: seven separate
+evaluations, torch's Adam with its defaults, targets updated one tensor at a time.
 """
 
 from collections.abc import Sequence

@@ -1,10 +1,10 @@
 """Prove the gate on this machine with real processes: `python -m tests.perf.prove_gate`.
 
-Unchanged: `--repeats` times 7 fresh processes a side of the same tree, in turn; none may alarm.
-Injected: by a pytest plug-in in the head's processes alone, an update of om2p that takes 1.5 times
-as long, and 20 % more activation memory; by an edit in a copy of the tree, a vanished and a renamed
-benchmark. Each must fail, and nothing else. Exit code 0 if all of that holds.
-`--simulate N` instead counts false alarms on made-up files.
+Unchanged: `--repeats` times 7 fresh processes per side of the same tree, in turn; no alarm allowed.
+Injected, by a pytest plug-in that only the processes of HEAD load: an update of om2p that takes 1.5
+times as long, and 20 % more activation memory. Injected, by an edit in a copy of the tree: a
+missing and a renamed benchmark. Each must fail, and nothing else. Exit code 0 if all of that holds.
+`--simulate N` counts false alarms on simulated files instead.
 """
 
 import argparse
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SELECT = "test_update and (om2p or dom2 or td3bc) or test_action[om2p]"
 
 SLOWER = '''
-"""Makes every update of om2p take 1.5 times as long; no cost that is counted changes."""
+"""Make every update of om2p take 1.5 times as long; exact costs do not change."""
 import time
 from algorithms.om2p import Om2p
 
@@ -42,7 +42,7 @@ def update(self, batch):
 Om2p.update = update
 '''
 HUNGRIER = '''
-"""Makes every update of om2p hold a fifth more than its activations."""
+"""Make every update of om2p allocate a fifth of its activations in addition."""
 import torch
 from algorithms.om2p import Om2p
 
@@ -60,7 +60,7 @@ Om2p.update = update
 '''
 NAME = "tests/perf/test_algorithms.py::test_update[om2p]"
 ALIKE = [NAME, NAME.replace("om2p]", "om2p-jvp]"), NAME.replace("om2p]", "om2p-release]")]
-VANISHED = ("if name != SLOW", 'if name not in (SLOW, "om2p")')
+MISSING = ("if name != SLOW", 'if name not in (SLOW, "om2p")')
 RENAMED = ("def test_update(", "def test_step(")
 LEFT_OUT = (".git", ".venv", ".benchmarks", "__pycache__", "results*", "docs", ".*_cache")
 
@@ -94,16 +94,16 @@ def measured(
 def unchanged(folder: Path, repeats: int) -> Iterator[bool]:
     """Yield, for each repeat, whether an unchanged tree passed."""
     for number in range(repeats):
-        found = regression.compare(*measured(folder / f"unchanged-{number}"))
-        print(f"\nunchanged, repeat {number + 1} of {repeats}\n{text.text(found)}")
-        times = [row for row in found.rows if row.measure == "time"]
+        result = regression.compare(*measured(folder / f"unchanged-{number}"))
+        print(f"\nunchanged, repeat {number + 1} of {repeats}\n{text.text(result)}")
+        times = [row for row in result.rows if row.measure == "time"]
         ratios = sorted(row.ratio for row in times if row.ratio is not None)
         print(f"ratios of medians: {ratios[0]:.3f} to {ratios[-1]:.3f}", flush=True)
-        yield not found.fails
+        yield not result.fails
 
 
 def injected(folder: Path) -> Iterator[bool]:
-    """Yield, for each injected change, whether it failed, and it alone."""
+    """Yield, for each injected change, whether exactly that change failed."""
     (plain,), _ = measured(folder / "plain", rounds=1, costs_only=True)
     hungrier = HUNGRIER.format(activations=plain.benchmarks[NAME].costs["working_bytes"])
     memory = {(name, key) for name in ALIKE for key in ("working_bytes", "peak_tensor_bytes")}
@@ -111,19 +111,19 @@ def injected(folder: Path) -> Iterator[bool]:
     counted: dict[str, Any] = {"rounds": 1, "costs_only": True}
     slower: dict[str, Any] = {"plugin": SLOWER, "select": "test_update[om2p] or test_update[dom2]"}
     trials = (
-        ("vanished", counted | {"edit": VANISHED}, {(NAME, "benchmark")}),
+        ("missing", counted | {"edit": MISSING}, {(NAME, "benchmark")}),
         ("renamed", counted | {"edit": RENAMED}, updates),
         ("20 % more activation memory", counted | {"plugin": hungrier}, memory),
         ("1.5 times slower", slower, {(NAME, "time")}),
     )
     for number, (what, options, expected) in enumerate(trials):
-        found = regression.compare(*measured(folder / f"injected-{number}", **options))
-        print(f"\ninjected: {what}\n{text.text(found)}", flush=True)
-        yield {(row.name, row.measure) for row in found.rows if row.fails} == expected
+        result = regression.compare(*measured(folder / f"injected-{number}", **options))
+        print(f"\ninjected: {what}\n{text.text(result)}", flush=True)
+        yield {(row.name, row.measure) for row in result.rows if row.fails} == expected
 
 
 def simulate(count: int) -> None:
-    """Count false alarms of unchanged trees on a made-up noisy machine."""
+    """Count false alarms of unchanged trees on a simulated noisy machine."""
     from tests.perf.noisy_machine import NAMES, Machine
 
     alarms = trees = 0
@@ -135,16 +135,16 @@ def simulate(count: int) -> None:
                 for path, content in zip(paths, contents, strict=True):
                     path.write_text(json.dumps(content))
                 sides.append([files.read(path) for path in paths])
-            found = sum(row.fails for row in regression.compare(*sides).rows)
-            alarms, trees = alarms + found, trees + bool(found)
+            failing = sum(row.fails for row in regression.compare(*sides).rows)
+            alarms, trees = alarms + failing, trees + bool(failing)
     print(f"{count} comparisons of {len(NAMES)} benchmarks: {alarms} false alarms in {trees} trees")
 
 
 def main() -> int:
-    """Run what was asked for."""
+    """Run the comparisons and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=10, help="of the unchanged tree")
-    parser.add_argument("--simulate", type=int, default=0, metavar="N", help="made-up trees")
+    parser.add_argument("--simulate", type=int, default=0, metavar="N", help="simulated trees")
     asked = parser.parse_args()
     if asked.simulate:
         simulate(asked.simulate)

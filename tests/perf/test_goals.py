@@ -1,9 +1,9 @@
-"""The speeds that are aimed at, as benchmarks: a goal missed fails nothing, and is shown.
+"""Benchmarks with a goal. A missed goal is shown and fails nothing.
 
 `pytest tests/perf/test_goals.py --benchmark-only` prints them at its end. The first two are
 *overheads*: process CPU time of one update, divided by the time that the floating-point operations
 of a plain implementation would take at this machine's rate of batched matrix products, measured
-between the updates. Doing less work than the plain implementation therefore pays.
+between the updates. Computing less than the plain implementation gives a smaller overhead.
 """
 
 import statistics
