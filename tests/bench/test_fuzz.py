@@ -18,9 +18,9 @@ from bench.cli.results import _status_row
 from bench.errors import BenchError
 from bench.gate import accepted, files, regression, text
 from bench.plan import flags, presets, resolve
-from bench.plan.resolve import resolve_run, resolve_settings
 from bench.plan.estimate import Estimator
 from bench.plan.grid import new_record
+from bench.plan.resolve import resolve_run, resolve_settings
 from bench.results import collect, store
 from bench.results.record import CHECKPOINT, SCHEMA
 from bench.study import summary
