@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 CHOICES = ("auto", "torch", "c")
-_chosen = "torch"
+_chosen = "auto"
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,15 @@ def files() -> Iterator[File]:
     yield built()
 
 
+def is_expected() -> bool:
+    """Whether a library is there or can be built, as far as that is known without trying."""
+    try:
+        find_compiler()
+    except Unavailable:
+        return bool(next(shipped(), None))
+    return True
+
+
 def shipped() -> Iterator[File]:
     """Yield the shipped files that this processor can run, of this very source."""
     if platform.system() != "Linux" or platform.machine() != "x86_64":

@@ -32,15 +32,19 @@ class TwinCritic(nn.Module):
         sizes = (observation_dim + action_dim, *hidden, 1)
         self.network = MemberMLP(generators, HEADS * agents, sizes, activation, layer_norm)
 
+    def _rows(self, observation: Tensor, action: Tensor) -> tuple[Tensor, int]:
+        """Return the rows of both heads, once for all who share them, and how many do."""
+        return self.network.shared(torch.cat([observation, action], dim=-1), HEADS)
+
     def forward(self, observation: Tensor, action: Tensor) -> Tensor:
         """Return both heads' values, (M, 2, B)."""
-        rows = torch.cat([observation, action], dim=-1)
-        return self.network(rows, share=HEADS).view(-1, HEADS, action.shape[1])
+        rows, share = self._rows(observation, action)
+        return self.network(rows, share).view(-1, HEADS, action.shape[1])
 
     def frozen(self, observation: Tensor, action: Tensor) -> Tensor:
         """As forward, but gradients reach the action only."""
-        rows = torch.cat([observation, action], dim=-1)
-        return self.network.frozen(rows, share=HEADS).view(-1, HEADS, action.shape[1])
+        rows, share = self._rows(observation, action)
+        return self.network.frozen(rows, share=share).view(-1, HEADS, action.shape[1])
 
     def frozen_first(self, observation: Tensor, action: Tensor) -> Tensor:
         """Return the first head's values alone, (M, B); gradients reach the action only."""

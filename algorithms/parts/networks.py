@@ -161,7 +161,10 @@ def take_kernels(networks: Sequence[MemberNetwork], device: torch.device) -> Ker
         found = library.load()
     except Unavailable as reason:
         if wanted == "c":
-            raise AlgorithmError(f"the C kernels cannot be used: {reason}") from reason
+            raise AlgorithmError(
+                f"kernels=c was asked for, but the C library cannot be used ({reason}): leave it "
+                "out, or see to that"
+            ) from reason
         return Kernels("torch", str(reason))
     taken = [network.take_kernel(found) for network in networks]
     if not any(taken):
@@ -241,6 +244,15 @@ class MemberMLP(MemberNetwork):
         if self.kernel is not None and self.kernel.serves(x, 1, share):
             return self.kernel.evaluate(self, x, True, 1, share)
         return self._run(_spread(x, share), self._layers)
+
+    def shared(self, x: Tensor, share: int) -> tuple[Tensor, int]:
+        """Return rows for :meth:`forward` that each ``share`` members have in common, and a share.
+
+        Copies where torch will evaluate: made here, they do not live beside the rows themselves.
+        """
+        if self.kernel is not None and self.kernel.serves(x, 1, share):
+            return x, share
+        return _spread(x, share), 1
 
     def frozen(self, x: Tensor, every: int = 1, share: int = 1) -> Tensor:
         """Evaluate with the parameters held fixed: gradients reach ``x`` only.

@@ -85,7 +85,8 @@ def plan(
     planned = study.plan(config)
     planned.warn()
     todo = {cell.id for cell in planned.todo}
-    estimator = Estimator(planned.known.values(), machine.worker_class(config.threads))
+    kernels = str(config.overrides.get("run.kernels", "auto"))
+    estimator = Estimator(planned.known.values(), machine.worker_class(config.threads, kernels))
     estimates = {cell.id: estimator.of(cell) for cell in planned.cells}
     if format_ == "slurm":
         from bench.launchers import slurm

@@ -25,6 +25,7 @@ def checks(prey: Path | None, data_dir: Path | None) -> list[Check]:
         ("packages", system.packages),
         ("packages of ours", system.siblings),
         ("device", system.device),
+        ("kernels", system.kernels),
         ("NVML", system.nvml),
     ]
     result += [

@@ -94,6 +94,20 @@ def device() -> Iterator[Row]:
         yield ok("device", f"CPU ({cores}); no GPU, so cells run on the CPU")
 
 
+def kernels() -> Iterator[Row]:
+    """Tell what computes dense networks, and why."""
+    from algorithms.kernels import library
+    from algorithms.kernels.compiler import Unavailable
+
+    try:
+        yield ok("kernels", f"C library, {library.load().about}")
+    except Unavailable as reason:
+        yield warning(
+            "kernels", f"torch's, so updates take longer: {reason}",
+            "install a C compiler, such as gcc",
+        )  # fmt: skip
+
+
 def nvml() -> Iterator[Row]:
     """Report whether a GPU's memory can be read."""
     import pynvml

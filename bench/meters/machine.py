@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from algorithms.kernels import compiler
 from bench.meters import nvml
 from bench.meters.nvml import Gpu
 
@@ -19,12 +20,12 @@ LIBRARIES = ("torch", "numpy", "scipy", "mujoco", "pettingzoo", "safetensors", "
 HOME = Path(__file__).resolve().parents[2]
 
 
-def describe(device: str, gpu: Gpu | None = None) -> dict[str, Any]:
+def describe(device: str, gpu: Gpu | None = None, kernels: str = "torch") -> dict[str, Any]:
     """Return the machine as this process sees it, with its class for comparing timings.
 
     `device` is a torch device; its GPU's name is part of the class, None on a CPU. `gpu` is the
     driver's view of it: its clocks, limits and other processes are recorded too, null where they
-    cannot be read.
+    cannot be read. `kernels` compute the networks: torch's, or c.
     """
     import torch
 
@@ -40,6 +41,7 @@ def describe(device: str, gpu: Gpu | None = None) -> dict[str, Any]:
         "gpu_reason": gpu.reason,
         "gpu_at_start": gpu.state(),
         "threads": torch.get_num_threads(),
+        "kernels": kernels,
         "thread_settings": thread_settings(),
         "allocator_settings": {name: os.environ.get(name) for name in ALLOCATOR_VARIABLES},
         "system": f"{platform.system()} {platform.machine()}",
@@ -65,7 +67,11 @@ def usable_cores() -> int | None:
 
 
 def machine_class(machine: dict[str, Any], torch_version: str) -> str:
-    """Return the class within which timings may be compared."""
+    """Return the class within which timings may be compared.
+
+    Records without the field are of torch's kernels, whose classes do not name them.
+    """
+    named = ["C kernels"] if machine.get("kernels") == "c" else []
     return ", ".join(
         [
             machine["processor"],
@@ -74,13 +80,23 @@ def machine_class(machine: dict[str, Any], torch_version: str) -> str:
             machine["gpu"] or "no GPU",
             f"torch {torch_version}",
             f"python {platform.python_version()}",
+            *named,
         ]
     )
 
 
-def worker_class(threads: int = 1) -> str:
-    """Return the class of a worker on this machine's processor, without importing torch."""
-    machine = {"processor": processor(), "cores": os.cpu_count(), "threads": threads, "gpu": None}
+def worker_class(threads: int = 1, kernels: str = "auto") -> str:
+    """Return the class of a worker on this machine's processor, without importing torch.
+
+    kernels: as in `run.kernels`; auto is C where the library is there or can be built.
+    """
+    machine = {
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "gpu": None,
+        "kernels": "c" if kernels != "torch" and compiler.is_expected() else "torch",
+    }
     return machine_class(machine, importlib.metadata.version("torch"))
 
 

@@ -46,13 +46,18 @@ class RunSettings(BaseModel):
     cuda_graphs: bool = Field(
         default=False, description="on a GPU, replay updates from a recorded CUDA graph"
     )
+    kernels: Literal["auto", "torch", "c"] = Field(
+        default="auto",
+        description="what computes dense networks on a CPU: torch, or a C library where it can be "
+        "had (auto), or else not at all (c)",
+    )
 
     def identity(self) -> dict[str, Any]:
-        """Return what can change a result: not the spacing of checkpoints, nor CUDA graphs.
+        """Return what can change a result: not the spacing of checkpoints, nor what rounds alone.
 
         ``reweight`` belongs to it where it is set: cells that do not reweight keep their ids.
         """
-        left_out = {"checkpoint_every", "cuda_graphs"}
+        left_out = {"checkpoint_every", "cuda_graphs", "kernels"}
         if self.reweight is None:
             left_out.add("reweight")
         return self.model_dump(exclude=left_out)

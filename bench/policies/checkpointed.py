@@ -9,6 +9,7 @@ import torch
 import algorithms
 import datasets
 from algorithms.base import TeamSpec
+from algorithms.kernels.choice import using
 from bench.errors import BenchError
 from bench.plan import plugins, resolve
 from bench.policies.team import TeamPolicy
@@ -145,7 +146,9 @@ def _restore(record: dict[str, Any], state: dict[str, Any], device: str) -> Any:
             )
         settings = resolve.build_settings(name, record["config"]["algorithm"])
         spec = TeamSpec(**state["spec"])
-        algorithm = algorithms.make(name, spec, settings, (record["seed"],), device)
+        # As it was trained: what was made by torch alone acts in the same numbers again.
+        with using("auto" if state.get("kernels") == "c" else "torch"):
+            algorithm = algorithms.make(name, spec, settings, (record["seed"],), device)
         algorithm.load_state_dict(state["algorithm"])
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise BenchError(

@@ -42,6 +42,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "shared": ("execution.shared", "flag"),
     "replicas": ("execution.replicas", "number"),
     "cuda_graphs": ("execution.cuda_graphs", "flag"),
+    "kernels": ("execution.kernels", "text"),
     "threads": ("machine.threads", "number"),
     "device": ("execution.device", "text"),
     "seconds_setup": ("time.setup.wall", "number"),

@@ -191,7 +191,10 @@ def pace(message: dict[str, Any]) -> str:
     """Return how far and how fast a running cell is."""
     score = message.get("score")
     last = "" if score is None else f", score {score:.1f}"
-    return f"{message['update']}/{message['updates']}, {message['rate']:.0f} updates/s{last}"
+    kernels = message.get("kernels")
+    how = "" if kernels is None else f" (kernels: {kernels})"
+    rate = f"{message['rate']:.0f} updates/s{how}"
+    return f"{message['update']}/{message['updates']}, {rate}{last}"
 
 
 def verdict(record: dict[str, Any]) -> str:

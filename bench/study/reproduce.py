@@ -99,7 +99,10 @@ def _rebuild(record: dict[str, Any], data_dir: Path | None, prey: str | None) ->
         dataset=dataset,
         recipe=datasets.recipe(dataset, **data, data_dir=data_dir),
         seed=record["seed"],
-        run=resolve.RunSettings(**made["run"]).model_dump(),
+        # The recorded numbers come from these kernels; records of before know torch's alone.
+        run=resolve.RunSettings(
+            **{**made["run"], "kernels": store.value_at(record, "execution.kernels") or "torch"}
+        ).model_dump(),
         settings=made["algorithm"],
         canonical=made["canonical"],
         config_hash=digest(made["canonical"]),

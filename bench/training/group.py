@@ -15,6 +15,9 @@ import torch
 import algorithms
 import datasets
 from algorithms.device import replicas
+from algorithms.kernels import library
+from algorithms.kernels.choice import Kernels
+from algorithms.kernels.compiler import Unavailable
 from bench.errors import BenchError
 from bench.meters import memory, nvml
 from bench.meters.clock import Clock
@@ -60,6 +63,7 @@ class Training:
         self._began = time.perf_counter() - execution.started[0]
         self.nvml = memory.Nvml(None)  # until `begin`, where a device may fail
         self.update = 0
+        self.kernels: Kernels | None = None  # known once there is an algorithm
         self.dataset_bytes: int | None = None  # on the device, where data have been loaded
         self.metrics: dict[str, torch.Tensor] = {}  # each (R,)
         self._report, self._stop = report, stop
@@ -99,8 +103,11 @@ class Training:
                 lane.announce(self._execution(lane), self.execution.resume)
             self.nvml = memory.Nvml(nvml.uuids_of(self.device))
             self.nvml.start()
+            states = self._common_states() if self.execution.resume else None
+            kernels = self._wanted_kernels(states)
         seeds = tuple(lane.cell.seed for lane in self.lanes)
-        self.session = Session(self.lanes[0].cell, seeds, self.device, self.clock)
+        self.session = Session(self.lanes[0].cell, seeds, self.device, self.clock, kernels)
+        self.kernels = self.session.algorithm.kernels
         self.dataset_bytes = self.session.sampler.dataset_bytes
         with self.clock("warm_up"):
             self.session.warm_up()
@@ -114,7 +121,7 @@ class Training:
             for lane in self.lanes:
                 lane.record["latency"] = taken
         with self.clock("setup"):
-            self._restore()
+            self._restore(states)
             memory.reset_torch_peaks(self.device)
         self.write()
         self._reported = (time.perf_counter(), self.update)
@@ -127,18 +134,47 @@ class Training:
             "shared": self.execution.shared,
             "replicas": lane.replicas,
             "cuda_graphs": self.settings.cuda_graphs,
+            "kernels": None if self.kernels is None else self.kernels.name,
+            "kernels_reason": None if self.kernels is None else self.kernels.reason,
         }
 
-    def _restore(self) -> None:
-        """Continue from the last whole checkpoints that lie at one update, or begin anew."""
-        states = self._common_states() if self.execution.resume else None
+    def _wanted_kernels(self, states: list[State] | None) -> str:
+        """Return what is to compute the networks: what checkpoints began with, else the setting.
+
+        Other kernels round otherwise, and an interrupted cell has to end in the same numbers.
+        """
+        wanted = self.settings.kernels
         if states is None:
-            for lane in self.lanes:
+            return wanted
+        names = {state.get("kernels", "torch") for state in states}
+        if len(names) > 1:
+            raise BenchError("their checkpoints come from different kernels")
+        (begun,) = names
+        if wanted not in ("auto", begun):
+            raise BenchError(
+                f"the cell was begun with kernels={begun} and cannot go on with {wanted}: leave "
+                "out run.kernels, or begin anew with --resume never"
+            )
+        if begun == "c":
+            try:
+                library.load()
+            except Unavailable as reason:
+                raise BenchError(
+                    f"the cell was begun with the C kernels, which cannot be used here ({reason}): "
+                    "see to that, or begin anew with --resume never"
+                ) from reason
+        return str(begun)
+
+    def _restore(self, states: list[State] | None) -> None:
+        """Continue from checkpoints that lie at one update, or begin anew."""
+        for at, lane in enumerate(self.lanes):
+            if states is None:
                 lane.begin_anew()
-            return
-        for lane, state in zip(self.lanes, states, strict=True):
-            lane.restore(state, self.session.card["checksum"])
+            else:
+                lane.restore(states[at], self.session.card["checksum"])
             lane.record["execution"] = self._execution(lane)
+        if states is None:
+            return
         self.update = states[0]["update"]
         names = states[0]["metrics"]
         self.metrics = {name: torch.cat([s["metrics"][name] for s in states]) for name in names}
@@ -266,6 +302,7 @@ class Training:
                     "update": self.update,
                     "updates": self.settings.updates,
                     "rate": rate,
+                    "kernels": None if self.kernels is None else self.kernels.name,
                     "score": lane.rows[-1]["score"] if lane.rows else None,
                 }
             )
@@ -295,6 +332,7 @@ class Training:
                             n: v[replica : replica + 1].cpu() for n, v in self.metrics.items()
                         },
                         "device": torch.device(self.device).type,
+                        "kernels": self.session.algorithm.kernels.name,
                         "dataset_checksum": self.session.card["checksum"],
                         "algorithm": learnt,
                         "sampler": drawn,

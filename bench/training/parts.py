@@ -10,6 +10,7 @@ import algorithms
 import datasets
 from algorithms.base import Metrics, TeamSpec
 from algorithms.device import graphs, graphs_check
+from algorithms.kernels.choice import using
 from bench.errors import BenchError
 from bench.meters import counts, latency, machine
 from bench.meters.clock import Clock
@@ -32,9 +33,14 @@ class Session:
 
     update: Callable[[Any], Metrics]
 
-    def __init__(self, cell: Cell, seeds: tuple[int, ...], device: str, clock: Clock) -> None:
-        """Load the data and build everything for `seeds`, charging `data` and `setup`."""
-        self.cell, self.device, self.clock = cell, device, clock
+    def __init__(
+        self, cell: Cell, seeds: tuple[int, ...], device: str, clock: Clock, kernels: str = "auto"
+    ) -> None:
+        """Load the data and build everything for `seeds`, charging `data` and `setup`.
+
+        kernels: what is to compute the networks, as in `run.kernels`.
+        """
+        self.cell, self.device, self.clock, self.kernels = cell, device, clock, kernels
         self.graphed = bool(cell.run.get("cuda_graphs", False))
         if self.graphed and not _on_gpu(device):
             raise BenchError(resolve.GRAPHS_NEED_GPU)
@@ -58,7 +64,8 @@ class Session:
 
     def _make_algorithm(self, *seeds: int) -> Any:
         settings = resolve.build_settings(self.cell.algorithm, self.cell.settings)
-        return algorithms.make(self.cell.algorithm, self.spec, settings, seeds, self.device)
+        with using(self.kernels):
+            return algorithms.make(self.cell.algorithm, self.spec, settings, seeds, self.device)
 
     def _make_sampler(self, *seeds: int) -> Any:
         run, windows = self.cell.run, self.algorithm.trajectory
@@ -105,7 +112,7 @@ class Session:
         score = self.task.score_if_known(self.card["returns"]["mean"])
         record["dataset"] |= dataset_section(self.card, score)
         record["references"] = references_section(self.task)
-        record["machine"] = machine.describe(self.device, gpu)
+        record["machine"] = machine.describe(self.device, gpu, algorithm.kernels.name)
         record["versions"] = machine.versions()
         record["cost"] = self._cost
 

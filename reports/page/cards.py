@@ -21,6 +21,7 @@ MACHINE_FACTS = {
     "processor": "processor",
     "cores": "cores",
     "threads": "threads",
+    "kernels": "kernels",
     "memory_bytes": "memory (GiB)",
     "gpu": "GPU",
     "system": "system",

@@ -41,7 +41,7 @@ DETAILS = {
         "parameters", "parameters_act", "flops_update", "flops_act", "sampling_steps", "observes",
         "latency_p50_ms", "latency_p95_ms",
     ),
-    "machine": ("machine_class", "device", "threads", "replicas"),
+    "machine": ("machine_class", "device", "threads", "replicas", "kernels"),
 }  # fmt: skip
 EXTRA = ("config", "error")
 OPEN = ("returns", "scores", "aggregates", "efficiency")  # the others are folded at first

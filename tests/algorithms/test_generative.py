@@ -124,6 +124,7 @@ def test_one_diffusion_level_is_finite() -> None:
     assert all(value.isfinite().all() for value in parameters(learner).values())
 
 
+@pytest.mark.usefixtures("by_torch")
 def test_the_chain_passes_its_gradient_to_the_policy_and_none_to_the_critic() -> None:
     learner = learnt("diffusion-ql", 0)
     seen = learner.observed(batch_for(team()).observation)
@@ -199,6 +200,7 @@ def test_joint_critics_of_dof_learn_from_the_team_s_error() -> None:
 # FQL and MAC-Flow --------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("by_torch")
 def test_distillation_leaves_the_teacher_alone() -> None:
     for name in ("fql", "mac-flow"):
         learner = learnt(name, 0)

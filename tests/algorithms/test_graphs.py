@@ -19,6 +19,7 @@ from algorithms.device import graphs
 from algorithms.device.graphs import EAGER_UPDATES, GraphedUpdates
 from tests.algorithms.recorder import Reader, Recorder
 
+pytestmark = pytest.mark.usefixtures("by_torch")
 UPDATES = EAGER_UPDATES + 6
 
 

@@ -13,6 +13,7 @@ from algorithms.errors import AlgorithmError
 from algorithms.parts.optimiser import Adam
 from tests.algorithms.recorder import Recorder
 
+pytestmark = pytest.mark.usefixtures("by_torch")
 UPDATES = 1000
 
 

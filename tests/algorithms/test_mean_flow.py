@@ -257,6 +257,7 @@ def test_sum_reduction_is_the_mean_times_the_dimensions() -> None:
     torch.testing.assert_close(sum_loss, 2.0 * mean_loss)
 
 
+@pytest.mark.usefixtures("by_torch")
 def test_alpha_flow_gradient_tends_to_mean_flow() -> None:
     """For small alpha the gradient of the alpha-flow loss is that of the exact derivative."""
     batch = batch_for(team())

@@ -38,8 +38,8 @@ def test_replayed_cells_end_in_the_numbers_of_eager_ones(
     make_cell: Make, tmp_path: Path, recorder: Recorder
 ) -> None:
     eager, replayed = (
-        make_cell("bc", **CONSTANT),
-        make_cell("bc", run__cuda_graphs=True, **CONSTANT),
+        make_cell("bc", run__kernels="torch", **CONSTANT),
+        make_cell("bc", run__cuda_graphs=True, run__kernels="torch", **CONSTANT),
     )
     assert eager.id == replayed.id
     run_cell(eager, tmp_path / "eager" / eager.id, Execution(resume=False))
@@ -58,7 +58,7 @@ def test_replayed_cells_end_in_the_numbers_of_eager_ones(
 def test_an_interrupted_replayed_cell_goes_on(
     make_cell: Make, tmp_path: Path, recorder: Recorder
 ) -> None:
-    cell = make_cell("bc", run__cuda_graphs=True)
+    cell = make_cell("bc", run__cuda_graphs=True, run__kernels="torch")
     assert cell.settings["lr_schedule"] == "cosine"
     run_cell(cell, tmp_path / "whole" / cell.id, Execution(resume=False))
     run_cell(cell, tmp_path / "parts" / cell.id, Execution(), stop=stop_after(30))
@@ -77,7 +77,7 @@ def test_a_cell_whose_replays_differ_fails_before_it_trains(
             fill(self, batch)
 
     monkeypatch.setattr(graphs.GraphedUpdates.func, "_fill", stale)
-    cell = make_cell("bc", run__cuda_graphs=True)
+    cell = make_cell("bc", run__cuda_graphs=True, run__kernels="torch")
     record = run_cell(cell, tmp_path / "cell" / cell.id, Execution(resume=False))
     assert record["status"] == "failed"
     assert record["updates_done"] == 0
@@ -86,7 +86,7 @@ def test_a_cell_whose_replays_differ_fails_before_it_trains(
 
 def test_a_session_is_freed_with_its_graphs(make_cell: Make, recorder: Recorder) -> None:
     """By the last reference: garbage may be collected long after the next cell needs the memory."""
-    cell = make_cell("bc", run__cuda_graphs=True)
+    cell = make_cell("bc", run__cuda_graphs=True, run__kernels="torch")
     gc.collect()
     gc.disable()
     try:
@@ -106,6 +106,6 @@ def test_a_cpu_refuses_in_one_sentence_and_writes_nothing(
     with pytest.raises(BenchError, match=r"run\.cuda_graphs=true .* give --device cuda"):
         run(wanted)
     assert not out.exists()
-    cell = make_cell("bc", run__cuda_graphs=True)
+    cell = make_cell("bc", run__cuda_graphs=True, run__kernels="torch")
     record = run_cell(cell, tmp_path / "cell" / cell.id, Execution(resume=False))
     assert "give --device cuda" in json.dumps(record["error"])
