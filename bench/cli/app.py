@@ -10,10 +10,18 @@ from typing import Any
 
 import typer
 
-from bench.cli import data, flags, gate, measure, results, run, tools
+from bench.cli import data, diagnose, flags, gate, measure, results, run, tools
 from bench.errors import BenchError
 
-FAMILIES = (run, results, measure, gate, data, tools)  # the order in which help shows them
+FAMILIES = (
+    run,
+    results,
+    measure,
+    gate,
+    data,
+    tools,
+    diagnose,
+)  # the order in which help shows them
 
 EPILOG = """\b
 First steps:

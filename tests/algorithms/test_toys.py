@@ -1,6 +1,5 @@
 """Toys with known answers: two modes chosen by the state, and a Gaussian."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,85 +7,25 @@ import torch
 from torch import Tensor
 
 import algorithms
-from algorithms.base import Algorithm, TeamSpec
+from algorithms.base import TeamSpec
 from algorithms.om2p import Om2p
 from algorithms.settings import BcSettings, FlowBcSettings, Om2pSettings
+from bench.diagnose.toy import energy_distance
+from bench.diagnose.two_modes import (
+    ROWS,
+    SAMPLES,
+    UPDATES,
+    judged,
+    modes,
+    spec,
+    trained,
+    two_modes,
+)
 from datasets.batch import Batch
-
-UPDATES = 6000
-ROWS = 256
-SAMPLES = 4000
-
-
-def spec(action: int) -> TeamSpec:
-    return TeamSpec((1,), (action,), torch.zeros(1, 1), torch.ones(1, 1), horizon=1)
-
-
-def wrap(observation: Tensor, action: Tensor) -> Batch:
-    rows = observation.shape[0]
-    zero = torch.zeros(1, rows)
-    return Batch(
-        observation=observation[None],
-        action=action[None],
-        reward=zero,
-        next_observation=observation[None],
-        terminated=zero + 1.0,
-        timeout=zero,
-        observation_mask=torch.ones(1, 1, 1),
-        action_mask=torch.ones(1, 1, action.shape[1]),
-    )
-
-
-def modes(observation: Tensor) -> Tensor:
-    """The mode +0.6 (cos pi o, sin pi o); the other is its negative."""
-    angle = torch.pi * observation
-    return 0.6 * torch.cat([angle.cos(), angle.sin()], dim=-1)
-
-
-def two_modes(rows: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    observation = torch.rand(rows, 1, generator=generator) * 2 - 1
-    side = (torch.rand(rows, 1, generator=generator) < 0.5).float() * 2 - 1
-    noise = 0.05 * torch.randn(rows, 2, generator=generator)
-    return observation, side * modes(observation) + noise
 
 
 def gaussian(rows: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     return torch.zeros(rows, 1), 0.7 + 0.3 * torch.randn(rows, 1, generator=generator)
-
-
-Draw = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
-
-
-def trained(name: str, config: object, draw: Draw, updates: int) -> Algorithm:
-    torch.set_num_threads(1)
-    generator = torch.Generator().manual_seed(1)
-    action = draw(1, generator)[1].shape[1]
-    learner = algorithms.make(name, spec(action), config)  # type: ignore[arg-type]
-    for _ in range(updates):
-        learner.update(wrap(*draw(ROWS, generator)))
-    return learner
-
-
-def energy_distance(first: Tensor, second: Tensor) -> float:
-    """2 E|X - Y| - E|X - X'| - E|Y - Y'| between rows."""
-    cross = torch.cdist(first, second).mean()
-    return (
-        2 * cross - torch.cdist(first, first).mean() - torch.cdist(second, second).mean()
-    ).item()
-
-
-def judged(learner: Algorithm) -> tuple[float, float, float]:
-    """Return energy distance to fresh data, mean distance to the nearest mode, share on mode +."""
-    generator = torch.Generator().manual_seed(2)
-    observation, action = two_modes(SAMPLES, generator)
-    sample = learner.act(observation[None])[0][0]
-    plus = (sample - modes(observation)).norm(dim=-1)
-    minus = (sample + modes(observation)).norm(dim=-1)
-    energy = energy_distance(
-        torch.cat([observation, sample], dim=-1), torch.cat([observation, action], dim=-1)
-    )
-    nearest = torch.minimum(plus, minus).mean().item()
-    return energy, nearest, (plus < minus).float().mean().item()
 
 
 def test_energy_distance_of_data_against_data() -> None:
