@@ -286,12 +286,14 @@ def make(tmp_path, shared, monkeypatch):
 def test_the_gallery_holds_what_its_page_shows(
     make, tmp_path, shared, chromium, monkeypatch, capsys
 ):
-    monkeypatch.setattr(make, "photograph", lambda page: make.shoot(chromium, page))
+    monkeypatch.setattr(make, "take_screenshot", lambda page: make.show_leaderboard(chromium, page))
     (tmp_path / "old_figure.png").write_bytes(b"of an earlier study")
+    (tmp_path / "efficiency_official.png").write_bytes(b"of a measurement")
     assert make.main(shared.results) == 0
     text = (tmp_path / "README.md").read_text()
     pictures = {one.name for one in tmp_path.iterdir() if one.suffix in (".png", ".gif")}
-    assert pictures - {make.PAGE} == {
+    assert "efficiency_official.png" in pictures
+    assert pictures - {make.PAGE, "efficiency_official.png"} == {
         line.rpartition("(")[2].rstrip(")") for line in text.splitlines() if line.startswith("![")
     }
     assert {"team_mpe-spread.gif", "toy_densities.png", "aggregates.png"} <= pictures
@@ -303,6 +305,6 @@ def test_the_gallery_holds_what_its_page_shows(
     assert "not in this report: ['scaling_measured_batch'" in capsys.readouterr().out
 
 
-def test_large_films_stay_where_they_are(make, shared, monkeypatch):
-    monkeypatch.setattr(make, "FILM_LIMIT", 10)
-    assert make.films(make.results.read(shared.results)) == []
+def test_large_animations_are_left_out(make, shared, monkeypatch):
+    monkeypatch.setattr(make, "ANIMATION_LIMIT", 10)
+    assert make.animations(make.results.read(shared.results)) == []
