@@ -36,6 +36,16 @@ def measure(
     rounds: Annotated[
         int, typer.Option(min=1, max=1000, help="Rounds of fresh processes; fewer than 7 are few.")
     ] = 7,
+    kernels: Annotated[
+        str,
+        typer.Option(
+            help="What computes dense networks on a CPU, updates by each in turn: --kernels torch,c"
+        ),
+    ] = "auto",
+    replicas: Annotated[
+        str,
+        typer.Option(help="Seeds trained together, compared with one alone: --replicas 1,5"),
+    ] = "1",
     preset: Annotated[
         str,
         typer.Option(
@@ -89,6 +99,7 @@ def measure(
     Examples:
       python -m bench measure --algos om2p,dom2
       python -m bench measure --algos om2p,dom2 --hidden 256x2,64x2 --rounds 7
+      python -m bench measure --algos om2p,dom2 --kernels torch,c --replicas 1,5
     """
     from bench.tracks.efficiency import tables
     from bench.tracks.efficiency.document import read
@@ -125,6 +136,8 @@ def _measure(flags: dict[str, Any]) -> tuple[dict[str, Any], int]:
         flags["batch"],
         flags["hidden"],
         flags["set_"] or [],
+        flags["kernels"],
+        flags["replicas"],
         rounds=flags["rounds"],
         preset=flags["preset"],
         threads=flags["threads"],

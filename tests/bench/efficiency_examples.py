@@ -1,5 +1,6 @@
 """Small requests, subjects and made-up measurements for the tests of the efficiency track."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from bench.tracks.efficiency import document
@@ -20,11 +21,16 @@ def request(algos: str = "bc,om2p", **changes: Any) -> Request:
     return make_request(algos, **{**flags, **changes})
 
 
-def subject(name: str, size: Size = SMALL, **changes: Any) -> Subject:
+def subject(
+    name: str,
+    size: Size = SMALL,
+    variants: Sequence[tuple[str, int]] = (("auto", 1),),
+    **changes: Any,
+) -> Subject:
     """Return an algorithm at a size in this process."""
     settings = settings_of(request(name), name, size) | changes
     job = {"algorithm": name, "settings": settings, "agents": size.agents, "batch": size.batch}
-    return Subject({**job, "device": "cpu"})
+    return Subject({**job, "device": "cpu", "variants": list(variants)})
 
 
 def sample(round_: int, seconds: float, rate: float = 1e9) -> dict[str, Any]:

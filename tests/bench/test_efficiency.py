@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 def test_warming_up_leaves_no_trace() -> None:
     """Parameters, optimiser and generators equal those after as many updates without it."""
     timed, plain = subject("om2p"), subject("om2p")
-    result = timing.updates(timed, 0.02)
+    (result,) = timing.updates(timed.learners(), timed.synchronise, 0.02)
     taken = 1 + result["count"] * len(result["cpu"])
     for _ in range(taken):
         plain.algorithm.update(plain.batch)
@@ -55,10 +55,34 @@ def test_times_are_those_of_one_update_and_one_action(monkeypatch: pytest.Monkey
     monkeypatch.setattr(one.algorithm, "update", update)
     monkeypatch.setattr(timing.time, "perf_counter", lambda: now["wall"])
     monkeypatch.setattr(timing.time, "process_time", lambda: now["cpu"])
-    result = timing.updates(one, 100.0)
+    (result,) = timing.updates(one.learners(), one.synchronise, 100.0)
     assert result["count"] * len(result["wall"]) == 40
     assert set(result["wall"]) == {2.0}
     assert set(result["cpu"]) == {3.0}
+
+
+def test_variants_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a clock of 2 seconds per update: 20 blocks of 2 updates of each."""
+    variants = (("torch", 1), ("torch", 3), ("c", 1), ("c", 3))
+    one, order, now = subject("bc", variants=variants), [], [0.0]
+    learners = one.learners()
+    for at, (algorithm, batch) in enumerate(learners):
+        seeds = variants[at][1]
+        assert algorithm.num_replicas == seeds
+        assert len(batch.action) == 3 * seeds
+
+        def update(batch: Any, real: Any = algorithm.update, at: int = at) -> Any:
+            order.append(at)
+            now[0] += 2.0
+            return real(batch)
+
+        monkeypatch.setattr(algorithm, "update", update)
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(timing.time, "process_time", lambda: now[0])
+    samples = timing.updates(learners, one.synchronise, 100.0)
+    assert order[-160:] == [0, 0, 1, 1, 2, 2, 3, 3] * 20
+    assert [sample["count"] for sample in samples] == [2] * 4
+    assert all(sample["cpu"] == [2.0] * 20 for sample in samples)
 
 
 @pytest.mark.parametrize("name", ["om2p", "madiff-c"])
@@ -269,7 +293,8 @@ def test_the_command_measures_shows_and_draws(
         [
             sys.executable, "-m", "bench", "measure", "--algos", "om2p,om2p-batch-jacobian",
             "--hidden", "8x2", "--batch", "300", "--rounds", "1", "--seconds", "0.02",
-            "--preset", "smoke", "--device", "cpu", "--to", str(to),
+            "--preset", "smoke", "--device", "cpu", "--kernels", "torch,c", "--replicas", "1,2",
+            "--to", str(to),
         ],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
@@ -285,6 +310,12 @@ def test_the_command_measures_shows_and_draws(
     (timed,) = made["rounds"][key]
     assert len(timed["calibration"]) == 10
     assert all(0 < value < 10 for value in timed["update"]["cpu"])
+    variants = timed["variants"]
+    asked = [("torch", 1), ("torch", 2), ("c", 1), ("c", 2)]
+    assert [(one["kernels"], one["replicas"]) for one in variants] == asked
+    assert [one["computed"]["name"] for one in variants] == ["torch", "torch", "c", "c"]
+    assert "c, 2 seeds: times faster" in done.stdout
+    assert "Networks computed by: torch (asked for); c (" in done.stdout
     show = ["measure", "--show", str(to)]
     assert app.main([*show, "--format", "markdown", "--figure", str(picture)]) == 0
     assert capsys.readouterr().out == tables.markdown(made)

@@ -7,7 +7,7 @@ import pytest
 from bench.cli import measure
 from bench.errors import BenchError
 from bench.tracks.efficiency import medians, reference_counts, tables
-from tests.bench.efficiency_examples import made_up, sample
+from tests.bench.efficiency_examples import made_up, request, sample
 
 
 def test_exponents_of_exact_power_laws_are_found() -> None:
@@ -50,6 +50,41 @@ def test_summaries_are_medians_and_quartiles_over_rounds() -> None:
     assert medians.ratio(cloning, om2p) == medians.Spread(0.5, 0.5, 125.25, 3)
     assert medians.base_of([cloning, om2p]) == "om2p"
     assert medians.base_of([cloning]) == "bc"
+
+
+def test_variants_are_compared_per_seed_within_each_round() -> None:
+    """Five seeds together in 2 ms are 0.4 ms each: two and a half times as fast as one in 1 ms."""
+    made = made_up()
+    key = made["entries"][0]["key"]
+    for row, seconds in zip(made["rounds"][key], (1e-3, 2e-3, 4e-3), strict=True):
+        row["variants"] = [
+            {
+                "kernels": kernels, "replicas": seeds, "update": {"cpu": [share * seconds]},
+                "computed": {"name": kernels, "reason": "here"},
+            }
+            for kernels, seeds, share in (("torch", 1, 1.0), ("torch", 5, 2.0), ("c", 1, 0.5))
+        ]  # fmt: skip
+    first, _ = medians.summarise(made)
+    assert [one.label for one in first.variants] == ["torch, 1 seed", "torch, 5 seeds", "c, 1 seed"]
+    assert [one.gain.median for one in first.variants] == pytest.approx([1.0, 2.5, 2.0])
+    assert [one.time.median for one in first.variants] == pytest.approx([2e-3, 8e-4, 1e-3])
+    text = tables.markdown(made)
+    assert "| torch, 1 seed, CPU (ms) | torch, 5 seeds: times faster | c, 1 seed: times" in text
+    assert "| 2.00 [1.50, 3.00] | 2.50 [2.50, 2.50] | 2.00 [2.00, 2.00] | 1.00 |" in text
+    assert "Networks computed by: torch (here); c (here)." in text
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"kernels": "torch,mkl"}, "--kernels 'mkl' is not one of auto, torch, c"),
+        ({"replicas": "5"}, "--replicas '5' does not begin with 1"),
+        ({"replicas": "1,x"}, "is not a list of whole numbers"),
+    ],
+)
+def test_wrong_variants_are_refused(flags: dict[str, str], words: str) -> None:
+    with pytest.raises(BenchError, match=words):
+        request(**flags)
 
 
 def test_on_a_gpu_the_wall_clock_counts_and_throttling_is_reported() -> None:

@@ -22,7 +22,8 @@ KIND = "om2p-bench measurement"
 FILE_LIMIT = 256 * 2**20  # bytes; real files are far smaller
 # The source files that decide what is measured and how.
 MEASURED = (
-    "algorithms/**/*.py", "bench/meters/*.py", "bench/launchers/process.py",
+    "algorithms/**/*.py", "algorithms/kernels/members.c",
+    "bench/meters/*.py", "bench/launchers/process.py",
     *(f"bench/tracks/efficiency/{name}.py" for name in ("request", "subject", "timing", "job")),
 )  # fmt: skip
 
@@ -77,6 +78,8 @@ def new(request: Request) -> Document:
             "threads": request.threads,
             "seconds": request.seconds,
             "device": request.device,
+            "kernels": list(request.kernels),
+            "replicas": list(request.replicas),
             "plugins": [digest for _, digest in plugins.loaded()],
             "code": code_hash(),
         },

@@ -36,6 +36,21 @@ class Exponent:
     count: int
 
 
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """Updates by other kernels, or of several seeds together; times are per seed."""
+
+    kernels: str
+    replicas: int
+    time: Spread  # seconds
+    gain: Spread  # the first variant's time to this one's
+
+    @property
+    def label(self) -> str:
+        """Return the variant as a short text."""
+        return f"{self.kernels}, {self.replicas} seed{'s' if self.replicas > 1 else ''}"
+
+
 @dataclasses.dataclass
 class Summary:
     """The summarised measurements of an algorithm at a size; None where nothing was measured."""
@@ -53,6 +68,7 @@ class Summary:
     latency: dict[int, float] = dataclasses.field(default_factory=dict)  # percentile -> seconds
     per_second: float | None = None  # joint actions, 1,000 teams at once
     cost: dict[str, Any] = dataclasses.field(default_factory=dict)
+    variants: list[Variant] = dataclasses.field(default_factory=list)  # the first is the base
 
     @property
     def peak(self) -> float | None:
@@ -97,6 +113,21 @@ def _fill(one: Summary, rounds: list[dict[str, Any]], flops: int | None, device:
         for percent in PERCENTILES
     }
     one.per_second = statistics.median(1000 / statistics.median(r["throughput"]) for r in rounds)
+    one.variants = _variants([r["variants"] for r in rounds if "variants" in r], clock)
+
+
+def _variants(rounds: list[list[dict[str, Any]]], clock: str) -> list[Variant]:
+    """Summarise the variants that every round timed in turn."""
+    times = [[statistics.median(v["update"][clock]) / v["replicas"] for v in r] for r in rounds]
+    return [
+        Variant(
+            variant["kernels"],
+            variant["replicas"],
+            spread([own[at] for own in times]),
+            spread([own[0] / own[at] for own in times]),
+        )
+        for at, variant in enumerate(rounds[0] if rounds else [])
+    ]
 
 
 def ratio(one: Summary, base: Summary) -> Spread | None:

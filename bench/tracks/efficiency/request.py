@@ -1,11 +1,13 @@
 """The request of `measure`: its flags, checked, and the settings of a size. Torch-free."""
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import algorithms
 import datasets
+from algorithms.kernels.choice import CHOICES
 from bench.errors import BenchError
 from bench.plan import flags, presets, resolve
 from bench.tracks.efficiency import sizes
@@ -28,6 +30,13 @@ class Request:
     seconds: float
     device: str  # cpu or cuda
     environment: dict[str, str]  # environment variables that select the device
+    kernels: tuple[str, ...] = ("auto",)
+    replicas: tuple[int, ...] = (1,)
+
+    @property
+    def variants(self) -> list[tuple[str, int]]:
+        """Return how updates are timed, kernels and seeds trained together; the base is first."""
+        return list(itertools.product(self.kernels, self.replicas))
 
 
 def key_of(name: str, size: Size) -> str:
@@ -41,6 +50,8 @@ def make_request(
     batch: str,
     hidden: str | None,
     set_: Sequence[str],
+    kernels: str = "auto",
+    replicas: str = "1",
     **options: Any,
 ) -> Request:
     """Return the request that the flags describe; BenchError or AlgorithmError for wrong flags."""
@@ -64,12 +75,36 @@ def make_request(
     varied = sizes.around(counts, sizes.parse_numbers(batch, "--batch"), layers)
     device, environment = _device(options.pop("device"))
     request = Request(
-        names, tuple(varied), overrides=overrides, device=device, environment=environment, **options
+        names,
+        tuple(varied),
+        overrides=overrides,
+        device=device,
+        environment=environment,
+        kernels=_kernels(kernels),
+        replicas=_replicas(replicas),
+        **options,
     )
     for name in names:
         for size in varied:
             settings_of(request, name, size)
     return request
+
+
+def _kernels(text: str) -> tuple[str, ...]:
+    """Read `--kernels`."""
+    names = flags.parse_names(text, "--kernels")
+    for name in names:
+        if name not in CHOICES:
+            raise BenchError(f"--kernels {name!r} is not one of {', '.join(CHOICES)}")
+    return names
+
+
+def _replicas(text: str) -> tuple[int, ...]:
+    """Read `--replicas`: one seed alone is what others are compared with."""
+    counts = sizes.parse_numbers(text, "--replicas")
+    if counts[0] != 1:
+        raise BenchError(f"--replicas {text!r} does not begin with 1: give --replicas 1,5")
+    return counts
 
 
 def _device(device: str) -> tuple[str, dict[str, str]]:

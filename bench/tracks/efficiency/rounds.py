@@ -101,6 +101,7 @@ def _start(request: Request, job: Job) -> dict[str, Any]:
             "threads": request.threads,
             "seconds": request.seconds,
             "plugins": plugins.loaded(),
+            "variants": request.variants,
         }
     )
     process = subprocess.Popen(

@@ -1,6 +1,6 @@
 """The subject of a measurement: an algorithm for a team of `mpe/spread`, and synthetic batches."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,12 +9,21 @@ import algorithms
 import datasets
 from algorithms.base import Algorithm, TeamSpec
 from algorithms.contract import examples
+from algorithms.kernels.choice import using
+
+
+class Learner(NamedTuple):
+    """An algorithm of one or several seeds, and a batch to update on."""
+
+    algorithm: Algorithm
+    batch: Any
 
 
 class Subject:
     """An algorithm ready to update and to act, and synthetic data of the right shapes.
 
-    job: "algorithm", "settings" (plain values), "agents", "batch", "device".
+    job: "algorithm", "settings" (plain values), "agents", "batch", "device", "variants": pairs of
+    kernels and seeds trained together, the first of one seed.
     """
 
     def __init__(self, job: dict[str, Any]) -> None:
@@ -34,8 +43,16 @@ class Subject:
         whole = self.batch.observation
         self.present: Tensor = whole if windows is None else whole[:, :, windows.history]
 
-    def make(self) -> Algorithm:
-        """Return a new algorithm."""
+    def learners(self) -> list[Learner]:
+        """Return the subject itself, and its further variants."""
+        others = [
+            Learner(self.make(kernels, seeds), examples.stacked([self.batch] * seeds))
+            for kernels, seeds in self.job["variants"][1:]
+        ]
+        return [Learner(self.algorithm, self.batch), *others]
+
+    def make(self, kernels: str | None = None, seeds: int = 1) -> Algorithm:
+        """Return a new algorithm; by default by the first variant's kernels."""
         name = self.job["algorithm"]
         values = {
             key: tuple(value) if isinstance(value, list) else value
@@ -43,7 +60,8 @@ class Subject:
         }
         kind: Any = algorithms.settings_class(name)
         settings = kind(**values)
-        return algorithms.make(name, self.spec, settings, device=self.device)
+        with using(kernels or self.job["variants"][0][0]):
+            return algorithms.make(name, self.spec, settings, range(seeds), self.device)
 
     def observation(self, rows: int) -> Tensor:
         """Return observations (N, rows, O) to act upon."""

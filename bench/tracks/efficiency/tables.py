@@ -35,6 +35,8 @@ def tables(document: medians.Document) -> list[Table]:
         first = next(one for one in here if one.algorithm == base)
         result.append(_training(size, here, first, device))
         result.append(_acting(size, here, first))
+        if any(len(one.variants) > 1 for one in here):
+            result.append(_variants(size, here, device))
     scaling = _scaling(summaries)
     if scaling.rows:
         result.append(scaling)
@@ -66,6 +68,10 @@ def notes(document: medians.Document) -> list[str]:
         f"Preset {configuration['preset']}, {threads}, device {configuration['device']}; {where}; "
         f"commit {commit}{changed}.",
     ]
+    computed = [v["computed"] for one in samples for v in one.get("variants", ())]
+    told = dict.fromkeys(f"{kernels['name']} ({kernels['reason']})" for kernels in computed)
+    if told:
+        lines.append(f"Networks computed by: {'; '.join(told)}.")
     if rates:
         lines.append(
             f"The calibration product ran at {min(rates):.0f} to {max(rates):.0f} GFLOP/s; the "
@@ -184,6 +190,26 @@ def _training(size: sizes.Size, here: Sequence[Summary], base: Summary, device: 
         for one in gpu
     ]
     return Table(f"One update: {size.label}", head, rows, lines)
+
+
+def _variants(size: sizes.Size, here: Sequence[Summary], device: str) -> Table:
+    timed = [one for one in here if one.variants]
+    base, *others = [variant.label for variant in timed[0].variants]
+    clock = "CPU" if device == "cpu" else "wall"
+    rows = [
+        (
+            one.algorithm,
+            _spread(one.variants[0].time, 1e3),
+            *(_spread(variant.gain, 1) for variant in one.variants[1:]),
+            _number(one.variants[-1].time.median, 1e3, 2),
+        )
+        for one in timed
+    ]
+    head = (
+        "algorithm", f"{base}, {clock} (ms)", *(f"{label}: times faster" for label in others),
+        f"{others[-1]}, {clock} per seed (ms)",
+    )  # fmt: skip
+    return Table(f"One update of a seed, variants in turn: {size.label}", head, rows, [])
 
 
 def _acting(size: sizes.Size, here: Sequence[Summary], base: Summary) -> Table:

@@ -6,14 +6,15 @@ been run on a GPU.
 """
 
 import copy
+import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 from bench.meters.calibration import FLOPS, Calibration
-from bench.tracks.efficiency.subject import Subject
+from bench.tracks.efficiency.subject import Learner, Subject
 
 BLOCKS, FEWEST_BLOCKS = 20, 3
 WARM_UP_UPDATES, WARM_UP_ACTIONS = 10, 50
@@ -50,38 +51,63 @@ def calibration(device: str) -> list[float]:
 def all_times(subject: Subject, seconds: float) -> dict[str, Any]:
     """Return the raw samples of updates, of single joint actions, and of 1,000 at once.
 
-    seconds: how long updates are timed; each kind of action is timed half as long.
+    seconds: how long updates of each variant are timed; each kind of action half as long.
     """
+    learners = subject.learners()
+    samples = updates(learners, subject.synchronise, seconds)
+    variants = [
+        {
+            "kernels": kernels,
+            "replicas": replicas,
+            "computed": dataclasses.asdict(learner.algorithm.kernels),
+            "update": sample,
+        }
+        for (kernels, replicas), learner, sample in zip(
+            subject.job["variants"], learners, samples, strict=True
+        )
+    ]
     return {
-        "update": updates(subject, seconds),
+        "update": samples[0],
+        "variants": variants,
         "latency": latency(subject, seconds / 2),
         "throughput": throughput(subject, seconds / 2),
     }
 
 
-def updates(subject: Subject, seconds: float) -> dict[str, Any]:
+def updates(
+    learners: Sequence[Learner], synchronise: Callable[[], None], seconds: float
+) -> list[dict[str, Any]]:
     """Return seconds per update, wall-clock and processor, of blocks of `count` updates.
 
-    Warming up leaves no trace: parameters, optimiser and generators are restored. The first update,
-    in which the optimiser allocates its state, counts neither as warm-up nor as a sample.
+    One row of samples per learner, whose blocks take turns: what slows one often slows all. Warming
+    up leaves no trace: parameters, optimiser and generators are restored. The first update, in
+    which the optimiser allocates its state, counts neither as warm-up nor as a sample.
     """
-    algorithm, batch = subject.algorithm, subject.batch
+    plans = [_warm(learner, synchronise, seconds) for learner in learners]
+    samples: list[dict[str, Any]] = [{"count": count, "wall": [], "cpu": []} for _, count in plans]
+    for at in range(max(blocks for blocks, _ in plans)):
+        for learner, (blocks, count), sample in zip(learners, plans, samples, strict=True):
+            if at >= blocks:
+                continue
+            synchronise()
+            began = time.perf_counter(), time.process_time()
+            for _ in range(count):
+                learner.algorithm.update(learner.batch)
+            synchronise()
+            sample["wall"].append(short((time.perf_counter() - began[0]) / count))
+            sample["cpu"].append(short((time.process_time() - began[1]) / count))
+    return samples
+
+
+def _warm(learner: Learner, synchronise: Callable[[], None], seconds: float) -> tuple[int, int]:
+    """Warm a learner up without a trace; return how many blocks of how many updates to time."""
+    algorithm, batch = learner
     algorithm.update(batch)
     state = copy.deepcopy(algorithm.state_dict())
-    each = _pace(lambda: algorithm.update(batch), subject.synchronise, WARM_UP_UPDATES, seconds)
+    each = _pace(lambda: algorithm.update(batch), synchronise, WARM_UP_UPDATES, seconds)
     algorithm.load_state_dict(state)
     blocks = max(FEWEST_BLOCKS, min(BLOCKS, int(seconds / each)))
-    count = max(1, int(seconds / blocks / each))
-    wall, cpu = [], []
-    for _ in range(blocks):
-        subject.synchronise()
-        began = time.perf_counter(), time.process_time()
-        for _ in range(count):
-            algorithm.update(batch)
-        subject.synchronise()
-        wall.append(short((time.perf_counter() - began[0]) / count))
-        cpu.append(short((time.process_time() - began[1]) / count))
-    return {"count": count, "wall": wall, "cpu": cpu}
+    return blocks, max(1, int(seconds / blocks / each))
 
 
 def latency(subject: Subject, seconds: float) -> list[float]:
