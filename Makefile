@@ -8,7 +8,7 @@ PERF ?= .benchmarks
 BASELINE := tests/perf/baseline
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: FORCE help setup run report test perf gate gate-baseline lint format clean
+.PHONY: FORCE help setup run report test perf gate gate-baseline lint format wheel clean
 
 help:
 	@echo "make run      set up and run the main job: om2p and dom2, 5 seeds, then the report"
@@ -17,6 +17,7 @@ help:
 	@echo "make perf     run the benchmarks in tests/perf, into $(PERF)/perf.json"
 	@echo "make gate     compare the exact costs of every algorithm with the committed baseline"
 	@echo "make lint     ruff and mypy"
+	@echo "make wheel    build the wheel into dist, with kernels for x86-64 v3 and v4 where cc can"
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "error: no python3 found; install Python 3.11, or name one with: make PYTHON=..."; exit 2; }
@@ -60,6 +61,10 @@ lint: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+wheel: $(STAMP)
+	$(BIN)/python -m algorithms.kernels.prebuild
+	$(BIN)/python -m build --wheel
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache

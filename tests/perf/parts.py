@@ -1,5 +1,6 @@
 """Where the time of an update goes: `python -m tests.perf.parts [ALGORITHM] [HIDDEN]`.
 
+The update is by torch's operations (`run.kernels=torch`): the C library's are hidden from torch.
 Every operation of one update is recorded with its tensors and then timed by itself. So its time is
 that of the kernel and its dispatch. The rest of the update's time is autograd, Python and cold
 caches. Rounds of the update, the operations and the calibration product alternate; medians of
@@ -19,6 +20,7 @@ from torch.utils._pytree import tree_map_only
 import algorithms
 from algorithms.contract.examples import batch_for
 from algorithms.device.dispatch import DispatchMode
+from algorithms.kernels.choice import using
 from bench.meters.calibration import FLOPS, Calibration
 from bench.tracks.efficiency.reference_counts import update_flops
 from tests.perf.allocator import keep_memory
@@ -90,7 +92,8 @@ def main(name: str = "om2p", hidden: str = "256x2") -> None:
     plain: Any = algorithms.default_settings(name)
     sizes = {key: (width,) * depth for key in ("hidden", "critic_hidden") if hasattr(plain, key)}
     settings: Any = replace(plain, **sizes)
-    learner, rows = algorithms.make(name, spec(), settings), batch_for(spec(), BATCH)
+    with using("torch"):
+        learner, rows = algorithms.make(name, spec(), settings), batch_for(spec(), BATCH)
     for _ in range(5):
         learner.update(rows)
     with Recorder() as recorder:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import algorithms
+from algorithms.kernels.choice import using
 from bench.gate import costs
 from tests.perf.learners import BATCH, batch, learner, observation
 
@@ -23,6 +24,14 @@ def test_update(benchmark: Any, name: str) -> None:
     rows = batch(trained)
     benchmark.extra_info["costs"] = costs.of_update(lambda: learner(name), rows)
     benchmark(trained.update, rows)
+
+
+@pytest.mark.parametrize("name", [name for name in algorithms.names() if name != SLOW])
+def test_update_by_torch(benchmark: Any, name: str) -> None:
+    """One update where the C library cannot be had; costs are counted on these operations."""
+    with using("torch"):
+        trained = learner(name)
+    benchmark(trained.update, batch(trained))
 
 
 @pytest.mark.costs
@@ -41,6 +50,14 @@ def test_action(benchmark: Any, name: str) -> None:
     trained, seen = learner(name), observation(1)
     benchmark.extra_info["costs"] = costs.of_action(lambda: learner(name), seen)
     benchmark(trained.act, seen)
+
+
+@pytest.mark.parametrize("name", algorithms.names())
+def test_action_by_torch(benchmark: Any, name: str) -> None:
+    """One joint action where the C library cannot be had."""
+    with using("torch"):
+        trained = learner(name)
+    benchmark(trained.act, observation(1))
 
 
 @pytest.mark.parametrize("name", [name for name in algorithms.names() if name not in PLANNERS])
