@@ -51,7 +51,7 @@ class BatchedEnv(ABC):
     def step_arrays(
         self, action: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Do what :meth:`step` does, on the CPU, for arrays instead of tensors."""
+        """Do what :meth:`step` does, on the CPU, for arrays of finite numbers, not tensors."""
         observation, reward, terminated, truncated = self.step(torch.from_numpy(action))
         return observation.numpy(), reward.numpy(), terminated.numpy(), truncated.numpy()
 

@@ -27,7 +27,8 @@ TORSO = 1  # the body whose position counts as the ant's
 # What a copy of an environment builds anew: modules, and views into MuJoCo's memory.
 REBUILT = (
     "_mujoco", "_copies", "_qpos", "_qvel", "_ctrl", "_warm", "_force", "_torso", "_rows",
-    "_physical", "_forces", "_state", "_moving", "_touched", "_control", "_ended", "_live",
+    "_physical", "_forces", "_state", "_seen_physical", "_seen_velocity", "_seen_force",
+    "_unhidden", "_control", "_ended", "_live",
 )  # fmt: skip
 
 
@@ -92,15 +93,21 @@ class MujocoEnv(BatchedEnv):
         for agent, own in enumerate(self.team.actuators):
             self._sources[list(own)] = agent * wide + np.arange(len(own))
         self._number = np.dtype(str(self.dtype).removeprefix("torch."))
-        self._physical = np.zeros((self.num_envs, nq + nv))  # what has been read of the copies
+        # What has been read of the copies: positions, velocities, and a column of zeros.
+        buffer = np.zeros((self.num_envs, nq + nv + 1))
+        self._physical = buffer[:, :-1]
         self._rows = [
             (row[:nq], qpos, row[nq:], qvel)
             for row, qpos, qvel in zip(self._physical, self._qpos, self._qvel, strict=True)
         ]
         self._forces = np.zeros((self.num_envs, 6 * model.nbody if body.contacts else 0))
-        self._state = np.zeros((self.num_envs, size + 1))
-        self._moving = self._state[:, nq - skip : nq - skip + nv]
-        self._touched = self._state[:, nq - skip + nv : -1]
+        self._state = buffer[:, skip:]
+        if body.velocity_limit or body.contacts:  # what is seen is not all that there is, or more
+            self._state = np.zeros((self.num_envs, size + 1))
+        self._seen_physical = self._state[:, : nq - skip + nv]
+        self._seen_velocity = self._state[:, nq - skip : nq - skip + nv]
+        self._seen_force = self._state[:, nq - skip + nv : -1]
+        self._unhidden = self._physical[:, skip:]
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what points into MuJoCo's memory; the model and the physical state go along."""
@@ -162,7 +169,15 @@ class MujocoEnv(BatchedEnv):
 
     def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Advance all copies; a copy that has ended stands still with reward 0 until its reset."""
-        rows = self.step_arrays(action.detach().cpu().numpy())
+        values = action.detach().cpu().numpy()
+        # MuJoCo takes what is no number for zero and goes on: a diverged team would look sane.
+        if not np.isfinite(values).all():
+            copy = int(np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))[0])
+            raise DatasetError(
+                f"an action of copy {copy} of {self.body.file} holds NaN or infinity; look at the "
+                "policy that gave it."
+            )
+        rows = self.step_arrays(values)
         observation, reward, terminated, truncated = map(torch.from_numpy, rows)
         flags = (terminated.to(self.device), truncated.to(self.device))
         return observation.to(self.device), reward.to(self.device), *flags
@@ -170,9 +185,11 @@ class MujocoEnv(BatchedEnv):
     def step_arrays(
         self, action: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Do what :meth:`step` does, for arrays instead of tensors."""
+        """Do what :meth:`step` does, for arrays of finite numbers instead of tensors."""
         self._check(action.shape)
-        control, live = self._global_action(action), self._live
+        control, live = self._control, self._live
+        # Every agent's numbers at its actuators, (E, N, A) -> (E, nu).
+        control[:] = action.reshape(self.num_envs, -1)[:, self._sources]
         step, model, frames = self._mujoco.mj_step, self.model, self.body.frames
         for index in live:
             self._ctrl[index][:] = control[index]
@@ -190,25 +207,11 @@ class MujocoEnv(BatchedEnv):
             self._clock[live] += 1
         if self.body.height is not None:
             self._ended |= ~self._healthy
-            self._note_ends()
+            if np.count_nonzero(self._ended) != self.num_envs - len(live):
+                self._note_ends()
         rewards = np.empty((self.num_envs, self.num_agents), self._number)
         rewards[:] = reward[:, None]
         return self._seen(), rewards, self._ended.copy(), self._clock >= self.horizon
-
-    def _global_action(self, action: np.ndarray) -> np.ndarray:
-        """Put every agent's numbers at its actuators, (E, N, A) -> (E, nu).
-
-        MuJoCo takes what is no number for zero and goes on: a team that diverges would look sane.
-        """
-        control = self._control
-        control[:] = action.reshape(self.num_envs, -1)[:, self._sources]
-        if not np.isfinite(control).all():
-            copy = int(np.flatnonzero(~np.isfinite(control).all(axis=1))[0])
-            raise DatasetError(
-                f"an action of copy {copy} of {self.body.file} holds NaN or infinity; look at the "
-                "policy that gave it."
-            )
-        return control
 
     def _position(self) -> np.ndarray:
         """Return where the copies are along x, (E,): the joint, or the torso of the ant."""
@@ -221,12 +224,11 @@ class MujocoEnv(BatchedEnv):
         body = self.body
         reward = (self._reached - before) / self._step_time
         if body.height is not None:
-            nq = self.model.nq
-            self._healthy = body.healthy(self._physical[:, :nq], self._physical[:, nq:])
+            self._healthy = body.healthy(self._physical)
             reward += self._healthy * body.healthy_reward
-        cost = body.control_cost * np.square(control).sum(axis=1)
+        cost = body.control_cost * np.add.reduce(np.square(control), axis=1)
         if body.contacts:
-            cost += body.contact_cost * np.square(self._forces).sum(axis=1)
+            cost += body.contact_cost * np.add.reduce(np.square(self._forces), axis=1)
         return reward - cost
 
     def _read(self, copies: Iterable[int]) -> None:
@@ -234,17 +236,17 @@ class MujocoEnv(BatchedEnv):
         for index in copies:
             positions, qpos, velocities, qvel = self._rows[index]
             positions[:], velocities[:] = qpos, qvel
-        self._state[:, : self._physical.shape[1] - self.body.hidden_positions] = self._physical[
-            :, self.body.hidden_positions :
-        ]
         if self.body.velocity_limit:
-            limit = self.body.velocity_limit
-            self._moving.clip(-limit, limit, out=self._moving)
+            limit, seen = self.body.velocity_limit, self._seen_velocity
+            self._seen_physical[:] = self._unhidden
+            np.minimum(np.maximum(seen, -limit, out=seen), limit, out=seen)
         if self.body.contacts:
+            self._seen_physical[:] = self._unhidden
+            forces = self._forces
             for index in copies:
-                self._forces[index] = self._force[index].ravel()
-            self._forces.clip(-1.0, 1.0, out=self._forces)
-            self._touched[:] = self._forces[:, 6:]
+                forces[index] = self._force[index].ravel()
+            np.minimum(np.maximum(forces, -1.0, out=forces), 1.0, out=forces)
+            self._seen_force[:] = forces[:, 6:]
 
     def global_state(self) -> Tensor:
         """Return the single-agent observation (E, S); not part of any agent's observation."""

@@ -36,20 +36,20 @@ class Body:
         """Return the size of the single-agent observation."""
         return nq - self.hidden_positions + nv + (6 * (bodies - 1) if self.contacts else 0)
 
-    def healthy(self, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
-        """Return which copies may go on, (E,), from qpos (E, nq) and qvel (E, nv)."""
+    def healthy(self, physical: np.ndarray) -> np.ndarray:
+        """Return which copies may go on, (E,), from positions and velocities (E, nq + nv)."""
         if self.height is None:
-            return np.ones(len(qpos), dtype=bool)
+            return np.ones(len(physical), dtype=bool)
         low, high = self.height
-        z = qpos[:, self.height_index]
+        z = physical[:, self.height_index]
         fine = (low <= z) & (z <= high) if self.closed else (low < z) & (z < high)
         if self.angle is not None:
-            fine &= (self.angle[0] < qpos[:, 2]) & (qpos[:, 2] < self.angle[1])
-        rest = np.concatenate([qpos, qvel], axis=1)
+            pitch = physical[:, 2]
+            fine &= (self.angle[0] < pitch) & (pitch < self.angle[1])
         if self.state_limit is not None:
-            fine &= (np.abs(rest[:, 2:]) < self.state_limit).all(axis=1)
+            fine &= np.logical_and.reduce(np.abs(physical[:, 2:]) < self.state_limit, axis=1)
         if self.closed:
-            fine &= np.isfinite(rest).all(axis=1)
+            fine &= np.logical_and.reduce(np.isfinite(physical), axis=1)
         return fine
 
 
