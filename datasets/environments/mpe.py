@@ -13,6 +13,7 @@ that package. One step, in this order:
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,6 +22,7 @@ from datasets.environments import mpe2_scenarios as mpe2
 from datasets.environments import mpe_scenarios as omar
 from datasets.environments.base import BatchedEnv
 from datasets.environments.mpe_scenarios import Scenario
+from datasets.environments.mpe_single import SingleSpread
 
 TIME_STEP = 0.1
 DAMPING = 0.25
@@ -69,12 +71,13 @@ class ParticleEnv(BatchedEnv):
         self.action_sizes = scenario.action_sizes[: self.num_agents]
         entities = scenario.entities
         self._start = torch.tensor([e.start for e in entities], dtype=dtype, device=self.device)
-        self._gain = self._per_agent([e.force for e in entities])
+        self.gain = self._per_agent([e.force for e in entities])
         self._max_speed = self._per_agent([e.max_speed or float("inf") for e in entities])
         self._limited = any(e.max_speed is not None for e in entities)
         self._prepare_contacts()
-        self._position = torch.zeros(num_envs, len(entities), 2, dtype=dtype, device=self.device)
-        self._velocity = torch.zeros(
+        self._prepare_numbers()
+        self._place(torch.zeros(num_envs, len(entities), 2, dtype=dtype, device=self.device))
+        self.velocity = torch.zeros(
             num_envs, scenario.num_agents, 2, dtype=dtype, device=self.device
         )
         self._message = torch.zeros(
@@ -82,6 +85,7 @@ class ParticleEnv(BatchedEnv):
         )
         self._prey_observation = torch.zeros(0, dtype=dtype, device=self.device)
         self.state_size = self.global_state().shape[1]
+        self._single = SingleSpread(self) if SingleSpread.fits(self) else None
 
     def _per_agent(self, values: list[float]) -> Tensor:
         used = values[: self.scenario.num_agents]
@@ -96,30 +100,45 @@ class ParticleEnv(BatchedEnv):
             for b in range(a + 1, len(entities))
             if entities[a].collides and entities[b].collides
         ]
+        # Along the way from a to b, both are pushed: a backwards, b forwards.
         incidence = torch.zeros(agents, len(pairs), dtype=self.dtype)
         for column, (a, b) in enumerate(pairs):
-            incidence[a, column] = 1.0
+            incidence[a, column] = -1.0
             if b < agents:
-                incidence[b, column] = -1.0
+                incidence[b, column] = 1.0
         reach = [entities[a].size + entities[b].size for a, b in pairs]
-        self._first = torch.tensor([a for a, _ in pairs], dtype=torch.long, device=self.device)
-        self._second = torch.tensor([b for _, b in pairs], dtype=torch.long, device=self.device)
-        self._reach = torch.tensor(reach, dtype=self.dtype, device=self.device)
-        self._incidence = incidence.to(self.device)
+        flat = [a * len(entities) + b for a, b in pairs]  # in the flattened (agent, entity)
+        self.pairs = torch.tensor(flat, dtype=torch.long, device=self.device)
+        self.reach = torch.tensor(reach, dtype=self.dtype, device=self.device)
+        self._incidence = incidence.to(self.device).expand(self.num_envs, -1, -1)
+
+    def _prepare_numbers(self) -> None:
+        """Keep constants as tensors: as numbers they would be converted at every use.
+
+        On the CPU, wherever the environment lives: there they count as plain numbers.
+        """
+
+        def number(value: float) -> Tensor:
+            return torch.tensor(value, dtype=self.dtype)
+
+        self.keep, self.time_step = number(1.0 - DAMPING), number(TIME_STEP)
+        self.margin, self._contact = number(CONTACT_MARGIN), number(CONTACT_FORCE)
+        self._last_step = torch.tensor(self.horizon)
+        self._never = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
 
     def reset(self, mask: Tensor | None = None) -> Tensor:
         """Draw positions uniformly in each entity's start region; velocities are zero."""
-        shape = self._position.shape
+        shape = self.layout.position.shape
         position = (2.0 * self.uniform(*shape) - 1.0) * self._start[:, None]
         if mask is None:
-            self._position = position
-            self._velocity = torch.zeros_like(self._velocity)
+            self._place(position)
+            self.velocity = torch.zeros_like(self.velocity)
             self._message = torch.zeros_like(self._message)
             self.time.zero_()
         else:
             chosen = mask.to(self.device).bool()
-            self._position = torch.where(chosen[:, None, None], position, self._position)
-            self._velocity = self._velocity.masked_fill(chosen[:, None, None], 0.0)
+            self._place(torch.where(chosen[:, None, None], position, self.layout.position))
+            self.velocity = self.velocity.masked_fill(chosen[:, None, None], 0.0)
             self._message = self._message.masked_fill(chosen[:, None], 0.0)
             self.time.masked_fill_(chosen, 0)
         self._started = True
@@ -135,37 +154,54 @@ class ParticleEnv(BatchedEnv):
             prey = self.prey_policy(self._prey_observation)
             action = torch.cat([action, prey[:, None].to(action.dtype)], dim=1)
         agents = self.scenario.num_agents
-        force = self._gain * action + self._contact_force()  # (E, agents, 2)
-        velocity = (1.0 - DAMPING) * self._velocity + TIME_STEP * force
+        force = self.gain * action + self.contact_force()  # (E, agents, 2)
+        velocity = self.keep * self.velocity + self.time_step * force
         if self._limited:
             speed = velocity.norm(dim=-1, keepdim=True)
             scaled = velocity / speed.clamp_min(1e-12) * self._max_speed
             velocity = torch.where(speed > self._max_speed, scaled, velocity)
-        driving = self._velocity if self.scenario.moves_first else velocity
-        moved = self._position[:, :agents] + TIME_STEP * driving
-        self._velocity = velocity
-        self._position = torch.cat([moved, self._position[:, agents:]], dim=1)
+        driving = self.velocity if self.scenario.moves_first else velocity
+        before, fixed = self.layout.position, self.layout.position.shape[1] - agents
+        moved = before.narrow(1, 0, agents) + self.time_step * driving
+        self.velocity = velocity
+        self._place(torch.cat([moved, before.narrow(1, agents, fixed)], dim=1))
         self.time += 1
-        reward = self.scenario.reward(self._position)[:, : self.num_agents]
-        terminated = torch.zeros_like(self.time, dtype=torch.bool)
-        return self._observe(), reward, terminated, self.time >= self.horizon
+        reward = self.scenario.reward(self.layout).narrow(1, 0, self.num_agents)
+        return self._observe(), reward, self._never.clone(), self.time >= self._last_step
 
-    def _contact_force(self) -> Tensor:
+    def step_arrays(
+        self, action: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Do what :meth:`step` does, for arrays of finite numbers instead of tensors."""
+        if self._single is None:
+            return super().step_arrays(action)
+        self._check(action.shape)
+        observation, reward = self._single.step(self, action)
+        clock = self.time.numpy()
+        clock += 1
+        return observation, reward, clock < 0, clock >= self.horizon
+
+    def _place(self, position: Tensor) -> None:
+        """Put everybody where ``position`` says, and look once who is how far from whom."""
+        self.layout = self.scenario.layout(position)
+
+    def contact_force(self) -> Tensor:
         """Sum the soft contact forces on each agent, (E, agents, 2).
 
         A pair at distance r pushes apart with 100 k log(1 + exp(-(r - r_min) / k)).
         """
-        delta = self._position[:, self._first] - self._position[:, self._second]  # (E, P, 2)
+        delta = self.layout.delta.flatten(1, 2).index_select(1, self.pairs)  # (E, P, 2)
+        distance = self.layout.distance.flatten(1).index_select(1, self.pairs)
         # Exact overlap has no direction; the reference divides by zero there, we push nowhere.
-        distance = delta.norm(dim=-1).clamp_min(1e-12)
-        overlap = (self._reach - distance) / CONTACT_MARGIN
+        distance = distance.clamp_min(1e-12)
+        overlap = (self.reach - distance) / self.margin
         # Threshold 40, not torch's 20: the tail it cuts must lie below float64 rounding.
-        penetration = CONTACT_MARGIN * F.softplus(overlap, threshold=40.0)
-        push = (CONTACT_FORCE * penetration / distance)[..., None] * delta
-        return self._incidence @ push
+        penetration = self.margin * F.softplus(overlap, threshold=40.0)
+        push = (self._contact * penetration / distance).unsqueeze(-1) * delta
+        return torch.bmm(self._incidence, push)
 
     def _observe(self) -> Tensor:
-        observations = self.scenario.observe(self._position, self._velocity, self._message)
+        observations = self.scenario.observe(self.layout, self.velocity, self._message)
         if self.prey_policy is None:
             return observations
         prey_size = self.scenario.observation_sizes[-1]
@@ -174,33 +210,32 @@ class ParticleEnv(BatchedEnv):
 
     def get_state(self) -> dict[str, Tensor]:
         """Return position (E, entities, 2), velocity (E, agents, 2), message (E, M) where M > 0."""
-        return {name: getattr(self, f"_{name}").clone() for name in self._state_names()}
+        return {name: value.clone() for name, value in self._state().items()}
 
     def set_state(self, state: dict[str, Tensor]) -> None:
         """Continue from ``state``; the clock restarts at zero."""
-        for name in self._state_names():
-            expected = getattr(self, f"_{name}").shape
-            if state[name].shape != expected:
+        for name, value in self._state().items():
+            if state[name].shape != value.shape:
                 raise ValueError(
-                    f"{name} has shape {tuple(state[name].shape)}, not {tuple(expected)}"
+                    f"{name} has shape {tuple(state[name].shape)}, not {tuple(value.shape)}"
                 )
-        for name in self._state_names():
-            setattr(self, f"_{name}", state[name].to(self.device, self.dtype).clone())
+        given = {name: state[name].to(self.device, self.dtype).clone() for name in self._state()}
+        self.velocity, self._message = given["velocity"], given.get("message", self._message)
+        self._place(given["position"])
         self.time.zero_()
         self._started = True
         self._observe()
 
     def global_state(self) -> Tensor:
         """Return all positions, velocities and messages, a hidden prey's included, (E, S)."""
-        parts = [getattr(self, f"_{name}").flatten(1) for name in self._state_names()]
-        return torch.cat(parts, dim=1)
+        return torch.cat([value.flatten(1) for value in self._state().values()], dim=1)
+
+    def _state(self) -> dict[str, Tensor]:
+        spoken = {"message": self._message} if self.scenario.message_size else {}
+        return {"position": self.layout.position, "velocity": self.velocity, **spoken}
 
     def painter(self) -> Any:
         """Return who draws the first copy."""
         from datasets.drawing.particles import Painter
 
         return Painter(self)
-
-    def _state_names(self) -> tuple[str, ...]:
-        spoken = ("message",) if self.scenario.message_size else ()
-        return ("position", "velocity", *spoken)

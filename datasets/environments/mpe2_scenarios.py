@@ -17,7 +17,7 @@ leader first, and 1 prey as in the published data, not the package's default of 
 import torch
 from torch import Tensor
 
-from datasets.environments.mpe_scenarios import Entity, Spread, Tag, World, bound
+from datasets.environments.mpe_scenarios import Entity, Layout, Spread, Tag, World, bound
 
 LOCAL_RATIO = 0.5  # the package's default: half of a Spread reward is the agent's own
 
@@ -30,12 +30,10 @@ class Mpe2Spread(Spread):
     def _start(self, agents: int) -> float:
         return 1.0
 
-    def reward(self, position: Tensor) -> Tensor:
+    def reward(self, layout: Layout) -> Tensor:
         """Half of minus the summed nearest distances, half of minus one per own collision."""
-        agents, landmarks = position[:, : self.num_agents], position[:, self.num_agents :]
-        to_mark = (agents[:, :, None] - landmarks[:, None]).norm(dim=-1)  # (E, agents, landmarks)
-        shared = -to_mark.amin(dim=1).sum(dim=-1)  # (E,)
-        own = -self._collisions(agents)
+        shared = -self._nearest(layout).sum(dim=-1)  # (E,)
+        own = -self._collisions(layout)
         return (1.0 - LOCAL_RATIO) * shared[:, None] + LOCAL_RATIO * own
 
 
@@ -53,11 +51,11 @@ class Mpe2Tag(Tag):
     def _movers(self) -> tuple[Entity, ...]:
         return _movers(self.prey_size)
 
-    def reward(self, position: Tensor) -> Tensor:
+    def reward(self, layout: Layout) -> Tensor:
         """10 per contact for every predator; the prey loses as much, and where it leaves."""
-        _, contacts = self._chase(position)
+        _, contacts = self._chase(layout)
         predator = self.contact_reward * contacts
-        prey = -predator - self.bound_weight * bound(position[:, 3]).sum(dim=-1)
+        prey = -predator - self.bound_weight * bound(layout.position[:, 3]).sum(dim=-1)
         return torch.cat([predator[:, None].expand(-1, 3), prey[:, None]], dim=-1)
 
 
@@ -76,16 +74,17 @@ class Mpe2World(World):
     def _movers(self) -> tuple[Entity, ...]:
         return _movers(self.prey_size)
 
-    def observe(self, position: Tensor, velocity: Tensor, message: Tensor | None = None) -> Tensor:
+    def observe(self, layout: Layout, velocity: Tensor, message: Tensor | None = None) -> Tensor:
         """As in the published World, with the unseen hidden and the leader's message at the end."""
+        position = layout.position
         if message is None:
             message = position.new_zeros(len(position), self.message_size)
-        landmarks, others = self._relative(position)
-        hidden = ~self._visible(position)  # (E, 4, 4)
+        landmarks, others = self._relative(layout).unflatten(-1, (-1, 2)).split((5, 3), dim=2)
+        hidden = ~self._visible(layout)  # (E, 4, 4)
         rows = torch.arange(4, device=position.device)[:, None]
-        others = others.unflatten(-1, (3, 2)).masked_fill(hidden[:, rows, self._others, None], 0.0)
-        head = [velocity, position[:, :4], landmarks, others.flatten(2)]
-        flags = self._forests(position).to(position.dtype) * 2.0 - 1.0  # (E, 4, 2)
+        others = others.masked_fill(hidden[:, rows, self._others, None], 0.0)
+        head = [velocity, position[:, :4], landmarks.flatten(2), others.flatten(2)]
+        flags = self._forests(layout).to(position.dtype) * 2.0 - 1.0  # (E, 4, 2)
         prey = velocity[:, 3:4].expand(-1, 3, -1).masked_fill(hidden[:, :3, 3, None], 0.0)
         said = message[:, None].expand(-1, 3, -1)
         predators = torch.cat([prey, flags[:, :3], said], dim=-1)  # (E, 3, 8)
@@ -93,19 +92,20 @@ class Mpe2World(World):
         tail = torch.cat([predators, torch.cat([flags[:, 3:], padding], dim=-1)], dim=1)
         return torch.cat([*head, tail], dim=-1)
 
-    def _visible(self, position: Tensor) -> Tensor:
+    def _visible(self, layout: Layout) -> Tensor:
         """Return whom each agent sees, (E, 4 seeing, 4 seen)."""
-        inside = self._forests(position)
+        inside = self._forests(layout)
         together = (inside[:, :, None] & inside[:, None]).any(dim=-1)
         outside = ~inside.any(dim=-1)  # (E, 4)
         seen = together | (outside[:, :, None] & outside[:, None])
         seen[:, 0] = True
         return seen
 
-    def reward(self, position: Tensor) -> Tensor:
+    def reward(self, layout: Layout) -> Tensor:
         """Predators: -0.1 x own distance, 5 per contact of any; the prey: contacts, bound, food."""
-        distance, contacts = self._chase(position)
+        distance, contacts = self._chase(layout)
         bonus = self.contact_reward * contacts
         predators = bonus[:, None] - 0.1 * distance
-        prey = self._food(position) - bonus - self.bound_weight * bound(position[:, 3]).sum(dim=-1)
+        outside = bound(layout.position[:, 3]).sum(dim=-1)
+        prey = self._food(layout) - bonus - self.bound_weight * outside
         return torch.cat([predators, prey[:, None]], dim=-1)

@@ -7,6 +7,7 @@ Relative positions are ``other - self``; an agent skips itself and keeps the ord
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +22,18 @@ class Entity:
     max_speed: float | None = None
     collides: bool = True
     start: float = 1.0
+
+
+class Layout(NamedTuple):
+    """Where everybody is, and what follows from it for several uses.
+
+    position (E, entities, 2); delta (E, agents, entities, 2) leads from each agent to each entity,
+    distance (E, agents, entities) is its length.
+    """
+
+    position: Tensor
+    delta: Tensor
+    distance: Tensor
 
 
 class Scenario(ABC):
@@ -40,28 +53,35 @@ class Scenario(ABC):
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Scenario":
         """Prepare index tables on ``device`` and return the scenario."""
-        count = self.num_agents
-        others = [[j for j in range(count) if j != i] for i in range(count)]
+        agents, total = self.num_agents, len(self.entities)
+        others = [[j for j in range(agents) if j != i] for i in range(agents)]
         self._others = torch.tensor(others, dtype=torch.long, device=device)
+        # Of each agent: the landmarks, then the other agents, in the flattened (agent, entity).
+        seen = [[i * total + j for j in (*range(agents, total), *others[i])] for i in range(agents)]
+        self.seen = torch.tensor(seen, dtype=torch.long, device=device).flatten()
         return self
 
+    def layout(self, position: Tensor) -> Layout:
+        """Return what observations, rewards and contacts at ``position`` have in common."""
+        agents = position.narrow(1, 0, self.num_agents)
+        delta = position.unsqueeze(1) - agents.unsqueeze(2)
+        return Layout(position, delta, torch.linalg.vector_norm(delta, dim=-1))
+
     @abstractmethod
-    def observe(self, position: Tensor, velocity: Tensor, message: Tensor | None = None) -> Tensor:
+    def observe(self, layout: Layout, velocity: Tensor, message: Tensor | None = None) -> Tensor:
         """Return all agents' observations (E, agents, O), padded with zeros on the right.
 
         message: what agent 0 said last, (E, message_size).
         """
 
     @abstractmethod
-    def reward(self, position: Tensor) -> Tensor:
-        """Return all agents' rewards (E, agents) at ``position`` (E, entities, 2)."""
+    def reward(self, layout: Layout) -> Tensor:
+        """Return all agents' rewards (E, agents)."""
 
-    def _relative(self, position: Tensor) -> tuple[Tensor, Tensor]:
-        """Return landmarks and other agents relative to each agent, flattened: (E, agents, .)."""
-        agents = position[:, : self.num_agents]
-        landmarks = position[:, None, self.num_agents :] - agents[:, :, None]
-        others = agents[:, self._others] - agents[:, :, None]
-        return landmarks.flatten(2), others.flatten(2)
+    def _relative(self, layout: Layout) -> Tensor:
+        """Return landmarks, then other agents, relative to each agent: (E, agents, .)."""
+        flat = layout.delta.flatten(1, 2).index_select(1, self.seen)
+        return flat.view(flat.shape[0], self.num_agents, -1)
 
 
 class Spread(Scenario):
@@ -78,6 +98,16 @@ class Spread(Scenario):
         self.entities = (mover,) * agents + (mark,) * agents
         self.observation_sizes = (6 * agents,) * agents
 
+    def to(self, device: torch.device, dtype: torch.dtype) -> "Scenario":
+        """Prepare tables; nobody touches itself. Constants as tensors: numbers cost more time."""
+        self._penalty = torch.tensor(5.0, dtype=dtype)
+        touch = torch.full((self.num_agents, self.num_agents), self.contact, dtype=dtype)
+        self.touch = touch.fill_diagonal_(0.0).to(device)
+        self._silence = torch.zeros(
+            1, self.num_agents, 2 * (self.num_agents - 1), dtype=dtype, device=device
+        )
+        return super().to(device, dtype)
+
     def _start(self, agents: int) -> float:
         """Return the half-width of the start region: the reference widens it beyond three agents.
 
@@ -85,23 +115,26 @@ class Spread(Scenario):
         """
         return 1.0 if agents <= 3 else 2.0
 
-    def observe(self, position: Tensor, velocity: Tensor, message: Tensor | None = None) -> Tensor:
+    def observe(self, layout: Layout, velocity: Tensor, message: Tensor | None = None) -> Tensor:
         """Own velocity and position, landmarks, other agents, their silent messages (zeros)."""
-        landmarks, others = self._relative(position)
-        own = position[:, : self.num_agents]
-        return torch.cat([velocity, own, landmarks, others, torch.zeros_like(others)], dim=-1)
+        own = layout.position.narrow(1, 0, self.num_agents)
+        silence = self._silence.expand(own.shape[0], -1, -1)
+        return torch.cat([velocity, own, self._relative(layout), silence], dim=-1)
 
-    def reward(self, position: Tensor) -> Tensor:
+    def reward(self, layout: Layout) -> Tensor:
         """Sum over landmarks of min(1 / nearest distance, 10), minus 5 per own collision."""
-        agents, landmarks = position[:, : self.num_agents], position[:, self.num_agents :]
-        to_mark = (agents[:, :, None] - landmarks[:, None]).norm(dim=-1)  # (E, agents, landmarks)
-        shared = (1.0 / to_mark.amin(dim=1)).clamp_max(10.0).sum(dim=-1)  # (E,)
-        return shared[:, None] - 5.0 * self._collisions(agents)
+        nearest = self._nearest(layout)
+        shared = nearest.reciprocal().clamp_max(10.0).sum(dim=-1, keepdim=True)  # (E, 1)
+        return shared - self._penalty * self._collisions(layout)
 
-    def _collisions(self, agents: Tensor) -> Tensor:
+    def _nearest(self, layout: Layout) -> Tensor:
+        """Return how near an agent is to each landmark, (E, landmarks)."""
+        return layout.distance.narrow(2, self.num_agents, self.num_agents).amin(dim=1)
+
+    def _collisions(self, layout: Layout) -> Tensor:
         """Return with how many others each agent is in contact, (E, agents)."""
-        between = (agents[:, self._others] - agents[:, :, None]).norm(dim=-1)
-        return (between < self.contact).to(agents.dtype).sum(dim=-1)
+        between = layout.distance.narrow(2, 0, self.num_agents)
+        return (between < self.touch).sum(dim=-1, dtype=between.dtype)
 
 
 def bound(coordinate: Tensor) -> Tensor:
@@ -134,33 +167,32 @@ class Tag(Scenario):
     def _landmarks(self) -> tuple[Entity, ...]:
         return (Entity(size=0.2, start=0.9),) * 2
 
-    def observe(self, position: Tensor, velocity: Tensor, message: Tensor | None = None) -> Tensor:
+    def observe(self, layout: Layout, velocity: Tensor, message: Tensor | None = None) -> Tensor:
         """Own velocity and position, landmarks, other agents; for predators the prey's velocity."""
-        landmarks, others = self._relative(position)
-        tail = self._tail(position, velocity)
-        return torch.cat([velocity, position[:, :4], landmarks, others, tail], dim=-1)
+        own, tail = layout.position[:, :4], self._tail(layout, velocity)
+        return torch.cat([velocity, own, self._relative(layout), tail], dim=-1)
 
-    def _tail(self, position: Tensor, velocity: Tensor) -> Tensor:
+    def _tail(self, layout: Layout, velocity: Tensor) -> Tensor:
         seen = velocity[:, 3:4].expand(-1, 4, -1).clone()
         seen[:, 3] = 0.0  # the prey does not observe itself: padding
         return seen
 
-    def _chase(self, position: Tensor) -> tuple[Tensor, Tensor]:
+    def _chase(self, layout: Layout) -> tuple[Tensor, Tensor]:
         """Return the predators' distances to the prey (E, 3) and the number of contacts (E,)."""
-        distance = (position[:, :3] - position[:, 3:4]).norm(dim=-1)
-        contacts = (distance < self.contact).to(position.dtype).sum(dim=-1)
+        distance = layout.distance[:, :3, 3]
+        contacts = (distance < self.contact).sum(dim=-1, dtype=distance.dtype)
         return distance, contacts
 
-    def reward(self, position: Tensor) -> Tensor:
+    def reward(self, layout: Layout) -> Tensor:
         """Predators share -0.1 x summed distance + a bonus per contact; the prey the opposite."""
-        distance, contacts = self._chase(position)
+        distance, contacts = self._chase(layout)
         predator = -0.1 * distance.sum(dim=-1) + self.contact_reward * contacts
-        prey = -predator - self.bound_weight * bound(position[:, 3]).sum(dim=-1)
-        prey = prey + self._food(position)
+        prey = -predator - self.bound_weight * bound(layout.position[:, 3]).sum(dim=-1)
+        prey = prey + self._food(layout)
         return torch.cat([predator[:, None].expand(-1, 3), prey[:, None]], dim=-1)
 
-    def _food(self, position: Tensor) -> Tensor:
-        return torch.zeros_like(position[:, 0, 0])
+    def _food(self, layout: Layout) -> Tensor:
+        return torch.zeros_like(layout.distance[:, 0, 0])
 
 
 class World(Tag):
@@ -178,25 +210,26 @@ class World(Tag):
         forest = Entity(size=0.3, collides=False, start=0.9)
         return (Entity(size=0.2, start=0.9), food, food, forest, forest)
 
-    def _tail(self, position: Tensor, velocity: Tensor) -> Tensor:
+    def to(self, device: torch.device, dtype: torch.dtype) -> "Scenario":
+        """Prepare tables: how near an agent is to a forest's middle where it is in it."""
+        sizes = torch.tensor([e.size for e in self.entities[:4]], dtype=dtype, device=device)
+        self._reach = sizes[:, None] + self.entities[7].size
+        return super().to(device, dtype)
+
+    def _tail(self, layout: Layout, velocity: Tensor) -> Tensor:
         """Prey velocity (predators only) and +-1 flags of being in each forest; padding last."""
-        flags = self._forests(position).to(position.dtype) * 2.0 - 1.0
+        flags = self._forests(layout).to(velocity.dtype) * 2.0 - 1.0
         prey_velocity = velocity[:, 3:4].expand(-1, 3, -1)
         predators = torch.cat([prey_velocity, flags[:, :3]], dim=-1)
         prey = torch.cat([flags[:, 3:], torch.zeros_like(flags[:, 3:])], dim=-1)
         return torch.cat([predators, prey], dim=1)
 
-    def _forests(self, position: Tensor) -> Tensor:
+    def _forests(self, layout: Layout) -> Tensor:
         """Return which agents are in which forest, (E, 4, 2)."""
-        sizes = torch.tensor(
-            [e.size for e in self.entities[:4]], dtype=position.dtype, device=position.device
-        )
-        reach = sizes[:, None] + self.entities[7].size
-        distance = (position[:, :4, None] - position[:, None, 7:9]).norm(dim=-1)  # (E, 4, 2)
-        return distance < reach
+        return layout.distance[:, :, 7:9] < self._reach
 
-    def _food(self, position: Tensor) -> Tensor:
+    def _food(self, layout: Layout) -> Tensor:
         """+2 per food item touched, and a term in the distance to the nearest."""
-        distance = (position[:, 3:4] - position[:, 5:7]).norm(dim=-1)
-        touched = (distance < self.prey_size + 0.03).to(position.dtype).sum(dim=-1)
+        distance = layout.distance[:, 3, 5:7]
+        touched = (distance < self.prey_size + 0.03).sum(dim=-1, dtype=distance.dtype)
         return 2.0 * touched + self.nearest_food * distance.amin(dim=-1)

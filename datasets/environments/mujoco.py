@@ -187,9 +187,7 @@ class MujocoEnv(BatchedEnv):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Do what :meth:`step` does, for arrays of finite numbers instead of tensors."""
         self._check(action.shape)
-        control, live = self._control, self._live
-        # Every agent's numbers at its actuators, (E, N, A) -> (E, nu).
-        control[:] = action.reshape(self.num_envs, -1)[:, self._sources]
+        control, live = self.global_action(action), self._live
         step, model, frames = self._mujoco.mj_step, self.model, self.body.frames
         for index in live:
             self._ctrl[index][:] = control[index]
@@ -212,6 +210,11 @@ class MujocoEnv(BatchedEnv):
         rewards = np.empty((self.num_envs, self.num_agents), self._number)
         rewards[:] = reward[:, None]
         return self._seen(), rewards, self._ended.copy(), self._clock >= self.horizon
+
+    def global_action(self, action: np.ndarray) -> np.ndarray:
+        """Put every agent's numbers at its actuators, (E, N, A) -> (E, nu), in one place."""
+        self._control[:] = action.reshape(self.num_envs, -1)[:, self._sources]
+        return self._control
 
     def _position(self) -> np.ndarray:
         """Return where the copies are along x, (E,): the joint, or the torso of the ant."""

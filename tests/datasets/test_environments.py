@@ -20,7 +20,7 @@ SCENARIOS = {"spread": Spread, "tag": Tag, "world": World}
 
 
 def observed(env: ParticleEnv, state: dict[str, torch.Tensor]) -> torch.Tensor:
-    return env.scenario.observe(state["position"], state["velocity"])
+    return env.scenario.observe(env.scenario.layout(state["position"]), state["velocity"])
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -169,6 +169,44 @@ def test_prey_inside_the_environment_moves_by_its_policy() -> None:
 
 def test_pettingzoo_view_passes_the_official_test(capsys: pytest.CaptureFixture[str]) -> None:
     parallel_api_test(TeamEnv("mpe/spread"), num_cycles=100)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("agents", [3, 6, 12])
+def test_a_single_world_moves_as_one_of_a_batch(agents: int, dtype: torch.dtype) -> None:
+    """To the last bit, apart and crowded, though it is stepped in numpy."""
+    task = load_task("mpe/spread", agents=agents)
+    single, batch = (task.make_env(1, seed=4, dtype=dtype) for _ in range(2))
+    generator = torch.Generator().manual_seed(agents)
+    hits = 0
+    for episode in range(12):
+        single.reset()
+        batch.reset()
+        if episode % 2:
+            state = batch.get_state()
+            state["position"][:] *= 0.1 * episode
+            single.set_state(state)
+            batch.set_state(state)
+        for _ in range(25):
+            action = torch.rand(1, agents, 2, generator=generator) * 2 - 1
+            mine, theirs = single.step_arrays(action.numpy()), batch.step(action.to(dtype))
+            for one, other in zip(mine, theirs, strict=True):
+                assert one.dtype == other.numpy().dtype
+                np.testing.assert_array_equal(one, other.numpy())
+            hits += len(set(mine[1][0])) > 1
+            np.testing.assert_array_equal(single.global_state(), batch.global_state())
+        assert single.time.tolist() == batch.time.tolist() == [25]
+    assert hits >= 5
+
+
+def test_a_single_world_at_one_place_stays_finite() -> None:
+    """Agents and landmarks on one spot: nobody is pushed, and the reward is the highest there."""
+    env = load_task("mpe/spread").make_env(1, seed=0)
+    env.set_state({"position": torch.zeros(1, 6, 2), "velocity": torch.zeros(1, 3, 2)})
+    with np.errstate(all="raise"):
+        observation, reward, _, _ = env.step_arrays(np.zeros((1, 3, 2), np.float32))
+    assert (observation == 0).all()
+    assert reward.tolist() == [[20.0] * 3]
 
 
 def test_pettingzoo_view_equals_the_batched_environment() -> None:

@@ -129,7 +129,8 @@ def test_forests_hide_all_but_from_the_leader() -> None:
     state["position"][0, :4] = torch.tensor([[-1.0, -1], [-1, 0], [-1, 1], [1, 1]])
     state["position"][0, 7:9] = torch.tensor([[1.0, 1], [9, 9]])  # the prey is in the first
     env.set_state(state)
-    observation = env.scenario.observe(state["position"], state["velocity"], state["message"])[0]
+    layout = env.scenario.layout(state["position"])
+    observation = env.scenario.observe(layout, state["velocity"], state["message"])[0]
     others = slice(4 + 10, 4 + 10 + 6)
     assert observation[0, others].tolist() == [0, 1, 0, 2, 2, 2]
     assert observation[1, others].tolist() == [0, -1, 0, 1, 0, 0]
