@@ -6,15 +6,12 @@ On three agents, starting a torch operation takes longer than computing it. Here
 contacts are left to torch. So results are those of ``ParticleEnv.step`` to the last bit.
 """
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import torch
 
 from datasets.environments.mpe_scenarios import Layout, Spread
-
-if TYPE_CHECKING:
-    from datasets.environments.mpe import ParticleEnv
 
 # Margins beyond contact at which exp() is zero, and so is the force.
 VANISHED = {torch.float32: 104.0, torch.float64: 746.0}
@@ -23,7 +20,7 @@ VANISHED = {torch.float32: 104.0, torch.float64: 746.0}
 class SingleSpread:
     """Steps a ``ParticleEnv`` of Spread that has one copy, reading and writing its state."""
 
-    def __init__(self, env: "ParticleEnv") -> None:
+    def __init__(self, env: Any) -> None:
         scenario = env.scenario
         assert isinstance(scenario, Spread)
         self.agents = scenario.num_agents
@@ -36,12 +33,12 @@ class SingleSpread:
         self.number = self.gain.dtype
 
     @staticmethod
-    def fits(env: "ParticleEnv") -> bool:
+    def fits(env: Any) -> bool:
         """Tell whether an environment can be stepped here."""
         plain = type(env.scenario) is Spread and env.dtype in VANISHED
         return plain and env.num_envs == 1 and env.device.type == "cpu"
 
-    def step(self, env: "ParticleEnv", action: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def step(self, env: Any, action: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Advance by ``action`` (1, A, 2); return observation (1, A, O) and reward (1, A)."""
         agents, layout = self.agents, env.layout
         force = self.gain * action.astype(self.number, copy=False)

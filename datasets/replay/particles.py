@@ -79,7 +79,8 @@ class Particles:
     def rewards(self, observation: np.ndarray) -> np.ndarray:
         """Return the agents' rewards (K, N) for arriving in the state of these observations."""
         position = self.state(observation)["position"]
-        return self.scenario.reward(position)[:, : self.agents].numpy()
+        layout = self.scenario.layout(position)
+        return self.scenario.reward(layout)[:, : self.agents].numpy()
 
     def starts(self, sample: Sample) -> np.ndarray:
         """Return which first steps of episodes start at rest inside the start regions."""
