@@ -1,4 +1,4 @@
-"""Broken and hostile inputs, many per second and repeatable: what the fuzz tests feed to readers.
+"""Broken and hostile inputs for the fuzz tests, many per second and repeatable.
 
 hypothesis draws a seed per batch; a batch holds `BATCH` inputs made from it. `OM2P_BENCH_FUZZ=N`
 runs every fuzz test with N inputs; without it they get a few hundred.
@@ -49,10 +49,10 @@ def fuzz(test: Callable[..., None]) -> Any:
     return decorate(given(inputs=seeds)(test))
 
 
-def refused(work: Callable[[], Any], told: Any = None) -> str:
+def refused(work: Callable[[], Any], given_input: Any = None) -> str:
     """Do something that may be refused; return the sentence, and let nothing else pass.
 
-    told: the input, to be shown where something else comes out.
+    given_input: the input, shown if something else is raised.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -63,7 +63,7 @@ def refused(work: Callable[[], Any], told: Any = None) -> str:
             assert sentence.strip(), "an error without a sentence"
             return sentence
         except BaseException as error:
-            error.add_note(f"the input was {told!r:.2000}")
+            error.add_note(f"the input was {given_input!r:.2000}")
             raise
     return ""
 
@@ -104,27 +104,27 @@ class Inputs:
 
     def mutated(self, content: bytes) -> bytes:
         """Return a damaged copy: bits, cuts, copies, strange words and numbers."""
-        dice, found = self._dice, bytearray(content)
+        dice, mutated = self._dice, bytearray(content)
         for _ in range(dice.randrange(1, 5)):
-            place = dice.randrange(len(found) + 1)
-            end = min(len(found), place + dice.choice((1, 2, 4, 8, 64)))
+            place = dice.randrange(len(mutated) + 1)
+            end = min(len(mutated), place + dice.choice((1, 2, 4, 8, 64)))
             what = dice.randrange(7)
-            if what == 0 and place < len(found):
-                found[place] ^= 1 << dice.randrange(8)
+            if what == 0 and place < len(mutated):
+                mutated[place] ^= 1 << dice.randrange(8)
             elif what == 1:
-                found[place:end] = dice.randbytes(end - place)
+                mutated[place:end] = dice.randbytes(end - place)
             elif what == 2:
-                del found[place:end]
+                del mutated[place:end]
             elif what == 3:
-                found[place:place] = found[dice.randrange(len(found) + 1) :][: end - place]
+                mutated[place:place] = mutated[dice.randrange(len(mutated) + 1) :][: end - place]
             elif what == 4:
                 word = dice.choice((*WORDS, *map(str, NUMBERS)))
-                found[place:end] = word.encode(errors="surrogatepass")
+                mutated[place:end] = word.encode(errors="surrogatepass")
             elif what == 5:
-                found[place:end] = dice.choice((b"\xff", b"\0", b"\x7f")) * (end - place)
+                mutated[place:end] = dice.choice((b"\xff", b"\0", b"\x7f")) * (end - place)
             elif dice.random() < 0.3:
-                del found[place:]
-        return bytes(found)
+                del mutated[place:]
+        return bytes(mutated)
 
     def damaged(self, tree: Any, times: int = 3) -> Any:
         """Return a copy of nested dictionaries with up to `times` values replaced or gone."""

@@ -65,12 +65,12 @@ def test_the_page_works_as_it_is_written(tmp_path: Path) -> None:
 
 def test_an_entry_point_as_on_the_page_is_found(tmp_path: Path) -> None:
     """The page's module and table, laid out as pip would install them."""
-    found = dict(blocks())
-    (tmp_path / "weighted_bc.py").write_text(found["python"])
+    fenced = dict(blocks())
+    (tmp_path / "weighted_bc.py").write_text(fenced["python"])
     info = tmp_path / "example-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: example\nVersion: 1.0\n")
-    ((group, points),) = tomllib.loads(found["toml"])["project"]["entry-points"].items()
+    ((group, points),) = tomllib.loads(fenced["toml"])["project"]["entry-points"].items()
     lines = [f"{name} = {value}" for name, value in points.items()]
     text = "\n".join([f"[{group}]", *lines, "broken = no_such_module"])
     (info / "entry_points.txt").write_text(text)

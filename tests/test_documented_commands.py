@@ -17,12 +17,12 @@ NOT_ALONE = re.compile(r"\b[A-Z]+\b|--plugin|import/")
 
 def commands() -> list[str]:
     """Return every documented command that needs nothing but the package, in order."""
-    found: dict[str, None] = {}
+    commands_: dict[str, None] = {}
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
         text = path.read_text(encoding="utf-8").replace("\\\n", " ")
         for match in [*LINE.findall(text), *QUOTED.findall(text)]:
-            found[" ".join(match.partition(" #")[0].partition(" > ")[0].split())] = None
-    return [command for command in found if not NOT_ALONE.search(command)]
+            commands_[" ".join(match.partition(" #")[0].partition(" > ")[0].split())] = None
+    return [command for command in commands_ if not NOT_ALONE.search(command)]
 
 
 def test_there_are_commands() -> None:

@@ -1,9 +1,9 @@
-"""One-step against many-step generation on a toy whose density can be seen.
+"""Learn a toy density that can be drawn, in one step and in many.
 
 A single agent without observations learns four Gaussians on a ring. `om2p` draws an action
 in one step of its network; `flow-bc` is trained once and drawn with one, two and ten Euler steps;
 `diffusion-bc` takes five denoising steps.
-The counts of their samples lie in a small file that reports draw without torch.
+The counts of their samples are written to a small file, which reports draw without torch.
 """
 
 import dataclasses
@@ -53,7 +53,7 @@ def ring(rows: int, generator: torch.Generator) -> Tensor:
 
 
 def energy_distance(first: Tensor, second: Tensor) -> float:
-    """Return 2 E|X - Y| - E|X - X'| - E|Y - Y'| between rows (n, 2); 0 for equal laws."""
+    """Return 2 E|X - Y| - E|X - X'| - E|Y - Y'| between rows (n, 2); 0 for equal distributions."""
     cross = torch.cdist(first, second).mean()
     same = (_mean_apart(one) for one in (first, second))
     return float(2 * cross - sum(same))
@@ -92,8 +92,8 @@ def measure(updates: int, seed: int, tell: Tell = lambda text: None) -> dict[str
     rows = [_row(Drawn("data", 0, data), other)]
     for drawn in _learnt(updates, seed):
         rows.append(_row(drawn, other))
-        told = f"{drawn.algorithm}, {drawn.steps} step{'s' if drawn.steps > 1 else ''}"
-        tell(f"{told}: energy distance to the data {rows[-1]['energy_distance']:.4f}")
+        label = f"{drawn.algorithm}, {drawn.steps} step{'s' if drawn.steps > 1 else ''}"
+        tell(f"{label}: energy distance to the data {rows[-1]['energy_distance']:.4f}")
     return {
         "kind": "toy",
         "schema": SCHEMA,
