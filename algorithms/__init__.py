@@ -1,175 +1,41 @@
-"""The learning algorithms: tensors in, tensors out.
+"""The learning algorithms: mathematics only, tensors in, tensors out.
 
-Importing it loads no torch; ``make`` does. The table itself lies in ``algorithms/table.py``.
+One file per method lies here; `parts` holds what they are made of, `settings` their
+hyper-parameters, `contract` what every one must do, `device` how they run on one. May import torch
+and `datasets.batch`; no files, clocks, environments or command line. Start with `base`, then read
+any method beside its paper; `table` lists them all.
+
+Importing this package loads no torch; ``make`` does.
 """
 
-import contextlib
-import dataclasses
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-
-from algorithms import settings as _settings
 from algorithms.errors import AlgorithmError
+from algorithms.registry import (
+    default_settings,
+    make,
+    names,
+    register,
+    registering,
+    resolve,
+    row,
+    sampling_steps,
+    settings_class,
+)
 from algorithms.table import TABLE, Row
-
-if TYPE_CHECKING:
-    from algorithms.base import Algorithm, TeamSpec
 
 OM2P_BENCH = "om2p-bench"
 
-
-def names() -> list[str]:
-    """Return the names of all algorithms, in the table's order."""
-    return list(TABLE)
-
-
-def row(name: str) -> Row:
-    """Return the table's row; an unknown name raises with the nearest known ones."""
-    if name not in TABLE:
-        import difflib
-
-        near = difflib.get_close_matches(name, TABLE, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(TABLE)}."
-        raise AlgorithmError(f"unknown algorithm '{name}'; {hint}")
-    return TABLE[name]
-
-
-def settings_class(name: str) -> type[_settings.Settings]:
-    """Return the dataclass of an algorithm's hyper-parameters."""
-    found: type[_settings.Settings] = _settings_named(row(name).settings)
-    return found
-
-
-def _settings_named(kind: Any) -> Any:
-    """Return the class of ours that a string names, None if there is none; others as they are."""
-    if not isinstance(kind, str):
-        return kind
-    return getattr(_settings, kind, None)
-
-
-def default_settings(name: str) -> _settings.Settings:
-    """Return the official hyper-parameters with the row's fixed switches applied."""
-    return settings_class(name)(**row(name).switches)
-
-
-def sampling_steps(name: str, config: "_settings.Settings | None" = None) -> int:
-    """Return the steps from noise to action, under ``config`` or the defaults.
-
-    A step may evaluate networks more than once (guidance, a plan for each agent), and choosing
-    between candidates adds evaluations: `bench.meters.counts` counts those.
-    """
-    setting = row(name).steps_setting
-    config = config if config is not None else default_settings(name)
-    return int(getattr(config, setting)) if setting else 1
-
-
-def make(
-    name: str,
-    spec: "TeamSpec",
-    config: "_settings.Settings | None" = None,
-    seeds: Sequence[int] = (0,),
-    device: str = "cpu",
-) -> "Algorithm":
-    """Return a fresh learner for the team ``spec``, one replica per seed, on ``device``."""
-    chosen = row(name)
-    config = config if config is not None else default_settings(name)
-    for key, value in chosen.switches.items():
-        if getattr(config, key) != value:
-            raise AlgorithmError(
-                f"{name} fixes {key}={value}; to change it use the algorithm it is a variant of."
-            )
-    learner = resolve(name, chosen.target)(spec, config, tuple(seeds))
-    learner.name, learner.version, learner.observes = name, chosen.version, chosen.observes
-    return learner.to_device(device)
-
-
-# Plug-ins ----------------------------------------------------------------------------------------
-
-RESERVED = ("run", "algorithm")  # sections of --set
-_plugin: str | None = None  # sha256 of the file that is being executed
-
-
-def register(
-    name: str,
-    target: "str | type[Algorithm[Any]]",
-    *,
-    summary: str,
-    settings: "str | type[_settings.Settings]" = "Settings",
-    version: int = 1,
-    source: str = "plug-in",
-    deviations: str = "not stated",
-    observes: str = "own",
-    centralised_training: bool = False,
-    switches: Mapping[str, Any] | None = None,
-    steps_setting: str = "",
-) -> None:
-    """Add an algorithm to the table; the last lines of a plug-in file do this.
-
-    target: the class, or "module:Class" to import it only when it is made. settings: the dataclass
-    of its hyper-parameters, derived from ``Settings``, or the name of one of ours. The rest is as
-    in ``Row``. Raises AlgorithmError with one sentence for a name that is taken or malformed, a
-    class that lacks methods, and settings that do not fit.
-    """
-    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name, re.ASCII) or name in RESERVED:
-        raise AlgorithmError(
-            f"'{name}' cannot be an algorithm's name: use small letters, digits, single hyphens, "
-            f"and neither of {', '.join(RESERVED)}."
-        )
-    if name in TABLE:
-        raise AlgorithmError(
-            f"the name '{name}' is taken ({TABLE[name].summary}): register under another one."
-        )
-    kind = _settings_named(settings)
-    if not (isinstance(kind, type) and issubclass(kind, _settings.Settings)):
-        raise AlgorithmError(
-            f"the settings of {name} must be a dataclass derived from algorithms.settings.Settings."
-        )
-    known = {one.name for one in dataclasses.fields(kind)}
-    for key in [*(switches or {}), *([steps_setting] if steps_setting else [])]:
-        if key not in known:
-            raise AlgorithmError(f"{name} fixes or names a setting '{key}' that it does not have.")
-    if not isinstance(target, str):
-        resolve(name, target)
-    TABLE[name] = Row(
-        target, settings, version, summary, source, deviations, observes, centralised_training,
-        dict(switches or {}), steps_setting, _plugin,
-    )  # fmt: skip
-
-
-@contextlib.contextmanager
-def registering(digest: str) -> Iterator[None]:
-    """Mark what is registered inside the block as coming from the source with this sha256."""
-    global _plugin  # noqa: PLW0603
-    before, _plugin = _plugin, digest
-    try:
-        yield
-    finally:
-        _plugin = before
-
-
-def resolve(name: str, target: "str | type[Algorithm[Any]]") -> "type[Algorithm[Any]]":
-    """Return an algorithm's class, importing it where it is named by a string.
-
-    Raises AlgorithmError where it cannot be found, is none, or lacks methods.
-    """
-    import importlib
-
-    from algorithms.base import Algorithm
-
-    kind: Any = target
-    if isinstance(target, str):
-        module, _, cls = target.partition(":")
-        try:
-            kind = getattr(importlib.import_module(module), cls)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise AlgorithmError(f"{name} is said to be {target}, but {error}.") from error
-    if not (isinstance(kind, type) and issubclass(kind, Algorithm)):
-        raise AlgorithmError(f"{name} must be a class derived from algorithms.base.Algorithm.")
-    missing = sorted(getattr(kind, "__abstractmethods__", ()))
-    if missing:
-        raise AlgorithmError(
-            f"the class {kind.__name__} of {name} lacks {', '.join(missing)}: every algorithm "
-            "states them (see algorithms/template.py)."
-        )
-    return kind
+__all__ = [
+    "OM2P_BENCH",
+    "TABLE",
+    "AlgorithmError",
+    "Row",
+    "default_settings",
+    "make",
+    "names",
+    "register",
+    "registering",
+    "resolve",
+    "row",
+    "sampling_steps",
+    "settings_class",
+]

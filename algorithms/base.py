@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from algorithms.kernels.choice import Kernels, using
-from algorithms.parts.networks import Gradients, MemberNetwork, take_kernels
+from algorithms.parts.critics import NetworkType, TwinCritic, copy_of, move
+from algorithms.parts.gaussian import GaussianPolicy
+from algorithms.parts.networks import Gradients, MemberMLP, MemberNetwork, take_kernels
 from algorithms.parts.optimiser import Adam
-from algorithms.settings import Settings
+from algorithms.settings import Settings, ValueSettings
 from datasets.batch import Batch
 
 STD_FLOOR = 1e-3  # constant observation dimensions must not be blown up
@@ -24,6 +26,8 @@ Metrics = dict[str, Tensor]
 Generators = Sequence[torch.Generator]
 Law = Callable[..., Tensor]  # torch.randn or torch.rand
 Config = TypeVar("Config", bound=Settings)
+ValueConfig = TypeVar("ValueConfig", bound=ValueSettings)
+TimedType = TypeVar("TimedType", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,17 @@ def seeded(seed: int, purpose: str, device: str = "cpu") -> torch.Generator:
 class Algorithm(nn.Module, ABC, Generic[Config]):
     """A learner for R replicas of a team of N agents: M = R * N members, replica-major.
 
-    Subclasses build networks in ``__init__``, then state ``losses``, ``after_update`` where
-    targets move, and ``act``. A member's numbers never depend on another replica.
+    A subclass states, always in this order:
+
+        __init__             its networks; the builders below make the usual ones
+        trained_networks     what the optimiser moves
+        acting_parameters    what is needed to act
+        losses               the loss of every member, followed by its terms
+        act_from             how an observation becomes an action
+
+    Where its method asks for more, ``phase``, ``before_step`` and ``after_update`` stand between
+    the last two, and ``act`` in place of ``act_from`` for a policy with a memory. A member's
+    numbers never depend on another replica.
     """
 
     name: str
@@ -103,6 +116,7 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
         self.ragged = bool((~true).any())
         self.register_buffer("action_mask", true.float()[:, None].repeat(repeat))
         self.init_generators = [seeded(seed, "initialisation") for seed in seeds]
+        self._targets: list[tuple[MemberNetwork, MemberNetwork, float]] = []
         self._make_generators("cpu")
 
     def _make_generators(self, device: str) -> None:
@@ -132,13 +146,13 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Copy through the state: a plain copy would tear parameters and flat buffers apart."""
-        twin = type(self)(self.spec, self.settings, self.seeds)
-        twin.name, twin.version, twin.observes = self.name, self.version, self.observes
+        other = type(self)(self.spec, self.settings, self.seeds)
+        other.name, other.version, other.observes = self.name, self.version, self.observes
         with using(self.kernels.name):
-            twin.to_device(str(self.device))
-        twin.kernels = self.kernels
-        twin.load_state_dict(copy.deepcopy(self.state_dict(), memo))
-        return twin
+            other.to_device(str(self.device))
+        other.kernels = self.kernels
+        other.load_state_dict(copy.deepcopy(self.state_dict(), memo))
+        return other
 
     # What a subclass states ------------------------------------------------------------------
 
@@ -154,20 +168,117 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
     def losses(self, batch: Batch) -> tuple[Tensor, Metrics]:
         """Return the loss of every member (M,), or replica (R,), and metrics of those shapes."""
 
+    def phase(self) -> Hashable:
+        """Return what the host decides about the next update, besides the learning rate.
+
+        A recorded update (`algorithms.device.graphs`) repeats the host's decisions: an algorithm
+        that takes some by ``self.updates`` tells the cases apart here.
+        """
+        return None
+
     def before_step(self) -> None:
-        """Change the gradients, where a method clips them; called before every optimiser step."""
+        """Change the gradients before an optimiser step: clip them where the settings say so.
+
+        Settings say so by ``gradient_clip``, the largest norm of each agent's networks.
+        """
+        largest = getattr(self.settings, "gradient_clip", 0.0)
+        if largest > 0:
+            for network in self.trained_networks():
+                self.clip_gradients(network, largest)
 
     def after_update(self) -> None:
-        """Move target networks; called after every optimiser step."""
+        """Move the networks that :meth:`target_of` made; called after every optimiser step."""
+        for target, online, rate in self._targets:
+            move(target, online, rate)
 
-    @abstractmethod
+    def act_from(self, observation: Tensor, generators: Generators) -> Tensor:
+        """Return actions (M, B, A) in [-1, 1] for standardised observations (M, B, O).
+
+        A stochastic policy draws from ``generators``, one per replica: ``self.noise(B,
+        generators)``. No gradient is kept.
+        """
+        raise NotImplementedError
+
+    @torch.no_grad()
     def act(
         self,
         observation: Tensor,
         memory: Any = None,
         generators: Generators | None = None,
     ) -> tuple[Tensor, Any]:
-        """Return actions (M, B, A) in [-1, 1] for observations (M, B, O), and the memory."""
+        """Return actions (M, B, A) in [-1, 1] for observations (M, B, O), and the memory.
+
+        memory: what the call before returned, None at the beginning of an episode; only policies
+        that need the past have one. generators: one per replica, the algorithm's own by default.
+        """
+        chosen = self.acting_generators if generators is None else generators
+        return self.act_from(self.observed(observation), chosen), memory
+
+    # Networks that several algorithms have ---------------------------------------------------
+
+    def deterministic_policy(self) -> MemberMLP:
+        """Return a network from observations (M, B, O) to outputs (M, B, A), padding zero."""
+        settings = self.settings
+        sizes = (self.observation_dim, *settings.hidden, self.action_dim)
+        return MemberMLP(
+            self.init_generators,
+            self.num_agents,
+            sizes,
+            settings.activation,
+            output_mask=self.output_mask,
+        )
+
+    def gaussian_policy(self, log_std_bounds: tuple[float, float]) -> GaussianPolicy:
+        """Return a network from observations to the mean and log deviation of a Gaussian."""
+        return GaussianPolicy(
+            self.init_generators,
+            self.num_agents,
+            self.observation_dim,
+            self.action_dim,
+            self.settings.hidden,
+            self.settings.activation,
+            log_std_bounds,
+            self.output_mask,
+        )
+
+    def timed_policy(self, kind: Callable[..., TimedType], times: int) -> TimedType:
+        """Return a network f(observation, noisy action, times) with so many times.
+
+        kind: ``TimedPolicy`` for one network per agent, or one of those of `parts.joint`.
+        """
+        return kind(
+            self.init_generators,
+            self.num_agents,
+            self.observation_dim,
+            self.action_dim,
+            times,
+            self.settings.hidden,
+            self.settings.activation,
+            self.output_mask,
+        )
+
+    def twin_critic(self: "Algorithm[ValueConfig]") -> TwinCritic:
+        """Return two Q(observation, action) for every member."""
+        settings = self.settings
+        return TwinCritic(
+            self.init_generators,
+            self.num_agents,
+            self.observation_dim,
+            self.action_dim,
+            settings.critic_hidden,
+            settings.activation,
+            settings.critic_layer_norm,
+        )
+
+    def target_of(self, online: NetworkType, rate: float) -> NetworkType:
+        """Return a copy of a network that follows it: target += rate (online - target).
+
+        It is never trained and moves after every update. The attribute that holds the target is
+        named ``target_...`` after the network's, or ``average_...`` where it acts or samples.
+        """
+        target = copy_of(online)
+        self._targets.append((_network_of(target), _network_of(online), rate))
+        return target
 
     # What all share --------------------------------------------------------------------------
 
@@ -191,14 +302,6 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
         shape = (self.num_replicas, -1)
         return {key: value.detach().view(shape).mean(dim=1) for key, value in metrics.items()}
 
-    def phase(self) -> Hashable:
-        """Return what the host decides about the next update, besides the learning rate.
-
-        A recorded update (`algorithms.device.graphs`) repeats the host's decisions: an algorithm
-        that takes some by ``self.updates`` tells the cases apart here.
-        """
-        return None
-
     def learning_rate(self) -> float:
         """Return the rate of the next update: constant, or a cosine down to zero."""
         settings = self.settings
@@ -213,6 +316,10 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
             return observation
         return (observation - self.observation_mean) / self.observation_std
 
+    def observations(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return standardised observations and those that followed them, (M, B, O) each."""
+        return self.observed(batch.observation), self.observed(batch.next_observation)
+
     def noise(self, rows: int, generators: Generators | None = None) -> Tensor:
         """Draw Gaussian noise (M, rows, A), each replica from its own generator."""
         drawn = self.draw(torch.randn, (self.num_agents, rows, self.action_dim), generators)
@@ -226,7 +333,7 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
         """Draw numbers of a law, ``shape`` for each replica from its own generator, on the device.
 
         All random numbers are drawn here, so that one who cannot draw (`algorithms.device.acting`)
-        can bring them along.
+        can supply them.
         """
         chosen = self.training_generators if generators is None else generators
         draws = [law(shape, generator=g, device=g.device) for g in chosen]
@@ -275,3 +382,10 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
         for name in ("training_generators", "acting_generators"):
             for generator, value in zip(getattr(self, name), state[name], strict=True):
                 generator.set_state(value.cpu())
+
+
+def _network_of(module: nn.Module) -> MemberNetwork:
+    """Return the one network of a policy or critic, or the network itself."""
+    network = module if isinstance(module, MemberNetwork) else module.get_submodule("network")
+    assert isinstance(network, MemberNetwork)
+    return network

@@ -1,12 +1,13 @@
-"""Deterministic cloning: a = tanh(MLP(o)) by mean squared error."""
+"""Deterministic cloning: a = tanh(MLP(o)) by mean squared error.
 
-from typing import Any
+Source: behaviour cloning. Choice: mean over action dimensions.
+"""
 
 import torch
 from torch import Tensor, nn
 
 from algorithms.base import Algorithm, Generators, Metrics, TeamSpec
-from algorithms.parts.networks import MemberMLP, MemberNetwork
+from algorithms.parts.networks import MemberNetwork
 from algorithms.settings import BcSettings
 from datasets.batch import Batch
 
@@ -16,14 +17,7 @@ class Bc(Algorithm[BcSettings]):
 
     def __init__(self, spec: TeamSpec, settings: BcSettings, seeds: tuple[int, ...]) -> None:
         super().__init__(spec, settings, seeds)
-        sizes = (self.observation_dim, *settings.hidden, self.action_dim)
-        self.policy = MemberMLP(
-            self.init_generators,
-            self.num_agents,
-            sizes,
-            settings.activation,
-            output_mask=self.output_mask,
-        )
+        self.policy = self.deterministic_policy()
 
     def trained_networks(self) -> list[MemberNetwork]:
         """Only the policy is trained."""
@@ -39,12 +33,6 @@ class Bc(Algorithm[BcSettings]):
         loss = self.mean_over_action((action - batch.action).square()).mean(dim=-1)
         return loss, {"actor/cloning_loss": loss}
 
-    @torch.no_grad()
-    def act(
-        self,
-        observation: Tensor,
-        memory: Any = None,
-        generators: Generators | None = None,
-    ) -> tuple[Tensor, Any]:
-        """The actor's action; deterministic, so generators are not used."""
-        return torch.tanh(self.policy(self.observed(observation))), memory
+    def act_from(self, observation: Tensor, generators: Generators) -> Tensor:
+        """a = pi(o); nothing is drawn."""
+        return torch.tanh(self.policy(observation))

@@ -7,13 +7,10 @@ loss), samples clipped to [-1, 1] when acting. One mode by construction: it show
 generative policies add.
 """
 
-from typing import Any
-
-import torch
 from torch import Tensor, nn
 
 from algorithms.base import Algorithm, Generators, Metrics, TeamSpec
-from algorithms.parts.gaussian import GaussianPolicy, drawn, negative_log_density
+from algorithms.parts.gaussian import drawn, negative_log_density
 from algorithms.parts.networks import MemberNetwork
 from algorithms.settings import BcGaussianSettings
 from datasets.batch import Batch
@@ -26,16 +23,7 @@ class BcGaussian(Algorithm[BcGaussianSettings]):
         self, spec: TeamSpec, settings: BcGaussianSettings, seeds: tuple[int, ...]
     ) -> None:
         super().__init__(spec, settings, seeds)
-        self.policy = GaussianPolicy(
-            self.init_generators,
-            self.num_agents,
-            self.observation_dim,
-            self.action_dim,
-            settings.hidden,
-            settings.activation,
-            (settings.log_std_min, settings.log_std_max),
-            self.output_mask,
-        )
+        self.policy = self.gaussian_policy((settings.log_std_min, settings.log_std_max))
 
     def trained_networks(self) -> list[MemberNetwork]:
         """Only the policy is trained."""
@@ -53,16 +41,9 @@ class BcGaussian(Algorithm[BcGaussianSettings]):
         metrics = {"actor/cloning_loss": loss}
         return loss, metrics | {"actor/log_std": self.mean_over_action(log_std).mean(dim=-1)}
 
-    @torch.no_grad()
-    def act(
-        self,
-        observation: Tensor,
-        memory: Any = None,
-        generators: Generators | None = None,
-    ) -> tuple[Tensor, Any]:
-        """Draw from the Gaussian, or take its mean."""
-        mean, log_std = self.policy(self.observed(observation))
+    def act_from(self, observation: Tensor, generators: Generators) -> Tensor:
+        """a ~ pi(. | o), or its mean."""
+        mean, log_std = self.policy(observation)
         if self.settings.act_with == "mean":
-            return mean, memory
-        chosen = self.acting_generators if generators is None else generators
-        return drawn(mean, log_std, self.noise(observation.shape[1], chosen)), memory
+            return mean
+        return drawn(mean, log_std, self.noise(observation.shape[1], generators))

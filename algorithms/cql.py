@@ -16,9 +16,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from algorithms.actor_critic import ActorCritic
 from algorithms.base import Metrics
-from algorithms.parts.actor_critic import ActorCritic
-from algorithms.parts.critics import conservative_term, of_each
+from algorithms.parts.critics import conservative_term, of_each, td_loss
 from algorithms.parts.gaussian import HALF_LOG_TWO_PI
 from algorithms.settings import CqlSettings
 from datasets.batch import Batch
@@ -35,22 +35,23 @@ class ConservativeActorCritic(ActorCritic[Config]):
         return self.settings.action_penalty * square.mean(dim=-1)
 
     def _critic(
-        self, batch: Batch, seen: Tensor, following: Tensor, action: Tensor
+        self, batch: Batch, observation: Tensor, next_observation: Tensor, action: Tensor
     ) -> tuple[Tensor, Metrics]:
         """Twin TD loss plus the conservative term, one evaluation for all actions of a row."""
-        goal = self._goal(batch, following)
+        goal = self._goal(batch, next_observation)
         if self.settings.cql_weight == 0:
-            return self._td_loss(self.critic(seen, batch.action), goal)
-        others, log_density = self._others(following, action)
+            return td_loss(self.critic(observation, batch.action), goal, heads="sum")
+        others, log_density = self._others(next_observation, action)
         actions = torch.cat([batch.action[:, :, None], others], dim=2)
-        value = of_each(self.critic, seen, actions)  # (M, 2, B, 1 + K)
+        value = of_each(self.critic, observation, actions)  # (M, 2, B, 1 + K)
         recorded, sampled = value[..., 0], value[..., 1:]
-        td_loss, metrics = self._td_loss(recorded, goal)
+        loss, metrics = td_loss(recorded, goal, heads="sum")
+        # Equation 4.
         gap = conservative_term(sampled, recorded, log_density, self.settings.cql_temperature)
-        return td_loss + self.settings.cql_weight * gap, metrics | {"critic/cql": gap}
+        return loss + self.settings.cql_weight * gap, metrics | {"critic/cql": gap}
 
     @torch.no_grad()
-    def _others(self, following: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+    def _others(self, next_observation: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         """Return actions (M, B, K, A) for the log-sum-exp and their log-densities (M, B, K)."""
         settings, rows = self.settings, action.shape[1]
         shape = (rows, settings.cql_samples)
@@ -61,7 +62,7 @@ class ConservativeActorCritic(ActorCritic[Config]):
         log_densities = [(-math.log(2.0) * dims).expand(-1, *shape)]  # log .5^A
         if settings.cql_laws == "uniform_and_policy":
             # Both laws judge the state o; the second centre is the policy's action at o'.
-            for centre in (action, torch.tanh(self.policy(following))):
+            for centre in (action, torch.tanh(self.policy(next_observation))):
                 noise = self.noise(rows * settings.cql_samples).unflatten(1, shape)
                 actions.append((centre[:, :, None] + settings.cql_noise * noise).clamp(-1.0, 1.0))
                 constant = dims * (HALF_LOG_TWO_PI + math.log(settings.cql_noise))
@@ -72,7 +73,7 @@ class ConservativeActorCritic(ActorCritic[Config]):
 class Cql(ConservativeActorCritic[CqlSettings]):
     """The actor maximises the conservative Q."""
 
-    def _actor(self, batch: Batch, seen: Tensor, action: Tensor) -> tuple[Tensor, Metrics]:
+    def _actor(self, batch: Batch, observation: Tensor, action: Tensor) -> tuple[Tensor, Metrics]:
         """-mean Q1(o, pi) + penalty."""
-        value = self.critic.frozen_first(seen, action).mean(dim=-1)
+        value = self.critic.frozen_first(observation, action).mean(dim=-1)
         return self._penalty(action) - value, {"actor/q": value}

@@ -1,16 +1,14 @@
 """Cloning by denoising diffusion.
 
-Source: the behaviour-cloning part of Diffusion-QL, arXiv 2208.06193: eps(o, x_k, k) with the
-variance-preserving schedule and few levels; the ancestral chain of an averaged policy acts.
+Source: the behaviour-cloning part of Diffusion-QL, arXiv 2208.06193 (eq. 2): eps(o, x_k, k) with
+the variance-preserving schedule and few levels; the ancestral chain of an averaged policy acts.
+Choice: one network per agent; the time is a scalar input.
 """
-
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from algorithms.base import Algorithm, Generators, Metrics, TeamSpec
-from algorithms.parts.critics import copy_of, move
 from algorithms.parts.denoising import Denoiser
 from algorithms.parts.networks import MemberNetwork
 from algorithms.parts.samplers import VariancePreserving, ddpm
@@ -26,17 +24,8 @@ class DiffusionBc(Algorithm[DiffusionBcSettings]):
         self, spec: TeamSpec, settings: DiffusionBcSettings, seeds: tuple[int, ...]
     ) -> None:
         super().__init__(spec, settings, seeds)
-        self.policy = TimedPolicy(
-            self.init_generators,
-            self.num_agents,
-            self.observation_dim,
-            self.action_dim,
-            1,
-            settings.hidden,
-            settings.activation,
-            self.output_mask,
-        )
-        self.average_policy = copy_of(self.policy)
+        self.policy = self.timed_policy(TimedPolicy, times=1)
+        self.average_policy = self.target_of(self.policy, settings.ema_rate)
         self.schedule = VariancePreserving(settings.beta_min, settings.beta_max)
         self.denoiser = Denoiser(self.schedule, settings.prediction)
         self.sampling_steps = settings.diffusion_steps
@@ -55,30 +44,18 @@ class DiffusionBc(Algorithm[DiffusionBcSettings]):
         noise = self.noise(rows)
         level = torch.floor(self.uniform(rows) * levels).clamp_max(levels - 1) + 1.0
         t = 1.0 - level / levels
-        seen = self.observed(batch.observation)
-        error = self.denoiser.error(self.policy, seen, batch.action, noise, t)
+        observation = self.observed(batch.observation)
+        error = self.denoiser.error(self.policy, observation, batch.action, noise, t)
         loss = self.mean_over_action(error).mean(dim=-1)
         return loss, {"actor/diffusion_loss": loss}
 
-    def after_update(self) -> None:
-        """Move the averaged policy."""
-        move(self.average_policy.network, self.policy.network, self.settings.ema_rate)
-
-    @torch.no_grad()
-    def act(
-        self,
-        observation: Tensor,
-        memory: Any = None,
-        generators: Generators | None = None,
-    ) -> tuple[Tensor, Any]:
+    def act_from(self, observation: Tensor, generators: Generators) -> Tensor:
         """Run the ancestral chain of the averaged policy from fresh noise."""
-        chosen = self.acting_generators if generators is None else generators
-        seen, rows = self.observed(observation), observation.shape[1]
-        action = ddpm(
-            self.denoiser.noise_of(self.average_policy, seen),
-            self.noise(rows, chosen),
+        rows = observation.shape[1]
+        return ddpm(
+            self.denoiser.noise_of(self.average_policy, observation),
+            self.noise(rows, generators),
             self.settings.diffusion_steps,
             self.schedule,
-            lambda: self.noise(rows, chosen),
+            lambda: self.noise(rows, generators),
         )
-        return action, memory

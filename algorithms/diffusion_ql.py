@@ -14,13 +14,13 @@ model selection during training.
 Choices: one policy and critic per agent; one candidate by default (50 in the code); clip 5.
 """
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from algorithms.base import Algorithm, Generators, Metrics, TeamSpec
-from algorithms.parts.critics import TwinCritic, coin_q_term, copy_of, move, td_target
+from algorithms.parts.critics import coin_q_term, copy_of, move, td_loss, td_target
 from algorithms.parts.denoising import Denoiser
 from algorithms.parts.networks import MemberNetwork
 from algorithms.parts.samplers import LinearBetas, Schedule, VariancePreserving, ddpm
@@ -37,22 +37,10 @@ class DiffusionPolicyLearner(Algorithm[Config]):
 
     def __init__(self, spec: TeamSpec, settings: Config, seeds: tuple[int, ...]) -> None:
         super().__init__(spec, settings, seeds)
-        size, act, draws = self.observation_dim, self.action_dim, self.init_generators
-        hidden, activation = settings.hidden, settings.activation
-        self.policy = TimedPolicy(
-            draws, self.num_agents, size, act, 1, hidden, activation, self.output_mask
-        )
-        self.critic = TwinCritic(
-            draws,
-            self.num_agents,
-            size,
-            act,
-            settings.critic_hidden,
-            activation,
-            settings.critic_layer_norm,
-        )
-        self.average_policy = copy_of(self.policy)
-        self.target_critic = copy_of(self.critic)
+        self.policy = self.timed_policy(TimedPolicy, times=1)
+        self.critic = self.twin_critic()
+        self.average_policy = copy_of(self.policy)  # it rests at first: see after_update
+        self.target_critic = self.target_of(self.critic, settings.target_rate)
         self.schedule = schedule_of(settings)
         self.denoiser = Denoiser(self.schedule, settings.prediction)
         self.sampling_steps = settings.diffusion_steps
@@ -70,20 +58,22 @@ class DiffusionPolicyLearner(Algorithm[Config]):
 
     def losses(self, batch: Batch) -> tuple[Tensor, Metrics]:
         """L = L_bc + q_weight L_Q + L_critic of every member; pure cloning needs no critic."""
-        seen, following = self.observed(batch.observation), self.observed(batch.next_observation)
-        actor_loss, metrics = self._actor(batch, seen)
+        observation, next_observation = self.observations(batch)
+        actor_loss, metrics = self._actor(batch, observation)
         if not self.has_critic:
             return actor_loss, metrics
-        critic_loss, critic_metrics = self._critic(batch, seen, following)
+        critic_loss, critic_metrics = self._critic(batch, observation, next_observation)
         return actor_loss + critic_loss, metrics | critic_metrics
 
-    def _actor(self, batch: Batch, seen: Tensor) -> tuple[Tensor, Metrics]:
-        """L_bc, and Q of the chain's action with the gradient through every step."""
-        loss = self._cloning(batch, seen)
+    def _actor(self, batch: Batch, observation: Tensor) -> tuple[Tensor, Metrics]:
+        """Equation 3: L_bc, and Q of the chain's action, its gradient through every step."""
+        loss = self._cloning(batch, observation)
         metrics = {"actor/diffusion_loss": loss}
         if not self.has_critic:
             return loss, metrics
-        q_loss, q_metrics = self._q_term(seen, self._sample(self.policy, seen), by_other=True)
+        q_loss, q_metrics = self._q_term(
+            observation, self._sample(self.policy, observation), by_other=True
+        )
         return loss + self.settings.q_weight * q_loss, metrics | q_metrics
 
     def _times(self, rows: int) -> Tensor:
@@ -92,52 +82,48 @@ class DiffusionPolicyLearner(Algorithm[Config]):
         level = torch.floor(self.uniform(rows) * levels).clamp_max(levels - 1) + 1.0
         return 1.0 - level / levels
 
-    def _cloning(self, batch: Batch, seen: Tensor) -> Tensor:
-        """Mean over batch and dimensions of (eps - eps(o, x_k, k))^2, (M,)."""
+    def _cloning(self, batch: Batch, observation: Tensor) -> Tensor:
+        """Equation 2: mean over batch and dimensions of (eps - eps(o, x_k, k))^2, (M,)."""
         rows = batch.action.shape[1]
         noise, t = self.noise(rows), self._times(rows)
-        error = self.denoiser.error(self.policy, seen, batch.action, noise, t)
+        error = self.denoiser.error(self.policy, observation, batch.action, noise, t)
         return self.mean_over_action(error).mean(dim=-1)
 
-    def _q_term(self, seen: Tensor, action: Tensor, by_other: bool) -> tuple[Tensor, Metrics]:
+    def _q_term(
+        self, observation: Tensor, action: Tensor, by_other: bool
+    ) -> tuple[Tensor, Metrics]:
         """Return -Q of one head, chosen by a coin per member, normalised; the critic is frozen."""
-        value = self.critic.frozen(seen, action)  # (M, 2, B)
+        value = self.critic.frozen(observation, action)  # (M, 2, B)
         q_loss = coin_q_term(value, self.uniform(1), self.settings.q_normalise, by_other)
         return q_loss, {"actor/q_loss": q_loss, "actor/q": value.mean(dim=(1, 2))}
 
-    def _critic(self, batch: Batch, seen: Tensor, following: Tensor) -> tuple[Tensor, Metrics]:
+    def _critic(
+        self, batch: Batch, observation: Tensor, next_observation: Tensor
+    ) -> tuple[Tensor, Metrics]:
         """Twin TD loss: y = r + discount (1 - done) min_k Qbar_k(o', a'), a' of the average."""
         with torch.no_grad():
-            next_action = self._sample(self.average_policy, following)
-            next_value = self.target_critic(following, next_action)
+            next_action = self._sample(self.average_policy, next_observation)
+            next_value = self.target_critic(next_observation, next_action)
             discount = self.settings.discount
             goal = td_target(batch.reward, batch.terminated, next_value, discount, "min")
-        value = self.critic(seen, batch.action)  # (M, 2, B)
-        loss = self._td_loss(value, goal)
-        return loss, {"critic/loss": loss, "critic/q": value.mean(dim=(1, 2))}
+        return self._td_loss(self.critic(observation, batch.action), goal)
 
-    def _td_loss(self, value: Tensor, goal: Tensor) -> Tensor:
-        """Sum over heads of the batch means of (Q_k - y)^2, (M,)."""
-        return (value - goal[:, None]).square().mean(dim=-1).sum(dim=-1)
+    def _td_loss(self, value: Tensor, goal: Tensor) -> tuple[Tensor, Metrics]:
+        """Sum over heads of the batch means of (Q_k - y)^2, (M,), for values (M, 2, B)."""
+        return td_loss(value, goal, heads="sum")
 
     def _sample(
-        self, policy: TimedPolicy, seen: Tensor, generators: Generators | None = None
+        self, policy: TimedPolicy, observation: Tensor, generators: Generators | None = None
     ) -> Tensor:
         """Run the ancestral chain from fresh noise: actions (M, B, A) in [-1, 1]."""
-        rows = seen.shape[1]
+        rows = observation.shape[1]
         return ddpm(
-            self.denoiser.noise_of(policy, seen),
+            self.denoiser.noise_of(policy, observation),
             self.noise(rows, generators),
             self.settings.diffusion_steps,
             self.schedule,
             lambda: self.noise(rows, generators),
         )
-
-    def before_step(self) -> None:
-        """Clip the gradients of each agent's policy and critic, where asked."""
-        if self.settings.gradient_clip > 0:
-            for network in self.trained_networks():
-                self.clip_gradients(network, self.settings.gradient_clip)
 
     def phase(self) -> bool:
         """Whether the next update moves the averaged policy."""
@@ -149,28 +135,20 @@ class DiffusionPolicyLearner(Algorithm[Config]):
 
     def after_update(self) -> None:
         """Move the target critic, and the averaged policy when it is due."""
-        settings = self.settings
-        move(self.target_critic.network, self.critic.network, settings.target_rate)
+        super().after_update()
         if self._averages(self.updates):
-            move(self.average_policy.network, self.policy.network, settings.ema_rate)
+            move(self.average_policy.network, self.policy.network, self.settings.ema_rate)
 
-    @torch.no_grad()
-    def act(
-        self,
-        observation: Tensor,
-        memory: Any = None,
-        generators: Generators | None = None,
-    ) -> tuple[Tensor, Any]:
+    def act_from(self, observation: Tensor, generators: Generators) -> Tensor:
         """Sample from fresh noise; of several candidates draw one by softmax(min target Q)."""
-        chosen = self.acting_generators if generators is None else generators
-        seen, count = self.observed(observation), self.settings.candidates
+        count = self.settings.candidates
         if count == 1:
-            return self._sample(self.policy, seen, chosen), memory
-        states = repeated(seen, count)
-        actions = self._sample(self.policy, states, chosen)
+            return self._sample(self.policy, observation, generators)
+        states = repeated(observation, count)
+        actions = self._sample(self.policy, states, generators)
         value = self.target_critic(states, actions).amin(dim=1)  # (M, B * K)
-        uniform = self.uniform(observation.shape[1], count, chosen)
-        return drawn_by_value(actions, value, uniform), memory
+        uniform = self.uniform(observation.shape[1], count, generators)
+        return drawn_by_value(actions, value, uniform)
 
 
 def schedule_of(settings: DiffusionQlSettings) -> Schedule:

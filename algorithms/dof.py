@@ -38,19 +38,22 @@ class Dof(DiffusionPolicyLearner[DofSettings]):
         share = (counts / agents).repeat(self.num_replicas)
         self.register_buffer("cloning_share", share, persistent=False)
 
-    def _actor(self, batch: Batch, seen: Tensor) -> tuple[Tensor, Metrics]:
+    def _actor(self, batch: Batch, observation: Tensor) -> tuple[Tensor, Metrics]:
         """Each member's part of L_bc, a mean over agents too, and eta times its own Q term."""
-        cloning = self._cloning(batch, seen)
+        cloning = self._cloning(batch, observation)
         loss, metrics = self.cloning_share * cloning, {"actor/diffusion_loss": cloning}
         if self.settings.q_weight == 0 or not self.settings.q_gradient:
             return loss, metrics
-        q_loss, q_metrics = self._q_term(seen, self._sample(self.policy, seen), by_other=True)
+        q_loss, q_metrics = self._q_term(
+            observation, self._sample(self.policy, observation), by_other=True
+        )
         return loss + self.settings.q_weight * q_loss, metrics | q_metrics
 
-    def _td_loss(self, value: Tensor, goal: Tensor) -> Tensor:
+    def _td_loss(self, value: Tensor, goal: Tensor) -> tuple[Tensor, Metrics]:
         """TD per agent, or sum_i Q_i against sum_i y_i (the code's joint option)."""
         if self.settings.critics == "separate":
             return super()._td_loss(value, goal)
         team = (value - goal[:, None]).unflatten(0, (-1, self.num_agents)).sum(dim=1)  # (R, 2, B)
         loss = team.square().mean(dim=-1).sum(dim=-1)
-        return loss.repeat_interleave(self.num_agents) / self.num_agents
+        loss = loss.repeat_interleave(self.num_agents) / self.num_agents
+        return loss, {"critic/loss": loss, "critic/q": value.mean(dim=(1, 2))}

@@ -28,22 +28,25 @@ class Edp(DiffusionPolicyLearner[EdpSettings]):
         super().__init__(spec, settings, seeds)
         self.sampling_steps = settings.solver_steps
 
-    def _actor(self, batch: Batch, seen: Tensor) -> tuple[Tensor, Metrics]:
+    def _actor(self, batch: Batch, observation: Tensor) -> tuple[Tensor, Metrics]:
         """L_bc, and Q of the same sample's clean action; one evaluation of the policy."""
         rows = batch.action.shape[1]
         noise, t = self.noise(rows), self._times(rows)
-        error, action = self.denoiser.error_and_action(self.policy, seen, batch.action, noise, t)
+        error, action = self.denoiser.error_and_action(
+            self.policy, observation, batch.action, noise, t
+        )
         loss = self.mean_over_action(error).mean(dim=-1)
         metrics = {"actor/diffusion_loss": loss}
         if not self.has_critic:
             return loss, metrics
-        q_loss, q_metrics = self._q_term(seen, action.clamp(-1.0, 1.0), by_other=False)
+        q_loss, q_metrics = self._q_term(observation, action.clamp(-1.0, 1.0), by_other=False)
         return loss + self.settings.q_weight * q_loss, metrics | q_metrics
 
     def _sample(
-        self, policy: TimedPolicy, seen: Tensor, generators: Generators | None = None
+        self, policy: TimedPolicy, observation: Tensor, generators: Generators | None = None
     ) -> Tensor:
         """Solve from fresh noise: actions (M, B, A) in [-1, 1]."""
-        predict, noise = self.denoiser.noise_of(policy, seen), self.noise(seen.shape[1], generators)
+        predict = self.denoiser.noise_of(policy, observation)
+        noise = self.noise(observation.shape[1], generators)
         action = dpm_solver(predict, noise, self.settings.solver_steps, self.schedule)
         return action.clamp(-1.0, 1.0)

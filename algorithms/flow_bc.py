@@ -2,11 +2,9 @@
 
 Source: conditional flow matching (Lipman et al. 2023) as the behaviour policy of FQL,
 arXiv 2502.02538: v(o, x, t) regresses action - noise on straight lines; Euler steps act.
+Choice: one network per agent.
 """
 
-from typing import Any
-
-import torch
 from torch import Tensor, nn
 
 from algorithms.base import Algorithm, Generators, Metrics, TeamSpec
@@ -22,16 +20,7 @@ class FlowBc(Algorithm[FlowBcSettings]):
 
     def __init__(self, spec: TeamSpec, settings: FlowBcSettings, seeds: tuple[int, ...]) -> None:
         super().__init__(spec, settings, seeds)
-        self.policy = TimedPolicy(
-            self.init_generators,
-            self.num_agents,
-            self.observation_dim,
-            self.action_dim,
-            1,
-            settings.hidden,
-            settings.activation,
-            self.output_mask,
-        )
+        self.policy = self.timed_policy(TimedPolicy, times=1)
         self.sampling_steps = settings.flow_steps
 
     def trained_networks(self) -> list[MemberNetwork]:
@@ -52,16 +41,8 @@ class FlowBc(Algorithm[FlowBcSettings]):
         loss = error.mean(dim=-1)
         return loss, {"actor/flow_loss": loss}
 
-    @torch.no_grad()
-    def act(
-        self,
-        observation: Tensor,
-        memory: Any = None,
-        generators: Generators | None = None,
-    ) -> tuple[Tensor, Any]:
+    def act_from(self, observation: Tensor, generators: Generators) -> Tensor:
         """Integrate the velocity from fresh noise."""
-        chosen = self.acting_generators if generators is None else generators
-        seen = self.observed(observation)
-        noise = self.noise(observation.shape[1], chosen)
+        noise = self.noise(observation.shape[1], generators)
         steps = self.settings.flow_steps
-        return euler(lambda x, t: self.policy(seen, x, t), noise, steps), memory
+        return euler(lambda x, t: self.policy(observation, x, t), noise, steps)

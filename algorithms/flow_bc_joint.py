@@ -6,9 +6,6 @@ factorised policy is measured against where agents must coordinate. Acting is ce
 Choice: the loss averages over agents and action dimensions.
 """
 
-from typing import Any
-
-import torch
 from torch import Tensor, nn
 
 from algorithms.base import Algorithm, Generators, Metrics, TeamSpec
@@ -24,16 +21,7 @@ class FlowBcJoint(Algorithm[FlowBcSettings]):
 
     def __init__(self, spec: TeamSpec, settings: FlowBcSettings, seeds: tuple[int, ...]) -> None:
         super().__init__(spec, settings, seeds)
-        self.policy = JointPolicy(
-            self.init_generators,
-            self.num_agents,
-            self.observation_dim,
-            self.action_dim,
-            1,
-            settings.hidden,
-            settings.activation,
-            self.output_mask,
-        )
+        self.policy = self.timed_policy(JointPolicy, times=1)
         self.sampling_steps = settings.flow_steps
 
     def trained_networks(self) -> list[MemberNetwork]:
@@ -54,16 +42,8 @@ class FlowBcJoint(Algorithm[FlowBcSettings]):
         loss = error.mean(dim=-1).unflatten(0, (-1, self.num_agents)).mean(dim=1)
         return loss, {"actor/flow_loss": loss}
 
-    @torch.no_grad()
-    def act(
-        self,
-        observation: Tensor,
-        memory: Any = None,
-        generators: Generators | None = None,
-    ) -> tuple[Tensor, Any]:
+    def act_from(self, observation: Tensor, generators: Generators) -> Tensor:
         """Integrate the team's velocity from fresh noise."""
-        chosen = self.acting_generators if generators is None else generators
-        seen = self.observed(observation)
-        noise = self.noise(observation.shape[1], chosen)
+        noise = self.noise(observation.shape[1], generators)
         steps = self.settings.flow_steps
-        return euler(lambda x, t: self.policy(seen, x, t), noise, steps), memory
+        return euler(lambda x, t: self.policy(observation, x, t), noise, steps)

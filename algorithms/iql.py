@@ -10,14 +10,12 @@ agents and tasks differ in the scale of rewards and one beta has to serve all
 (`advantage_normalise=none` is the equation as printed).
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from algorithms.base import Algorithm, Generators, Metrics, TeamSpec
-from algorithms.parts.critics import NORMALISER_FLOOR, TwinCritic, copy_of, move, td_target
-from algorithms.parts.gaussian import GaussianPolicy, drawn, negative_log_density
+from algorithms.parts.critics import NORMALISER_FLOOR, td_loss, td_target
+from algorithms.parts.gaussian import drawn, negative_log_density
 from algorithms.parts.networks import MemberMLP, MemberNetwork
 from algorithms.settings import IqlSettings
 from datasets.batch import Batch
@@ -28,22 +26,16 @@ class Iql(Algorithm[IqlSettings]):
 
     def __init__(self, spec: TeamSpec, settings: IqlSettings, seeds: tuple[int, ...]) -> None:
         super().__init__(spec, settings, seeds)
-        size, act, draws = self.observation_dim, self.action_dim, self.init_generators
-        widths, activation = settings.critic_hidden, settings.activation
-        normed = settings.critic_layer_norm
-        self.policy = GaussianPolicy(
-            draws,
+        self.policy = self.gaussian_policy((settings.log_std_min, settings.log_std_max))
+        self.critic = self.twin_critic()
+        self.value = MemberMLP(
+            self.init_generators,
             self.num_agents,
-            size,
-            act,
-            settings.hidden,
-            activation,
-            (settings.log_std_min, settings.log_std_max),
-            self.output_mask,
+            (self.observation_dim, *settings.critic_hidden, 1),
+            settings.activation,
+            settings.critic_layer_norm,
         )
-        self.critic = TwinCritic(draws, self.num_agents, size, act, widths, activation, normed)
-        self.value = MemberMLP(draws, self.num_agents, (size, *widths, 1), activation, normed)
-        self.target_critic = copy_of(self.critic)
+        self.target_critic = self.target_of(self.critic, settings.target_rate)
 
     def trained_networks(self) -> list[MemberNetwork]:
         """Policy, critic and value share one optimiser."""
@@ -55,18 +47,20 @@ class Iql(Algorithm[IqlSettings]):
 
     def losses(self, batch: Batch) -> tuple[Tensor, Metrics]:
         """L = L_pi + L_V + L_Q of every member."""
-        seen, following = self.observed(batch.observation), self.observed(batch.next_observation)
+        observation, next_observation = self.observations(batch)
         with torch.no_grad():
-            reached = self.target_critic(seen, batch.action).amin(dim=1)  # (M, B)
-        value = self.value(seen)[..., 0]
+            reached = self.target_critic(observation, batch.action).amin(dim=1)  # (M, B)
+        value = self.value(observation)[..., 0]
         advantage = reached - value
-        actor_loss, metrics = self._actor(batch, seen, advantage.detach())
+        actor_loss, metrics = self._actor(batch, observation, advantage.detach())
         value_loss = expectile_loss(advantage, self.settings.expectile)
-        critic_loss, critic_metrics = self._critic(batch, seen, following)
+        critic_loss, critic_metrics = self._critic(batch, observation, next_observation)
         metrics |= critic_metrics | {"critic/value_loss": value_loss}
         return actor_loss + value_loss + critic_loss, metrics
 
-    def _actor(self, batch: Batch, seen: Tensor, advantage: Tensor) -> tuple[Tensor, Metrics]:
+    def _actor(
+        self, batch: Batch, observation: Tensor, advantage: Tensor
+    ) -> tuple[Tensor, Metrics]:
         """Mean of min(exp(beta A), cap) times -log pi(a | o)."""
         settings = self.settings
         if settings.advantage_normalise == "std":
@@ -74,37 +68,28 @@ class Iql(Algorithm[IqlSettings]):
             advantage = advantage / spread.clamp_min(NORMALISER_FLOOR)
         weight = torch.exp(settings.inverse_temperature * advantage)
         weight = weight.clamp_max(settings.weight_cap)
-        surprise = negative_log_density(batch.action, *self.policy(seen))
+        surprise = negative_log_density(batch.action, *self.policy(observation))
+        # Equation 7.
         loss = (weight * self.mean_over_action(surprise)).mean(dim=-1)
         return loss, {"actor/cloning_loss": loss, "actor/weight": weight.mean(dim=-1)}
 
-    def _critic(self, batch: Batch, seen: Tensor, following: Tensor) -> tuple[Tensor, Metrics]:
+    def _critic(
+        self, batch: Batch, observation: Tensor, next_observation: Tensor
+    ) -> tuple[Tensor, Metrics]:
         """Sum over heads of the batch means of (Q_k - y)^2, y = r + discount (1 - done) V(o')."""
         with torch.no_grad():
-            next_value = self.value(following)[..., 0][:, None]  # (M, 1, B)
+            next_value = self.value(next_observation)[..., 0][:, None]  # (M, 1, B)
             discount = self.settings.discount
             goal = td_target(batch.reward, batch.terminated, next_value, discount, "mean")
-        recorded = self.critic(seen, batch.action)  # (M, 2, B)
-        loss = (recorded - goal[:, None]).square().mean(dim=-1).sum(dim=-1)
-        return loss, {"critic/loss": loss, "critic/q": recorded.mean(dim=(1, 2))}
+        # Equation 6.
+        return td_loss(self.critic(observation, batch.action), goal, heads="sum")
 
-    def after_update(self) -> None:
-        """Move the target critic."""
-        move(self.target_critic.network, self.critic.network, self.settings.target_rate)
-
-    @torch.no_grad()
-    def act(
-        self,
-        observation: Tensor,
-        memory: Any = None,
-        generators: Generators | None = None,
-    ) -> tuple[Tensor, Any]:
-        """Take the Gaussian's mean, or draw from it."""
-        mean, log_std = self.policy(self.observed(observation))
+    def act_from(self, observation: Tensor, generators: Generators) -> Tensor:
+        """The mean of pi(. | o), or a ~ pi(. | o)."""
+        mean, log_std = self.policy(observation)
         if self.settings.act_with == "mean":
-            return mean, memory
-        chosen = self.acting_generators if generators is None else generators
-        return drawn(mean, log_std, self.noise(observation.shape[1], chosen)), memory
+            return mean
+        return drawn(mean, log_std, self.noise(observation.shape[1], generators))
 
 
 def expectile_loss(difference: Tensor, expectile: float) -> Tensor:

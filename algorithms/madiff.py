@@ -23,7 +23,6 @@ import torch
 from torch import Tensor, nn
 
 from algorithms.base import Algorithm, Generators, Metrics, TeamSpec, Windows
-from algorithms.parts.critics import copy_of, move
 from algorithms.parts.denoising import Denoiser
 from algorithms.parts.networks import MemberMLP, MemberNetwork
 from algorithms.parts.samplers import VariancePreserving, dpm_solver
@@ -54,7 +53,7 @@ class Madiff(Algorithm[MadiffSettings]):
             settings.activation,
             output_mask=self.output_mask,
         )
-        self.average_unet = copy_of(self.unet)
+        self.average_unet = self.target_of(self.unet, settings.ema_rate)
         self.schedule = VariancePreserving(settings.beta_min, settings.beta_max)
         self.denoiser = Denoiser(self.schedule, settings.prediction)
         self.sampling_steps = settings.solver_steps
@@ -138,10 +137,6 @@ class Madiff(Algorithm[MadiffSettings]):
         mask = batch.mask[:, :, :-1].flatten(1)  # (M, B (T - 1))
         loss = (self.mean_over_action(error) * mask).sum(dim=1) / mask.sum(dim=1).clamp_min(1.0)
         return loss.unflatten(0, (-1, self.num_agents)).mean(dim=1)
-
-    def after_update(self) -> None:
-        """Move the averaged network."""
-        move(self.average_unet, self.unet, self.settings.ema_rate)
 
     # Acting ------------------------------------------------------------------------------------
 

@@ -8,14 +8,13 @@ action is noise + u(o, noise, 0, 1), one evaluation. ``om2p`` follows the mean-f
 
 import functools
 import logging
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from algorithms.base import Algorithm, Generators, Metrics, TeamSpec
 from algorithms.parts import mean_flow
-from algorithms.parts.critics import TwinCritic, copy_of, move, q_term, td_target
+from algorithms.parts.critics import q_guidance, td_loss, td_target
 from algorithms.parts.mean_flow import Times
 from algorithms.parts.networks import MemberNetwork
 from algorithms.parts.trunk import TimedPolicy
@@ -39,25 +38,14 @@ class Om2p(Algorithm[Om2pSettings]):
         super().__init__(spec, settings, seeds)
         if settings.derivative == "finite_difference" and settings.fd_step < mean_flow.TINY_STEP:
             _say_that_it_vanishes(settings.fd_step)
-        size, act, draws = self.observation_dim, self.action_dim, self.init_generators
-        hidden, activation = settings.hidden, settings.activation
-        self.policy = TimedPolicy(
-            draws, self.num_agents, size, act, 2, hidden, activation, self.output_mask
-        )
-        self.critic = TwinCritic(
-            draws,
-            self.num_agents,
-            size,
-            act,
-            settings.critic_hidden,
-            activation,
-            settings.critic_layer_norm,
-        )
-        self.target_critic = copy_of(self.critic)
+        self.policy = self.timed_policy(TimedPolicy, times=2)
+        self.critic = self.twin_critic()
+        self.target_critic = self.target_of(self.critic, settings.target_rate)
+        self.has_critic = settings.q_weight > 0
 
     def trained_networks(self) -> list[MemberNetwork]:
         """Policy and critic share one optimiser; pure cloning trains no critic."""
-        critic = [self.critic.network] if self.settings.q_weight > 0 else []
+        critic = [self.critic.network] if self.has_critic else []
         return [self.policy.network, *critic]
 
     def acting_parameters(self) -> list[nn.Parameter]:
@@ -71,7 +59,7 @@ class Om2p(Algorithm[Om2pSettings]):
         point (no gradient), the regression with the action of the Q term (gradient).
         """
         settings, rows = self.settings, batch.action.shape[1]
-        seen, following = self.observed(batch.observation), self.observed(batch.next_observation)
+        observation, next_observation = self.observations(batch)
         noise = self.noise(rows)
         velocity = batch.action - noise  # v = a - noise
         times = mean_flow.sample_times(settings, lambda: self.uniform(rows))
@@ -80,24 +68,26 @@ class Om2p(Algorithm[Om2pSettings]):
         next_noise, q_noise = self.noise(rows), self.noise(rows)
 
         with torch.no_grad():
-            tangent = self._tangent(seen, x, at, velocity)
+            tangent = self._tangent(observation, x, at, velocity)
             next_action, there = self._without_gradient(
-                following, next_noise, seen, x, times, tangent
+                next_observation, next_noise, observation, x, times, tangent
             )
-        average, one_step = self._with_gradient(seen, x, times, q_noise)
+        average, one_step = self._with_gradient(observation, x, times, q_noise)
         with torch.no_grad():
-            goal = self._goal(seen, x, times, velocity, tangent, average.detach(), there)
+            goal = self._goal(observation, x, times, velocity, tangent, average.detach(), there)
 
-        flow_loss = mean_flow.weighted(settings, average - goal, self._over_dimensions)
+        flow_loss = mean_flow.weighted(settings, average - goal, self._over_dimensions)  # L_MF
         if settings.alpha_flow > 0:
             flow_loss = flow_loss / settings.alpha_flow
-        actor_loss, metrics = self._actor(flow_loss, seen, q_noise, one_step)
+        actor_loss, metrics = self._actor(flow_loss, observation, q_noise, one_step)
         if settings.boundary_weight > 0:
-            error = self._over_dimensions((self.policy(seen, x, at, at) - velocity).square())
+            error = self._over_dimensions((self.policy(observation, x, at, at) - velocity).square())
             actor_loss = actor_loss + settings.boundary_weight * error.mean(dim=-1)
         if next_action is None:
             return actor_loss, metrics
-        critic_loss, critic_metrics = self._critic(batch, seen, following, next_action)
+        critic_loss, critic_metrics = self._critic(
+            batch, observation, next_observation, next_action
+        )
         return actor_loss + critic_loss, metrics | critic_metrics
 
     # Mean flow ---------------------------------------------------------------------------------
@@ -109,18 +99,18 @@ class Om2p(Algorithm[Om2pSettings]):
             return mean
         return mean * self.action_mask.sum(dim=-1)
 
-    def _tangent(self, seen: Tensor, x: Tensor, at: Tensor, velocity: Tensor) -> Tensor:
+    def _tangent(self, observation: Tensor, x: Tensor, at: Tensor, velocity: Tensor) -> Tensor:
         """The velocity along which the derivative is taken: conditional, predicted or mixed."""
         share = self.settings.predicted_tangent
         if share == 0:
             return velocity
-        return (1.0 - share) * velocity + share * self.policy(seen, x, at, at)
+        return (1.0 - share) * velocity + share * self.policy(observation, x, at, at)
 
     def _without_gradient(
         self,
-        following: Tensor,
+        next_observation: Tensor,
         noise: Tensor,
-        seen: Tensor,
+        observation: Tensor,
         x: Tensor,
         times: Times,
         tangent: Tensor,
@@ -130,34 +120,34 @@ class Om2p(Algorithm[Om2pSettings]):
         The second is None where the derivative is not a one-sided difference of a usable step.
         """
         settings, policy, parts = self.settings, self.policy, []
-        if settings.q_weight > 0:
-            parts.append(policy.rows(following, noise, 0.0, 1.0))
+        if self.has_critic:
+            parts.append(policy.rows(next_observation, noise, 0.0, 1.0))
         uses = settings.derivative == "finite_difference" and settings.alpha_flow == 0
         joins = uses and settings.fd_step >= mean_flow.TINY_STEP
         if joins:
             point = mean_flow.neighbour(settings, x, times, tangent)
-            parts.append(policy.rows(seen, point.x, point.start, point.end))
+            parts.append(policy.rows(observation, point.x, point.start, point.end))
         if not parts:
             return None, None
         out = policy.network(torch.cat(parts, dim=1) if len(parts) > 1 else parts[0])
         outputs = out.chunk(len(parts), dim=1)
-        next_action = self._read(noise, outputs[0]) if settings.q_weight > 0 else None
+        next_action = self._read(noise, outputs[0]) if self.has_critic else None
         return next_action, outputs[-1] if joins else None
 
     def _with_gradient(
-        self, seen: Tensor, x: Tensor, times: Times, noise: Tensor
+        self, observation: Tensor, x: Tensor, times: Times, noise: Tensor
     ) -> tuple[Tensor, Tensor | None]:
         """Return u at the regression's points and, if the Q term is on, u(o, noise, 0, 1)."""
-        here = self.policy.rows(seen, x, times.start, times.end)
-        if self.settings.q_weight == 0:
+        here = self.policy.rows(observation, x, times.start, times.end)
+        if not self.has_critic:
             return self.policy.network(here), None
-        both = torch.cat([here, self.policy.rows(seen, noise, 0.0, 1.0)], dim=1)
+        both = torch.cat([here, self.policy.rows(observation, noise, 0.0, 1.0)], dim=1)
         average, one_step = self.policy.network(both).chunk(2, dim=1)
         return average, one_step
 
     def _goal(
         self,
-        seen: Tensor,
+        observation: Tensor,
         x: Tensor,
         times: Times,
         velocity: Tensor,
@@ -170,7 +160,7 @@ class Om2p(Algorithm[Om2pSettings]):
 
         def average(state: Tensor, start: Tensor, end: Tensor) -> Tensor:
             # Not the module call: tools that hook it (the FLOP counter) fail inside vmap.
-            return self.policy.frozen(seen, state, start, end)
+            return self.policy.frozen(observation, state, start, end)
 
         if settings.alpha_flow > 0:
             alpha = settings.alpha_flow
@@ -193,6 +183,7 @@ class Om2p(Algorithm[Om2pSettings]):
             }
             estimate = estimates[settings.derivative]
             derivative = estimate(average, settings, x, times, tangent)
+        # u = v + (e - s) du/ds (MeanFlow, eq. 6, in reversed time).
         return mean_flow.target(settings, velocity, derivative, times)
 
     # Value -------------------------------------------------------------------------------------
@@ -203,44 +194,29 @@ class Om2p(Algorithm[Om2pSettings]):
         return raw.clamp(-1.0, 1.0)
 
     def _actor(
-        self, flow_loss: Tensor, seen: Tensor, noise: Tensor, one_step: Tensor | None
+        self, flow_loss: Tensor, observation: Tensor, noise: Tensor, one_step: Tensor | None
     ) -> tuple[Tensor, Metrics]:
         """L_actor = L_MF + q_weight L_Q; the critic's parameters are held fixed in L_Q."""
         metrics = {"actor/mean_flow_loss": flow_loss}
         if one_step is None:
             return flow_loss, metrics
-        value = self.critic.frozen(seen, self._read(noise, one_step)).mean(dim=1)  # (M, B)
-        q_loss = q_term(value, self.settings.q_normalise)
-        metrics |= {"actor/q_loss": q_loss, "actor/q": value.mean(dim=-1)}
-        return flow_loss + self.settings.q_weight * q_loss, metrics
+        value = self.critic.frozen(observation, self._read(noise, one_step)).mean(dim=1)  # (M, B)
+        q_loss, q_metrics = q_guidance(value, self.settings.q_normalise)
+        return flow_loss + self.settings.q_weight * q_loss, metrics | q_metrics
 
     def _critic(
-        self, batch: Batch, seen: Tensor, following: Tensor, next_action: Tensor
+        self, batch: Batch, observation: Tensor, next_observation: Tensor, next_action: Tensor
     ) -> tuple[Tensor, Metrics]:
         """Mean over batch and heads of (Q - y)^2, y = r + discount (1 - done) agg Qbar(o', a')."""
         settings = self.settings
         with torch.no_grad():
-            next_value = self.target_critic(following, next_action)
+            next_value = self.target_critic(next_observation, next_action)
             goal = td_target(
                 batch.reward, batch.terminated, next_value, settings.discount, settings.q_aggregate
             )
-        value = self.critic(seen, batch.action)  # (M, 2, B)
-        loss = (value - goal[:, None]).square().mean(dim=(1, 2))
-        return loss, {"critic/loss": loss, "critic/q": value.mean(dim=(1, 2))}
+        return td_loss(self.critic(observation, batch.action), goal)
 
-    def after_update(self) -> None:
-        """Move the target critic towards the updated critic."""
-        move(self.target_critic.network, self.critic.network, self.settings.target_rate)
-
-    @torch.no_grad()
-    def act(
-        self,
-        observation: Tensor,
-        memory: Any = None,
-        generators: Generators | None = None,
-    ) -> tuple[Tensor, Any]:
-        """One evaluation from fresh noise to action."""
-        chosen = self.acting_generators if generators is None else generators
-        noise = self.noise(observation.shape[1], chosen)
-        average = self.policy(self.observed(observation), noise, 0.0, 1.0)
-        return self._read(noise, average), memory
+    def act_from(self, observation: Tensor, generators: Generators) -> Tensor:
+        """a = clip(noise + u(o, noise, 0, 1)): one evaluation from fresh noise."""
+        noise = self.noise(observation.shape[1], generators)
+        return self._read(noise, self.policy(observation, noise, 0.0, 1.0))

@@ -22,18 +22,18 @@ from datasets.batch import Batch
 class Omar(ConservativeActorCritic[OmarSettings]):
     """The actor imitates the searched action and maximises the conservative Q."""
 
-    def _actor(self, batch: Batch, seen: Tensor, action: Tensor) -> tuple[Tensor, Metrics]:
+    def _actor(self, batch: Batch, observation: Tensor, action: Tensor) -> tuple[Tensor, Metrics]:
         """c (pi - a_hat)^2 - (1 - c) mean Q1(o, pi) + penalty."""
         share = self.settings.omar_weight
-        value = self.critic.frozen_first(seen, action if share < 1 else action.detach())
-        best = self._search(seen, action.detach(), value.detach())
+        value = self.critic.frozen_first(observation, action if share < 1 else action.detach())
+        best = self._search(observation, action.detach(), value.detach())
         gap = self.mean_over_action((action - best).square()).mean(dim=-1)
         average = value.mean(dim=-1)
         loss = share * gap - (1.0 - share) * average + self._penalty(action)
         return loss, {"actor/search_gap": gap, "actor/q": average}
 
     @torch.no_grad()
-    def _search(self, seen: Tensor, action: Tensor, value: Tensor) -> Tensor:
+    def _search(self, observation: Tensor, action: Tensor, value: Tensor) -> Tensor:
         """Return the action of largest Q1 among pi(o) and the last round's, (M, B, A).
 
         ``value`` is Q1 of pi(o), (M, B).
@@ -43,7 +43,7 @@ class Omar(ConservativeActorCritic[OmarSettings]):
         std: Tensor = torch.full_like(mean, settings.search_std)
         kept: Tensor | None = None
         for index in range(settings.search_rounds):
-            drawn, drawn_value = self._round(seen, mean, std, kept)
+            drawn, drawn_value = self._round(observation, mean, std, kept)
             if index == settings.search_rounds - 1:
                 break
             if settings.search == "elites":
@@ -53,20 +53,20 @@ class Omar(ConservativeActorCritic[OmarSettings]):
                 weight = drawn_value.softmax(dim=-1)[..., None]  # (M, B, K, 1)
                 mean = (weight * drawn).sum(dim=2, keepdim=True)
                 std = (drawn - mean).square().mean(dim=2, keepdim=True).sqrt()
-        found = _best(drawn, drawn_value, 1)[:, :, 0]
+        best = _best(drawn, drawn_value, 1)[:, :, 0]
         better = drawn_value.amax(dim=-1) > value
-        return torch.where(better[..., None], found, action)
+        return torch.where(better[..., None], best, action)
 
     def _round(
-        self, seen: Tensor, mean: Tensor, std: Tensor, kept: Tensor | None
+        self, observation: Tensor, mean: Tensor, std: Tensor, kept: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Draw a round's actions (M, B, K, A) beside those kept; return them and their Q1."""
-        rows, count = seen.shape[1], self.settings.search_samples
+        rows, count = observation.shape[1], self.settings.search_samples
         noise = self.noise(rows * count).unflatten(1, (rows, count))
         drawn = mean + std * noise
         drawn = (drawn * self.action_mask[:, :, None] if self.ragged else drawn).clamp(-1.0, 1.0)
         drawn = drawn if kept is None else torch.cat([drawn, kept], dim=2)
-        return drawn, of_each(self.critic.frozen_first, seen, drawn)
+        return drawn, of_each(self.critic.frozen_first, observation, drawn)
 
 
 def _best(actions: Tensor, value: Tensor, count: int) -> Tensor:

@@ -9,9 +9,9 @@ the original.
 
 from torch import Tensor
 
+from algorithms.actor_critic import ActorCritic
 from algorithms.base import Metrics
-from algorithms.parts.actor_critic import ActorCritic
-from algorithms.parts.critics import q_term
+from algorithms.parts.critics import q_guidance
 from algorithms.parts.networks import MemberNetwork
 from algorithms.settings import Td3BcSettings
 from datasets.batch import Batch
@@ -24,22 +24,21 @@ class Td3Bc(ActorCritic[Td3BcSettings]):
         """Pure cloning trains no critic."""
         return super().trained_networks() if self.settings.q_weight > 0 else [self.policy]
 
-    def _actor(self, batch: Batch, seen: Tensor, action: Tensor) -> tuple[Tensor, Metrics]:
+    def _actor(self, batch: Batch, observation: Tensor, action: Tensor) -> tuple[Tensor, Metrics]:
         """Mean over batch and dimensions of (pi - a)^2, minus lambda mean Q1 / mean |Q1|."""
         error = (action - batch.action).square()
         loss = self.mean_over_action(error).mean(dim=-1)
         metrics = {"actor/cloning_loss": loss}
         if self.settings.q_weight == 0:
             return loss, metrics
-        value = self.critic.frozen_first(seen, action)  # (M, B)
-        q_loss = q_term(value, self.settings.q_normalise)
-        metrics |= {"actor/q_loss": q_loss, "actor/q": value.mean(dim=-1)}
-        return loss + self.settings.q_weight * q_loss, metrics
+        value = self.critic.frozen_first(observation, action)  # (M, B)
+        q_loss, q_metrics = q_guidance(value, self.settings.q_normalise)
+        return loss + self.settings.q_weight * q_loss, metrics | q_metrics
 
     def _critic(
-        self, batch: Batch, seen: Tensor, following: Tensor, action: Tensor
+        self, batch: Batch, observation: Tensor, next_observation: Tensor, action: Tensor
     ) -> tuple[Tensor, Metrics]:
         """Pure cloning needs no critic."""
         if self.settings.q_weight == 0:
             return batch.reward.new_zeros(()), {}
-        return super()._critic(batch, seen, following, action)
+        return super()._critic(batch, observation, next_observation, action)

@@ -10,7 +10,6 @@ where paper and code differ and which you took.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +17,8 @@ from torch.nn import functional as F
 
 import algorithms
 from algorithms.base import Algorithm, Generators, Metrics, TeamSpec
-from algorithms.parts.networks import MemberMLP, MemberNetwork
-from algorithms.settings import Settings, require, setting
+from algorithms.parts.networks import MemberNetwork
+from algorithms.settings import Settings, setting
 from datasets.batch import Batch
 
 
@@ -27,29 +26,19 @@ from datasets.batch import Batch
 class MySettings(Settings):
     """The hyper-parameters, beside the sizes and rates that all algorithms share."""
 
-    width: float = setting(0.5, "error beyond which the loss grows linearly")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.width > 0, "width must be positive")
+    width: float = setting(0.5, "error beyond which the loss grows linearly", above=0)
 
 
 class MyAlgorithm(Algorithm[MySettings]):
     """One deterministic actor per member (agent of a replica); M members are trained at once."""
 
     def __init__(self, spec: TeamSpec, settings: MySettings, seeds: tuple[int, ...]) -> None:
-        """Build the networks; every random number comes from `init_generators`, one per seed."""
+        """Build the networks; others than the usual ones draw from `self.init_generators`."""
         super().__init__(spec, settings, seeds)
-        self.policy = MemberMLP(
-            self.init_generators,
-            self.num_agents,
-            (self.observation_dim, *settings.hidden, self.action_dim),
-            settings.activation,
-            output_mask=self.output_mask,  # agents may have fewer action dimensions than others
-        )
+        self.policy = self.deterministic_policy()  # or timed_policy, gaussian_policy, twin_critic
 
     def trained_networks(self) -> list[MemberNetwork]:
-        """Return what the optimiser moves; target networks are not among them."""
+        """Return what the optimiser moves; networks made by `target_of` are not among them."""
         return [self.policy]
 
     def acting_parameters(self) -> list[nn.Parameter]:
@@ -67,21 +56,12 @@ class MyAlgorithm(Algorithm[MySettings]):
         loss = self.mean_over_action(error).mean(dim=-1)  # padding left out
         return loss, {"actor/cloning_loss": loss}
 
-    def after_update(self) -> None:
-        """Move target networks here, where there are any (see algorithms/parts/critics.py)."""
+    def act_from(self, observation: Tensor, generators: Generators) -> Tensor:
+        """Return actions (M, B, A) in [-1, 1] for standardised observations (M, B, O).
 
-    @torch.no_grad()
-    def act(
-        self,
-        observation: Tensor,
-        memory: Any = None,
-        generators: Generators | None = None,
-    ) -> tuple[Tensor, Any]:
-        """Return actions (M, B, A) in [-1, 1] for observations (M, B, O), and the memory.
-
-        A stochastic policy draws `self.noise(rows, generators or self.acting_generators)`.
+        A stochastic policy draws `self.noise(rows, generators)`.
         """
-        return torch.tanh(self.policy(self.observed(observation))), memory
+        return torch.tanh(self.policy(observation))
 
 
 algorithms.register(
@@ -91,6 +71,6 @@ algorithms.register(
     summary="deterministic cloning under a robust loss",
     source="Huber, Annals of Mathematical Statistics 35 (1964)",
     deviations="none",
-    observes="own",  # "joint" where `act` reads the other agents' observations
+    observes="own",  # "joint" where `act_from` reads the other agents' observations
     version=1,  # raise it when the numbers change
 )

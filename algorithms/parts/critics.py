@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +63,20 @@ def td_target(
     return reward + discount * (1.0 - terminated) * agreed
 
 
+def td_loss(
+    value: Tensor, goal: Tensor, heads: Literal["mean", "sum"] = "mean"
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the batch mean of (Q_k - y)^2, its mean or sum over heads, and what to log, all (M,).
+
+    ``value`` is Q of the recorded actions, (M, 2, B), ``goal`` the target y, (M, B).
+    """
+    if heads == "mean":
+        loss = (value - goal[:, None]).square().mean(dim=(1, 2))
+    else:
+        loss = (value - goal[:, None]).square().mean(dim=-1).sum(dim=-1)
+    return loss, {"critic/loss": loss, "critic/q": value.mean(dim=(1, 2))}
+
+
 def q_term(value: Tensor, normalise: str) -> Tensor:
     """Return -mean Q per member (M,), divided by the batch mean of |Q| if asked.
 
@@ -72,6 +86,12 @@ def q_term(value: Tensor, normalise: str) -> Tensor:
     if normalise == "none":
         return loss
     return loss / value.detach().abs().mean(dim=-1).clamp_min(NORMALISER_FLOOR)
+
+
+def q_guidance(value: Tensor, normalise: str) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return :func:`q_term` of values (M, B), and what to log of it, (M,) each."""
+    loss = q_term(value, normalise)
+    return loss, {"actor/q_loss": loss, "actor/q": value.mean(dim=-1)}
 
 
 def coin_q_term(value: Tensor, coin: Tensor, normalise: str, by_other: bool) -> Tensor:
@@ -106,10 +126,12 @@ def conservative_term(
     return (soft_maximum - recorded).mean(dim=-1).sum(dim=-1)
 
 
-def of_each(evaluate: Callable[[Tensor, Tensor], Tensor], seen: Tensor, actions: Tensor) -> Tensor:
+def of_each(
+    evaluate: Callable[[Tensor, Tensor], Tensor], observation: Tensor, actions: Tensor
+) -> Tensor:
     """Evaluate K actions per observation at once: (M, B, O), (M, B, K, A) -> (M, ..., B, K)."""
     rows, count = actions.shape[1:3]
-    states = seen[:, :, None].expand(-1, -1, count, -1)
+    states = observation[:, :, None].expand(-1, -1, count, -1)
     value = evaluate(states.flatten(1, 2), actions.flatten(1, 2))
     return value.unflatten(-1, (rows, count))
 

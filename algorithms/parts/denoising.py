@@ -24,31 +24,31 @@ class Denoiser:
         self.predicts_velocity = prediction == "velocity"
 
     def error(
-        self, policy: Policy, seen: Tensor, action: Tensor, noise: Tensor, t: Tensor
+        self, policy: Policy, observation: Tensor, action: Tensor, noise: Tensor, t: Tensor
     ) -> Tensor:
         """Return the squared regression error (M, B, A) at x_t = alpha action + sigma noise."""
         alpha, sigma = self.schedule.scales_at(t)
-        output = policy(seen, alpha * action + sigma * noise, t)
+        output = policy(observation, alpha * action + sigma * noise, t)
         goal = alpha * noise - sigma * action if self.predicts_velocity else noise
         return (output - goal).square()
 
     def error_and_action(
-        self, policy: Policy, seen: Tensor, action: Tensor, noise: Tensor, t: Tensor
+        self, policy: Policy, observation: Tensor, action: Tensor, noise: Tensor, t: Tensor
     ) -> tuple[Tensor, Tensor]:
         """As error, beside the clean action that the same output stands for (EDP, eq. 8)."""
         alpha, sigma = self.schedule.scales_at(t)
         x = alpha * action + sigma * noise
-        output = policy(seen, x, t)
+        output = policy(observation, x, t)
         if self.predicts_velocity:
             error = (output - (alpha * noise - sigma * action)).square()
             return error, alpha * x - sigma * output
         return (output - noise).square(), (x - sigma * output) / alpha
 
-    def noise_of(self, policy: Policy, seen: Tensor) -> NoisePrediction:
+    def noise_of(self, policy: Policy, observation: Tensor) -> NoisePrediction:
         """Return the function (x, t) -> predicted noise for observations (M, B, O)."""
 
         def predict(x: Tensor, t: float) -> Tensor:
-            output: Tensor = policy(seen, x, t)
+            output: Tensor = policy(observation, x, t)
             if not self.predicts_velocity:
                 return output
             alpha, sigma = self.schedule.scales(t)

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 
-def repeated(seen: Tensor, count: int) -> Tensor:
+def repeated(observation: Tensor, count: int) -> Tensor:
     """Repeat every observation ``count`` times in a row: (M, B, O) -> (M, B * count, O)."""
-    return seen.repeat_interleave(count, dim=1)
+    return observation.repeat_interleave(count, dim=1)
 
 
 def drawn_by_value(actions: Tensor, value: Tensor, uniform: Tensor) -> Tensor:

@@ -63,23 +63,23 @@ class Padded(Bc):
 class Bootstraps(Td3Bc):
     """Bootstraps through terminal steps."""
 
-    def _goal(self, batch: Any, following: torch.Tensor) -> torch.Tensor:
-        return super()._goal(batch._replace(terminated=0 * batch.terminated), following)
+    def _goal(self, batch: Any, next_observation: torch.Tensor) -> torch.Tensor:
+        return super()._goal(batch._replace(terminated=0 * batch.terminated), next_observation)
 
 
 class Stops(Td3Bc):
     """Takes a time limit for an end."""
 
-    def _goal(self, batch: Any, following: torch.Tensor) -> torch.Tensor:
-        return super()._goal(batch._replace(terminated=batch.timeout), following)
+    def _goal(self, batch: Any, next_observation: torch.Tensor) -> torch.Tensor:
+        return super()._goal(batch._replace(terminated=batch.timeout), next_observation)
 
 
 class Unscaled(Td3Bc):
     """Says it normalises Q, and does not."""
 
-    def _actor(self, batch: Any, seen: Any, action: Any) -> Any:
+    def _actor(self, batch: Any, observation: Any, action: Any) -> Any:
         loss = (action - batch.action).square().mean(dim=(1, 2))
-        value = self.critic.frozen_first(seen, action).mean(dim=-1)
+        value = self.critic.frozen_first(observation, action).mean(dim=-1)
         return loss - self.settings.q_weight * value, {"actor/cloning_loss": loss}
 
 
@@ -110,29 +110,29 @@ class Held(Dom2):
 class Flatters(Td3Bc):
     """The actor's Q term also moves the critic."""
 
-    def _actor(self, batch: Any, seen: Any, action: Any) -> Any:
-        loss, metrics = super()._actor(batch, seen, action)
-        value = self.critic(seen, action).mean(dim=(1, 2))
+    def _actor(self, batch: Any, observation: Any, action: Any) -> Any:
+        loss, metrics = super()._actor(batch, observation, action)
+        value = self.critic(observation, action).mean(dim=(1, 2))
         return loss - self.settings.q_weight * value, metrics
 
 
 class Reaches(Om2p):
     """The TD target carries a graph to the policy."""
 
-    def _critic(self, batch: Any, seen: Any, following: Any, next_action: Any) -> Any:
+    def _critic(self, batch: Any, observation: Any, next_observation: Any, next_action: Any) -> Any:
         noise = self.noise(batch.action.shape[1])
-        action = self._read(noise, self.policy(following, noise, 0.0, 1.0))
-        goal = batch.reward + 0.9 * self.target_critic(following, action).mean(dim=1)
-        loss = (self.critic(seen, batch.action) - goal[:, None]).square().mean(dim=(1, 2))
+        action = self._read(noise, self.policy(next_observation, noise, 0.0, 1.0))
+        goal = batch.reward + 0.9 * self.target_critic(next_observation, action).mean(dim=1)
+        loss = (self.critic(observation, batch.action) - goal[:, None]).square().mean(dim=(1, 2))
         return loss, {"critic/loss": loss}
 
 
 class Chained(Iql):
     """The Q loss reaches the value that it bootstraps from."""
 
-    def _critic(self, batch: Any, seen: Any, following: Any) -> Any:
-        goal = batch.reward + 0.9 * self.value(following)[..., 0]
-        loss = (self.critic(seen, batch.action) - goal[:, None]).square().mean(dim=(1, 2))
+    def _critic(self, batch: Any, observation: Any, next_observation: Any) -> Any:
+        goal = batch.reward + 0.9 * self.value(next_observation)[..., 0]
+        loss = (self.critic(observation, batch.action) - goal[:, None]).square().mean(dim=(1, 2))
         return loss, {"critic/loss": loss}
 
 

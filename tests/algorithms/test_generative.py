@@ -194,7 +194,7 @@ def test_joint_critics_of_dof_learn_from_the_team_s_error() -> None:
     learner = learnt("dof", 0, critics="joint")
     value, goal = torch.randn(3, 2, 8), torch.randn(3, 8)
     expected = ((value.sum(0) - goal.sum(0)) ** 2).mean(dim=-1).sum()
-    torch.testing.assert_close(learner._td_loss(value, goal).sum(), expected)
+    torch.testing.assert_close(learner._td_loss(value, goal)[0].sum(), expected)
 
 
 # FQL and MAC-Flow --------------------------------------------------------------------------------
@@ -205,7 +205,7 @@ def test_distillation_leaves_the_teacher_alone() -> None:
     for name in ("fql", "mac-flow"):
         learner = learnt(name, 0)
         seen = learner.observed(batch_for(team()).observation)
-        loss, _ = learner._actor(seen, 32)
+        loss, _ = learner._actor(seen)
         flow = list(learner.flow.parameters())
         assert torch.autograd.grad(loss.sum(), flow, allow_unused=True) == (None,) * len(flow)
 

@@ -64,7 +64,7 @@ def test_a_file_is_executed_once_and_known_by_its_hash(write: Callable[..., Path
         (GOOD.replace('"mine"', '"bc"'), "the name 'bc' is taken"),
         (GOOD.replace('"mine"', '"run"'), "'run' cannot be an algorithm's name"),
         (GOOD.replace('"mine"', '"Mine.x"'), "'Mine.x' cannot be an algorithm's name"),
-        (GOOD.replace("(Bc)", "(algorithms.base.Algorithm)"), "lacks act, acting_parameters"),
+        (GOOD.replace("(Bc)", "(algorithms.base.Algorithm)"), "lacks act_from, acting_parameters"),
         (GOOD.replace("(Bc)", ""), "must be a class derived from"),
         (GOOD.replace('"BcSettings"', "dict"), "must be a dataclass derived from"),
         (GOOD.replace(", summary", ', steps_setting="steps", summary'), "a setting 'steps'"),

@@ -1,0 +1,75 @@
+"""What `td3bc`, `cql` and `omar` share: independent actor-critics with a deterministic policy.
+
+Source: the multi-agent TD3 of OMAR's release (ling-pan/OMAR 0e52ad6, algorithms/maddpg.py) with
+its decentralised setting: critic Q_i(o_i, a_i), no mixing, no parameter shared between agents.
+As there: twin critic, target actor and target critic moved at every update, minimum of the two
+target heads, no smoothing noise on target actions, no delay of the actor; the critic's loss is the
+sum of the two heads' means. Choice: one Adam takes the actor's and the critic's step together, with
+the actor's gradient at the critic before its step (the release steps the critic first).
+"""
+
+from abc import abstractmethod
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from algorithms.base import Algorithm, Generators, Metrics, TeamSpec
+from algorithms.parts.critics import td_loss, td_target
+from algorithms.parts.networks import MemberNetwork
+from algorithms.settings import CqlSettings, Td3BcSettings
+from datasets.batch import Batch
+
+Config = TypeVar("Config", bound=Td3BcSettings | CqlSettings)
+
+
+class ActorCritic(Algorithm[Config]):
+    """Policy tanh(MLP(o)), twin critic, and the targets of both."""
+
+    def __init__(self, spec: TeamSpec, settings: Config, seeds: tuple[int, ...]) -> None:
+        super().__init__(spec, settings, seeds)
+        self.policy = self.deterministic_policy()
+        self.critic = self.twin_critic()
+        self.target_policy = self.target_of(self.policy, settings.target_rate)
+        self.target_critic = self.target_of(self.critic, settings.target_rate)
+
+    def trained_networks(self) -> list[MemberNetwork]:
+        """Policy and critic share one optimiser."""
+        return [self.policy, self.critic.network]
+
+    def acting_parameters(self) -> list[nn.Parameter]:
+        """The critic is not needed to act."""
+        return list(self.policy.parameters())
+
+    def losses(self, batch: Batch) -> tuple[Tensor, Metrics]:
+        """L = L_actor + L_critic of every member."""
+        observation, next_observation = self.observations(batch)
+        action = torch.tanh(self.policy(observation))
+        actor_loss, metrics = self._actor(batch, observation, action)
+        critic_loss, critic_metrics = self._critic(
+            batch, observation, next_observation, action.detach()
+        )
+        return actor_loss + critic_loss, metrics | critic_metrics
+
+    @abstractmethod
+    def _actor(self, batch: Batch, observation: Tensor, action: Tensor) -> tuple[Tensor, Metrics]:
+        """Return the actor's loss (M,) for its actions (M, B, A); the critic is held fixed."""
+
+    def _critic(
+        self, batch: Batch, observation: Tensor, next_observation: Tensor, action: Tensor
+    ) -> tuple[Tensor, Metrics]:
+        """Sum over heads of the batch means of (Q_k - y)^2."""
+        value = self.critic(observation, batch.action)  # (M, 2, B)
+        return td_loss(value, self._goal(batch, next_observation), heads="sum")
+
+    @torch.no_grad()
+    def _goal(self, batch: Batch, next_observation: Tensor) -> Tensor:
+        """y = r + discount (1 - done) min_k Qbar_k(o', pibar(o')), (M, B)."""
+        next_action = torch.tanh(self.target_policy(next_observation))
+        next_value = self.target_critic(next_observation, next_action)
+        discount = self.settings.discount
+        return td_target(batch.reward, batch.terminated, next_value, discount, "min")
+
+    def act_from(self, observation: Tensor, generators: Generators) -> Tensor:
+        """a = pi(o); nothing is drawn."""
+        return torch.tanh(self.policy(observation))
