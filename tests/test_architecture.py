@@ -217,10 +217,43 @@ def test_cycles_are_found() -> None:
     assert cycles(graph) == [{"b", "c"}, {"e"}]
 
 
-MOST_MODULES = 12
+MOST_MODULES, MOST_LINES = 12, 60
+ONE_FILE_PER_METHOD = ROOT / "algorithms"  # its top level grows with the field
+FAMILIES = {"data", "diagnose", "flags", "gate", "measure", "results", "run"}  # files of bench/cli
 
 
-def test_rooms_of_datasets_hold_at_most_twelve_modules() -> None:
-    for folder in (ROOT / "datasets", *(ROOT / "datasets").rglob("*/")):
+@pytest.mark.parametrize("package", PACKAGES)
+def test_rooms_hold_at_most_twelve_modules(package: str) -> None:
+    for folder in (ROOT / package, *(ROOT / package).rglob("*/")):
         modules = [path.name for path in folder.glob("*.py") if path.name != "__init__.py"]
-        assert len(modules) <= MOST_MODULES, f"{folder.name} holds {sorted(modules)}"
+        if folder != ONE_FILE_PER_METHOD:
+            assert len(modules) <= MOST_MODULES, f"{folder} holds {sorted(modules)}"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_room_says_what_belongs_in_it(package: str) -> None:
+    for path in (ROOT / package).rglob("__init__.py"):
+        assert ast.get_docstring(ast.parse(path.read_text())), f"{path} has no docstring"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_functions_are_short(package: str) -> None:
+    """At most 60 lines; of a command of the command line the signature does not count."""
+    for path in (ROOT / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                start = node.body[0] if path.parent.name == "cli" else node
+                assert node.end_lineno is not None
+                length = node.end_lineno - start.lineno + 1
+                assert length <= MOST_LINES, f"{path}: {node.name} has {length} lines"
+
+
+def test_modules_of_bench_have_names_of_their_own() -> None:
+    """Only a family of commands may be called as what it calls."""
+    seen: dict[str, Path] = {}
+    for path in sorted((ROOT / "bench").rglob("*.py"), key=lambda path: path.parent.name == "cli"):
+        if path.stem.startswith("__"):
+            continue
+        taken = path.stem in seen and not (path.parent.name == "cli" and path.stem in FAMILIES)
+        assert not taken, f"{path} and {seen.get(path.stem)}"
+        seen[path.stem] = path
