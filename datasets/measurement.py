@@ -7,6 +7,7 @@ import torch
 from datasets.errors import DatasetError
 from datasets.loading import load
 from datasets.references import EXPERT_DATA, UNIFORM, Reference
+from datasets.rollout import Returns, play, uniform
 from datasets.tasks import Task, load_task
 
 STEPS = 500_000  # of a random team, by default
@@ -22,16 +23,9 @@ def measure_random(task: Task, episodes: int | None = None, seed: int = RANDOM_S
     parts = []
     for start in range(0, count, task.copies):
         env = task.make_env(min(task.copies, count - start), seed + 1 + start)
-        env.reset()
-        shape = (env.num_envs, task.agents, max(task.action_sizes))
-        total = torch.zeros(env.num_envs, task.agents, dtype=torch.float64)
-        alive = torch.ones(env.num_envs, 1, dtype=torch.float64)
-        for _ in range(task.horizon):
-            action = torch.rand(shape, generator=generator) * 2.0 - 1.0
-            _, reward, terminated, truncated = env.step(action)
-            total += alive * reward.double()
-            alive = alive * (~(terminated | truncated))[:, None]
-        parts.append(total[:, list(task.scored_agents)].mean(dim=1))
+        # Never stopped early: what is drawn in a batch must not depend on when episodes end.
+        played = play(env, uniform(env, generator), Returns(), task.horizon, stop_early=False)
+        parts.append(played.total[:, list(task.scored_agents)].mean(dim=1))
     returns = torch.cat(parts)
     error = returns.std().item() / count**0.5
     return Reference(returns.mean().item(), error, count, UNIFORM)

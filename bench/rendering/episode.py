@@ -4,10 +4,11 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-import torch
+from torch import Tensor
 
 from bench.rendering.actors import Team
-from bench.training.evaluation import EVALUATION_SEED
+from datasets import rollout
+from datasets.protocol import PROTOCOL
 
 STATES = ("position", "velocity", "qpos", "qvel")  # the parts of a state that drawings read
 
@@ -29,28 +30,20 @@ class Episode:
         return len(self.returns) - 1
 
 
-@torch.no_grad()
 def play(team: Team, number: int, steps: int | None = None) -> tuple[Episode, Any]:
     """Play an episode to its end, or its first `steps` steps; return it and its environment.
 
     number: selects the start state, which is the same for every team of a task.
     """
-    env = team.task.make_env(1, EVALUATION_SEED + number)
-    observation = env.reset()
-    limit = team.task.horizon if steps is None else min(steps, team.task.horizon)
-    states, returns = [_state(env)], [0.0]
-    scored = list(team.task.scored_agents)
-    for _ in range(limit):
-        action = team.act(observation[0].float()).clamp(-1.0, 1.0)
-        observation, reward, terminated, truncated = env.step(action[None].to(env.dtype))
-        states.append(_state(env))
+    env = team.task.make_env(1, PROTOCOL.seed + number)
+    horizon = team.task.horizon if steps is None else min(steps, team.task.horizon)
+
+    def act(observation: Tensor) -> Tensor:
+        return team.act(observation[0].float())[None].to(env.dtype)
+
+    played = rollout.play(env, act, rollout.States(env, STATES), horizon)
+    scored, returns = list(team.task.scored_agents), [0.0]
+    for reward in played.rewards:
         returns.append(returns[-1] + float(reward[0, scored].double().mean()))
-        if bool(terminated[0]) or bool(truncated[0]):
-            break
-    kept = {name: np.stack([state[name] for state in states]) for name in states[0]}
-    return Episode(kept, np.array(returns), team.task.horizon), env
-
-
-def _state(env: Any) -> dict[str, np.ndarray]:
-    state = env.get_state()
-    return {name: state[name][0].cpu().numpy().copy() for name in STATES if name in state}
+    states = {name: values[:, 0].cpu().numpy() for name, values in played.stacked().items()}
+    return Episode(states, np.array(returns), team.task.horizon), env

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from bench.errors import BenchError
+from datasets.protocol import PROTOCOL, Protocol
+from datasets.rollout import Act, Returns, play
 
-EVALUATION_SEED = 20_250_000
-EPISODES_AT_ONCE = 1000  # part of the definition: it decides which start states are drawn together
+EVALUATION_SEED = PROTOCOL.seed
 PROBE_SAMPLES = 8
 
 
@@ -41,13 +42,14 @@ class Evaluation:
         }
 
 
-def evaluate(algorithm: Any, task: Any, episodes: int, device: str = "cpu") -> list[Evaluation]:
+def evaluate(
+    algorithm: Any, task: Any, episodes: int, device: str = "cpu", protocol: Protocol = PROTOCOL
+) -> list[Evaluation]:
     """Play `episodes` full episodes with every replica and return one Evaluation each."""
-    parts = []
-    at_once = min(EPISODES_AT_ONCE, task.copies)
-    for start in range(0, episodes, at_once):
-        count = min(at_once, episodes - start)
-        parts.append(_play(algorithm, task, count, EVALUATION_SEED + start, device))
+    parts = [
+        _play(algorithm, task, count, seed, device, protocol)
+        for count, seed in protocol.batches(episodes, task.copies)
+    ]
     returns = torch.cat(parts, dim=1).to("cpu")  # (R, episodes, N)
     return [_summarise(replica, task) for replica in returns]
 
@@ -60,31 +62,52 @@ def _summarise(returns: Tensor, task: Any) -> Evaluation:
     return Evaluation(returns, mean, spread, task.score_if_known(mean))
 
 
-@torch.no_grad()
-def _play(algorithm: Any, task: Any, episodes: int, seed: int, device: str) -> Tensor:
+def _play(
+    algorithm: Any, task: Any, episodes: int, seed: int, device: str, protocol: Protocol
+) -> Tensor:
     """Play one batch of episodes with every replica; returns (R, E, N) in float64."""
     replicas = algorithm.num_replicas
     envs = [task.make_env(episodes, seed, device) for _ in range(replicas)]
-    generators = acting_generators(replicas, seed, device)
-    observation = torch.stack([env.reset() for env in envs])  # (R, E, N, O)
-    agents = observation.shape[2]
-    total = torch.zeros(replicas, episodes, agents, dtype=torch.float64, device=device)
-    alive = torch.ones(replicas, episodes, 1, dtype=torch.float64, device=device)
-    memory = None
-    for _ in range(task.horizon):
-        members = observation.transpose(1, 2).flatten(0, 1)  # (M, E, O)
+    if protocol.perturbation is not None:
+        envs = [protocol.perturbation.wrap(env, seed) for env in envs]
+    act = team_act(algorithm, acting_generators(replicas, seed, device))
+    horizon = task.horizon if protocol.horizon is None else min(task.horizon, protocol.horizon)
+    return play(_SideBySide(envs), act, Returns(), horizon).total.unflatten(0, (replicas, -1))
+
+
+class _SideBySide:
+    """Environments of equal copies as one: E copies of the first, then those of the next."""
+
+    def __init__(self, envs: list[Any]) -> None:
+        self.envs, self.horizon = envs, envs[0].horizon
+
+    def reset(self) -> Tensor:
+        """Begin episodes everywhere; observations (R * E, N, O)."""
+        return torch.cat([env.reset() for env in self.envs])
+
+    def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Advance by ``action`` (R * E, N, A)."""
+        parts = action.chunk(len(self.envs))
+        steps = [env.step(part) for env, part in zip(self.envs, parts, strict=True)]
+        observation, reward, terminated, truncated = map(torch.cat, zip(*steps, strict=True))
+        return observation, reward, terminated, truncated
+
+
+def team_act(algorithm: Any, generators: list[torch.Generator]) -> Act:
+    """Return how an algorithm's replicas act from an episode's first step on.
+
+    Observations are (R * E, N, O), replica by replica; actions (R * E, N, A).
+    """
+    replicas, memory = algorithm.num_replicas, None
+
+    def act(observation: Tensor) -> Tensor:
+        nonlocal memory
+        agents = observation.shape[1]
+        members = observation.unflatten(0, (replicas, -1)).transpose(1, 2).flatten(0, 1)
         action, memory = algorithm.act(members, memory, generators)  # (M, E, A)
-        # The one place where actions are clipped: environments use them as they are.
-        action = action.clamp(-1.0, 1.0)
-        joint = action.unflatten(0, (replicas, agents)).transpose(1, 2)  # (R, E, N, A)
-        steps = [env.step(joint[index]) for index, env in enumerate(envs)]
-        observation = torch.stack([step[0] for step in steps])
-        total += alive * torch.stack([step[1] for step in steps]).double()
-        ended = torch.stack([step[2] | step[3] for step in steps])  # (R, E)
-        alive = alive * (~ended).unsqueeze(-1)
-        if not alive.any():
-            break
-    return total
+        return action.unflatten(0, (replicas, agents)).transpose(1, 2).flatten(0, 1)
+
+    return act
 
 
 def acting_generators(replicas: int, seed: int, device: str) -> list[torch.Generator]:

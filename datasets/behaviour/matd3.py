@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from algorithms.parts.networks import MemberMLP
 from datasets.actors import Actor
 from datasets.environments.base import BatchedEnv
+from datasets.rollout import Returns, play
 
 
 @dataclass(frozen=True)
@@ -209,19 +210,12 @@ class Matd3:
 
 def evaluate(actor: Actor, env: BatchedEnv, noise: float, generator: torch.Generator) -> Tensor:
     """Return each episode's return (E,): mean over agents of the rewards until its end."""
-    observation = env.reset()
-    total = torch.zeros(env.num_envs, env.num_agents)
-    alive = torch.ones(env.num_envs, 1)
-    for _ in range(env.horizon):
+
+    def act(observation: Tensor) -> Tensor:
         action = actor(observation)
-        if noise:
-            action = action + noise * torch.randn(action.shape, generator=generator)
-        observation, reward, terminated, _ = env.step(action.clamp(-1.0, 1.0))
-        total += alive * reward
-        alive = alive * (~terminated)[:, None]
-        if not alive.any():
-            break
-    return total.mean(dim=1)
+        return action + noise * torch.randn(action.shape, generator=generator) if noise else action
+
+    return play(env, act, Returns(torch.float32)).total.mean(dim=1)
 
 
 def describe(config: Matd3Config) -> dict[str, object]:

@@ -21,6 +21,7 @@ from datasets.environments.mpe_scenarios import Tag, World
 from datasets.errors import unknown
 from datasets.recipes import table
 from datasets.recorded.files import Progress
+from datasets.rollout import Returns, play, uniform
 
 SCENARIOS = {"mpe/tag": Tag, "mpe/world": World}
 PREDATORS = 3
@@ -48,21 +49,23 @@ def scripted_chase(position: Tensor, velocity: Tensor) -> Tensor:
 
 def fingerprint(task_id: str, prey: Actor, episodes: int = FINGERPRINT_EPISODES) -> Fingerprint:
     """Measure how a prey fares against a random team and against the scripted chase."""
-    generator = torch.Generator().manual_seed(FINGERPRINT_SEED)
-    means = []
-    for chase in (False, True):
-        env = ParticleEnv(SCENARIOS[task_id](), episodes, FINGERPRINT_SEED, prey_policy=prey)
-        env.reset()
-        total = torch.zeros(episodes)
-        for _ in range(env.horizon):
-            if chase:
-                state = env.get_state()
-                action = scripted_chase(state["position"], state["velocity"])
-            else:
-                action = 2.0 * torch.rand(episodes, PREDATORS, 2, generator=generator) - 1.0
-            total += env.step(action)[1][:, 0]
-        means.append(total.mean().item())
-    return Fingerprint(*means)
+
+    envs = [
+        ParticleEnv(SCENARIOS[task_id](), episodes, FINGERPRINT_SEED, prey_policy=prey)
+        for _ in range(2)
+    ]
+
+    def chase(observation: Tensor) -> Tensor:
+        state = envs[1].get_state()
+        return scripted_chase(state["position"], state["velocity"])
+
+    random = uniform(envs[0], torch.Generator().manual_seed(FINGERPRINT_SEED))
+    played = [
+        play(env, act, Returns(torch.float32))
+        for env, act in zip(envs, (random, chase), strict=True)
+    ]
+    # All predators have the same reward. Contiguous: the order of a float32 sum depends on it.
+    return Fingerprint(*(each.total[:, 0].contiguous().mean().item() for each in played))
 
 
 class PreyTraining:

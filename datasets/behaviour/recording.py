@@ -13,11 +13,11 @@ from torch import Tensor
 
 from datasets import recipes
 from datasets.actors import Actor, load_snapshots
-from datasets.environments.base import BatchedEnv
 from datasets.errors import DatasetError
 from datasets.recorded.card import write_card
 from datasets.recorded.files import Progress
 from datasets.recorded.writer import Writer
+from datasets.rollout import Act, Transitions, play, uniform
 from datasets.tasks import Task, load_task
 
 AT_ONCE = 25_000  # transitions rolled side by side: 1,000 episodes of 25 steps, 25 of 1,000
@@ -61,8 +61,6 @@ class _Stage:
         self.task, self.actor, self.noise, self.size = task, actor, noise, size
         self.env_seed, action_seed = _seeds(seed, 2)
         self.generator = torch.Generator().manual_seed(action_seed)
-        own = torch.tensor(task.action_sizes)[:, None]  # (N, 1)
-        self.padding = torch.arange(max(task.action_sizes)) >= own  # (N, A)
 
     def roll(self, writer: Writer, progress: Callable[[int], None]) -> None:
         """Record whole episodes, many side by side, until the size is reached."""
@@ -70,35 +68,20 @@ class _Stage:
         copies = min(AT_ONCE // horizon, -(-self.size // horizon))
         env = self.task.make_env(copies, self.env_seed)
         limit = writer.transitions + self.size
+        act = uniform(env, self.generator) if self.actor is None else self._noisy(self.actor)
         while writer.transitions < limit:
-            writer.add(*self._episodes(env), limit)
+            played = play(env, act, Transitions())
+            writer.add(played.stacked(), played.lengths, limit)
             progress(min(writer.transitions, limit))
 
-    def _episodes(self, env: BatchedEnv) -> tuple[dict[str, Tensor], Tensor]:
-        """Roll one episode in every copy; return the steps (L, E, ...) and the lengths (E,)."""
-        observation = env.reset()
-        rows: dict[str, list[Tensor]] = {"observation": [observation]}
-        rows |= {name: [] for name in ("action", "reward", "terminated")}
-        lengths = torch.full((env.num_envs,), env.horizon)
-        alive = torch.ones(env.num_envs, dtype=torch.bool)
-        for step in range(env.horizon):
-            action = self._act(observation)
-            observation, reward, terminated, _ = env.step(action)
-            for name, value in zip(rows, (observation, action, reward, terminated), strict=True):
-                rows[name].append(value)
-            lengths[alive & terminated] = step + 1
-            alive &= ~terminated
-            if not alive.any():
-                break
-        return {name: torch.stack(values) for name, values in rows.items()}, lengths
+    def _noisy(self, actor: Actor) -> Act:
+        """Return what the actor does, with exploration noise."""
 
-    def _act(self, observation: Tensor) -> Tensor:
-        shape = (*observation.shape[:2], max(self.task.action_sizes))
-        if self.actor is None:
-            action = torch.rand(shape, generator=self.generator) * 2.0 - 1.0
-            return action.masked_fill_(self.padding, 0.0)
-        noise = self.noise * torch.randn(shape, generator=self.generator)
-        return (self.actor(observation) + noise).clamp(-1.0, 1.0)
+        def act(observation: Tensor) -> Tensor:
+            action = actor(observation)
+            return action + self.noise * torch.randn(action.shape, generator=self.generator)
+
+        return act
 
 
 def _seeds(seed: int, count: int) -> list[int]:

@@ -95,3 +95,47 @@ class BatchedEnv(ABC):
                 f"the environment needs actions of shape {expected} (copies, agents, numbers), not "
                 f"{tuple(shape)}; pad the actions of smaller agents with zeros."
             )
+
+
+class Wrapper(BatchedEnv):
+    """Another environment, passed on unchanged: subclasses change what agents observe or do."""
+
+    def __init__(self, env: BatchedEnv) -> None:
+        self.env = env
+        self.num_envs, self.num_agents, self.horizon = env.num_envs, env.num_agents, env.horizon
+        self.observation_sizes, self.action_sizes = env.observation_sizes, env.action_sizes
+        self.state_size, self.steps_per_second = env.state_size, env.steps_per_second
+        self.device, self.dtype, self.generator = env.device, env.dtype, env.generator
+
+    @property
+    def time(self) -> Tensor:  # type: ignore[override]
+        """Steps of the present episodes, (E,)."""
+        return self.env.time
+
+    def reset(self, mask: Tensor | None = None) -> Tensor:
+        """Begin episodes in all copies or those in ``mask``."""
+        return self.env.reset(mask)
+
+    def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Advance all copies."""
+        return self.env.step(action)
+
+    def get_state(self) -> dict[str, Tensor]:
+        """Return the state of the environment inside."""
+        return self.env.get_state()
+
+    def set_state(self, state: dict[str, Tensor]) -> None:
+        """Set the state of the environment inside."""
+        self.env.set_state(state)
+
+    def global_state(self) -> Tensor:
+        """Return the global state of the environment inside."""
+        return self.env.global_state()
+
+    def painter(self) -> Any:
+        """Return who draws the environment inside."""
+        return self.env.painter()
+
+    def seed(self, seed: int) -> None:
+        """Begin the stream of start states anew."""
+        self.env.seed(seed)

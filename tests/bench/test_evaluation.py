@@ -10,8 +10,8 @@ import algorithms
 import datasets
 from algorithms.base import TeamSpec
 from bench.errors import BenchError
-from bench.training import evaluation
 from bench.training.evaluation import evaluate, probe_decentralised
+from datasets.protocol import Protocol
 
 TASK = "mpe/spread"
 Dataset = Any
@@ -44,6 +44,8 @@ class Scripted:
 
 class CountingEnv:
     """Rewards are the step's number, per agent; copy 1 terminates after its second step."""
+
+    horizon = 4
 
     def __init__(self, copies: int, seed: int) -> None:
         self.copies, self.seed, self.time = copies, seed, 0
@@ -90,12 +92,9 @@ def test_rewards_are_summed_until_an_episode_ends_over_scored_agents() -> None:
     assert result.episodes == 3
 
 
-def test_many_episodes_are_played_in_batches_of_different_start_states(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(evaluation, "EPISODES_AT_ONCE", 4)
+def test_many_episodes_are_played_in_batches_of_different_start_states() -> None:
     task = CountingTask()
-    (result,) = evaluate(Scripted(), task, 10)
+    (result,) = evaluate(Scripted(), task, 10, protocol=Protocol(episodes_at_once=4))
     assert result.episodes == 10
     assert len(set(task.seeds)) == 3
 
