@@ -13,7 +13,7 @@ from mpe2 import simple_spread_v3
 from pettingzoo import ParallelEnv
 from pettingzoo.test import parallel_api_test
 
-from bench.training.evaluation import _play
+from bench.training.evaluation import evaluate
 from datasets import tasks
 from datasets.environments.mpe import ParticleEnv
 from datasets.environments.mpe2_scenarios import Mpe2Spread
@@ -191,8 +191,8 @@ def test_returns_end_with_the_episode() -> None:
         def act(self, observation: torch.Tensor, memory: Any, generators: Any) -> Any:
             return torch.zeros_like(observation), memory
 
-    returns = _play(Still(), counting({2: "terminated"}), 4, 0, "cpu")
-    assert (returns == 3.0).all()
+    (result,) = evaluate(Still(), counting({2: "terminated"}), 4)
+    assert (result.returns == 3.0).all()
 
 
 def test_the_view_of_a_plug_ins_task_passes_pettingzoos_own_test(
