@@ -9,7 +9,9 @@ from torch import Tensor
 from algorithms.parts.critics import of_each
 from bench.diagnose.opened import OpenedCell
 from bench.errors import BenchError
-from bench.training.evaluation import EVALUATION_SEED, acting_generators
+from bench.training.evaluation import acting_generators, team_act
+from datasets.protocol import PROTOCOL
+from datasets.rollout import Transitions, play
 
 ROWS = 1024  # recorded transitions
 EPISODES = 20
@@ -39,17 +41,17 @@ def q_truth(cell: OpenedCell) -> tuple[str, ...]:
             f"episodes of {task.id} have {task.horizon} steps, but with discount {discount:g} "
             f"rewards count for {ahead} steps: give a cell of a task with longer episodes"
         )
-    env = task.make_env(EPISODES, EVALUATION_SEED, "cpu")
-    generators = acting_generators(1, EVALUATION_SEED, "cpu")
-    observation, memory = env.reset(), None
-    values, rewards = [], []
-    for _ in range(task.horizon):
-        seen = observation.transpose(0, 1)  # (N, E, O)
-        action, memory = algorithm.act(seen, memory, generators)
-        action = action.clamp(-1.0, 1.0)
-        values.append(critic(algorithm.observed(seen), action).mean(dim=1))  # (N, E)
-        observation, reward, *_ = env.step(action.transpose(0, 1))
-        rewards.append(reward.T)
+    env = task.make_env(EPISODES, PROTOCOL.seed, "cpu")
+    act = team_act(algorithm, acting_generators(1, PROTOCOL.seed, "cpu"))
+    played = play(env, act, Transitions(), task.horizon, stop_early=False)
+    steps = {
+        name: rows.transpose(1, 2) for name, rows in played.stacked().items() if rows.dim() > 2
+    }
+    values = [
+        critic(algorithm.observed(seen), action).mean(dim=1)  # (N, E)
+        for seen, action in zip(steps["observation"][:-1], steps["action"], strict=True)
+    ]
+    rewards = list(steps["reward"])
     promised = torch.stack(values)[:-ahead].mean().item()
     earned = discounted(rewards, discount)[:-ahead].mean().item()
     batch = cell.batch

@@ -14,7 +14,6 @@ from bench.errors import BenchError
 from datasets.protocol import PROTOCOL, Protocol
 from datasets.rollout import Act, Returns, play
 
-EVALUATION_SEED = PROTOCOL.seed
 PROBE_SAMPLES = 8
 
 
@@ -128,7 +127,7 @@ def probe_decentralised(algorithm: Any, observation: Tensor) -> None:
     observation = observation[:, :PROBE_SAMPLES]
     device = str(observation.device)
     noise = torch.randn(
-        observation.shape, generator=torch.Generator().manual_seed(EVALUATION_SEED)
+        observation.shape, generator=torch.Generator().manual_seed(PROTOCOL.seed)
     ).to(observation)
     expected = _act_once(algorithm, observation, replicas, device)
     for agent in range(agents):
@@ -147,7 +146,5 @@ def probe_decentralised(algorithm: Any, observation: Tensor) -> None:
 
 def _act_once(algorithm: Any, observation: Tensor, replicas: int, device: str) -> Tensor:
     """Act with freshly seeded generators."""
-    action, _ = algorithm.act(
-        observation, None, acting_generators(replicas, EVALUATION_SEED, device)
-    )
+    action, _ = algorithm.act(observation, None, acting_generators(replicas, PROTOCOL.seed, device))
     return action
