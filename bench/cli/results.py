@@ -22,6 +22,7 @@ from bench.cli.flags import (
     add,
 )  # fmt: skip
 from bench.errors import counted
+from bench.results.record import Record
 
 
 def register(app: typer.Typer) -> None:
@@ -93,14 +94,14 @@ def status(out: Out = RESULTS, format_: Format = "table") -> None:
     print(f"{out}: {listed}; {held}")
 
 
-def _status_row(record: dict[str, Any]) -> dict[str, Any]:
+def _status_row(record: Record) -> dict[str, Any]:
     """Return one line of `status`."""
     from bench.results import store
 
     flat = store.flatten(record)
     keys = ("cell", "algorithm", "dataset", "seed", "status", "score", "error")
     row = {key: flat[key] for key in keys}
-    return {**row, "updates": f"{record.get('updates_done') or 0}/{flat['updates']}"}
+    return {**row, "updates": f"{record.updates_done or 0}/{flat['updates']}"}
 
 
 def evaluate(

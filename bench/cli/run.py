@@ -103,7 +103,7 @@ def plan(
             "dataset": cell.dataset,
             "seed": cell.seed,
             "updates": cell.run["updates"],
-            "status": planned.records.get(cell.id, {}).get("status"),
+            "status": planned.records[cell.id].status if cell.id in planned.records else None,
             "tuned": cell.tuned is not None,
             "run": cell.id in todo,
             "seconds": estimates[cell.id].seconds,

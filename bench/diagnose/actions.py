@@ -32,7 +32,7 @@ def action_noise(cell: OpenedCell) -> tuple[str, ...]:
     """
     algorithm, batch = cell.algorithm, cell.batch
     if algorithm.trajectory is not None:
-        raise BenchError(f"cell {cell.record['cell']} ({cell.name}) plans: its noise has no slope")
+        raise BenchError(f"cell {cell.record.cell} ({cell.name}) plans: its noise has no slope")
     rows = batch.observation.shape[1]
     drawn, noises = [], []
     for seed in range(DRAWS):  # a policy's first draw is the noise that its action starts from
@@ -49,7 +49,7 @@ def action_noise(cell: OpenedCell) -> tuple[str, ...]:
         (actions[0] - batch.action).norm(dim=-1).mean(),
         (actions.abs() > BOUND).float().mean(),
     )
-    weight = cell.record["config"]["algorithm"].get("q_weight", "--")
+    weight = cell.record.config.algorithm.get("q_weight", "--")
     texts = (f"{number:.2f}" for number in torch.stack(numbers).tolist())
     return f"`{cell.name}`", str(weight), f"`{cell.dataset}`", *texts
 

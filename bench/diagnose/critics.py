@@ -57,7 +57,7 @@ def q_truth(cell: OpenedCell) -> tuple[str, ...]:
     batch = cell.batch
     known = critic(algorithm.observed(batch.observation), batch.action).mean().item()
     return (
-        f"`{cell.name}`", str(cell.record["seed"]), f"{known:.1f}", f"{promised:.1f}",
+        f"`{cell.name}`", str(cell.record.seed), f"{known:.1f}", f"{promised:.1f}",
         f"{earned:.1f}", f"{promised / earned:.2f}",
     )  # fmt: skip
 

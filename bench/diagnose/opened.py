@@ -10,6 +10,7 @@ from algorithms.base import Algorithm
 from algorithms.parts.critics import TwinCritic
 from bench.errors import BenchError
 from bench.policies import checkpointed
+from bench.results.record import Record
 from datasets.batch import Batch
 
 ROWS_SEED = 5  # of the recorded transitions
@@ -20,24 +21,24 @@ class OpenedCell:
     """A trained algorithm of one replica, its record, and transitions of its dataset."""
 
     algorithm: Algorithm[Any]
-    record: dict[str, Any]
+    record: Record
     batch: Batch
 
     @property
     def name(self) -> str:
         """Return the algorithm's name."""
-        return str(self.record["algorithm"]["name"])
+        return self.record.algorithm.name
 
     @property
     def dataset(self) -> str:
         """Return the dataset's id."""
-        return str(self.record["dataset"]["id"])
+        return self.record.dataset.id
 
     @property
     def task(self) -> Any:
         """Return the cell's task, under its rules and with its prey."""
-        recorded = self.record["dataset"]
-        return datasets.load_task(recorded["task"], recorded["rules"], recorded["prey"])
+        recorded = self.record.dataset
+        return datasets.load_task(recorded.task, recorded.rules, recorded.prey)
 
     def critic(self) -> TwinCritic:
         """Return the critic; BenchError where no critic of single agents was trained."""
@@ -46,7 +47,7 @@ class OpenedCell:
         untrained = getattr(self.algorithm.settings, "q_weight", 1.0) == 0
         if not isinstance(critic, TwinCritic) or shared or untrained:
             raise BenchError(
-                f"cell {self.record['cell']} ({self.name}) has no critic of single agents: give a "
+                f"cell {self.record.cell} ({self.name}) has no critic of single agents: give a "
                 "cell of a method with a Q term, such as om2p"
             )
         return critic
@@ -62,7 +63,7 @@ def open_cell(
     """
     policy = checkpointed.load_policy(cell, out, seed=0)
     record = policy.record
-    asked = record["config"]["data"]
-    data = datasets.load(record["dataset"]["id"], **asked, data_dir=data_dir)
+    asked = record.config.data
+    data = datasets.load(record.dataset.id, **asked, data_dir=data_dir)
     batch = data.sampler(rows, seeds=(ROWS_SEED,)).next()
     return OpenedCell(policy.algorithm, record, batch)

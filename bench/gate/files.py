@@ -18,6 +18,7 @@ from typing import Any
 
 from bench.errors import BenchError
 from bench.results import store
+from bench.results.section import value_at
 
 SCHEMA = 1
 LIMIT = 64 * 2**20  # bytes; benchmark files are far smaller
@@ -122,7 +123,7 @@ def read(path: Path) -> Process:
     return Process(
         path=str(path),
         began=_text(gate.get("began")) or _text(content.get("datetime")) or "",
-        machine_class=_text(store.value_at(content, "machine_info.machine_class")),
+        machine_class=_text(value_at(content, "machine_info.machine_class")),
         costs_key=_key(gate.get("costs_key")),
         benchmarks=benchmarks,
         listed=_texts(path, gate, "listed"),
@@ -189,16 +190,16 @@ def write_baseline(folder: Path, process: Process) -> Path:
 
 def _benchmark(row: dict[str, Any], timed: bool) -> Benchmark:
     """Read one row; values of an unexpected type count as missing."""
-    costs = store.value_at(row, "extra_info.costs")
+    costs = value_at(row, "extra_info.costs")
     return Benchmark(
-        version=_text(store.value_at(row, "extra_info.version")),
+        version=_text(value_at(row, "extra_info.version")),
         costs={
             key: value
             for key, value in (costs.items() if isinstance(costs, dict) else ())
             if _is_text(key) and type(value) is int and 0 <= value < LARGEST
         },
-        seconds=_positive(store.value_at(row, "stats.median")) if timed else None,
-        calibration=_positive(store.value_at(row, "extra_info.calibration_seconds")),
+        seconds=_positive(value_at(row, "stats.median")) if timed else None,
+        calibration=_positive(value_at(row, "extra_info.calibration_seconds")),
     )
 
 

@@ -20,7 +20,7 @@ from bench.launchers.process import WorkerProcess, out_of_memory_kills
 from bench.plan import plugins
 from bench.plan.grid import Cell, new_record
 from bench.results import store
-from bench.results.record import LOG, RECORD
+from bench.results.record import LOG, RECORD, Record
 from bench.training import devices
 
 Group = list[Cell]
@@ -40,7 +40,7 @@ class Display(Protocol):
     def progress(self, cell: Cell, message: dict[str, Any]) -> None:
         """Pass on how far a cell is."""
 
-    def ended(self, cell: Cell, record: dict[str, Any]) -> None:
+    def ended(self, cell: Cell, record: Record) -> None:
         """Say what became of a cell."""
 
 
@@ -160,7 +160,7 @@ class Pool:
 
     def run(
         self, groups: list[Group], anew: Callable[[Cell], bool] = lambda cell: False
-    ) -> dict[str, dict[str, Any]]:
+    ) -> dict[str, Record]:
         """Run all cells and return their records by id; cells never started are not among them.
 
         anew: whether a cell, and so its group, begins from nothing instead of from its checkpoint.
@@ -239,14 +239,14 @@ class Pool:
             elif self.limits.gib is not None and worker.memory() > self.limits.gib * GIB:
                 worker.kill("memory")
 
-    def _reap(self) -> dict[str, dict[str, Any]]:
+    def _reap(self) -> dict[str, Record]:
         """Collect the workers that have ended: their records, by cell id."""
         done = [
             key for key, (_, _, worker) in self._running.items() if worker.exit_code() is not None
         ]
         return {name: record for key in done for name, record in self._collect(key).items()}
 
-    def _collect(self, key: str) -> dict[str, dict[str, Any]]:
+    def _collect(self, key: str) -> dict[str, Record]:
         """Close one ended worker and make sure that records say what became of its cells."""
         group, slot, worker = self._running.pop(key)
         for pipe in worker.pipes:
@@ -258,7 +258,7 @@ class Pool:
         for cell in group:
             last = (worker.last or {}).get("ended", {}).get(cell.id)
             record = read_or_new(self.root, cell)
-            if last is None or record["status"] != last["status"]:
+            if last is None or record.status != last["status"]:
                 # The counter of out-of-memory kills is asked once for all cells of a worker.
                 verdict = verdict or self._verdict(key, worker)
                 record = self._completed(
@@ -268,14 +268,12 @@ class Pool:
             ended[cell.id] = record
         return ended
 
-    def _completed(
-        self, cell: Cell, record: dict[str, Any], verdict: dict[str, Any]
-    ) -> dict[str, Any]:
+    def _completed(self, cell: Cell, record: Record, verdict: dict[str, Any]) -> Record:
         """Return the record with the end that its worker could not write, and write it."""
-        if record["status"] == "done":  # written whole before the worker died
+        if record.status == "done":  # written whole before the worker died
             return record
         folder = self.root / cell.id
-        record = {**record, **verdict, "updates_done": updates_done(folder)}
+        record = dataclasses.replace(record, **verdict, updates_done=updates_done(folder))
         try:
             store.write_run(folder, record)
         except OSError as error:
@@ -305,7 +303,7 @@ class Pool:
         name = signal.Signals(-code).name
         return _failure("failed", f"the worker was ended by {name}; see {log}", lost)
 
-    def _kill_all(self) -> dict[str, dict[str, Any]]:
+    def _kill_all(self) -> dict[str, Record]:
         """End what still runs; nothing does unless the user or an error cut the study short."""
         for _, _, worker in self._running.values():
             worker.kill("stop")
@@ -314,7 +312,7 @@ class Pool:
         return self._reap()
 
 
-def read_or_new(root: Path, cell: Cell) -> dict[str, Any]:
+def read_or_new(root: Path, cell: Cell) -> Record:
     """Return a cell's record as it lies on disk, or that of a cell that never ran."""
     try:
         return store.read_run(root / cell.id)

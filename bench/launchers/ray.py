@@ -5,6 +5,7 @@ this machine, with the same limits. Tasks and driver speak through one small act
 """
 
 import contextlib
+import dataclasses
 import os
 import uuid
 from collections import deque
@@ -20,6 +21,7 @@ from bench.launchers.ray_task import Board, code_digest, read_files, run_task, w
 from bench.plan import plugins
 from bench.plan.grid import Cell
 from bench.results import store
+from bench.results.record import Record
 
 TICK = 0.2  # seconds between two looks at tasks and messages
 RETRIES = 3  # attempts after a worker or node was lost
@@ -113,7 +115,7 @@ class Pool:
 
     def run(
         self, groups: list[Group], anew: Callable[[Cell], bool] = lambda cell: False
-    ) -> dict[str, dict[str, Any]]:
+    ) -> dict[str, Record]:
         """Run all cells and return their records by id, as the local launcher does."""
         place = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             self.ray.get_runtime_context().get_node_id(), soft=True
@@ -124,7 +126,7 @@ class Pool:
         self._code = code_digest()
         self._cells = {cell.id: cell for group in groups for cell in group}
         waiting = deque((group, anew(group[0]), 0) for group in groups)
-        ended: dict[str, dict[str, Any]] = {}
+        ended: dict[str, Record] = {}
         (self.root / self._token).touch()
         try:
             while self._running or (waiting and not self.interrupts.count):
@@ -168,7 +170,7 @@ class Pool:
         }
         self._running[self._task.remote(job, self._board)] = (group, anew, attempts)
 
-    def _look(self, waiting: deque[tuple[Group, bool, int]]) -> dict[str, dict[str, Any]]:
+    def _look(self, waiting: deque[tuple[Group, bool, int]]) -> dict[str, Record]:
         """Pass on messages, take in ended tasks, put lost groups back into the queue."""
         done: list[Any] = []
         if self._running:
@@ -181,7 +183,7 @@ class Pool:
             return self._leave([self._running.pop(task)[0] for task in list(self._running)])
         if self.interrupts.count:
             self._drop_unstarted()
-        ended: dict[str, dict[str, Any]] = {}
+        ended: dict[str, Record] = {}
         for task in done:
             if task in self._running:
                 ended |= self._collect(task, waiting)
@@ -209,9 +211,7 @@ class Pool:
                 self.ray.cancel(task, force=True)
                 del self._running[task]
 
-    def _collect(
-        self, task: Any, waiting: deque[tuple[Group, bool, int]]
-    ) -> dict[str, dict[str, Any]]:
+    def _collect(self, task: Any, waiting: deque[tuple[Group, bool, int]]) -> dict[str, Record]:
         """Take in one ended task; a group that was lost on the way is tried again."""
         group, anew, attempts = self._running.pop(task)
         errors = self.ray.exceptions
@@ -231,12 +231,10 @@ class Pool:
         for name, files in result["files"].items():
             write_files(self.root / name, files)
         found = result["records"]
-        if any(record.get("lost") for record in found.values()):
-            left = [cell for cell in group if found[cell.id].get("lost")]
+        if any(record.lost for record in found.values()):
+            left = [cell for cell in group if found[cell.id].lost]
             ended = self._tell({c.id: found[c.id] for c in group if c not in left})
-            return ended | self._again(
-                left, False, attempts, str(found[left[0].id]["error"]), waiting
-            )
+            return ended | self._again(left, False, attempts, str(found[left[0].id].error), waiting)
         return self._tell(found)
 
     def _again(
@@ -246,7 +244,7 @@ class Pool:
         attempts: int,
         reason: str,
         waiting: deque[tuple[Group, bool, int]],
-    ) -> dict[str, dict[str, Any]]:
+    ) -> dict[str, Record]:
         """Try a group again, from its checkpoints; give up after some times."""
         if self.interrupts.count:
             return self._leave([group])
@@ -257,28 +255,31 @@ class Pool:
         waiting.appendleft((group, anew, attempts + 1))
         return {}
 
-    def _fail(self, group: Group, verdict: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    def _fail(self, group: Group, verdict: dict[str, Any]) -> dict[str, Record]:
         """Record the end of cells that could not record it themselves."""
         found = {}
         for cell in group:
-            record = {**local.read_or_new(self.root, cell), **verdict}
-            record["updates_done"] = local.updates_done(self.root / cell.id)
+            record = dataclasses.replace(
+                local.read_or_new(self.root, cell),
+                **verdict,
+                updates_done=local.updates_done(self.root / cell.id),
+            )
             store.write_run(self.root / cell.id, record)
             found[cell.id] = record
         return self._tell(found)
 
-    def _leave(self, groups: list[Group]) -> dict[str, dict[str, Any]]:
+    def _leave(self, groups: list[Group]) -> dict[str, Record]:
         """Record cells as interrupted: those that had begun, and are not done."""
         found = {}
         for cell in (cell for group in groups for cell in group if cell.id in self._started):
             record = local.read_or_new(self.root, cell)
-            if record["status"] != "done":
-                record |= {"status": "queued", "error": None}
+            if record.status != "done":
+                record.status, record.error = "queued", None
                 store.write_run(self.root / cell.id, record)
             found[cell.id] = record
         return self._tell(found)
 
-    def _tell(self, found: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    def _tell(self, found: dict[str, Record]) -> dict[str, Record]:
         """Show the ends of cells."""
         for name, record in found.items():
             if name not in self._started:  # it was over before its first message came

@@ -19,7 +19,7 @@ from bench.launchers.process import HOME
 from bench.plan import grid, plugins
 from bench.plan.grid import Cell
 from bench.results import store
-from bench.results.record import CELL_FILES, PREVIOUS_CHECKPOINT, RECORD
+from bench.results.record import CELL_FILES, PREVIOUS_CHECKPOINT, RECORD, Record
 
 SPEAK_SECONDS = 0.5  # between two messages of a task
 SENT = tuple(name for name in CELL_FILES if name != PREVIOUS_CHECKPOINT)
@@ -101,7 +101,7 @@ class _Line(Interrupts):
         """Pass on how far a cell is."""
         self._waiting.append({"kind": "progress", "cell": cell.id, "message": message})
 
-    def ended(self, cell: Cell, record: dict[str, Any]) -> None:
+    def ended(self, cell: Cell, record: Record) -> None:
         """Say nothing: the end of a cell is what its task returns."""
 
 

@@ -66,7 +66,7 @@ def _cells(job: dict[str, Any], send: Any, stop: threading.Event) -> dict[str, A
         lambda message: send({"kind": "progress", **message}),
         stop.is_set,
     )
-    ended = {r["cell"]: {"status": r["status"], "error": r["error"]} for r in records}
+    ended = {r.cell: {"status": r.status, "error": r.error} for r in records}
     return {"kind": "end", "ended": ended}
 
 

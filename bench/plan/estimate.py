@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.plan.grid import Cell
 from bench.results import comparable, store
+from bench.results.record import Record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Estimate:
 class Estimator:
     """Medians over finished cells that did the same work per update on this class of machine."""
 
-    def __init__(self, records: Iterable[dict[str, Any]], machine_class: str) -> None:
+    def __init__(self, records: Iterable[Record], machine_class: str) -> None:
         """Sort the usable records by the work they did."""
         self._known: dict[str, list[dict[str, Any]]] = {}
         for row in map(store.flatten, records):

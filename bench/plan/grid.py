@@ -12,6 +12,7 @@ from bench.errors import BenchError
 from bench.plan import plugins, presets, resolve, tuned
 from bench.plan.config import RunConfig
 from bench.plan.flags import PAIRED
+from bench.results import record
 from bench.results.record import SCHEMA, canonical, cell_id, digest
 
 MOST_REPLICAS = 8  # trained together with --replicas auto
@@ -165,43 +166,40 @@ def _cell(
     return dataclasses.replace(cell, id=cell_id(cell.identity()))
 
 
-def new_record(cell: Cell, status: str = "queued") -> dict[str, Any]:
+def new_record(cell: Cell, status: str = "queued") -> record.Record:
     """Return the record of a cell of which only the plan is known."""
-    return {
-        "schema": SCHEMA,
-        "cell": cell.id,
-        "status": status,
-        "error": None,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "interruptions": 0,
-        "seed": cell.seed,
-        "identity": cell.identity(),
-        "algorithm": {
-            "name": cell.algorithm,
-            "version": cell.algorithm_version,
-            "plugin": cell.plugin,
-        },
-        "config": {
-            "preset": cell.preset,
-            "hash": cell.config_hash,
-            "canonical": cell.canonical,
-            "run": cell.run,
-            "algorithm": cell.settings,
-            "tuned": cell.tuned,
-            "data": _data_asked_for(cell),
-        },
-        "dataset": {
-            "id": cell.dataset,
-            "task": cell.recipe.get("task"),
-            "quality": cell.recipe.get("quality"),
-            "rules": cell.recipe.get("rules"),
-            "prey": cell.recipe.get("prey"),
-            "data_seed": cell.data["data_seed"],
-            "paired": cell.paired,
-            "size": cell.recipe.get("size"),
-            "fraction": cell.data["fraction"],
-        },
-    }
+    return record.Record(
+        cell=cell.id,
+        status=status,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        seed=cell.seed,
+        identity=cell.identity(),
+        algorithm=record.Algorithm(
+            name=cell.algorithm,
+            version=cell.algorithm_version,
+            plugin=None if cell.plugin is None else record.Plugin.filled(cell.plugin),
+        ),
+        config=record.Config(
+            preset=cell.preset,
+            hash=cell.config_hash,
+            canonical=cell.canonical,
+            run=cell.run,
+            algorithm=cell.settings,
+            tuned=cell.tuned,
+            data=_data_asked_for(cell),
+        ),
+        dataset=record.Dataset(
+            id=cell.dataset,
+            task=cell.recipe["task"],
+            quality=cell.recipe.get("quality"),
+            rules=cell.recipe.get("rules"),
+            prey=cell.recipe.get("prey"),
+            data_seed=cell.data["data_seed"],
+            paired=cell.paired,
+            size=cell.recipe.get("size"),
+            fraction=cell.data["fraction"],
+        ),
+    )
 
 
 def _data_asked_for(cell: Cell) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Any
 import algorithms
 import datasets
 from bench.errors import BenchError
-from bench.results import store
+from bench.results.record import Record
 from datasets.tasks import TASKS
 
 GROUP = "om2p_bench.algorithms"
@@ -77,24 +77,23 @@ def of(name: str) -> dict[str, str] | None:
     return None if digest is None else {"file": _files[digest], "sha256": digest}
 
 
-def require(record: dict[str, Any]) -> None:
+def require(record: Record) -> None:
     """Refuse a record whose algorithm came from a plug-in that is not loaded, or from another."""
-    needed = store.value_at(record, "algorithm.plugin")
-    name = record["algorithm"]["name"]
+    needed, name = record.algorithm.plugin, record.algorithm.name
     present = of(name) if name in algorithms.names() else None
     if needed is None and present is None:
         return
     if needed is None:
-        raise BenchError(f"cell {record['cell']} is not of the plug-in that now provides {name}")
+        raise BenchError(f"cell {record.cell} is not of the plug-in that now provides {name}")
     if present is None:
         raise BenchError(
-            f"cell {record['cell']} was trained by {name} of the plug-in {needed['file']}: give "
+            f"cell {record.cell} was trained by {name} of the plug-in {needed.file}: give "
             "that file with --plugin"
         )
-    if present["sha256"] != needed["sha256"]:
+    if present["sha256"] != needed.sha256:
         raise BenchError(
-            f"cell {record['cell']} was trained by another version of the plug-in "
-            f"{needed['file']}: its sha256 begins with {needed['sha256'][:12]}"
+            f"cell {record.cell} was trained by another version of the plug-in "
+            f"{needed.file}: its sha256 begins with {needed.sha256[:12]}"
         )
 
 

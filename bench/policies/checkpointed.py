@@ -14,7 +14,7 @@ from bench.errors import BenchError
 from bench.plan import plugins, resolve
 from bench.policies.team import TeamPolicy
 from bench.results import store
-from bench.results.record import RECORD
+from bench.results.record import RECORD, Record
 from bench.training import checkpoint, devices
 from bench.training.evaluation import Evaluation, evaluate
 from datasets.tasks import agent_names
@@ -28,14 +28,14 @@ class Policy(TeamPolicy):
     >>> actions = policy({"agent_0": ...})  # or dictionaries, as a ParallelEnv has them
     """
 
-    def __init__(self, algorithm: Any, record: dict[str, Any], seed: int | None = None) -> None:
+    def __init__(self, algorithm: Any, record: Record, seed: int | None = None) -> None:
         """Wrap an algorithm of one replica.
 
         seed: of the noise of sampled actions; without one it is drawn anew.
         """
         spec = algorithm.spec
         names = agent_names(spec.agents)
-        super().__init__(record["cell"], names, spec.observation_sizes, spec.action_sizes)
+        super().__init__(record.cell, names, spec.observation_sizes, spec.action_sizes)
         self.algorithm, self.record = algorithm, record
         generator = torch.Generator(algorithm.device)
         generator.seed() if seed is None else generator.manual_seed(seed)
@@ -109,7 +109,7 @@ def evaluate_again(
     other = [list(task.observation_sizes), list(task.action_sizes)]
     if own != other:
         raise BenchError(
-            f"the team of cell {record['cell']} has observations and actions of sizes {own}, but "
+            f"the team of cell {record.cell} has observations and actions of sizes {own}, but "
             f"{task.id} under {task.rules} rules has {other}: evaluate it as it was trained"
         )
     (result,) = evaluate(_restore(record, state, device), task, episodes, device)
@@ -122,37 +122,37 @@ def _check_device(device: str) -> None:
     devices.require_gpu(device, torch.cuda.is_available())
 
 
-def _load(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def _load(folder: Path) -> tuple[Record, dict[str, Any]]:
     """Return a cell's record and its newest intact checkpoint."""
     record = store.read_run(folder)
-    state, complaints = checkpoint.load(folder, record["cell"])
+    state, complaints = checkpoint.load(folder, record.cell)
     if state is None:
         reason = complaints[0] if complaints else "it has not trained yet"
         raise BenchError(
-            f"cell {record['cell']} has no usable checkpoint ({reason}): run the cell again"
+            f"cell {record.cell} has no usable checkpoint ({reason}): run the cell again"
         )
     return record, state
 
 
-def _restore(record: dict[str, Any], state: dict[str, Any], device: str) -> Any:
+def _restore(record: Record, state: dict[str, Any], device: str) -> Any:
     """Rebuild the algorithm of a checkpoint; neither dataset nor training is needed."""
     try:
-        name, version = record["algorithm"]["name"], record["algorithm"]["version"]
+        name, version = record.algorithm.name, record.algorithm.version
         plugins.require(record)
         if algorithms.row(name).version != version:
             raise BenchError(
-                f"cell {record['cell']} was trained with version {version} of {name}, but this is "
+                f"cell {record.cell} was trained with version {version} of {name}, but this is "
                 f"version {algorithms.row(name).version}: use the om2p-bench that trained it"
             )
-        settings = resolve.build_settings(name, record["config"]["algorithm"])
+        settings = resolve.build_settings(name, record.config.algorithm)
         spec = TeamSpec(**state["spec"])
         # As it was trained: what was made by torch alone acts in the same numbers again.
         with using("auto" if state.get("kernels") == "c" else "torch"):
-            algorithm = algorithms.make(name, spec, settings, (record["seed"],), device)
+            algorithm = algorithms.make(name, spec, settings, (record.seed,), device)
         algorithm.load_state_dict(state["algorithm"])
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise BenchError(
-            f"this om2p-bench cannot read the record or checkpoint of cell {record['cell']} "
+            f"this om2p-bench cannot read the record or checkpoint of cell {record.cell} "
             f"({type(error).__name__}): run the cell again"
         ) from error
     return algorithm

@@ -16,6 +16,7 @@ from bench.errors import BenchError
 from bench.policies import checkpointed
 from bench.policies.onnx_policy import CURE, METADATA, OBSERVATION, ExportedPolicy, draw
 from bench.results import store
+from bench.results.record import Record
 from datasets.tasks import agent_names
 
 PACKAGES = ("onnx", "onnx_ir", "onnxscript", "onnxruntime")
@@ -51,7 +52,7 @@ def export(cell: str | Path, to: Path, out: str | Path = "results") -> tuple[Exp
     return exported, difference
 
 
-def model_of(algorithm: Any, record: dict[str, Any]) -> bytes:
+def model_of(algorithm: Any, record: Record) -> bytes:
     """Return the ONNX file of an algorithm of one replica, with its description as metadata."""
     from onnx_ir.passes import common as passes
 
@@ -82,9 +83,9 @@ def model_of(algorithm: Any, record: dict[str, Any]) -> bytes:
     passes.ClearMetadataAndDocStringPass()(program.model)
     model, spec = program.model_proto, algorithm.spec
     description = {
-        "cell": record["cell"],
-        "algorithm": record["algorithm"]["name"],
-        "version": record["algorithm"]["version"],
+        "cell": record.cell,
+        "algorithm": record.algorithm.name,
+        "version": record.algorithm.version,
         "names": agent_names(spec.agents),
         "observation_sizes": list(spec.observation_sizes),
         "action_sizes": list(spec.action_sizes),

@@ -5,7 +5,6 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from bench.errors import BenchError
 from bench.results import store
@@ -15,6 +14,7 @@ from bench.results.record import (
     ENVIRONMENT_PATTERN,
     EVENTS,
     RECORD,
+    Record,
     cell_id,
     environment_file,
 )
@@ -36,17 +36,17 @@ def collect(sources: list[Path], out: Path) -> dict[str, int]:
             raise BenchError(f"{source} is the folder to collect into: leave it out")
     with folder_lock(out):
         known = store.read_records(out)
-        wanted: dict[str, tuple[Path, dict[str, Any]]] = {}
+        wanted: dict[str, tuple[Path, Record]] = {}
         counts = {"copied": 0, "known": 0, "unfinished": 0}
         unfinished: set[str] = set()
         for source in sources:
             for cell, record in store.read_records(source).items():
-                if record["status"] != "done":
+                if record.status != "done":
                     unfinished.add(cell)
                     continue
                 check_record(record, source / cell)
                 other = wanted[cell][1] if cell in wanted else known.get(cell)
-                if other is not None and other["status"] == "done":
+                if other is not None and other.status == "done":
                     _check_same_results(cell, record, other, source)
                     counts["known"] += 1
                 else:
@@ -58,31 +58,29 @@ def collect(sources: list[Path], out: Path) -> dict[str, int]:
         _copy_environments(sources, out)
         counts["copied"] = len(wanted)
         counts["unfinished"] = sum(
-            records.get(cell, {}).get("status") != "done" for cell in unfinished
+            cell not in records or records[cell].status != "done" for cell in unfinished
         )
         store.rebuild_table(out)
     return counts
 
 
-def check_record(record: dict[str, Any], folder: Path) -> None:
+def check_record(record: Record, folder: Path) -> None:
     """Refuse a record whose id is not that of the cell it tells of."""
     path = folder / RECORD
     try:
-        own = cell_id(record.get("identity"))
+        own = cell_id(record.identity)
     except (ValueError, RecursionError) as error:
         raise BenchError(f"{path} has no usable identity: leave it out") from error
-    if own != record["cell"]:
+    if own != record.cell:
         raise BenchError(
-            f"{path} has been changed: its identity is not that of cell {record['cell']}; leave "
+            f"{path} has been changed: its identity is not that of cell {record.cell}; leave "
             "the folder out"
         )
 
 
-def _check_same_results(
-    cell: str, record: dict[str, Any], other: dict[str, Any], source: Path
-) -> None:
+def _check_same_results(cell: str, record: Record, other: Record, source: Path) -> None:
     """Refuse a cell that was finished twice with different numbers."""
-    last, before = (store.value_at(each, "results.last") for each in (record, other))
+    last, before = (each.results and each.results.last for each in (record, other))
     if last is None or last != before:
         raise BenchError(
             f"cell {cell} of {source} has another result than the one collected before: find out "
@@ -90,19 +88,19 @@ def _check_same_results(
         )
 
 
-def _check_same_data(records: dict[str, dict[str, Any]]) -> None:
+def _check_same_data(records: dict[str, Record]) -> None:
     """Refuse one dataset recipe that stands for different data."""
     seen: dict[str, tuple[str, str]] = {}
     for cell, record in records.items():
-        checksum = store.value_at(record, "dataset.checksum")
-        recipe = json.dumps(store.value_at(record, "identity.dataset"), sort_keys=True)
+        checksum = record.dataset.checksum
+        recipe = json.dumps(record.identity.get("dataset"), sort_keys=True)
         if checksum is None:
             continue
         first, before = seen.setdefault(recipe, (cell, checksum))
         if checksum != before:
             raise BenchError(
                 f"cells {first} and {cell} were trained on different data of the same name "
-                f"({store.value_at(record, 'dataset.id')}): keep them in separate folders"
+                f"({record.dataset.id}): keep them in separate folders"
             )
 
 

@@ -31,23 +31,20 @@ from bench.results.record import (
     STATUSES,
     TABLE,
     TABLE_CSV,
+    Record,
 )
+from bench.results.section import LARGEST, value_at
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
 EPISODE_COLUMNS = ("episode", "agent", "return")
-SECTIONS = (
-    "identity", "algorithm", "config", "dataset", "references", "results", "execution", "machine",
-    "versions", "time", "memory", "energy", "cost", "latency",
-)  # fmt: skip
 # Sizes that no file of ours comes near: what is larger was made to exhaust its reader.
 RECORD_LIMIT = 16 * 2**20  # bytes of run.json
 PROGRESS_LIMIT = 256 * 2**20  # bytes of progress.jsonl
 EPISODES_LIMIT = 50_000_000  # rows of episodes.parquet, however few bytes they are packed into
 TEXT_LIMIT = 100_000  # characters of one text in the flat table
-LARGEST = 2**63  # of the whole numbers in a table file
 
 
 # --- writing -------------------------------------------------------------------------------------
@@ -84,10 +81,10 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def write_run(folder: Path, record: dict[str, Any]) -> None:
+def write_run(folder: Path, record: Record) -> None:
     """Write a cell's record to `folder`/run.json atomically, creating the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(_finite(record), indent=1, allow_nan=False)
+    text = json.dumps(_finite(record.as_json()), indent=1, allow_nan=False)
     with atomic_file(folder / RECORD) as file:
         file.write(text.encode())
 
@@ -153,14 +150,15 @@ def _finite(value: Any) -> Any:
 # --- reading -------------------------------------------------------------------------------------
 
 
-def read_run(folder: Path) -> dict[str, Any]:
+def read_run(folder: Path) -> Record:
     """Return a cell's record.
 
-    Raises BenchError where run.json is missing, unreadable or of another schema version.
+    Raises BenchError where run.json is missing, unreadable, incomplete or of another schema
+    version.
     """
     path = Path(folder) / RECORD
-    record = _parse(path)
-    schema = record.get("schema")
+    document = _parse(path)
+    schema = document.get("schema")
     if isinstance(schema, bool) or not isinstance(schema, int):
         raise BenchError(f"{path} has no schema version: run the cell again")
     if schema != SCHEMA:
@@ -168,14 +166,15 @@ def read_run(folder: Path) -> dict[str, Any]:
             f"{path} is of schema version {schema}, but this om2p-bench reads version {SCHEMA}: "
             "choose another --out folder, or use the version that wrote it"
         )
-    if record.get("status") not in STATUSES:
-        raise BenchError(f"{path} has no valid status: delete its folder and run the cell again")
-    for name in SECTIONS:
-        if not isinstance(record.get(name), dict | None):
-            raise BenchError(f"{path} has a section {name} that is none: run the cell again")
-    if record.get("cell") != path.parent.name:
+    try:
+        record = Record.read(document)
+    except ValueError as error:
+        raise BenchError(f"{path} cannot be used ({error}): run the cell again") from error
+    if record.status not in STATUSES:
+        raise BenchError(f"{path} has no valid status: run the cell again")
+    if record.cell != path.parent.name:
         raise BenchError(
-            f"{path} belongs to cell {record.get('cell')!r}, not to the folder it lies in: "
+            f"{path} belongs to cell {record.cell!r}, not to the folder it lies in: "
             "give the folder its cell's name or remove the copy"
         )
     return record
@@ -268,9 +267,7 @@ def cell_folders(root: Path) -> list[Path]:
         )
 
 
-def read_records(
-    root: Path, on_broken: Callable[[str], None] | None = None
-) -> dict[str, dict[str, Any]]:
+def read_records(root: Path, on_broken: Callable[[str], None] | None = None) -> dict[str, Record]:
     """Return every readable record of a results folder by cell id.
 
     A folder without a readable record is passed to `on_broken` as a sentence (default: a warning);
@@ -294,7 +291,7 @@ def read_records(
 # --- the flat table ------------------------------------------------------------------------------
 
 
-def flatten(record: dict[str, Any]) -> dict[str, Any]:
+def flatten(record: Record | None) -> dict[str, Any]:
     """Return a record's row of the flat table: exactly `COLUMNS`, None where unknown.
 
     A value of another kind than its column's is unknown: who reads rows need not expect it.
@@ -307,22 +304,10 @@ def _of_kind(value: Any, kind: str) -> Any:
     if kind == "flag":
         return value if isinstance(value, bool) else None
     if kind == "text":
-        return _readable(value[:TEXT_LIMIT]) if isinstance(value, str) else None
+        return value[:TEXT_LIMIT] if isinstance(value, str) else None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return value if abs(value) < LARGEST and math.isfinite(value) else None
-
-
-def _readable(text: str) -> str:
-    """Return a text without the lone surrogates that JSON can hold and no file can."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def value_at(record: Any, path: str) -> Any:
-    """Return the value at `path`, "results.last.score", or None where the record has no such."""
-    for part in path.split("."):
-        record = record.get(part) if isinstance(record, dict) else None
-    return record
 
 
 def read_results(root: Path) -> "pd.DataFrame":

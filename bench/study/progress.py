@@ -7,6 +7,8 @@ import time
 from typing import IO, TYPE_CHECKING, Any
 
 from bench.plan.grid import Cell
+from bench.results import store
+from bench.results.record import Record
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -24,7 +26,7 @@ class Quiet:
         self._partial: dict[str, float] = {}
         self._began = time.monotonic()
 
-    def open(self, cells: list[Cell], todo: list[Cell], records: dict[str, dict[str, Any]]) -> None:
+    def open(self, cells: list[Cell], todo: list[Cell], records: dict[str, Record]) -> None:
         """Begin a study of `cells`, of which `todo` have to run."""
         self.total = len(todo)
         self._work = float(sum(cell.run["updates"] for cell in todo))
@@ -40,7 +42,7 @@ class Quiet:
         """Take note of how far a cell is."""
         self._partial[cell.id] = message["update"]
 
-    def ended(self, cell: Cell, record: dict[str, Any]) -> None:
+    def ended(self, cell: Cell, record: Record) -> None:
         """Take note of what became of a cell."""
         self._partial.pop(cell.id, None)
         self._done += cell.run["updates"]
@@ -71,7 +73,7 @@ class Plain(Quiet):
         self._stream = stream
         self._last: dict[str, float] = {}
 
-    def open(self, cells: list[Cell], todo: list[Cell], records: dict[str, dict[str, Any]]) -> None:
+    def open(self, cells: list[Cell], todo: list[Cell], records: dict[str, Record]) -> None:
         super().open(cells, todo, records)
         self.note(opening(cells, todo))
 
@@ -85,7 +87,7 @@ class Plain(Quiet):
             self._last[cell.id] = now
             self.note(f"        {name_of(cell)}: {pace(message)}")
 
-    def ended(self, cell: Cell, record: dict[str, Any]) -> None:
+    def ended(self, cell: Cell, record: Record) -> None:
         super().ended(cell, record)
         rest = f", {self.remaining()} left" if self.ended_cells < self.total else ""
         self.note(f"[{self.ended_cells}/{self.total}] {name_of(cell)}: {verdict(record)}{rest}")
@@ -110,7 +112,7 @@ class Live(Quiet):
         )
         self._tasks: dict[str, TaskID] = {}
 
-    def open(self, cells: list[Cell], todo: list[Cell], records: dict[str, dict[str, Any]]) -> None:
+    def open(self, cells: list[Cell], todo: list[Cell], records: dict[str, Record]) -> None:
         super().open(cells, todo, records)
         self._bars.start()
         self.note(opening(cells, todo))
@@ -130,7 +132,7 @@ class Live(Quiet):
         self._bars.update(task, completed=message["update"], detail=pace(message))
         self._update_overall()
 
-    def ended(self, cell: Cell, record: dict[str, Any]) -> None:
+    def ended(self, cell: Cell, record: Record) -> None:
         super().ended(cell, record)
         self._bars.remove_task(self._tasks.pop(cell.id))
         self.note(f"{name_of(cell)}: {verdict(record)}")
@@ -197,14 +199,13 @@ def pace(message: dict[str, Any]) -> str:
     return f"{message['update']}/{message['updates']}, {rate}{last}"
 
 
-def verdict(record: dict[str, Any]) -> str:
+def verdict(record: Record) -> str:
     """Return what became of a cell in a few words."""
-    if record["status"] != "done":
-        error = record.get("error")
-        return record["status"] if error is None else f"{record['status']}: {error}"
-    last, total = record["results"]["last"], record["time"]["total"]["wall"]
-    score = "" if last["score"] is None else f", score {last['score']:.1f}"
-    return f"return {last['return_mean']:.1f}{score}, {duration(total)}"
+    if record.status != "done":
+        return record.status if record.error is None else f"{record.status}: {record.error}"
+    row = store.flatten(record)
+    score = "" if row["score"] is None else f", score {row['score']:.1f}"
+    return f"return {row['return_mean']:.1f}{score}, {duration(row['seconds_total'])}"
 
 
 def duration(seconds: float) -> str:

@@ -12,7 +12,7 @@ from bench.launchers import local
 from bench.plan import grid, plugins, resolve
 from bench.plan.grid import Cell
 from bench.results import store
-from bench.results.record import cell_id, digest
+from bench.results.record import Record, cell_id, digest
 from bench.study.study import usable_gpus
 
 
@@ -20,23 +20,23 @@ from bench.study.study import usable_gpus
 class Comparison:
     """The recorded and the repeated results of a cell."""
 
-    recorded: dict[str, Any]
-    repeated: dict[str, Any]
+    recorded: Record
+    repeated: Record
 
     @property
     def equal(self) -> bool:
         """Tell whether all results agree to the last bit."""
-        first, second = (record.get("results") for record in self.both)
+        first, second = (record.results for record in self.both)
         return first is not None and first == second
 
     @property
     def same_machine_class(self) -> bool:
         """Tell whether equality was promised: same processor, GPU, threads and versions."""
-        first, second = (store.value_at(r, "machine.machine_class") for r in self.both)
+        first, second = (record.machine and record.machine.machine_class for record in self.both)
         return first is not None and bool(first == second)
 
     @property
-    def both(self) -> tuple[dict[str, Any], dict[str, Any]]:
+    def both(self) -> tuple[Record, Record]:
         """Return both records."""
         return self.recorded, self.repeated
 
@@ -50,12 +50,12 @@ def reproduce(
     Raises BenchError where this version of om2p-bench cannot run that cell, or it fails.
     """
     record = store.read_run(folder)
-    if record["status"] != "done":
-        raise BenchError(f"cell {record['cell']} is {record['status']}, so it has no result yet")
+    if record.status != "done":
+        raise BenchError(f"cell {record.cell} is {record.status}, so it has no result yet")
     cell = cell_of(record, data_dir, prey)
     recipe = cell.recipe
     datasets.load_task(recipe["task"], recipe["rules"], cell.data["prey"]).require_prey()
-    device = store.value_at(record, "execution.device") or "cpu"
+    device = (record.execution and record.execution.device) or "cpu"
     places = local.slots(device, 1, usable_gpus(device), 1)
     with tempfile.TemporaryDirectory(prefix="om2p-bench-") as root:
         interrupts = local.Interrupts()
@@ -64,51 +64,51 @@ def reproduce(
             local.prepare([cell], Path(root), interrupts, show)
             pool = local.Pool(Path(root), places, local.Limits(), interrupts, show)
             repeated = pool.run([[cell]])[cell.id]
-    if repeated["status"] != "done":
-        raise BenchError(f"running cell {cell.id} again ended as {repeated['status']}")
+    if repeated.status != "done":
+        raise BenchError(f"running cell {cell.id} again ended as {repeated.status}")
     return Comparison(record, repeated)
 
 
-def cell_of(record: dict[str, Any], data_dir: Path | None = None, prey: str | None = None) -> Cell:
+def cell_of(record: Record, data_dir: Path | None = None, prey: str | None = None) -> Cell:
     """Return the cell that a record tells of; BenchError if it would be another one today."""
     try:
         cell = _rebuild(record, data_dir, prey)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise BenchError(
-            f"the record of cell {record['cell']} is incomplete ({error!r}): run the cell itself"
+            f"the record of cell {record.cell} is incomplete ({error!r}): run the cell itself"
         ) from error
     today = cell_id(cell.identity())
     if today != cell.id:
         raise BenchError(
             f"cell {cell.id} cannot be reproduced: algorithm or data have changed since "
             f"(it would be cell {today}); use the version that made it, commit "
-            f"{store.value_at(record, 'versions.commit')}"
+            f"{record.versions and record.versions.commit}"
         )
     return cell
 
 
-def _rebuild(record: dict[str, Any], data_dir: Path | None, prey: str | None) -> Cell:
+def _rebuild(record: Record, data_dir: Path | None, prey: str | None) -> Cell:
     """Put the cell of a record together, with today's version and recipe."""
-    made, data = record["config"], dict(record["config"]["data"])
+    made, data = record.config, dict(record.config.data)
     data["prey"] = grid.absolute(prey) or data["prey"]
-    name, dataset = record["algorithm"]["name"], record["dataset"]["id"]
+    name, dataset = record.algorithm.name, record.dataset.id
     return Cell(
-        id=record["cell"],
+        id=record.cell,
         algorithm=name,
         algorithm_version=algorithms.row(name).version,
         dataset=dataset,
         recipe=datasets.recipe(dataset, **data, data_dir=data_dir),
-        seed=record["seed"],
+        seed=record.seed,
         # The recorded numbers come from these kernels; records of before know torch's alone.
         run=resolve.RunSettings(
-            **{**made["run"], "kernels": store.value_at(record, "execution.kernels") or "torch"}
+            **{**made.run, "kernels": (record.execution and record.execution.kernels) or "torch"}
         ).model_dump(),
-        settings=made["algorithm"],
-        canonical=made["canonical"],
-        config_hash=digest(made["canonical"]),
-        preset=made["preset"],
+        settings=made.algorithm,
+        canonical=made.canonical,
+        config_hash=digest(made.canonical),
+        preset=made.preset,
         data={**data, "data_dir": None if data_dir is None else str(data_dir)},
-        tuned=made.get("tuned"),
+        tuned=made.tuned,
         plugin=plugins.of(name),
-        paired=bool(record["dataset"].get("paired")),
+        paired=bool(record.dataset.paired),
     )

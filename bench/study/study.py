@@ -24,6 +24,7 @@ from bench.results.record import (
     FINAL,
     RECORD,
     TABLE,
+    Record,
     environment_file,
 )
 from bench.study import tensorboard
@@ -35,9 +36,9 @@ class Plan:
     """The cells of a study, what the results folder knows of them, and those still to run."""
 
     cells: list[Cell]
-    records: dict[str, dict[str, Any]]  # of the study's own cells, as found on disk
+    records: dict[str, Record]  # of the study's own cells, as found on disk
     todo: list[Cell]
-    known: dict[str, dict[str, Any]]  # of all cells in the folder
+    known: dict[str, Record]  # of all cells in the folder
     damaged: list[str]  # a sentence per cell of the study whose record cannot be read
 
     def warn(self) -> None:
@@ -51,7 +52,7 @@ class Outcome:
     """What a study came to: the records of all its cells that have one."""
 
     cells: list[Cell]
-    records: dict[str, dict[str, Any]]
+    records: dict[str, Record]
     interrupted: bool
 
     def of_status(self, *statuses: str) -> list[Cell]:
@@ -59,7 +60,7 @@ class Outcome:
         return [
             cell
             for cell in self.cells
-            if cell.id in self.records and self.records[cell.id]["status"] in statuses
+            if cell.id in self.records and self.records[cell.id].status in statuses
         ]
 
     @property
@@ -68,7 +69,7 @@ class Outcome:
         return len(self.of_status("done")) == len(self.cells)
 
 
-def run(config: RunConfig) -> list[dict[str, Any]]:
+def run(config: RunConfig) -> list[Record]:
     """Run a study and return the records of its finished cells.
 
     Raises BenchError, AlgorithmError or DatasetError for what the user can put right. A failed
@@ -98,13 +99,13 @@ def _complaint(folder: Path) -> str:
     return f"cell {folder.name} was being written just now"
 
 
-def _wanted(record: dict[str, Any] | None, resume: str) -> bool:
+def _wanted(record: Record | None, resume: str) -> bool:
     """Tell whether a cell has to run, given its record and the resume policy."""
-    if record is None or resume == "always" or record["status"] not in FINAL:
+    if record is None or resume == "always" or record.status not in FINAL:
         return True
-    if record["status"] not in FAILED:
+    if record.status not in FAILED:
         return False
-    return bool(record.get("lost")) or resume == "failed"
+    return bool(record.lost) or resume == "failed"
 
 
 def run_study(config: RunConfig, show: Any) -> Outcome:
@@ -177,7 +178,7 @@ def _pool(
         )  # fmt: skip
 
 
-def _launch(config: RunConfig, pool: Any, planned: Plan, places: int) -> dict[str, dict[str, Any]]:
+def _launch(config: RunConfig, pool: Any, planned: Plan, places: int) -> dict[str, Record]:
     """Run the cells that have to run, those that continue from a checkpoint included."""
 
     def anew(cell: Cell) -> bool:
@@ -192,15 +193,15 @@ def _launch(config: RunConfig, pool: Any, planned: Plan, places: int) -> dict[st
     if config.replicas == "auto":
         size = grid.replicas(len(planned.todo), places or config.jobs or os.cpu_count() or 1)
     groups = grid.groups(planned.todo, size, begun)
-    found: dict[str, dict[str, Any]] = pool.run(groups, anew)
+    found: dict[str, Record] = pool.run(groups, anew)
     return found
 
 
-def begins_anew(record: dict[str, Any] | None) -> bool:
+def begins_anew(record: Record | None) -> bool:
     """Tell whether a cell failed by itself, so that its checkpoint leads to the same failure."""
-    if record is None or record.get("lost"):
+    if record is None or record.lost:
         return False
-    return record["status"] in ("failed", "diverged")
+    return record.status in ("failed", "diverged")
 
 
 def _keep_environment(root: Path) -> None:

@@ -7,15 +7,15 @@ from typing import Any
 
 from bench.plan.grid import Cell
 from bench.results import comparable, store
-from bench.results.record import CHECKPOINT, LOG
+from bench.results.record import CHECKPOINT, LOG, Record
 from bench.study import study
 
 
-def table(cells: Iterable[Cell], records: dict[str, dict[str, Any]]) -> str:
+def table(cells: Iterable[Cell], records: dict[str, Record]) -> str:
     """Return score, return and time per update of every dataset and algorithm, over seeds."""
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for cell in cells:
-        row = store.flatten(records.get(cell.id, {}))
+        row = store.flatten(records.get(cell.id))
         groups.setdefault((cell.dataset, cell.algorithm), []).append(row)
     flat = [row for found in groups.values() for row in found]
     for row, aside in zip(flat, comparable.reasons(flat), strict=True):
@@ -36,7 +36,7 @@ def table(cells: Iterable[Cell], records: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def failures(cells: list[Cell], records: dict[str, dict[str, Any]], out: Path) -> str:
+def failures(cells: list[Cell], records: dict[str, Record], out: Path) -> str:
     """Say of every failed cell why and where its log lies, and what `--resume failed` does."""
     lines = [_failure(cell, records[cell.id], out / cell.id / LOG) for cell in cells]
     kept = sum(
@@ -48,11 +48,11 @@ def failures(cells: list[Cell], records: dict[str, dict[str, Any]], out: Path) -
     return "\n".join(lines)
 
 
-def _failure(cell: Cell, record: dict[str, Any], log: Path) -> str:
+def _failure(cell: Cell, record: Record, log: Path) -> str:
     """Say in a line what became of a failed cell."""
-    error = str(record["error"])
+    error = str(record.error)
     where = f" (log: {log})" if LOG not in error and log.exists() else ""
-    return f"{record['status']}: {cell.algorithm}, seed {cell.seed}: {error}{where}"
+    return f"{record.status}: {cell.algorithm}, seed {cell.seed}: {error}{where}"
 
 
 def _columns(found: list[dict[str, Any]]) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 from bench.errors import BenchError
 from bench.plan.grid import Cell
 from bench.results import store
-from bench.results.record import EVENTS, PROGRESS
+from bench.results.record import EVENTS, PROGRESS, Record
 
 HEADER = "brain.Event:2"
 COUNTS = ("update", "metrics")  # of a row: what is no curve by itself
@@ -38,7 +38,7 @@ class Tracking:
         self._show, self._root = show, root
         self._files: dict[str, EventFile] = {}
 
-    def open(self, cells: list[Cell], todo: list[Cell], records: dict[str, dict[str, Any]]) -> None:
+    def open(self, cells: list[Cell], todo: list[Cell], records: dict[str, Record]) -> None:
         """Begin a study; cells that were finished before get their files at once."""
         self._show.open(cells, todo, records)
         waiting = {cell.id for cell in todo}
@@ -59,7 +59,7 @@ class Tracking:
         self._show.progress(cell, message)
         self._follow(cell)
 
-    def ended(self, cell: Cell, record: dict[str, Any]) -> None:
+    def ended(self, cell: Cell, record: Record) -> None:
         """Take note of what became of a cell."""
         self._show.ended(cell, record)
         self._follow(cell)
@@ -110,7 +110,7 @@ class EventFile:
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.summary.writer.record_writer import RecordWriter
 
-        start = _seconds(store.read_run(self.folder).get("created"))
+        start = _seconds(store.read_run(self.folder).created)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with open(self.path, "ab" if appending else "wb") as file:
             writer = RecordWriter(file)
@@ -139,9 +139,9 @@ def _event(row: dict[str, Any], start: float) -> Any:
     return Event(wall_time=time, step=int(row.get("update") or 0), summary=Summary(value=values))
 
 
-def _seconds(created: Any) -> float:
+def _seconds(created: str) -> float:
     """Return a record's time of creation in seconds, 0 where it is not known."""
     try:
-        return datetime.fromisoformat(str(created)).timestamp()
+        return datetime.fromisoformat(created).timestamp()
     except ValueError:
         return 0.0

@@ -11,6 +11,7 @@ from bench.errors import BenchError
 from bench.meters.clock import Clock
 from bench.meters.memory import Nvml
 from bench.plan.grid import Cell, new_record
+from bench.results import record as sections
 from bench.results import store
 from bench.results.record import (
     CHECKPOINT,
@@ -40,7 +41,7 @@ class Lane:
 
     # --- before ----------------------------------------------------------------------------------
 
-    def announce(self, execution: dict[str, Any], resume: bool) -> None:
+    def announce(self, execution: sections.Execution, resume: bool) -> None:
         """Take over the count of interruptions and say on disk that the cell is running."""
         for remains in self.folder.glob(".*.tmp"):  # of a write that a kill cut off
             remains.unlink(missing_ok=True)
@@ -50,9 +51,9 @@ class Lane:
             except BenchError as error:
                 self.log(str(error))
             else:
-                self.record["created"] = before["created"]
-                self.record["interruptions"] = before["interruptions"] + 1
-        self.record["execution"] = execution
+                self.record.created = before.created
+                self.record.interruptions = before.interruptions + 1
+        self.record.execution = execution
         store.write_run(self.folder, self.record)
 
     def checkpoints(self, device: str) -> Iterator[State]:
@@ -142,15 +143,17 @@ class Lane:
         """Complete the record with the headline, the evaluation of the last checkpoint."""
         store.write_episodes(self.folder, last.returns.numpy())
         best = max(self.rows, key=lambda row: row["return_mean"])
-        self.record["results"] = {
-            "last": last.summary(),
-            "best": {key: best[key] for key in ("return_mean", "score", "update", "episodes")},
-        }
-        self.record["status"] = "done"
+        self.record.results = sections.Results(
+            last=sections.LastEvaluation.filled(last.summary()),
+            best=sections.BestEvaluation.filled(
+                {key: best[key] for key in ("return_mean", "score", "update", "episodes")}
+            ),
+        )
+        self.record.status = "done"
 
     def fail(self, status: str, sentence: str, update: int, error: Exception | None = None) -> None:
         """Note what went wrong; the traceback of an exception goes to the log."""
-        self.record["status"], self.record["error"] = status, sentence
+        self.record.status, self.record.error = status, sentence
         trace = "" if error is None else "".join(traceback.format_exception(error))
         self.log(f"{status} at update {update}: {sentence}\n{trace}")
 

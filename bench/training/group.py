@@ -22,8 +22,8 @@ from bench.errors import BenchError
 from bench.meters import memory, nvml
 from bench.meters.clock import Clock
 from bench.plan import resolve
+from bench.results import record as sections
 from bench.results import store
-from bench.results.record import time_section
 from bench.training import faults
 from bench.training.cell import Lane, State
 from bench.training.evaluation import Evaluation, evaluate
@@ -80,7 +80,7 @@ class Training:
                     self.finish()
             except faults.Stopped:
                 for lane in self.lanes:
-                    lane.record["status"] = "queued"
+                    lane.record.status = "queued"
             except Exception as error:  # any fault of an algorithm ends its cell, never the study
                 return error
         return None
@@ -119,24 +119,24 @@ class Training:
         with self.clock("latency"):  # before training: its memory must not enter the peaks
             taken = self.session.time_actions()
             for lane in self.lanes:
-                lane.record["latency"] = taken
+                lane.record.latency = taken
         with self.clock("setup"):
             self._restore(states)
             memory.reset_torch_peaks(self.device)
         self.write()
         self._reported = (time.perf_counter(), self.update)
 
-    def _execution(self, lane: Lane) -> dict[str, Any]:
+    def _execution(self, lane: Lane) -> sections.Execution:
         """Return the section of a record that says how the cell was run."""
         lane.replicas = max(lane.replicas, len(self.lanes))
-        return {
-            "device": self.device,
-            "shared": self.execution.shared,
-            "replicas": lane.replicas,
-            "cuda_graphs": self.settings.cuda_graphs,
-            "kernels": None if self.kernels is None else self.kernels.name,
-            "kernels_reason": None if self.kernels is None else self.kernels.reason,
-        }
+        return sections.Execution(
+            device=self.device,
+            shared=self.execution.shared,
+            replicas=lane.replicas,
+            cuda_graphs=self.settings.cuda_graphs,
+            kernels=None if self.kernels is None else self.kernels.name,
+            kernels_reason=None if self.kernels is None else self.kernels.reason,
+        )
 
     def _wanted_kernels(self, states: list[State] | None) -> str:
         """Return what is to compute the networks: what checkpoints began with, else the setting.
@@ -172,7 +172,7 @@ class Training:
                 lane.begin_anew()
             else:
                 lane.restore(states[at], self.session.card["checksum"])
-            lane.record["execution"] = self._execution(lane)
+            lane.record.execution = self._execution(lane)
         if states is None:
             return
         self.update = states[0]["update"]
@@ -362,12 +362,16 @@ class Training:
     def _write(self, lane: Lane) -> None:
         spent = lane.spent(self._began, self.nvml)
         clock = lane.clock(self.clock)
-        lane.record["time"] = time_section(clock, self.update, spent["elapsed"])
-        lane.record["energy"] = self.nvml.energy() | {"gpu_joules": spent["gpu_joules"]}
-        lane.record["memory"] = memory.read_all(self.device, self.nvml, self.dataset_bytes)
-        lane.record.get("machine", {})["gpu_at_end"] = self.nvml.gpu.state()
-        lane.record["updates_done"] = self.update
-        store.write_run(lane.folder, lane.record)
+        record = lane.record
+        record.time = _time_section(clock, self.update, spent["elapsed"])
+        energy = self.nvml.energy() | {"gpu_joules": spent["gpu_joules"]}
+        record.energy = sections.Energy.filled(energy)
+        peaks = memory.read_all(self.device, self.nvml, self.dataset_bytes)
+        record.memory = sections.Memory.filled(peaks)
+        if record.machine is not None:
+            record.machine.gpu_at_end = sections.GpuState.filled(self.nvml.gpu.state())
+        record.updates_done = self.update
+        store.write_run(lane.folder, record)
 
     def conclude(self) -> None:
         """Write the last word on every cell; one that cannot be written is not done."""
@@ -376,7 +380,7 @@ class Training:
             try:
                 self._write(lane)
             except OSError as error:
-                reason = lane.record["error"] or f"its record cannot be written ({error.strerror})"
+                reason = lane.record.error or f"its record cannot be written ({error.strerror})"
                 lane.fail("failed", reason, self.update)
 
     def _log_warning(
@@ -391,3 +395,20 @@ class Training:
         """Send a warning to the logs rather than to the terminal."""
         for lane in self.lanes:
             lane.log(f"{filename}:{lineno}: {category.__name__}: {message}")
+
+
+def _time_section(clock: Clock, updates: int, elapsed: float) -> sections.Time:
+    """Return the time accounts with what follows from them.
+
+    elapsed: wall seconds from the process's first line on, over interruptions, taken without the
+    accounts.
+    """
+    accounts, (wall, _) = clock.table(), clock.seconds("train")
+    return sections.Time.filled(
+        {
+            **accounts,
+            "ms_per_update": 1000.0 * wall / updates if updates else None,
+            "elapsed": elapsed,
+            "unaccounted": elapsed - accounts["total"]["wall"],
+        }
+    )

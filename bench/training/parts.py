@@ -1,5 +1,6 @@
 """What a cell works with: its data, task, algorithm and sampler, and what can be said of them."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +18,7 @@ from bench.meters.clock import Clock
 from bench.meters.nvml import Gpu
 from bench.plan import resolve
 from bench.plan.grid import Cell
-from bench.results.record import dataset_section, references_section
+from bench.results import record as sections
 from bench.training.evaluation import probe_decentralised
 
 
@@ -102,30 +103,38 @@ class Session:
                 self.cell.run["updates"],
             )
 
-    def describe(self, record: dict[str, Any], gpu: Gpu) -> None:
+    def describe(self, record: sections.Record, gpu: Gpu) -> None:
         """Fill the sections of a record that do not change while the cell runs."""
-        algorithm = self.algorithm
-        record["algorithm"] |= {
-            "observes": algorithm.observes,
-            "sampling_steps": algorithm.sampling_steps,
-        }
-        score = self.task.score_if_known(self.card["returns"]["mean"])
-        record["dataset"] |= dataset_section(self.card, score)
-        record["references"] = references_section(self.task)
-        record["machine"] = machine.describe(self.device, gpu, algorithm.kernels.name)
-        record["versions"] = machine.versions()
-        record["cost"] = self._cost
+        record.algorithm.observes = self.algorithm.observes
+        record.algorithm.sampling_steps = self.algorithm.sampling_steps
+        self._describe_data(record.dataset)
+        record.references = sections.References(
+            random=_reference(self.task.random_return), expert=_reference(self.task.expert_return)
+        )
+        described = machine.describe(self.device, gpu, self.algorithm.kernels.name)
+        record.machine = sections.Machine.filled(described)
+        record.versions = sections.Versions.filled(machine.versions())
+        record.cost = self._cost
 
-    def time_actions(self) -> dict[str, Any]:
+    def _describe_data(self, section: sections.Dataset) -> None:
+        """Fill what the recorded data say of themselves."""
+        mean = self.card["returns"]["mean"]
+        section.card, section.checksum = sections.readable_card(self.card), self.card["checksum"]
+        section.size = self.card["n_transitions"]
+        section.return_mean, section.score = mean, self.task.score_if_known(mean)
+
+    def time_actions(self) -> sections.Latency:
         """Return how long a joint action takes, measured on an algorithm made for the purpose."""
         batch = self._make_sampler(0).next()
-        return latency.measure(lambda: self._make_algorithm(0), self._present(batch))
+        make = functools.partial(self._make_algorithm, 0)
+        return sections.Latency.filled(latency.measure(make, self._present(batch)))
 
     @functools.cached_property
-    def _cost(self) -> dict[str, Any]:
+    def _cost(self) -> sections.Cost:
         """Measure the repeatable costs on an algorithm and a batch that training never sees."""
         batch = self._make_sampler(0).next()
-        return counts.measure(lambda: self._make_algorithm(0), batch, self._present(batch))
+        make = functools.partial(self._make_algorithm, 0)
+        return sections.Cost.filled(counts.measure(make, batch, self._present(batch)))
 
     def _present(self, batch: Any) -> Any:
         """Return the observations (M, B, O) of transitions, or of the present of windows."""
@@ -136,3 +145,8 @@ class Session:
         """Hold the policy to what it says it observes; BenchError if it sees more."""
         seeds = (0,) * self.algorithm.num_replicas
         probe_decentralised(self.algorithm, self._present(self._make_sampler(*seeds).next()))
+
+
+def _reference(measured: Any) -> sections.Reference | None:
+    """Return the section of a task's reference return; None where it was not measured."""
+    return None if measured is None else sections.Reference.filled(dataclasses.asdict(measured))

@@ -7,11 +7,11 @@ continues from its last checkpoint and ends in the same numbers, bit for bit on 
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 from bench.errors import BenchError
 from bench.plan.grid import Cell, new_record
 from bench.results import store
+from bench.results.record import Record
 from bench.training import faults
 from bench.training.cell import Lane
 from bench.training.group import Execution, Report, Stop, Training
@@ -25,7 +25,7 @@ def run_cell(
     execution: Execution,
     report: Report = lambda message: None,
     stop: Stop = lambda: False,
-) -> dict[str, Any]:
+) -> Record:
     """Run one cell in `folder` and return its record, whatever became of it.
 
     report: called about once a second with {"cell", "update", "updates", "rate", "score"}; stop:
@@ -45,20 +45,20 @@ def run_cells(
     execution: Execution,
     report: Report = lambda message: None,
     stop: Stop = lambda: False,
-) -> list[dict[str, Any]]:
+) -> list[Record]:
     """Train cells that differ in the seed alone together, in `root`/<id>; return their records.
 
     Where that fails, because their checkpoints do not lie at one update or because one of them
     raises an error, they are run one after the other: each then has an end of its own.
     """
-    done: dict[str, dict[str, Any]] = {}
+    done: dict[str, Record] = {}
     if len(cells) > 1:
         done, cells = _together(cells, root, execution, report, stop)
         execution = dataclasses.replace(execution, resume=True, started=(0.0, 0.0))
     for cell in cells:
         if done and stop():  # the others are asked to leave before they have begun
-            done[cell.id] = {**new_record(cell), **_stored(root / cell.id)}
-            done[cell.id]["status"] = "queued"
+            done[cell.id] = _stored(root / cell.id) or new_record(cell)
+            done[cell.id].status = "queued"
             store.write_run(root / cell.id, done[cell.id])
         else:
             done[cell.id] = run_cell(cell, root / cell.id, execution, report, stop)
@@ -67,7 +67,7 @@ def run_cells(
 
 def _together(
     cells: list[Cell], root: Path, execution: Execution, report: Report, stop: Stop
-) -> tuple[dict[str, dict[str, Any]], list[Cell]]:
+) -> tuple[dict[str, Record], list[Cell]]:
     """Train cells together; return the records of those that ended, and the cells that did not.
 
     Nothing of a failed group's networks and data is kept: the next cell needs the memory.
@@ -86,9 +86,9 @@ def _together(
     return ended, [lane.cell for lane in run.lanes]
 
 
-def _stored(folder: Path) -> dict[str, Any]:
-    """Return the record in a folder, an empty one where there is none."""
+def _stored(folder: Path) -> Record | None:
+    """Return the record in a folder, None where there is none that can be read."""
     try:
         return store.read_run(folder)
     except BenchError:
-        return {}
+        return None

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.results import store
+from bench.results.section import value_at
 from reports import captions
 from reports.drawing import canvas, style
 from reports.figures.curves import AXES, measure
@@ -47,9 +47,8 @@ def _card(results: Results, track: Track) -> dict[str, Any]:
     """Return the card that the track's runs recorded of their data, or an empty one."""
     for group in results.on(track):
         for cell in group.cells:
-            card = (cell.record.get("dataset") or {}).get("card")
-            if isinstance(card, dict):
-                return card
+            if cell.record.dataset.card is not None:
+                return cell.record.dataset.card
     return {}
 
 
@@ -64,7 +63,7 @@ def _histogram(results: Results, track: Track) -> tuple[np.ndarray, np.ndarray] 
 
 def _numbers(card: dict[str, Any], key: str) -> np.ndarray | None:
     """Return a list of a card's histogram, None where it holds anything but finite numbers."""
-    values = store.value_at(card, f"returns.histogram.{key}")
+    values = value_at(card, f"returns.histogram.{key}")
     if not isinstance(values, list) or not 0 < len(values) <= MOST_BINS:
         return None
     if not all(type(value) in (int, float) and abs(value) < 1e15 for value in values):

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from bench.results import store
+from bench.results.section import value_at
 from reports import captions
 from reports.drawing import canvas
 from reports.reading import order
@@ -207,7 +207,7 @@ def _width(cell: Cell) -> tuple[float, Key] | None:
 
 
 def _agents(cell: Cell) -> tuple[float, Key] | None:
-    return _sized(store.value_at(cell.record, "dataset.card.agents"), _rest(cell))
+    return _sized(value_at(cell.record, "dataset.card.agents"), _rest(cell))
 
 
 def _sized(value: Any, rest: Key) -> tuple[float, Key] | None:

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any
 
-from bench.results import store
+from bench.results.section import value_at
 from reports import captions
 from reports.reading.results import PENDING, WORDS, Results
 
@@ -88,7 +88,7 @@ def limits(results: Results) -> list[str]:
             f"{len(results.machine_classes)} classes of machine: their timings are never mixed; "
             "figures show the one with most runs."
         )
-    dirty = sum(store.value_at(cell.record, "versions.dirty") is True for cell in results.cells)
+    dirty = sum(bool(value_at(cell.record, "versions.dirty")) for cell in results.cells)
     if dirty:
         told.append(f"{dirty} runs were made from a checkout with uncommitted changes.")
     told += filter(None, [captions.left_out(results.cells), captions.TIMING])
@@ -131,17 +131,16 @@ def datasets(results: Results) -> list[dict[str, Any]]:
     found = []
     for track in results.tracks:
         cells = [cell for group in results.on(track) for cell in group.cells]
-        sections = [cell.record.get("dataset") or {} for cell in cells]
-        section: dict[str, Any] = next((one for one in sections if one.get("checksum")), {})
-        card = section.get("card")
-        card = card if isinstance(card, dict) else {}
+        sections = (cell.record.dataset for cell in cells)
+        section = next((one for one in sections if one.checksum), None)
+        card = (section and section.card) or {}
         facts = [
             (name, captions.fact(card[key]))
             for key, name in CARD_FACTS.items()
             if card.get(key) is not None
         ]
-        if "n_transitions" not in card and section.get("size") is not None:
-            facts.insert(0, ("transitions", captions.fact(section["size"])))
+        if section and "n_transitions" not in card and section.size is not None:
+            facts.insert(0, ("transitions", captions.fact(section.size)))
         for column, name in (
             ("dataset_return", "mean return"), ("dataset_score", "score of the data"),
             ("random_return", "random return"), ("expert_return", "expert return"),
@@ -156,14 +155,14 @@ def datasets(results: Results) -> list[dict[str, Any]]:
                 ("data_seed", "data seed"),
                 ("fraction", "fraction"),
             )
-            if section.get(key) is not None and not (key == "data_seed" and track.paired)
+            if section and section[key] is not None and not (key == "data_seed" and track.paired)
         ]
         if track.paired:
             seeds = sorted(
                 {int(n) for cell in cells if (n := cell.number("data_seed")) is not None}
             )
             facts.append(("data seeds", f"{', '.join(map(str, seeds))}, the training seeds'"))
-        facts.append(("sha256", str(section.get("checksum") or "not recorded")[:16]))
+        facts.append(("sha256", str((section and section.checksum) or "not recorded")[:16]))
         found.append({"title": track.label, "facts": facts})
     return found
 
@@ -173,15 +172,15 @@ def machines(results: Results) -> list[dict[str, Any]]:
     found = []
     for name in results.machine_classes:
         cells = [cell for cell in results.cells if cell["machine_class"] == name]
-        machine = cells[0].record.get("machine") or {}
-        versions = cells[0].record.get("versions") or {}
+        record = cells[0].record
         facts = [("runs", captions.fact(len(cells)))]
         for key, label in MACHINE_FACTS.items():
-            value = machine.get(key)
+            value = value_at(record, f"machine.{key}")
             if key == "memory_bytes":
                 value = f"{value / GIB:.0f}" if isinstance(value, int) else None
             if value is not None:
                 facts.append((label, str(value)))
-        facts += [(key, str(versions[key])) for key in VERSIONS if versions.get(key)]
+        versions = {key: value_at(record, f"versions.{key}") for key in VERSIONS}
+        facts += [(key, str(value)) for key, value in versions.items() if value]
         found.append({"title": "Machine", "facts": [("class", name), *facts]})
     return found

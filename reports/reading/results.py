@@ -106,7 +106,7 @@ class Results:
         """The sha256 over all records, in the order of their cells' ids."""
         total = hashlib.sha256()
         for cell in sorted(self.cells, key=lambda cell: str(cell["cell"])):
-            total.update(json.dumps(cell.record, sort_keys=True).encode())
+            total.update(json.dumps(cell.record.as_json(), sort_keys=True).encode())
         return total.hexdigest()
 
     @cached_property

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.results import comparable, store
+from bench.results.record import Record
 
 WORDS = {
     "failed": "failed",
@@ -29,7 +30,7 @@ class Cell:
     """
 
     row: dict[str, Any]
-    record: dict[str, Any]
+    record: Record
     folder: Path
     aside: str = ""
 

@@ -16,7 +16,7 @@ import datasets
 from bench.cli import app
 from bench.plan import config
 from bench.results import locks, store
-from bench.results.record import SCHEMA
+from tests.bench import documents
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "pandas", "matplotlib", "pydantic", "numpy", "scipy", "rich", "pyarrow")
@@ -162,10 +162,8 @@ def test_a_plan_shows_what_would_run(
     assert [(row["algorithm"], row["seed"], row["run"]) for row in rows] == [
         ("bc", 3, True), ("om2p", 3, True), ("bc", 7, True), ("om2p", 7, True),
     ]  # fmt: skip
-    store.write_run(
-        tmp_path / "results" / rows[0]["cell"],
-        {"schema": SCHEMA, "cell": rows[0]["cell"], "status": "done"},
-    )
+    name = rows[0]["cell"]
+    documents.write(tmp_path / "results" / name, documents.document(name))
     code, output, _ = call(capsys, "plan", "--algos", "bc,om2p", "--seeds", "3,7", *flags)
     assert "4 cells, 3 to run" in output
 
@@ -244,10 +242,7 @@ def test_usage_errors_end_with_2(capsys: Capture, arguments: list[str]) -> None:
 def test_a_folder_of_another_schema_is_refused(
     capsys: Capture, small_flags: list[str], tmp_path: Path
 ) -> None:
-    store.write_run(
-        tmp_path / "results" / "0123456789ab",
-        {"schema": 99, "cell": "0123456789ab", "status": "done"},
-    )
+    documents.write(tmp_path / "results" / "0123456789ab", documents.document(schema=99))
     flags = [flag for flag in small_flags if flag not in ("--device", "cpu")]
     for arguments in (
         ["run", *flags],

@@ -18,21 +18,21 @@ from bench.results.record import EVENTS
 from bench.study import reproduce
 from bench.study.reproduce import cell_of
 from bench.training.runner import Execution, run_cell
+from tests.bench import documents
 
 Make = Callable[..., Any]
 
 
 def finished(cell: Any, root: Path, value: float = 1.0, **changes: Any) -> Path:
     """Write the record of a cell as if it had run."""
-    record = new_record(cell, "done")
+    record = new_record(cell, "done").as_json()
     record["results"] = {"last": {"return_mean": value, "score": value}}
     record["dataset"]["checksum"] = "c0ffee"
     record["execution"] = {"shared": False, "device": "cpu"}
     record["machine"] = {"machine_class": "here"}
     record["memory"] = {"peak_rss_bytes": 500}
     record["time"] = {"train": {"wall": 60.0}, "total": {"wall": 70.0}}
-    store.write_run(root / cell.id, {**record, **changes})
-    return root / cell.id
+    return documents.write(root / cell.id, {**record, **changes})
 
 
 class TestCollect:
@@ -105,7 +105,7 @@ class TestCollect:
         shutil.rmtree(a)
         folder = finished(second, a)
         record = store.read_run(folder)
-        record["dataset"]["checksum"] = "0ther"
+        record.dataset.checksum = "0ther"
         store.write_run(folder, record)
         with pytest.raises(BenchError, match="different data of the same name"):
             collect([a], out)
@@ -147,11 +147,9 @@ class TestReproduce:
     ) -> None:  # fmt: skip
         folder = finished(make_cell(), tmp_path, value=1.0)
         recorded = store.read_run(folder)
-        repeated = {
-            **recorded,
-            "results": {"last": {"return_mean": 1.0 + 2**-52, "score": 1.0}},
-            "machine": {"machine_class": machine_class},
-        }
+        repeated = store.read_run(folder)
+        repeated.results.last.return_mean = 1.0 + 2**-52
+        repeated.machine.machine_class = machine_class
         found = reproduce.Comparison(recorded, repeated)
         monkeypatch.setattr(reproduce, "reproduce", lambda *_: found)
         assert app.main(["reproduce", str(folder)]) == 1

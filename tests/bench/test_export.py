@@ -17,8 +17,10 @@ from bench.errors import BenchError
 from bench.plan.grid import cells
 from bench.policies import onnx_export
 from bench.policies.onnx_policy import ExportedPolicy, draw
+from bench.results.record import Record
 from bench.training.runner import Execution, run_cell
 from tests.bench.conftest import DATASET, SIZE
+from tests.bench.documents import document
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -33,8 +35,8 @@ def small(name: str, **changes: Any) -> Any:
 
 
 def content(learner: Any) -> bytes:
-    record = {"cell": "0123", "algorithm": {"name": learner.name, "version": learner.version}}
-    return onnx_export.model_of(learner, record)
+    trained = {"name": learner.name, "version": learner.version, "plugin": None}
+    return onnx_export.model_of(learner, Record.read(document(algorithm=trained)))
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +113,9 @@ def test_seeds_decide_the_noise_and_names_the_order(om2p: bytes) -> None:
     kept = actions.copy()
     assert not np.array_equal(first(OBSERVATIONS), actions)
     np.testing.assert_array_equal(actions, kept)  # no later action writes into an earlier one
-    with pytest.raises(BenchError, match=r"cell 0123 needs observations of sizes \[5, 7, 4\]"):
+    with pytest.raises(
+        BenchError, match=r"cell 0123456789ab needs observations of sizes \[5, 7, 4\]"
+    ):
         first(OBSERVATIONS[::-1])
 
 

@@ -16,10 +16,12 @@ from bench.errors import BenchError
 from bench.launchers import local
 from bench.plan.grid import new_record
 from bench.results import locks, store
+from bench.results.record import Record
 from bench.study import study, summary
 from bench.study.progress import Plain, Quiet
 from bench.study.reproduce import cell_of
 from bench.training.runner import Execution, run_cell
+from tests.bench.documents import document
 
 ROOT = Path(__file__).parents[2]
 Make = Callable[..., Any]
@@ -131,7 +133,7 @@ def test_a_cell_that_is_ended_keeps_count_of_its_updates(make_cell: Make, tmp_pa
     assert (found["status"], found["updates_done"]) == ("timeout", 40)
 
 
-def store_running(cell: Any, root: Path) -> dict[str, Any]:
+def store_running(cell: Any, root: Path) -> Record:
     """Write the record of a cell that runs and return it."""
     record = new_record(cell, "running")
     store.write_run(root / cell.id, record)
@@ -144,7 +146,7 @@ def test_failures_name_logs_that_exist_and_what_is_continued(
     cells = [make_cell(seed=seed) for seed in range(3)]
     found = {cell.id: store_running(cell, tmp_path) for cell in cells}
     for cell, status in zip(cells, ("timeout", "timeout", "diverged"), strict=True):
-        found[cell.id] |= {"status": status, "error": "it was so"}
+        found[cell.id].status, found[cell.id].error = status, "it was so"
     for cell in cells[1:]:
         (tmp_path / cell.id / "log.txt").write_text("a log")
         (tmp_path / cell.id / "checkpoint.pt").write_bytes(b"")
@@ -315,7 +317,9 @@ def test_a_worker_without_a_launcher_ends(data_dir: Path) -> None:
 def test_the_resume_policy_decides_what_runs(
     status: str | None, lost: bool, policy: str, runs: bool
 ) -> None:
-    record = None if status is None else {"status": status, "lost": lost}
+    record = None
+    if status is not None:
+        record = Record.read(document(status=status, lost=lost))
     assert study._wanted(record, policy) is runs
 
 

@@ -11,8 +11,9 @@ import bench
 from bench.errors import BenchError
 from bench.policies.checkpointed import evaluate_again, load_policy
 from bench.results import store
-from bench.results.record import CHECKPOINT, SCHEMA
+from bench.results.record import CHECKPOINT
 from bench.training.runner import Execution, run_cell
+from tests.bench import documents
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +147,7 @@ def test_what_cannot_be_loaded_is_said(
     with pytest.raises(BenchError, match="there is no cell 'nothing'"):
         load_policy("nothing", out=tmp_path)
     cell = make_cell()
-    store.write_run(tmp_path / cell.id, {"schema": SCHEMA, "cell": cell.id, "status": "queued"})
+    documents.write(tmp_path / cell.id, documents.document(cell.id, status="queued"))
     with pytest.raises(BenchError, match="has not trained yet"):
         load_policy(cell.id, out=tmp_path)
     (tmp_path / cell.id / CHECKPOINT).write_bytes(b"torn")

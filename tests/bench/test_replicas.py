@@ -49,7 +49,8 @@ def test_together_is_alone(seeds: list[Any], tmp_path: Path, alone: Callable) ->
     for cell, record in zip(seeds, records, strict=True):
         assert record["cell"] == cell.id
         assert record["seed"] == cell.seed
-        assert json.loads(json.dumps(record)) == store.read_run(tmp_path / cell.id)
+        stored = store.read_run(tmp_path / cell.id).as_json()
+        assert json.loads(json.dumps(record.as_json())) == stored
         assert numbers(tmp_path / cell.id) == alone(cell)
         row = store.flatten(record)
         assert row["replicas"] == 3

@@ -68,7 +68,7 @@ def test_a_cell_leaves_everything_that_is_promised(make_cell: Make, tmp_path: Pa
     names = {path.name for path in folder.iterdir()}
     assert names >= {"run.json", "progress.jsonl", "episodes.parquet", "checkpoint.pt"}
     assert not [name for name in names if name.endswith(".tmp")]
-    assert "node" not in json.dumps(record["machine"])
+    assert "node" not in json.dumps(record.machine.as_json())
 
 
 def test_accounts_add_up_to_the_wall_time_over_an_interruption(
@@ -307,7 +307,8 @@ class TestFaults:
         assert record["status"] == "failed"
         assert record["error"].startswith("ZeroDivisionError: the plug-in divides (")
         assert "\n" not in record["error"]
-        assert store.read_run(tmp_path / cell.id) == json.loads(json.dumps(record))
+        stored = store.read_run(tmp_path / cell.id).as_json()
+        assert stored == json.loads(json.dumps(record.as_json()))
         log = (tmp_path / cell.id / "log.txt").read_text()
         assert "Traceback" in log
         assert "by zero" in log

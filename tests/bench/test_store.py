@@ -1,11 +1,13 @@
 """The store: what is on disk is whole, and the flat table says exactly what the records say."""
 
+import dataclasses
 import errno
 import json
 import math
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,26 +16,28 @@ import pytest
 from bench.errors import BenchError
 from bench.results import store
 from bench.results.columns import COLUMNS
-from bench.results.record import SCHEMA
+from bench.results.record import Cost, Dataset, Latency, Record, Versions
+from tests.bench import documents
+from tests.bench.documents import document
 
 
-def record(cell: str = "0123456789ab", **changes: object) -> dict:
+def record(cell: str = "0123456789ab", **changes: Any) -> Record:
     """Return a small valid record."""
-    return {
-        "schema": SCHEMA, "cell": cell, "status": "done", "error": None, "seed": 3,
-        "algorithm": {"name": "om2p", "version": 1},
-        "results": {"last": {"return_mean": 480.5, "score": 89.0, "episodes": 1000}},
-        **changes,
-    }  # fmt: skip
+    last = {"return_mean": 480.5, "return_std": 80.0, "score": 89.0, "episodes": 1000}
+    results = {"last": last, "best": None}
+    return Record.read(document(cell, **{"results": results, **changes}))
 
 
 def test_a_record_comes_back_and_floats_that_json_lacks_become_null(tmp_path: Path) -> None:
     folder = tmp_path / "0123456789ab"
-    store.write_run(folder, record(time={"train": {"wall": math.nan}}, extra=[math.inf, 1.5]))
+    made = record(latency={"batch": 1, "calls": 3, "p50_ms": 0.5, "p95_ms": None})
+    made.latency.p95_ms = math.nan
+    made.config.algorithm = {"weight": [math.inf, 1.5]}
+    store.write_run(folder, made)
     back = store.read_run(folder)
-    assert back["time"] == {"train": {"wall": None}}
-    assert back["extra"] == [None, 1.5]
-    assert back["results"]["last"]["return_mean"] == 480.5
+    assert back.latency == Latency(batch=1, calls=3, p50_ms=0.5, p95_ms=None)
+    assert back.config.algorithm == {"weight": [None, 1.5]}
+    assert back.results.last.return_mean == 480.5
 
 
 def test_a_failed_write_leaves_the_old_record_and_no_partial_file(
@@ -48,7 +52,7 @@ def test_a_failed_write_leaves_the_old_record_and_no_partial_file(
     monkeypatch.setattr(store.os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         store.write_run(folder, record(seed=2))
-    assert store.read_run(folder)["seed"] == 1
+    assert store.read_run(folder).seed == 1
     assert [path.name for path in folder.iterdir()] == ["run.json"]
 
 
@@ -76,8 +80,12 @@ def test_the_record_never_has_its_name_before_it_is_whole(
         ("[" * 100_000, "not valid JSON"),
         ('{"schema": 999}', "schema version 999"),
         ("{}", "no schema version"),
-        ('{"schema": 1, "status": "fine", "cell": "0123456789ab"}', "no valid status"),
-        ('{"schema": 1, "status": "done", "cell": "other"}', "belongs to cell 'other'"),
+        ('{"schema": 1, "cell": "0123456789ab"}', "cannot be used .status: it is not a text"),
+        (json.dumps(document(status="fine")), "no valid status"),
+        (json.dumps(document("other")), "belongs to cell 'other'"),
+        (json.dumps(document(seed="<script>")), "cannot be used .seed: it is not a whole number"),
+        (json.dumps(document(dataset={"id": 3})), "cannot be used .dataset: id: it is not a text"),
+        (json.dumps(document(machine=[1])), "cannot be used .machine: it is not a JSON object"),
     ],
 )
 def test_a_broken_record_is_one_sentence_with_its_place(
@@ -143,7 +151,7 @@ def test_the_table_has_one_row_per_cell_and_skips_what_is_not_a_cell(tmp_path: P
 
 
 def test_a_cell_of_another_schema_stops_the_reader(tmp_path: Path) -> None:
-    store.write_run(tmp_path / "aaaaaaaaaaaa", record("aaaaaaaaaaaa", schema=0))
+    documents.write(tmp_path / "aaaaaaaaaaaa", document("aaaaaaaaaaaa", schema=0))
     with pytest.raises(BenchError, match="schema version 0"):
         store.read_results(tmp_path)
 
@@ -175,9 +183,57 @@ def test_an_empty_folder_has_an_empty_table(tmp_path: Path) -> None:
 
 
 def test_hostile_values_do_not_reach_number_columns(tmp_path: Path) -> None:
-    hostile = record(seed="<script>", algorithm={"name": ["x"], "version": {"y": 1}})
-    store.write_run(tmp_path / "0123456789ab", hostile)
+    hostile = document(
+        results={"last": {"return_mean": "<script>", "score": 10**400, "episodes": True}},
+        machine={"machine_class": ["x"], "threads": 1.5, "gpu": {"y": 1}},
+        config={**document()["config"], "preset": "\ud800", "run": {"updates": "<script>"}},
+        latency={"p50_ms": -(2**70)},
+    )
+    documents.write(tmp_path / "0123456789ab", hostile)
+    row = store.flatten(store.read_run(tmp_path / "0123456789ab"))
+    unknown = ("return_mean", "score", "return_episodes", "threads", "updates", "latency_p50_ms")
+    assert [row[column] for column in (*unknown, "machine_class")] == [None] * 7
+    assert row["preset"] == "?"
     frame = store.read_results(tmp_path)
-    assert np.isnan(frame["seed"][0])
-    assert frame["algorithm"][0] is None or pd.isna(frame["algorithm"][0])
-    assert json.dumps(store.flatten(hostile))
+    assert frame[list(unknown)].isna().all(axis=None)
+
+
+GOLDEN = Path(__file__).parent / "golden" / "schema-1"
+
+
+@pytest.mark.parametrize(
+    "path", sorted(GOLDEN.glob("*/run.json")), ids=lambda path: path.parent.name
+)
+def test_a_recorded_cell_comes_back_as_the_same_json(path: Path) -> None:
+    content = json.loads(path.read_text())
+    assert Record.read(content).as_json() == content
+
+
+def test_sections_are_left_out_until_they_are_filled() -> None:
+    made = Record.read(document())
+    assert {"results", "machine", "updates_done", "lost"}.isdisjoint(made.as_json())
+    assert made.as_json()["error"] is None
+    assert set(made.as_json()["dataset"]) == set(document()["dataset"])
+    made.dataset = Dataset.filled(document()["dataset"])
+    made.dataset.checksum = "c0ffee"
+    assert made.as_json()["dataset"] == {
+        **document()["dataset"], "checksum": "c0ffee", "card": None, "return_mean": None,
+        "score": None,
+    }  # fmt: skip
+
+
+def test_a_meter_fills_a_section_with_exactly_its_fields() -> None:
+    taken = {"batch": 1, "calls": 3, "p50_ms": 0.5, "p95_ms": 0.7}
+    assert Latency.filled(taken).as_json() == taken
+    with pytest.raises(TypeError, match="Latency has no field p99_ms"):
+        Latency.filled({**taken, "p99_ms": 1.0})
+    with pytest.raises(TypeError, match="p95_ms"):
+        Latency.filled({"batch": 1, "calls": 3, "p50_ms": 0.5})
+    split = {"parameters": 1, "gradients": 2, "optimiser": 3, "other": 4, "activations": 5}
+    counts = {field.name: None for field in dataclasses.fields(Cost)}
+    assert Cost.filled({**counts, "peak_split": split}).peak_split.activations == 5
+
+
+def test_a_key_that_is_no_python_name_keeps_its_name() -> None:
+    versions = Versions.read({"om2p-bench": "0.1.0"})
+    assert versions.om2p_bench == versions["om2p-bench"] == versions.as_json()["om2p-bench"]

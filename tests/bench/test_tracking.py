@@ -13,9 +13,10 @@ from bench.cli import app
 from bench.errors import BenchError
 from bench.plan import config, grid
 from bench.results import store
-from bench.results.record import EVENTS, SCHEMA
+from bench.results.record import EVENTS
 from bench.study import study, tensorboard
 from bench.study.progress import Quiet
+from tests.bench import documents
 
 ROWS = [
     {"update": 20, "train_seconds": 1.5, "return_mean": 170.25, "score": None,
@@ -43,9 +44,7 @@ def scalars(event: Any) -> dict[str, float]:
 def folder(tmp_path: Path) -> Path:
     """A cell's folder with two evaluations."""
     made = tmp_path / "0123456789ab"
-    record = {"schema": SCHEMA, "cell": made.name, "status": "running",
-              "created": "2026-01-02T03:04:05+00:00"}  # fmt: skip
-    store.write_run(made, record)
+    documents.write(made, documents.document(status="running"))
     store.write_progress(made, ROWS)
     return made
 
@@ -53,7 +52,7 @@ def folder(tmp_path: Path) -> Path:
 def renamed(folder: Path, name: str) -> Path:
     """Make a folder that of another cell."""
     own = folder.rename(folder.parent / name)
-    store.write_run(own, {**json.loads((own / "run.json").read_text()), "cell": name})
+    documents.write(own, documents.document(name, status="running"))
     return own
 
 

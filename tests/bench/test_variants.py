@@ -16,6 +16,7 @@ from bench.plan import grid, plugins
 from bench.plan.config import RunConfig
 from bench.policies.checkpointed import evaluate_again
 from bench.results import store
+from bench.results.record import References
 from bench.study.reproduce import cell_of
 from bench.training.runner import Execution, run_cell
 from datasets import tasks
@@ -70,8 +71,8 @@ def test_a_variant_without_references_has_returns_but_no_score(
     name = sha256(prey)[:12]
     assert record["dataset"]["prey"] == record["identity"]["dataset"]["prey"] == name
     assert record["dataset"]["rules"] == "omar"
-    assert str(prey.parent) not in json.dumps(record)  # no path of this machine
-    assert record["references"] == {"random": None, "expert": None}
+    assert str(prey.parent) not in json.dumps(record.as_json())  # no path of this machine
+    assert record.references == References(random=None, expert=None)
     assert record["results"]["last"]["score"] is None
     assert isinstance(record["results"]["last"]["return_mean"], float)
     row = store.flatten(record)

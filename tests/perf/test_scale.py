@@ -14,6 +14,7 @@ from bench.launchers import local
 from bench.plan import config, grid
 from bench.plan.grid import new_record
 from bench.results import store
+from bench.results.record import LastEvaluation, Results
 from bench.study import study
 from bench.study.progress import Quiet
 
@@ -47,9 +48,10 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> config.RunConfig:
     made = config.make_config(algorithms=("bc", "om2p"), seeds=tuple(range(CELLS // 2)), out=out)
     for cell in grid.cells(made):
         record = new_record(cell, "done")
-        record["results"] = {"last": {"return_mean": 1.0, "score": 1.0}}
+        last = {"return_mean": 1.0, "return_std": 1.0, "score": 1.0, "episodes": 20}
+        record.results = Results(last=LastEvaluation.filled(last), best=None)
         (out / cell.id).mkdir(parents=True)
-        (out / cell.id / "run.json").write_bytes(json.dumps(record, indent=1).encode())
+        (out / cell.id / "run.json").write_bytes(json.dumps(record.as_json(), indent=1).encode())
     return made
 
 

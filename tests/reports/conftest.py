@@ -15,6 +15,7 @@ import pytest
 
 from bench.results import store
 from bench.results.record import SCHEMA
+from tests.bench import documents
 
 REFERENCES = {"mpe/spread": (160.2, 520.0), "mpe/tag": (-4.2, 190.0), "mpe/world": (-6.8, 80.0)}
 DATA_SCORE = {
@@ -78,12 +79,12 @@ def record(
         "seed": seed,
         "identity": {"dataset": {"recipe_version": recipe_version}},
         "algorithm": {
-            "name": algorithm, "version": version, "sampling_steps": 1 + 9 * ("dom" in algorithm),
-            "observes": "own",
+            "name": algorithm, "version": version, "plugin": None, "observes": "own",
+            "sampling_steps": 1 + 9 * ("dom" in algorithm),
         },
         "config": {
             "preset": preset, "canonical": text, "hash": hashlib.sha256(text.encode()).hexdigest(),
-            "run": canonical["run"],
+            "run": canonical["run"], "algorithm": settings, "tuned": None, "data": {},
         },
         "dataset": {
             "id": dataset, "task": task, "quality": quality, "rules": rules, "prey": None,
@@ -153,7 +154,7 @@ def progress(run: dict[str, Any], points: int = 10) -> list[dict[str, Any]]:
 def write_cell(root: Path, run: dict[str, Any], points: int = 10) -> Path:
     """Write one cell's folder: record, progress and log; reports read no more."""
     folder = root / run["cell"]
-    store.write_run(folder, run)
+    documents.write(folder, run)
     store.write_progress(folder, progress(run, points))
     if run["status"] != "done":
         (folder / "log.txt").write_text(f"Traceback: {run['error']} & <b>more</b>\n")

@@ -1,0 +1,188 @@
+"""Sections of a record: dataclasses whose fields are the keys of a JSON object. Torch-free."""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+LARGEST = 2**63  # of the numbers that a file of tables holds
+
+
+class Section:
+    """A part of a record; a subclass is a dataclass with a field for each key.
+
+    Fields made by `later` are null until training fills them, and are left out of the JSON while
+    nobody has filled any of them. So are keys that the JSON it was read from did not have.
+    """
+
+    _absent: frozenset[str] = frozenset()
+
+    @classmethod
+    def filled(cls, values: Mapping[str, Any]) -> Self:
+        """Return the section with exactly these values, those of `later` fields apart.
+
+        Raises TypeError for a missing key and for one that the section does not have.
+        """
+        fields = _fields(cls)
+        unknown = [key for key in values if key not in fields]
+        if unknown:
+            raise TypeError(f"{cls.__name__} has no field {', '.join(unknown)}")
+        named = {fields[key].name: _fill(fields[key].type, value) for key, value in values.items()}
+        return cls(**named)
+
+    @classmethod
+    def read(cls, values: Any) -> Self:
+        """Return the section that a JSON object holds; keys that it does not know are left out.
+
+        A value that is missing or of another kind becomes None where the field may be None.
+        Raises ValueError, which names the field, where it may not.
+        """
+        if not isinstance(values, dict):
+            raise ValueError("it is not a JSON object")
+        known = {}
+        readers = _readers(cls)
+        for key, name, read in readers:
+            try:
+                known[name] = read(values.get(key))
+            except ValueError as error:
+                raise ValueError(f"{key}: {error}") from None
+        section = cls(**known)
+        section._absent = frozenset([key for key, _, _ in readers if key not in values])
+        return section
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the section as a JSON object."""
+        fields = _fields(type(self))
+        values = {key: getattr(self, field.name) for key, field in fields.items()}
+        left_out = {key for key in self._absent if values[key] is None}
+        late = {key for key, field in fields.items() if field.metadata.get("later")}
+        if all(values[key] is None for key in late):
+            left_out |= late
+        return {key: _plain(value) for key, value in values.items() if key not in left_out}
+
+    def __getitem__(self, key: str) -> Any:
+        """Return the value that JSON has under `key`."""
+        return getattr(self, _fields(type(self))[key].name)
+
+
+def later() -> Any:
+    """Return a field of a section that is filled only while the cell runs."""
+    return dataclasses.field(default=None, metadata={"later": True})
+
+
+def named(key: str) -> Any:
+    """Return a field whose key in JSON is no Python name."""
+    return dataclasses.field(metadata={"key": key})
+
+
+def value_at(section: Any, path: str) -> Any:
+    """Return the value at `path`, "results.last.score", or None where there is none."""
+    for key in path.split("."):
+        if isinstance(section, dict):
+            section = section.get(key)
+        elif isinstance(section, Section) and key in _fields(type(section)):
+            section = section[key]
+        else:
+            return None
+    return section
+
+
+def kind_at(section: type[Section], path: str) -> Any:
+    """Return the type of the value at `path`; Any inside of a free mapping, KeyError elsewhere."""
+    kind: Any = section
+    for key in path.split("."):
+        kind = _without_none(kind)
+        if isinstance(kind, type) and issubclass(kind, Section):
+            kind = _fields(kind)[key].type
+        elif typing.get_origin(kind) is dict:
+            kind = typing.get_args(kind)[1]
+        elif kind is not Any:
+            raise KeyError(path)
+    return _without_none(kind)
+
+
+# --- how a field becomes JSON, and comes back ----------------------------------------------------
+
+
+_known_fields: dict[Any, dict[str, "dataclasses.Field[Any]"]] = {}
+
+
+def _fields(section: Any) -> dict[str, "dataclasses.Field[Any]"]:
+    """Return the fields of a subclass of Section by their keys in JSON."""
+    if section not in _known_fields:
+        fields = dataclasses.fields(section)
+        _known_fields[section] = {field.metadata.get("key", field.name): field for field in fields}
+    return _known_fields[section]
+
+
+def _plain(value: Any) -> Any:
+    return value.as_json() if isinstance(value, Section) else value
+
+
+def _fill(kind: Any, value: Any) -> Any:
+    """Return a value for a field, a mapping as the section that the field holds."""
+    kind = _without_none(kind)
+    holds_section = isinstance(kind, type) and issubclass(kind, Section)
+    return kind.filled(value) if holds_section and isinstance(value, Mapping) else value
+
+
+def _without_none(kind: Any) -> Any:
+    """Return X for the type `X | None`."""
+    if typing.get_origin(kind) not in (types.UnionType, typing.Union):
+        return kind
+    (rest,) = (one for one in typing.get_args(kind) if one is not types.NoneType)
+    return rest
+
+
+Reader = Callable[[Any], Any]
+_known_readers: dict[Any, list[tuple[str, str, Reader]]] = {}
+
+
+def _readers(section: Any) -> list[tuple[str, str, Reader]]:
+    """Return key, name and reader of every field of a subclass of Section."""
+    if section not in _known_readers:
+        _known_readers[section] = [
+            (key, field.name, _reader(field.type)) for key, field in _fields(section).items()
+        ]
+    return _known_readers[section]
+
+
+def _reader(kind: Any) -> Reader:
+    """Return what takes a JSON value for a field of this type, or raises ValueError."""
+    rest = _without_none(kind)
+    if isinstance(rest, type) and issubclass(rest, Section):
+        read = rest.read
+        return read if rest is kind else lambda value: None if value is None else read(value)
+    usable, complaint = KINDS[typing.get_origin(rest) or rest]
+    finish = _savable if rest is str else lambda value: value
+    if rest is not kind:
+        return lambda value: finish(value) if value is not None and usable(value) else None
+
+    def required(value: Any) -> Any:
+        if not usable(value):
+            raise ValueError(complaint)
+        return finish(value)
+
+    return required
+
+
+def _savable(text: str) -> str:
+    """Return a text without the lone surrogates that JSON can hold and no file can."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _is_number(value: Any) -> bool:
+    """Tell whether a value is a finite number that a file of tables can hold."""
+    kind = type(value)
+    return (kind is float or kind is int) and -LARGEST < value < LARGEST
+
+
+KINDS: dict[Any, tuple[Callable[[Any], bool], str]] = {
+    str: (lambda value: isinstance(value, str), "it is not a text"),
+    int: (lambda value: type(value) is int and _is_number(value), "it is not a whole number"),
+    float: (_is_number, "it is not a finite number"),
+    bool: (lambda value: isinstance(value, bool), "it is neither true nor false"),
+    dict: (lambda value: isinstance(value, dict), "it is not a JSON object"),
+    list: (lambda value: isinstance(value, list), "it is not a list"),
+}
