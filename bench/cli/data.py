@@ -285,6 +285,29 @@ def import_(
             show_default=False,
         ),
     ] = None,
+    action_form: Annotated[
+        str | None,
+        typer.Option(
+            help="What the actions of particle tasks are, where not two numbers in [-1, 1]: "
+            "five-way (also one-hot), integer or zero-one: --action-form five-way",
+            show_default=False,
+        ),
+    ] = None,
+    episode_steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Rows of an episode in the files (omar), where not the task's steps: "
+            "--episode-steps 26",
+            show_default=False,
+        ),
+    ] = None,
+    accept_unlike: Annotated[
+        bool,
+        typer.Option(
+            "--accept-unlike",
+            help="Import rows that do not obey the task's rules too; card and reports say so",
+        ),
+    ] = False,
     data_dir: DataDir = None,
     rules: Rules = None,
     prey: Prey = None,
@@ -292,7 +315,9 @@ def import_(
 ) -> None:
     """Import a published dataset as import/NAME.
 
-    Its files are checked and copied into the data folder, beside a card that describes them.
+    Its files are checked and copied into the data folder, beside a card that describes them. A
+    sample of the rows is replayed against the task's rules; files in which too few rows obey are
+    refused with the likely cause.
 
     Afterwards import/NAME works wherever a dataset's id does, as in `run --datasets import/NAME`.
 
@@ -302,12 +327,16 @@ def import_(
     """
     from bench.plan import plugins
     from datasets.formats.importing import import_dataset
+    from datasets.recorded.summary import imported_text
 
     plugins.load_all(plugin or [])
     folder = import_dataset(
-        format_, path, task, name, data_dir, Ticker(), rules, prey, action_order
-    )
+        format_, path, task, name, data_dir, Ticker(), rules, prey, action_order,
+        action_form, episode_steps, accept_unlike,
+    )  # fmt: skip
     print(f"dataset import/{name}: {folder}")
+    for line in imported_text(folder):
+        print(line)
 
 
 def export(

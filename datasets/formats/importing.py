@@ -6,7 +6,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from datasets.errors import DatasetError, unknown
 from datasets.formats import actions, imported, sources
-from datasets.formats.layout import Layout, Part, check_layout
+from datasets.formats.layout import Layout, Part, check_layout, continues
 from datasets.paths import sha256
 from datasets.recorded.card import write_card
 from datasets.recorded.files import Progress
@@ -28,8 +28,11 @@ FORMATS = {
 }
 SEED_FOLDER = re.compile(r"seed_(\d{1,9})(?:_data)?")  # as OMAR and OM2P name them
 BLOCK = 50_000  # steps held in memory at a time, up to one episode more
-SAME = 1e-5  # two records of one observation differ by rounding at most
 BOUND = 1.0 + 1e-6
+UNKNOWN_PHYSICS = (
+    "these data were recorded under unknown physics: the files do not say which version of MuJoCo "
+    "(returns changed between 2.0 and 2.1)"
+)
 UNKNOWN_PREY = (
     "which prey these data were recorded against was not said at the import (--prey FILE); "
     "evaluation plays against the shipped one, or the one that --prey names then"
@@ -38,6 +41,16 @@ UNKNOWN_PREY = (
 ONE_REWARD = ("mpe/tag", "mpe/world", "mamujoco/")
 
 Places = tuple[tuple[int, ...], ...] | None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files are read where they do not say so themselves."""
+
+    places: Places = None  # of actions in the older wrapper's order
+    action_form: str | None = None
+    episode_steps: int | None = None
+    accept: bool = False
 
 
 def import_dataset(
@@ -50,13 +63,20 @@ def import_dataset(
     rules: str | None = None,
     prey: str | None = None,
     action_order: str | None = None,
+    action_form: str | None = None,
+    episode_steps: int | None = None,
+    accept: bool = False,
 ) -> Path:
     """Import published files as the dataset ``import/<name>``; return its folder.
 
     path: a folder or file, one in an archive, or ``hub:OWNER/NAME`` (see formats/sources.py); or
     such a folder with one sub-folder per data seed, ``seed_0_data`` and so on.
     rules, prey: under which and against which they were recorded, where that is known.
-    action_order: what the files of multi-agent MuJoCo hold (see formats/actions.py).
+    action_order, action_form: what the files' actions mean (see formats/actions.py).
+    episode_steps: rows of an episode in files of the omar layout, where not the task's horizon.
+    accept: import rows that do not obey the task's rules too; the card says so for ever.
+
+    Raises DatasetError, with a likely cause, where too few rows of a sample obey the task's rules.
     """
     if layout_name not in FORMATS:
         raise unknown("format", layout_name, FORMATS)
@@ -68,7 +88,13 @@ def import_dataset(
         raise DatasetError(
             f"import/{name} is there already, in {folder}; choose another --name or delete it."
         )
-    places = actions.actuators(layout_name, task, action_order)
+    if episode_steps is not None and layout_name != "omar":
+        raise DatasetError(
+            f"--episode-steps is for the omar layout, which marks no ends; {layout_name} does."
+        )
+    reading = Reading(
+        actions.actuators(layout_name, task, action_order), action_form, episode_steps, accept
+    )
     try:
         with sources.opened(path, folder.parent) as source:
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +104,8 @@ def import_dataset(
                     made = imported.seed_folder(partial, seed)
                     made.mkdir(exist_ok=True)
                     origin = {"format": layout_name, **source.origin}
-                    _import_one(place, task, folder.name, made, origin, seed, places, progress)
+                    facts = {"data_seed": seed, "recipe": origin}
+                    _import_one(place, task, folder.name, made, facts, reading, progress)
                 os.rename(partial, folder)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
@@ -106,22 +133,45 @@ def _import_one(
     task: Task,
     name: str,
     folder: Path,
-    origin: dict[str, Any],
-    seed: int | None,
-    places: Places,
+    known: dict[str, Any],
+    reading: Reading,
     progress: Progress | None,
 ) -> None:
-    """Read one recording and write its arrays and card into ``folder``."""
-    reader = importlib.import_module(FORMATS[origin["format"]])
-    with reader.opened(path, task) as layout:
+    """Read one recording, judge it, and write its arrays and card into ``folder``.
+
+    known: the data seed, and in the recipe the layout's name and where the files come from.
+    """
+    kind = known["recipe"]["format"]
+    reader = importlib.import_module(FORMATS[kind])
+    extra = {} if reading.episode_steps is None else {"episode_steps": reading.episode_steps}
+    with reader.opened(path, task, **extra) as opened:
+        layout = actions.in_our_form(opened, task, reading.action_form)
         check_layout(layout, task)
-        facts = _facts(layout, task, name) | {"data_seed": seed}
-        facts["recipe"] |= origin
-        facts["source"] = f"imported from files in the {origin['format']} layout"
-        if places is not None:
+        facts = _facts(layout, task, name)
+        facts["data_seed"] = known["data_seed"]
+        facts["recipe"] |= known["recipe"]
+        facts["source"] = f"imported from files in the {kind} layout"
+        if reading.places is not None:
             facts["notes"].append(actions.REORDERED)
-        copy(layout, task, folder, progress, places)
+        copy(layout, task, folder, progress, reading.places)
+    facts["replay"] = _judged(path, folder, task, reading.accept)
     write_card(folder, facts)
+
+
+def _judged(path: Path, folder: Path, task: Task, accept: bool) -> dict[str, Any] | None:
+    """Replay a sample of what was copied; refuse what does not obey, unless it is accepted."""
+    from datasets.replay import sample, verdict
+
+    found = verdict.judge(sample.take(folder), task)
+    if found is None:
+        return None
+    if found.good or accept:
+        return found.as_card() | {"accepted": not found.good}
+    raise DatasetError(
+        f"{path} does not look like data of {task.id} under {task.rules}'s rules: "
+        f"{found.reason()}; correct the files or the flags, or import them as they are with "
+        "--accept-unlike (the card and every report will say so)."
+    )
 
 
 def copy(
@@ -197,8 +247,7 @@ def _observations(layout: Layout, task: Task, rows: slice, lengths: np.ndarray) 
         closing = values[ends]
         if layout.following is not None:
             following = _numbers(layout.following[agent], rows, size)
-            gap = np.abs(following[:-1] - values[1:]).max(axis=1) > SAME
-            wrong = np.flatnonzero(gap & inside[:-1])
+            wrong = np.flatnonzero(~continues(following[:-1], values[1:]) & inside[:-1])
             if len(wrong):
                 raise _torn(layout.following[agent], part, rows.start + int(wrong[0]), task)
             closing = following[ends]
@@ -270,6 +319,8 @@ def _facts(layout: Layout, task: Task, name: str) -> dict[str, Any]:
     notes = [*layout.notes, *(["float64 files, stored as float32"] if wide else [])]
     if task.prey_size is not None and task.prey is None:
         notes.append(UNKNOWN_PREY)
+    if task.id.startswith("mamujoco/"):
+        notes.append(UNKNOWN_PHYSICS)
     return {
         "id": f"{imported.IMPORTED}/{name}",
         "task": task.id,

@@ -14,6 +14,9 @@ from datasets.recorded.checks import open_plain
 from datasets.tasks import Task
 
 NUMBERS = "fiub"  # kinds of dtype: floats, integers, booleans
+SAME = 1e-5  # two records of one observation differ by rounding at most
+UNITS = 4  # and by so many units in the last place of float32, where numbers are large
+BORDER_ROWS = 200_000  # in which episodes are looked for
 NO_FOLLOWING = (
     "the files do not hold the observation after an episode's last step: every end is marked "
     "terminal, time limits included, and the last observation stands in for the missing one"
@@ -176,6 +179,26 @@ def split_rewards(name: str, array: Any, task: Task, notes: list[str]) -> list[P
         f"{name} has shape {array.shape}, but rewards of {task.id} are one per step or one for "
         f"each of {task.agents} agents."
     )
+
+
+def continues(following: np.ndarray, observation: np.ndarray) -> np.ndarray:
+    """Return in which rows (K, O) the next observation is that of the row after, (K,)."""
+    limit = SAME + UNITS * np.finfo(np.float32).eps * np.abs(observation)
+    return (np.abs(following - observation) <= limit).all(axis=1)
+
+
+def episode_steps(observation: Part, following: Part) -> int | None:
+    """Return how long the episodes are in which rows continue, None if that is not one number."""
+    rows = min(observation.rows, BORDER_ROWS)
+    seen = observation.read(slice(0, rows)).astype(np.float64)
+    after = following.read(slice(0, rows)).astype(np.float64)
+    if seen.shape != after.shape:
+        return None
+    with np.errstate(invalid="ignore"):  # padding of -inf
+        ends = np.flatnonzero(~continues(after[:-1], seen[1:]))
+    lengths = np.diff(ends, prepend=-1)
+    whole = len(ends) > 0 and (lengths == lengths[0]).all() and rows - 1 - ends[-1] <= lengths[0]
+    return int(lengths[0]) if whole else None
 
 
 class _Column:

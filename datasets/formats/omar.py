@@ -13,12 +13,13 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from datasets.errors import DatasetError
-from datasets.formats.layout import Layout, Part, check_rows, open_array
+from datasets.formats.layout import Cut, Layout, Part, check_rows, episode_steps, open_array
 from datasets.recorded.files import Progress
 from datasets.recorded.store import Dataset
 from datasets.tasks import Task
@@ -28,32 +29,83 @@ BLOCK = 100_000
 
 
 @contextmanager
-def opened(folder: Path, task: Task) -> Iterator[Layout]:
-    """Open the files of one seed's folder."""
+def opened(folder: Path, task: Task, episode_steps: int | None = None) -> Iterator[Layout]:
+    """Open the files of one seed's folder.
+
+    episode_steps: rows of an episode in the files, where that is not the task's horizon. One row
+    more is left out; with fewer, episodes are as short as they were recorded.
+    """
     agents = _agents(folder, task)
     parts = {kind: [_part(folder, kind, i) for i in range(task.agents)] for kind in KINDS}
     steps = check_rows([part for kind in KINDS for part in parts[kind]])
-    horizon = task.horizon
-    if steps % horizon:
-        raise DatasetError(
-            f"{parts['obs'][0].name} has {steps:,} rows, not a multiple of the {horizon} steps of "
-            f"{task.id}: row {steps - steps % horizon} begins an incomplete episode; remove it."
-        )
-    notes = [_check_dones(parts["dones"], horizon)]
+    recorded = _recorded_steps(parts, task, episode_steps)
+    length = min(recorded, task.horizon)
+    notes = [_check_dones(parts["dones"], recorded)]
     if agents > task.agents:
         notes.append(f"files of agent {task.agents}, the prey, were skipped")
     files = [folder / f"{kind}_{i}.npy" for kind in KINDS for i in range(task.agents)]
     state = _part(folder, "states", 0) if (folder / "states_0.npy").is_file() else None
+    if recorded > length:
+        cut = Cut(recorded, length)
+        parts = {kind: [replace(part, cut=cut) for part in parts[kind]] for kind in KINDS}
+        state = None if state is None else replace(state, cut=cut)
+        notes.append(f"the last of every {recorded} rows was left out: one step too many")
+    elif recorded < task.horizon:
+        notes.append(f"episodes have {recorded} of {task.horizon} steps, and returns lack the rest")
     yield Layout(
         observation=parts["obs"],
         action=parts["acs"],
         reward=parts["rews"],
         following=parts["next_obs"],
-        lengths=np.full(steps // horizon, horizon, dtype=np.int32),
-        cut_rule=f"cut every {horizon} rows; the time limit is not terminal",
+        lengths=np.full(steps // recorded, length, dtype=np.int32),
+        cut_rule=f"cut every {recorded} rows; the time limit is not terminal",
         files=files if state is None else [*files, Path(state.name)],
         notes=notes,
         state=state,
+    )
+
+
+def _recorded_steps(parts: dict[str, list[Part]], task: Task, asked: int | None) -> int:
+    """Return how many rows an episode of the files has; DatasetError where that does not fit."""
+    horizon, first = task.horizon, parts["obs"][0]
+    if asked is not None and not 1 <= asked <= horizon + 1:
+        raise DatasetError(
+            f"--episode-steps {asked} does not fit {task.id}, whose episodes have {horizon} steps: "
+            f"up to {horizon + 1} can be read."
+        )
+    wanted = asked or horizon
+    found = episode_steps(first, parts["next_obs"][0])
+    if found is not None and found > 1 and found != wanted:
+        raise DatasetError(f"{first.name} holds {_other_length(found, wanted, task)}")
+    if first.rows % wanted:
+        left = first.rows - first.rows % wanted
+        raise DatasetError(
+            f"{first.name} has {first.rows:,} rows, not a multiple of the {wanted} steps of "
+            f"{task.id}: row {left} begins an incomplete episode; remove it."
+        )
+    return wanted
+
+
+def _other_length(found: int, wanted: int, task: Task) -> str:
+    """Say how long the episodes are instead, where such files come from, and what to do."""
+    horizon = task.horizon
+    said = f"episodes of {found} steps, but {wanted} were expected of {task.id}"
+    if found == horizon + 1:
+        return (
+            f"{said}: OG-MARL's particle wrapper records one step more, since it tests its counter "
+            f"before it raises it; --episode-steps {found} leaves every episode's last step out."
+        )
+    if found < horizon:
+        habit = (
+            " (D4RL's tools leave out the last step, whose next observation they lack)"
+            if found == horizon - 1
+            else ""
+        )
+        return f"{said}{habit}; --episode-steps {found} imports them as short as they are."
+    rows = ", ".join(str(row) for row in range(horizon - 1, found - 1, horizon))
+    return (
+        f"{said}: rows {rows} continue in the rows after them; choose the --task they were "
+        "recorded on, or a plug-in's task with that horizon."
     )
 
 

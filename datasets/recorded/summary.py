@@ -4,6 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from datasets.recorded.files import CARD, read_card
 from datasets.recorded.store import Dataset
 from datasets.tasks import Task, load_task
 
@@ -54,6 +57,7 @@ def _lines(card: dict[str, Any], folder: Path, task: Task) -> Iterator[str]:
     yield f"  rewards      agents differ in {100 * card['differing_reward_share']:.2f}% of steps"
     yield f"  actions      {100 * card['saturated_action_share']:.1f}% of the entries beyond ±0.99"
     yield from _coverage(card["coverage"])
+    yield from _replayed(card.get("replay"))
     yield from (f"  note         {note}" for note in card.get("notes", ()))
     yield from _recipe(card)
     yield f"  checksum     {card['checksum']}"
@@ -61,6 +65,47 @@ def _lines(card: dict[str, Any], folder: Path, task: Task) -> Iterator[str]:
     yield f"  licence      {card['licence']}"
     yield "  histogram of returns"
     yield from _histogram(returns["histogram"])
+
+
+def imported_text(folder: Path) -> Iterator[str]:
+    """Describe what an import brought in, recording by recording: what to look at first."""
+    for place in sorted({path.parent for path in [*folder.glob(CARD), *folder.glob(f"*/{CARD}")]}):
+        card = read_card(place)
+        task = load_task(card["task"], card["rules"], card["prey"])
+        returns, score = card["returns"], task.score_if_known(card["returns"]["mean"])
+        if place != folder:
+            yield f"  recording    {place.name}"
+        yield f"  size         {_size(card)}"
+        yield f"  assumed      rules {card['rules']}, prey {card['prey'] or 'unknown or none'}"
+        scored = "no score: no references" if score is None else f"score {score:.1f}"
+        yield f"  return       mean {returns['mean']:.2f}, s.d. {returns['std']:.2f}, {scored}"
+        for name, value in (("random", task.random_return), ("expert", task.expert_return)):
+            if value is not None:
+                yield f"               {name} team of this task: {value.mean:.2f}"
+        for agent, (low, high) in enumerate(_action_ranges(place, card)):
+            yield f"  actions      agent {agent}: {low:.3f} to {high:.3f}"
+        yield from _replayed(card.get("replay"))
+        yield from (f"  note         {note}" for note in card.get("notes", ()))
+
+
+def _action_ranges(folder: Path, card: dict[str, Any]) -> Iterator[tuple[float, float]]:
+    """Return the smallest and the largest number in every agent's actions."""
+    action = np.load(folder / "action.npy", mmap_mode="r", allow_pickle=False)
+    for agent, size in enumerate(card["action_sizes"]):
+        own = action[:, agent, :size]
+        yield float(own.min()), float(own.max())
+
+
+def _replayed(replay: dict[str, Any] | None) -> Iterator[str]:
+    """Tell which share of a sample obeyed the task's rules when it was imported."""
+    if not replay:
+        return
+    shares = ", ".join(f"{name} {100 * share:.1f}%" for name, share in replay["checks"].items())
+    yield f"  obeys        {shares} of {replay['rows']:,} rows that were replayed"
+    if replay["accepted"]:
+        yield "  beware       too few rows obey the task's rules; imported with --accept-unlike"
+    yield from (f"  likely cause {cause}" for cause in replay["causes"])
+    yield from (f"  not checked  {what}" for what in replay["unchecked"])
 
 
 def _size(card: dict[str, Any]) -> str:

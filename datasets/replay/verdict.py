@@ -8,13 +8,14 @@ named.
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from datasets.replay.joints import CLOSE, MOST, Joints
 from datasets.replay.particles import Particles, agree
 from datasets.replay.sample import Sample
+from datasets.tasks import PLUGIN, Task
 
 ENOUGH = 0.9  # of the rows; genuine recordings have 0.99 and more, the usual mistakes below 0.3
 FOLLOWS = 0.5  # of the variance of joint positions; genuine 0.75 and more, standardised below 0.3
@@ -24,15 +25,6 @@ SCALE = 1.5  # gains of genuine recordings lie within this factor of random move
 TRIED = 150  # rows that a possible cause is judged by where each has to be stepped
 OTHER_PHYSICS = "the physics of another version of MuJoCo, in which steps differ a little"
 MOST_PERMUTED = 4  # agents, all of whose orders are tried
-
-
-class TaskLike(Protocol):
-    """What this module needs to know of a task."""
-
-    id: str
-    rules: str
-    agents: int
-    prey_size: int | None
 
 
 @dataclass(frozen=True)
@@ -80,6 +72,13 @@ class Verdict:
             "unchecked": self.unchecked,
         }
 
+    def reason(self) -> str:
+        """Return in a clause why the recording is not good: the likely cause and the shares."""
+        bad = [check for check in self.checks if check.binding and not check.good]
+        shares = ", ".join(f"{100 * check.share:.1f} % {check.what}" for check in bad)
+        cause = "; ".join(self.causes) or "no usual mistake explains them (another task or prey?)"
+        return f"{cause}; of {self.rows:,} rows that were replayed {shares}"
+
     def lines(self) -> list[str]:
         """Return the verdict as lines for a terminal."""
         made = [
@@ -91,9 +90,9 @@ class Verdict:
         return made + [f"not checked: {what}" for what in self.unchecked]
 
 
-def judge(sample: Sample, task: TaskLike) -> Verdict | None:
+def judge(sample: Sample, task: Task) -> Verdict | None:
     """Return the verdict on a sample under a task's rules; None where they are not ours."""
-    if task.rules.startswith("plugin:"):
+    if task.rules.startswith(PLUGIN):
         return None
     family, _, name = task.id.partition("/")
     if family == "mpe":
@@ -104,7 +103,7 @@ def judge(sample: Sample, task: TaskLike) -> Verdict | None:
 # --- particles -----------------------------------------------------------------------------------
 
 
-def _particles(sample: Sample, task: TaskLike) -> Verdict:
+def _particles(sample: Sample, task: Task) -> Verdict:
     """Check views, motion, rewards and starts of a particle task."""
     world = Particles(task.id, task.rules, task.agents, task.prey_size is not None)
     verdict = Verdict(len(sample))
@@ -158,7 +157,7 @@ def _standardised(observation: np.ndarray) -> list[str]:
     return []
 
 
-def _motion_causes(sample: Sample, task: TaskLike, world: Particles) -> list[str]:
+def _motion_causes(sample: Sample, task: Task, world: Particles) -> list[str]:
     """Return which change of the actions, or which other rules, makes the rows obey."""
     for cause, changed, rows in _changed_actions(sample):
         part = sample.rows(rows)
@@ -220,6 +219,9 @@ def _reward_causes(
     for cause, other in causes.items():
         if agree(recorded, other).mean() >= ENOUGH:
             return [cause]
+    offset = float(np.median(recorded - expected))
+    if agree(recorded - offset, expected).mean() >= ENOUGH:
+        return [f"{offset:.4g} was added to the rewards"]
     for name, other in (("", expected), (" summed over the team", total)):
         used = np.abs(other) > 1e-3
         factor = float(np.median(recorded[used] / other[used])) if used.any() else 1.0

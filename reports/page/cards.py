@@ -126,6 +126,21 @@ def _presets(results: Results) -> list[str]:
     return told
 
 
+def _origin(card: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what an import found out about its files: rows that obey the rules, and notes."""
+    replay, notes = card.get("replay"), card.get("notes")
+    facts: list[tuple[str, str]] = []
+    if isinstance(replay, dict) and isinstance(replay.get("share"), float):
+        facts.append(("rows that obey the rules", f"{100 * replay['share']:.1f} %"))
+    if isinstance(replay, dict) and replay.get("accepted"):
+        causes = replay.get("causes")
+        why = (
+            "; ".join(map(str, causes)) if isinstance(causes, list) and causes else "cause unknown"
+        )
+        facts.append(("beware", f"too few rows obey the task's rules: {why}"))
+    return facts + ([("note", str(note)) for note in notes] if isinstance(notes, list) else [])
+
+
 def datasets(results: Results) -> list[dict[str, Any]]:
     """Return a card per track, from what its runs recorded of their data."""
     found = []
@@ -157,6 +172,7 @@ def datasets(results: Results) -> list[dict[str, Any]]:
             )
             if section and section[key] is not None and not (key == "data_seed" and track.paired)
         ]
+        facts += _origin(card)
         if track.paired:
             seeds = sorted(
                 {int(n) for cell in cells if (n := cell.number("data_seed")) is not None}

@@ -23,8 +23,10 @@ SMALL = dataclasses.replace(
 )
 
 
-def import_spread(path: Path, root: Path, name: str = "published", layout: str = "omar") -> Dataset:
-    importing.import_dataset(layout, path, "mpe/spread", name, root)
+def import_spread(
+    path: Path, root: Path, name: str = "published", layout: str = "omar", **options: Any
+) -> Dataset:
+    importing.import_dataset(layout, path, "mpe/spread", name, root, **options)
     return datasets.load(f"import/{name}", data_dir=root)
 
 

@@ -119,6 +119,7 @@ def test_an_import_says_that_it_reordered(tmp_path: Path, monkeypatch: pytest.Mo
     """The whole way, with a stand-in for a task of that id."""
     for module in ("datasets.formats.importing", "datasets.formats.imported", "datasets.recipes"):
         monkeypatch.setattr(f"{module}.load_task", lambda *args, **options: ANT)
+    monkeypatch.setattr(importing, "_judged", lambda *args: None)  # the stand-in has no physics
     path = save_omiga(tmp_path / "x.hdf5", leaves())
     folder = importing.import_dataset("omiga", path, ANT.id, "ant", tmp_path)
     from datasets.recorded.store import Dataset

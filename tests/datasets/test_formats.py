@@ -74,7 +74,7 @@ def test_float64_is_rounded_once_and_said(files: Path, expert: Dataset, tmp_path
 
 def test_rewards_stay_each_agents_own(files: Path, tmp_path: Path) -> None:
     change(files, "rews_1", lambda array: array + 1.0)
-    card = import_spread(files, tmp_path).card
+    card = import_spread(files, tmp_path, accept=True).card
     assert card["differing_reward_share"] == 1.0
     assert card["returns_per_agent"][1] - card["returns_per_agent"][0] > 20
 
@@ -206,7 +206,9 @@ def test_episodes_of_26_steps_are_refused(expert: Dataset, files: Path, tmp_path
         np.save(files / f"next_obs_{i}.npy", rows[:, 1:].reshape(-1, 18))
         for kind in ("acs", "rews", "dones"):
             change(files, f"{kind}_{i}", lambda array: array[:650])
-    with pytest.raises(DatasetError, match=r"next_obs_0\.npy row 25 is not .*obs_0\.npy row 26"):
+    with pytest.raises(
+        DatasetError, match=r"episodes of 26 steps, but 25 .*OG-MARL.*--episode-steps 26"
+    ):
         import_spread(files, tmp_path)
 
 

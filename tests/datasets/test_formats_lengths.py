@@ -118,7 +118,7 @@ def test_ends_are_terminal_and_the_card_says_so(tmp_path: Path) -> None:
         "r": rng.normal(size=(60, 1)), "d": ends,
     }  # fmt: skip
     path = save_omiga(tmp_path / "x.hdf5", arrays)
-    dataset = import_spread(path, tmp_path, layout="omiga")
+    dataset = import_spread(path, tmp_path, layout="omiga", accept=True)
     assert np.flatnonzero(dataset.terminated).tolist() == [24, 49]
     assert not dataset.timeout.any()
     notes = " ".join(dataset.card["notes"])

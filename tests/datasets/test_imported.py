@@ -25,7 +25,7 @@ def test_identity_is_the_content(files: Path, tmp_path: Path) -> None:
     assert identity["task"] == "mpe/spread"
     change(files, "rews_0", lambda array: array + 1.0)
     shutil.rmtree(first.folder)
-    import_spread(files, tmp_path)
+    import_spread(files, tmp_path, accept=True)
     other = datasets.recipe("import/published", data_dir=tmp_path)
     assert recipes.digest(other) != recipes.digest(identity)
 
@@ -112,7 +112,7 @@ def seeds(files: Path) -> Path:
 
 
 def test_a_folder_with_one_sub_folder_per_seed_is_one_dataset(seeds: Path, tmp_path: Path) -> None:
-    first = import_spread(seeds, tmp_path)
+    first = import_spread(seeds, tmp_path, accept=True)
     second = datasets.load("import/published", data_seed=3, data_dir=tmp_path)
     assert [one.card["data_seed"] for one in (first, second)] == [0, 3]
     assert second.card["returns"]["mean"] == pytest.approx(first.card["returns"]["mean"] + 25 / 3)
@@ -139,7 +139,7 @@ def test_one_bad_seed_imports_nothing(seeds: Path, tmp_path: Path) -> None:
 def test_paired_seeds_learn_from_their_own_recordings(
     seeds: Path, files: Path, tmp_path: Path
 ) -> None:
-    import_spread(seeds, tmp_path)
+    import_spread(seeds, tmp_path, accept=True)
     import_spread(files, tmp_path, "single")
 
     def cells(name: str, *chosen: int) -> list[grid.Cell]:

@@ -3,15 +3,20 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from datasets import load_task
+from datasets.errors import DatasetError
+from datasets.formats.layout import continues
+from datasets.recorded import summary
 from datasets.recorded.store import Dataset
 from datasets.replay import sample, verdict
 from datasets.replay.sample import Sample
+from tests.datasets.published import change, import_spread
 
 Change = Callable[[Sample], Sample]
 
@@ -141,3 +146,92 @@ def test_a_sample_is_taken_over_the_whole_recording(expert: Dataset) -> None:
     np.testing.assert_array_equal(taken.next_observation[-1], expert.observation[-1])
     assert taken.step.tolist() == list(range(25)) * 4
     assert (taken.step + taken.left == 24).all()
+
+
+# --- at the import -------------------------------------------------------------------------------
+
+
+def test_an_import_says_which_share_of_rows_obeys(files: Path, tmp_path: Path) -> None:
+    card = import_spread(files, tmp_path).card
+    assert card["replay"]["share"] > 0.99
+    assert not card["replay"]["accepted"]
+    assert "obeys" in "\n".join(summary.imported_text(tmp_path / "import" / "published"))
+
+
+def test_data_of_another_kind_are_refused_or_marked(files: Path, tmp_path: Path) -> None:
+    change(files, "acs_1", lambda array: (array + 1) / 2)
+    change(files, "acs_0", lambda array: (array + 1) / 2)
+    change(files, "acs_2", lambda array: (array + 1) / 2)
+    with pytest.raises(DatasetError, match=r"\[0, 1\].*--accept-unlike") as caught:
+        import_spread(files, tmp_path)
+    assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "import").glob("*"))
+    card = import_spread(files, tmp_path, accept=True).card
+    assert card["replay"]["accepted"]
+    assert card["replay"]["share"] < 0.1
+    repaired = import_spread(files, tmp_path, "repaired", action_form="zero-one").card
+    assert repaired["replay"]["share"] > 0.99
+
+
+@pytest.mark.parametrize("form", ["five-way", "integer"])
+def test_actions_of_another_form_are_named_and_converted(
+    form: str, files: Path, tmp_path: Path
+) -> None:
+    """The replay says that what was converted is what moved the agents, or is not."""
+    for agent in range(3):
+        action = np.load(files / f"acs_{agent}.npy")
+        if form == "integer":
+            changed = np.abs(action).argmax(axis=1).astype(np.float32)
+        else:
+            right, up = np.clip(action, 0, None).T
+            left, down = np.clip(-action, 0, None).T
+            changed = np.stack([np.zeros_like(up), right, left, up, down], axis=1)
+        np.save(files / f"acs_{agent}.npy", changed)
+    with pytest.raises(DatasetError, match=f"--action-form {form}"):
+        import_spread(files, tmp_path)
+    converted = import_spread(files, tmp_path, action_form=form, accept=True)
+    assert converted.action.shape[2] == 2
+    assert (converted.card["replay"]["checks"]["motion"] > 0.99) == (form == "five-way")
+    with pytest.raises(DatasetError, match="unknown action form 'six'"):
+        import_spread(files, tmp_path, "other", action_form="six")
+
+
+def with_steps(files: Path, every: int) -> None:
+    """Make every episode of 25 steps one of ``every`` by repeating or leaving out its end."""
+    rows = np.minimum(np.arange(every), 24) + 25 * np.arange(40)[:, None]
+    for path in files.glob("*.npy"):
+        np.save(path, np.load(path)[rows.ravel()])
+    if every > 25:  # rows have to continue: the row too many stands still
+        for agent in range(3):
+            seen = np.load(files / f"obs_{agent}.npy").reshape(40, every, -1)
+            following = np.load(files / f"next_obs_{agent}.npy").reshape(40, every, -1)
+            seen[:, 25:] = following[:, 24:25]
+            following[:, 25:] = following[:, 24:25]
+            np.save(files / f"obs_{agent}.npy", seen.reshape(40 * every, -1))
+            np.save(files / f"next_obs_{agent}.npy", following.reshape(40 * every, -1))
+
+
+@pytest.mark.parametrize(
+    ("every", "told"), [(26, "OG-MARL"), (24, "D4RL"), (100, "rows 24, 49, 74")]
+)
+def test_episodes_of_another_length_are_named(
+    every: int, told: str, files: Path, tmp_path: Path
+) -> None:
+    with_steps(files, every)
+    with pytest.raises(DatasetError, match=f"episodes of {every} steps.*{told}"):
+        import_spread(files, tmp_path)
+    if every == 100:
+        with pytest.raises(DatasetError, match="up to 26 can be read"):
+            import_spread(files, tmp_path, episode_steps=100)
+        return
+    card = import_spread(files, tmp_path, episode_steps=every).card
+    assert card["episode_length"]["max"] == min(every, 25)
+    assert card["terminated_count"] == 0
+    assert card["replay"]["share"] > 0.99
+
+
+def test_numbers_far_from_zero_may_differ_by_rounding(tmp_path: Path) -> None:
+    observation = np.full((4, 2), 200.0, np.float32)
+    near = np.nextafter(observation, np.float32(300))
+    assert continues(near, observation).all()
+    assert not continues(observation + 0.01, observation).any()
