@@ -18,8 +18,8 @@ from datasets.replay.sample import Sample
 from datasets.tasks import PLUGIN, Task
 
 ENOUGH = 0.9  # of the rows; genuine recordings have 0.99 and more, the usual mistakes below 0.3
-FOLLOWS = 0.5  # of the variance of joint positions; genuine 0.75 and more, standardised below 0.3
-STANDARD = 0.05  # of a standardised dimension's mean and of its deviation's distance from 1
+FOLLOWS = 0.5  # of the movement of joint positions; genuine 0.75 and more, standardised below 0.3
+STANDARD = 0.2  # of a standardised dimension's mean and of its deviation's distance from 1
 FAR = 0.35  # median error of steps under wrong actions; 0 under this version of MuJoCo
 SCALE = 1.5  # gains of genuine recordings lie within this factor of random movement's
 TRIED = 150  # rows that a possible cause is judged by where each has to be stepped
@@ -77,7 +77,7 @@ class Verdict:
         bad = [check for check in self.checks if check.binding and not check.good]
         shares = ", ".join(f"{100 * check.share:.1f} % {check.what}" for check in bad)
         cause = "; ".join(self.causes) or "no usual mistake explains them (another task or prey?)"
-        return f"{cause}; of {self.rows:,} rows that were replayed {shares}"
+        return f"{cause}; in a sample of {self.rows:,} rows, {shares}"
 
     def lines(self) -> list[str]:
         """Return the verdict as lines for a terminal."""
@@ -152,7 +152,7 @@ def _standardised(observation: np.ndarray) -> list[str]:
     mean, deviation = observation.mean(axis=0), observation.std(axis=0)
     varying = deviation > 1e-6
     standard = (np.abs(mean) < STANDARD) & (np.abs(deviation - 1.0) < STANDARD)
-    if varying.any() and standard[varying].mean() > 0.8:
+    if varying.any() and standard[varying].mean() > 0.9:
         return ["the observations were standardised (mean 0, deviation 1) before they were saved"]
     return []
 
