@@ -78,8 +78,7 @@ def import_dataset(
 
     Raises DatasetError, with a likely cause, where too few rows of a sample obey the task's rules.
     """
-    if layout_name not in FORMATS:
-        raise unknown("format", layout_name, FORMATS)
+    _check_layout_name(layout_name, episode_steps)
     task = load_task(task_id, rules, prey)
     if prey is None:
         task = replace(task, prey=None)  # the files do not say who it was
@@ -87,10 +86,6 @@ def import_dataset(
     if folder.exists():
         raise DatasetError(
             f"import/{name} is there already, in {folder}; choose another --name or delete it."
-        )
-    if episode_steps is not None and layout_name != "omar":
-        raise DatasetError(
-            f"--episode-steps is for the omar layout, which marks no ends; {layout_name} does."
         )
     reading = Reading(
         actions.actuators(layout_name, task, action_order), action_form, episode_steps, accept
@@ -115,6 +110,15 @@ def import_dataset(
             "the files, or choose another data folder with --data-dir."
         ) from error
     return folder
+
+
+def _check_layout_name(layout_name: str, episode_steps: int | None) -> None:
+    if layout_name not in FORMATS:
+        raise unknown("format", layout_name, FORMATS)
+    if episode_steps is not None and layout_name != "omar":
+        raise DatasetError(
+            f"--episode-steps is for the omar layout, which marks no ends; {layout_name} does."
+        )
 
 
 def _recordings(path: Path) -> list[tuple[int | None, Path]]:
