@@ -17,14 +17,15 @@ Act = Callable[[Tensor], Tensor]  # observation (E, N, O) -> action (E, N, A)
 
 
 class Step(NamedTuple):
-    """One step of E copies. ``alive`` marks the episodes that had not ended before it."""
+    """One step of E copies."""
 
     observation: Tensor  # (E, N, O), after the step
     action: Tensor  # (E, N, A), clipped to [-1, 1]
     reward: Tensor  # (E, N)
     terminated: Tensor  # (E,)
     truncated: Tensor  # (E,)
-    alive: Tensor  # (E,)
+    alive: Tensor  # (E,): whose episode had not ended before the step
+    all_alive: bool
 
 
 class Playable(Protocol):
@@ -72,14 +73,18 @@ def play(
     """
     observation = env.reset()
     alive = torch.ones(observation.shape[0], dtype=torch.bool, device=observation.device)
+    all_alive = True
     collector.start(observation)
     for _ in range(env.horizon if horizon is None else horizon):
         action = act(observation).clamp(-1.0, 1.0)
         observation, reward, terminated, truncated = env.step(action)
-        collector.add(Step(observation, action, reward, terminated, truncated, alive))
-        alive = alive & ~(terminated | truncated)
-        if stop_early and not alive.any():
-            break
+        step = Step(observation, action, reward, terminated, truncated, alive, all_alive)
+        collector.add(step)
+        ended = terminated | truncated
+        if ended.any():
+            alive, all_alive = alive & ~ended, False
+            if stop_early and not alive.any():
+                break
     return collector
 
 
@@ -96,7 +101,8 @@ class Returns:
 
     def add(self, step: Step) -> None:
         """Add the rewards of episodes that go on."""
-        self.total += step.alive[:, None] * step.reward.to(self.dtype)
+        # Without the product where it is one: in small batches its overhead can be felt.
+        self.total += step.reward if step.all_alive else step.alive[:, None] * step.reward
 
 
 class Transitions:
@@ -158,9 +164,10 @@ def uniform(env: BatchedEnv, generator: torch.Generator) -> Act:
     shape = (env.num_envs, env.num_agents, max(env.action_sizes))
     own = torch.tensor(env.action_sizes)[:, None]  # (N, 1)
     padding = torch.arange(shape[2]) >= own  # (N, A)
+    padded = bool(padding.any())
 
     def act(observation: Tensor) -> Tensor:
         action = torch.rand(shape, generator=generator) * 2.0 - 1.0
-        return action.masked_fill_(padding, 0.0)
+        return action.masked_fill_(padding, 0.0) if padded else action
 
     return act

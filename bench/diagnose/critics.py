@@ -44,14 +44,13 @@ def q_truth(cell: OpenedCell) -> tuple[str, ...]:
     env = task.make_env(EPISODES, PROTOCOL.seed, "cpu")
     act = team_act(algorithm, acting_generators(1, PROTOCOL.seed, "cpu"))
     played = play(env, act, Transitions(), task.horizon, stop_early=False)
-    steps = {
-        name: rows.transpose(1, 2) for name, rows in played.stacked().items() if rows.dim() > 2
-    }
+    steps = played.stacked()
+    seen, acted = (steps[name].transpose(1, 2) for name in ("observation", "action"))
     values = [
-        critic(algorithm.observed(seen), action).mean(dim=1)  # (N, E)
-        for seen, action in zip(steps["observation"][:-1], steps["action"], strict=True)
+        critic(algorithm.observed(one), action).mean(dim=1)  # (N, E)
+        for one, action in zip(seen[:-1], acted, strict=True)
     ]
-    rewards = list(steps["reward"])
+    rewards = list(steps["reward"].transpose(1, 2))
     promised = torch.stack(values)[:-ahead].mean().item()
     earned = discounted(rewards, discount)[:-ahead].mean().item()
     batch = cell.batch

@@ -71,7 +71,8 @@ def _play(
         envs = [protocol.perturbation.wrap(env, seed) for env in envs]
     act = team_act(algorithm, acting_generators(replicas, seed, device))
     horizon = task.horizon if protocol.horizon is None else min(task.horizon, protocol.horizon)
-    return play(_SideBySide(envs), act, Returns(), horizon).total.unflatten(0, (replicas, -1))
+    env = envs[0] if replicas == 1 else _SideBySide(envs)
+    return play(env, act, Returns(), horizon).total.unflatten(0, (replicas, -1))
 
 
 class _SideBySide:
