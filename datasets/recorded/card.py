@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from datasets.paths import sha256
-from datasets.recorded.episodes import ARRAYS, STATE, Episodes, spaced
+from datasets.recorded.episodes import ARRAYS, STATE, Episodes, rows_at_once, spaced
 from datasets.recorded.files import CARD, checksum
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -41,10 +41,8 @@ def describe(dataset: Episodes) -> dict[str, Any]:
     """Return statistics of the kept transitions; sums run in float64, block by block."""
     per_agent = dataset.episode_returns()  # (episodes, N)
     returns = per_agent.mean(axis=1)
-    kept = dataset.transitions
     lengths = dataset.episode_length[dataset.episodes]
     mean, std = _observation_statistics(dataset)
-    terminated = dataset.terminated if kept is None else dataset.terminated[kept]
     return {
         "n_transitions": len(dataset),
         "n_episodes": len(returns),
@@ -53,7 +51,7 @@ def describe(dataset: Episodes) -> dict[str, Any]:
             "mean": float(lengths.mean()),
             "max": int(lengths.max()),
         },
-        "terminated_count": int(terminated.sum()),
+        "terminated_count": sum(int(block.sum()) for block in _blocks(dataset, "terminated")),
         "return_definition": "mean over agents of the undiscounted sum of rewards of an episode",
         "returns": summarise(returns),
         "returns_per_agent": [float(value) for value in per_agent.mean(axis=0)],
@@ -94,22 +92,61 @@ def _observation_statistics(dataset: Episodes) -> tuple[np.ndarray, np.ndarray]:
     total = np.zeros(dataset.observation.shape[1:])
     squares = np.zeros_like(total)
     shift = dataset.observation[0].astype(np.float64)  # keeps the squares small
+    buffer = np.empty((rows_at_once(dataset.observation) + 1, *total.shape))
     for start in range(0, count, BLOCK):
-        index = slice(start, start + BLOCK) if rows is None else rows[start : start + BLOCK]
-        block = dataset.observation[index].astype(np.float64) - shift
-        total += block.sum(axis=0)
-        squares += np.square(block).sum(axis=0)
+        stop = min(start + BLOCK, count)
+        sums = _summed(dataset, rows, (start, stop), shift, buffer)
+        total += sums[0]
+        squares += sums[1]
     mean = total / count
     variance = np.maximum(squares / count - np.square(mean), 0.0)
     return mean + shift, np.sqrt(variance)
 
 
+def _summed(
+    dataset: Episodes,
+    rows: np.ndarray | None,
+    block: tuple[int, int],
+    shift: np.ndarray,
+    buffer: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sums of a block's observations minus ``shift``, and of their squares.
+
+    Rows are read into ``buffer`` behind the sum so far, and added in their order: the sums are
+    those of the whole block at once, to the last bit, however many rows fit.
+    """
+    (start, stop), width = block, len(buffer) - 1
+    total, squares = np.zeros_like(shift), np.zeros_like(shift)
+    for first in range(start, stop, width):
+        last = min(first + width, stop)
+        index = slice(first, last) if rows is None else rows[first:last]
+        part = buffer[1 : last - first + 1]
+        part[:] = dataset.observation[index]
+        part -= shift
+        total = _carried(buffer, part, total, first == start)
+        np.square(part, out=part)
+        squares = _carried(buffer, part, squares, first == start)
+        dataset.release()
+    return total, squares
+
+
+def _carried(buffer: np.ndarray, part: np.ndarray, so_far: np.ndarray, first: bool) -> np.ndarray:
+    """Return ``so_far`` plus the rows of ``part``, which lie in ``buffer`` from its second on."""
+    if first:
+        return part.sum(axis=0)
+    buffer[0] = so_far
+    total: np.ndarray = buffer[: len(part) + 1].sum(axis=0)
+    return total
+
+
 def _blocks(dataset: Episodes, name: str) -> Iterator[np.ndarray]:
     """Return an array's kept transitions, some at a time."""
     array, kept = getattr(dataset, name), dataset.transitions
-    for start in range(0, len(dataset), BLOCK):
-        stop = start + BLOCK
+    rows = rows_at_once(array)
+    for start in range(0, len(dataset), rows):
+        stop = start + rows
         yield array[start:stop] if kept is None else array[kept[start:stop]]
+        dataset.release()
 
 
 def _differing(dataset: Episodes) -> float:
@@ -136,15 +173,15 @@ def coverage(dataset: Episodes, steps: int = COVERAGE_STEPS) -> dict[str, Any]:
     all is repetition. Sets of one recipe agree in them, whatever their size beyond ``steps``.
     """
     index = _sample(dataset, steps)
-    observation = dataset.observation[index + dataset.episode_of[index]]  # (steps, N, O)
-    seen = np.floor(observation.astype(np.float64) / OBSERVATION_WIDTH).astype(np.int64)
-    bins = np.floor((dataset.action[index].astype(np.float64) + 1) / 2 * ACTION_BINS)
-    acted = np.clip(bins, 0, ACTION_BINS - 1).astype(np.int64)
-    agents = range(dataset.action.shape[1])
-    pairs = np.concatenate([seen, acted], axis=2)
+    agents, rows = dataset.action.shape[1], rows_at_once(dataset.observation)
+    seen, pairs = (np.empty((len(index), agents), np.uint64) for _ in range(2))
+    for start in range(0, len(index), rows):
+        chosen = slice(start, start + rows)
+        seen[chosen], pairs[chosen] = _cells(dataset, index[chosen])
+        dataset.release()
     return {
-        "observations": float(np.mean([_distinct(seen[:, agent]) for agent in agents])),
-        "pairs": float(np.mean([_distinct(pairs[:, agent]) for agent in agents])),
+        "observations": float(np.mean([_distinct(column) for column in seen.T])),
+        "pairs": float(np.mean([_distinct(column) for column in pairs.T])),
         "steps": len(index),
         "sample": COVERAGE_SAMPLE,
         "observation_width": OBSERVATION_WIDTH,
@@ -169,8 +206,23 @@ def _sample(dataset: Episodes, steps: int) -> np.ndarray:
     return (np.arange(len(first)) + first)[:steps]
 
 
-def _distinct(cells: np.ndarray) -> float:
-    """Return the share of different rows, counted by a hash of 64 bits."""
-    odd = np.random.default_rng(0).integers(1, 1 << 63, cells.shape[1], dtype=np.uint64) * 2 + 1
-    hashes = (cells.astype(np.uint64) * odd).sum(axis=1, dtype=np.uint64)
-    return len(np.unique(hashes)) / len(cells)
+def _cells(dataset: Episodes, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the cells of observations, and of them with actions, hashed: (steps, N) each."""
+    episode = np.searchsorted(dataset.episode_start, index, "right") - 1
+    observation = dataset.observation[index + episode]  # (steps, N, O)
+    seen = np.floor(observation.astype(np.float64) / OBSERVATION_WIDTH).astype(np.int64)
+    bins = np.floor((dataset.action[index].astype(np.float64) + 1) / 2 * ACTION_BINS)
+    acted = np.clip(bins, 0, ACTION_BINS - 1).astype(np.int64)
+    return _hashed(seen), _hashed(np.concatenate([seen, acted], axis=2))
+
+
+def _hashed(cells: np.ndarray) -> np.ndarray:
+    """Return a hash of 64 bits for each row (..., numbers) of a grid."""
+    odd = np.random.default_rng(0).integers(1, 1 << 63, cells.shape[-1], dtype=np.uint64) * 2 + 1
+    hashes: np.ndarray = (cells.astype(np.uint64) * odd).sum(axis=-1, dtype=np.uint64)
+    return hashes
+
+
+def _distinct(hashes: np.ndarray) -> float:
+    """Return the share of different ones."""
+    return len(np.unique(hashes)) / len(hashes)

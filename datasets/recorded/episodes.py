@@ -12,6 +12,7 @@ rows of observation.npy      episode 0: o_0 o_1 ... o_L | episode 1: o_0 ... o_L
 transition t of episode e    observation[t + e], action[t], reward[t], observation[t + e + 1]
 """
 
+import mmap
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,7 +33,7 @@ ARRAYS = ("observation", "action", "reward", "terminated", "episode_length")
 STATE = "state"
 REWEIGHT = (None, "quantiles")
 REWEIGHT_QUANTILES = (1 / 2, 3 / 4, 7 / 8, 7 / 8)
-EPISODES_AT_ONCE = 10_000  # whose rewards are summed at a time: memory stays bounded
+CHUNK_BYTES = 1 << 25  # that statistics read at a time, in float64: memory stays bounded
 
 
 class Episodes:
@@ -159,12 +160,32 @@ class Episodes:
         """Return the kept episodes' returns per agent, (episodes, N) float64."""
         starts, count = self.episode_start, len(self.episode_length)
         sums = np.empty((count, self.reward.shape[1]))
-        for first in range(0, count, EPISODES_AT_ONCE):
-            chosen = starts[first : first + EPISODES_AT_ONCE]
-            after = starts[first + len(chosen)] if first + len(chosen) < count else None
-            block = self.reward[chosen[0] : after].astype(np.float64)
-            sums[first : first + len(chosen)] = np.add.reduceat(block, chosen - chosen[0], axis=0)
+        first, rows = 0, rows_at_once(self.reward)
+        while first < count:
+            # Whole episodes, as many as fit, and at least one.
+            after = max(first + 1, int(np.searchsorted(starts, starts[first] + rows, "right")) - 1)
+            chosen = starts[first:after]
+            end = starts[after] if after < count else None
+            block = self.reward[chosen[0] : end].astype(np.float64)
+            sums[first:after] = np.add.reduceat(block, chosen - chosen[0], axis=0)
+            self.release()
+            first = after
         return sums[self.episodes]
+
+    def release(self) -> None:
+        """Give the pages of the mapped files back; what is read next is mapped again.
+
+        Without it a pass over a file keeps all of it in the process's memory.
+        """
+        for name in ARRAYS:
+            mapped = getattr(getattr(self, name), "_mmap", None)
+            if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+                mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def rows_at_once(array: np.ndarray) -> int:
+    """Return how many rows of an array statistics read at a time."""
+    return max(1, CHUNK_BYTES // (8 * int(np.prod(array.shape[1:]))))
 
 
 def spaced(count: int, keep: int) -> np.ndarray:
