@@ -20,6 +20,7 @@ HISTOGRAM_BINS = 40
 # rise the further apart those lie, so that sets are compared on equally many, of whole episodes.
 COVERAGE_STEPS = 100_000
 COVERAGE_SAMPLE = "episodes"  # how steps are chosen; older cards say nothing and chose single ones
+SCATTERED = 1_000  # steps of scattered episodes that are read at a time
 OBSERVATION_WIDTH = 1.0
 ACTION_BINS = 5
 
@@ -173,7 +174,8 @@ def coverage(dataset: Episodes, steps: int = COVERAGE_STEPS) -> dict[str, Any]:
     all is repetition. Sets of one recipe agree in them, whatever their size beyond ``steps``.
     """
     index = _sample(dataset, steps)
-    agents, rows = dataset.action.shape[1], rows_at_once(dataset.observation)
+    # Few at a time: every episode may bring 2 MiB of each file into memory with it.
+    agents, rows = dataset.action.shape[1], min(SCATTERED, rows_at_once(dataset.observation))
     seen, pairs = (np.empty((len(index), agents), np.uint64) for _ in range(2))
     for start in range(0, len(index), rows):
         chosen = slice(start, start + rows)
