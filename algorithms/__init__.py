@@ -1,9 +1,10 @@
 """The learning algorithms: mathematics only, tensors in, tensors out.
 
-One file per method lies here; `parts` holds what they are made of, `settings` their
-hyper-parameters, `contract` what every one must do, `device` how they run on one. May import torch
-and `datasets.batch`; no files, clocks, environments or command line. Start with `base`, then read
-any method beside its paper; `table` lists them all.
+Here is one file per method. `parts` holds their networks, samplers and losses, `kernels` the C
+library behind the networks, `settings` their hyper-parameters, `contract` the checks that every one
+passes, `device` what running on a device needs. May import torch and `datasets.batch`; no files,
+clocks, environments or command line. Start with `base`, then read any method beside its paper;
+`table` lists them all.
 
 Importing this package loads no torch; ``make`` does.
 """

@@ -34,15 +34,15 @@ class ActorCritic(Algorithm[Config]):
         self.target_critic = self.target_of(self.critic, settings.target_rate)
 
     def trained_networks(self) -> list[MemberNetwork]:
-        """Policy and critic share one optimiser."""
+        """Return policy and critic."""
         return [self.policy, self.critic.network]
 
     def acting_parameters(self) -> list[nn.Parameter]:
-        """The critic is not needed to act."""
+        """Return the policy's parameters; the critic is not needed."""
         return list(self.policy.parameters())
 
     def losses(self, batch: Batch) -> tuple[Tensor, Metrics]:
-        """L = L_actor + L_critic of every member."""
+        """Return L_actor + L_critic of every member."""
         observation, next_observation = self.observations(batch)
         action = torch.tanh(self.policy(observation))
         actor_loss, metrics = self._actor(batch, observation, action)
@@ -58,18 +58,18 @@ class ActorCritic(Algorithm[Config]):
     def _critic(
         self, batch: Batch, observation: Tensor, next_observation: Tensor, action: Tensor
     ) -> tuple[Tensor, Metrics]:
-        """Sum over heads of the batch means of (Q_k - y)^2."""
+        """Return the sum over heads of the batch means of (Q_k - y)^2."""
         value = self.critic(observation, batch.action)  # (M, 2, B)
         return td_loss(value, self._goal(batch, next_observation), heads="sum")
 
     @torch.no_grad()
     def _goal(self, batch: Batch, next_observation: Tensor) -> Tensor:
-        """y = r + discount (1 - done) min_k Qbar_k(o', pibar(o')), (M, B)."""
+        """Return y = r + discount (1 - done) min_k Qbar_k(o', pibar(o')), (M, B)."""
         next_action = torch.tanh(self.target_policy(next_observation))
         next_value = self.target_critic(next_observation, next_action)
         discount = self.settings.discount
         return td_target(batch.reward, batch.terminated, next_value, discount, "min")
 
     def act_from(self, observation: Tensor, generators: Generators) -> Tensor:
-        """a = pi(o); nothing is drawn."""
+        """Return pi(o); nothing is drawn."""
         return torch.tanh(self.policy(observation))

@@ -32,7 +32,7 @@ TimedType = TypeVar("TimedType", bound=nn.Module)
 
 @dataclass(frozen=True)
 class TeamSpec:
-    """What an algorithm knows of its team: true sizes per agent and data statistics (N, O)."""
+    """What an algorithm knows of its team: true sizes per agent, statistics of the data (N, O)."""
 
     observation_sizes: tuple[int, ...]
     action_sizes: tuple[int, ...]
@@ -86,9 +86,9 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
         losses               the loss of every member, followed by its terms
         act_from             how an observation becomes an action
 
-    Where its method asks for more, ``phase``, ``before_step`` and ``after_update`` stand between
-    the last two, and ``act`` in place of ``act_from`` for a policy with a memory. A member's
-    numbers never depend on another replica.
+    Some algorithms add ``phase``, ``before_step`` or ``after_update`` between the last two. A
+    policy with a memory has ``act`` in place of ``act_from``. A member's numbers never depend on
+    another replica.
     """
 
     name: str
@@ -145,7 +145,7 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
         return take_kernels(networks, self.device)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Copy through the state: a plain copy would tear parameters and flat buffers apart."""
+        """Copy through the state: in a plain copy parameters are no views of the flat buffers."""
         other = type(self)(self.spec, self.settings, self.seeds)
         other.name, other.version, other.observes = self.name, self.version, self.observes
         with using(self.kernels.name):
@@ -169,10 +169,10 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
         """Return the loss of every member (M,), or replica (R,), and metrics of those shapes."""
 
     def phase(self) -> Hashable:
-        """Return what the host decides about the next update, besides the learning rate.
+        """Return what Python decides about the next update, besides the learning rate.
 
-        A recorded update (`algorithms.device.graphs`) repeats the host's decisions: an algorithm
-        that takes some by ``self.updates`` tells the cases apart here.
+        A recorded update (`algorithms.device.graphs`) repeats Python's decisions. An algorithm that
+        decides by ``self.updates`` returns another value for each case.
         """
         return None
 
@@ -332,8 +332,8 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
     def draw(self, law: Law, shape: tuple[int, ...], generators: Generators | None) -> Tensor:
         """Draw numbers of a law, ``shape`` for each replica from its own generator, on the device.
 
-        All random numbers are drawn here, so that one who cannot draw (`algorithms.device.acting`)
-        can supply them.
+        All random numbers are drawn here, so that a caller who cannot draw can supply them
+        (`algorithms.device.acting`).
         """
         chosen = self.training_generators if generators is None else generators
         draws = [law(shape, generator=g, device=g.device) for g in chosen]

@@ -20,19 +20,19 @@ class Bc(Algorithm[BcSettings]):
         self.policy = self.deterministic_policy()
 
     def trained_networks(self) -> list[MemberNetwork]:
-        """Only the policy is trained."""
+        """Return the policy, which alone is trained."""
         return [self.policy]
 
     def acting_parameters(self) -> list[nn.Parameter]:
-        """All of it acts."""
+        """Return all of the policy's parameters."""
         return list(self.policy.parameters())
 
     def losses(self, batch: Batch) -> tuple[Tensor, Metrics]:
-        """Mean over batch and dimensions of (pi(o) - a)^2."""
+        """Return the mean over batch and dimensions of (pi(o) - a)^2."""
         action = torch.tanh(self.policy(self.observed(batch.observation)))
         loss = self.mean_over_action((action - batch.action).square()).mean(dim=-1)
         return loss, {"actor/cloning_loss": loss}
 
     def act_from(self, observation: Tensor, generators: Generators) -> Tensor:
-        """a = pi(o); nothing is drawn."""
+        """Return pi(o); nothing is drawn."""
         return torch.tanh(self.policy(observation))

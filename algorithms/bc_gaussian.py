@@ -1,10 +1,10 @@
 """Stochastic cloning: a Gaussian fitted by maximum likelihood.
 
-Source: behaviour cloning; the law is the one `iql` clones with, so that the two differ in nothing
-but the weights of transitions. Choices: mean through tanh, log standard deviation from the state
+Source: behaviour cloning; the Gaussian is that of `iql`, so that the two differ in the weights of
+transitions alone. Choices: mean through tanh, log standard deviation from the state
 within [-5, 2], mean over action dimensions (a likelihood would sum them, which only rescales the
-loss), samples clipped to [-1, 1] when acting. One mode by construction: it shows what the
-generative policies add.
+loss), samples clipped to [-1, 1] when acting. A Gaussian has one mode: the comparison
+shows what generative policies add.
 """
 
 from torch import Tensor, nn
@@ -26,15 +26,15 @@ class BcGaussian(Algorithm[BcGaussianSettings]):
         self.policy = self.gaussian_policy((settings.log_std_min, settings.log_std_max))
 
     def trained_networks(self) -> list[MemberNetwork]:
-        """Only the policy is trained."""
+        """Return the policy, which alone is trained."""
         return [self.policy.network]
 
     def acting_parameters(self) -> list[nn.Parameter]:
-        """All of it acts."""
+        """Return all of the policy's parameters."""
         return list(self.policy.parameters())
 
     def losses(self, batch: Batch) -> tuple[Tensor, Metrics]:
-        """Mean over batch and dimensions of -log pi(a | o)."""
+        """Return the mean over batch and dimensions of -log pi(a | o)."""
         mean, log_std = self.policy(self.observed(batch.observation))
         surprise = negative_log_density(batch.action, mean, log_std)
         loss = self.mean_over_action(surprise).mean(dim=-1)
@@ -42,7 +42,7 @@ class BcGaussian(Algorithm[BcGaussianSettings]):
         return loss, metrics | {"actor/log_std": self.mean_over_action(log_std).mean(dim=-1)}
 
     def act_from(self, observation: Tensor, generators: Generators) -> Tensor:
-        """a ~ pi(. | o), or its mean."""
+        """Draw from pi(. | o), or return its mean."""
         mean, log_std = self.policy(observation)
         if self.settings.act_with == "mean":
             return mean

@@ -37,7 +37,7 @@ class ConservativeActorCritic(ActorCritic[Config]):
     def _critic(
         self, batch: Batch, observation: Tensor, next_observation: Tensor, action: Tensor
     ) -> tuple[Tensor, Metrics]:
-        """Twin TD loss plus the conservative term, one evaluation for all actions of a row."""
+        """Return the TD loss plus the conservative term; one evaluation for all actions."""
         goal = self._goal(batch, next_observation)
         if self.settings.cql_weight == 0:
             return td_loss(self.critic(observation, batch.action), goal, heads="sum")
@@ -74,6 +74,6 @@ class Cql(ConservativeActorCritic[CqlSettings]):
     """The actor maximises the conservative Q."""
 
     def _actor(self, batch: Batch, observation: Tensor, action: Tensor) -> tuple[Tensor, Metrics]:
-        """-mean Q1(o, pi) + penalty."""
+        """Return -mean Q1(o, pi) + penalty."""
         value = self.critic.frozen_first(observation, action).mean(dim=-1)
         return self._penalty(action) - value, {"actor/q": value}

@@ -31,15 +31,18 @@ class DiffusionBc(Algorithm[DiffusionBcSettings]):
         self.sampling_steps = settings.diffusion_steps
 
     def trained_networks(self) -> list[MemberNetwork]:
-        """Only the policy is trained."""
+        """Return the policy, which alone is trained."""
         return [self.policy.network]
 
     def acting_parameters(self) -> list[nn.Parameter]:
-        """The averaged policy acts."""
+        """Return the averaged policy's parameters, which act."""
         return list(self.average_policy.parameters())
 
     def losses(self, batch: Batch) -> tuple[Tensor, Metrics]:
-        """Mean over batch and dimensions of (eps - eps(o, x_k, k))^2, level k uniform on 1..T."""
+        """Return the mean over batch and dimensions of (eps - eps(o, x_k, k))^2.
+
+        The level k is uniform on 1..T.
+        """
         rows, levels = batch.action.shape[1], self.settings.diffusion_steps
         noise = self.noise(rows)
         level = torch.floor(self.uniform(rows) * levels).clamp_max(levels - 1) + 1.0

@@ -4,9 +4,9 @@ Source: "Diffusion Policies as an Expressive Policy Class for Offline Reinforcem
 arXiv 2208.06193, and its code Zhendong-Wang/Diffusion-Policies-for-Offline-RL d871f5c.
 From the code: few levels of the variance-preserving schedule; the policy's loss, eq. 3, with a
 coin between the two critics, each normalised by the mean |Q| of the other; the whole ancestral
-chain with gradient in the Q term; the TD target from an averaged policy that rests for 1,000
-updates and then moves every fifth; the sum of the two heads' TD losses; candidates drawn by
-softmax(min target Q).
+chain with gradient in the Q term; the TD target from an averaged policy that stays at its
+initialisation for 1,000 updates and then moves at every fifth; the sum of the two heads' TD losses;
+candidates drawn by softmax(min target Q).
 Differences: actions of the TD target carry no graph and the critic is frozen in the Q term (the
 code back-propagates into both and discards it); one Adam step for policy and critic together; the
 time is a scalar input instead of a learnt embedding; no max-Q backup (used on antmaze only); no
@@ -39,7 +39,7 @@ class DiffusionPolicyLearner(Algorithm[Config]):
         super().__init__(spec, settings, seeds)
         self.policy = self.timed_policy(TimedPolicy, times=1)
         self.critic = self.twin_critic()
-        self.average_policy = copy_of(self.policy)  # it rests at first: see after_update
+        self.average_policy = copy_of(self.policy)  # moved by after_update, when due
         self.target_critic = self.target_of(self.critic, settings.target_rate)
         self.schedule = schedule_of(settings)
         self.denoiser = Denoiser(self.schedule, settings.prediction)
@@ -47,17 +47,17 @@ class DiffusionPolicyLearner(Algorithm[Config]):
         self.has_critic = settings.q_weight > 0
 
     def trained_networks(self) -> list[MemberNetwork]:
-        """Policy and critic share one optimiser; pure cloning trains no critic."""
+        """Return policy and critic; pure cloning trains no critic."""
         critic = [self.critic.network] if self.has_critic else []
         return [self.policy.network, *critic]
 
     def acting_parameters(self) -> list[nn.Parameter]:
-        """The target critic is needed where it chooses between candidates."""
+        """Return the policy's parameters, and the target critic's where it chooses."""
         chooser = self.target_critic.parameters() if self.settings.candidates > 1 else []
         return [*self.policy.parameters(), *chooser]
 
     def losses(self, batch: Batch) -> tuple[Tensor, Metrics]:
-        """L = L_bc + q_weight L_Q + L_critic of every member; pure cloning needs no critic."""
+        """Return L_bc + q_weight L_Q + L_critic of every member; pure cloning needs no critic."""
         observation, next_observation = self.observations(batch)
         actor_loss, metrics = self._actor(batch, observation)
         if not self.has_critic:
@@ -66,7 +66,10 @@ class DiffusionPolicyLearner(Algorithm[Config]):
         return actor_loss + critic_loss, metrics | critic_metrics
 
     def _actor(self, batch: Batch, observation: Tensor) -> tuple[Tensor, Metrics]:
-        """Equation 3: L_bc, and Q of the chain's action, its gradient through every step."""
+        """Return equation 3: L_bc, minus Q of the chain's action.
+
+        The gradient of Q goes through every step of the chain.
+        """
         loss = self._cloning(batch, observation)
         metrics = {"actor/diffusion_loss": loss}
         if not self.has_critic:
@@ -83,7 +86,7 @@ class DiffusionPolicyLearner(Algorithm[Config]):
         return 1.0 - level / levels
 
     def _cloning(self, batch: Batch, observation: Tensor) -> Tensor:
-        """Equation 2: mean over batch and dimensions of (eps - eps(o, x_k, k))^2, (M,)."""
+        """Return equation 2: the mean over batch and dimensions of (eps - eps(o, x_k, k))^2."""
         rows = batch.action.shape[1]
         noise, t = self.noise(rows), self._times(rows)
         error = self.denoiser.error(self.policy, observation, batch.action, noise, t)
@@ -100,7 +103,10 @@ class DiffusionPolicyLearner(Algorithm[Config]):
     def _critic(
         self, batch: Batch, observation: Tensor, next_observation: Tensor
     ) -> tuple[Tensor, Metrics]:
-        """Twin TD loss: y = r + discount (1 - done) min_k Qbar_k(o', a'), a' of the average."""
+        """Return the TD loss with y = r + discount (1 - done) min_k Qbar_k(o', a').
+
+        a' comes from the averaged policy.
+        """
         with torch.no_grad():
             next_action = self._sample(self.average_policy, next_observation)
             next_value = self.target_critic(next_observation, next_action)
@@ -109,7 +115,7 @@ class DiffusionPolicyLearner(Algorithm[Config]):
         return self._td_loss(self.critic(observation, batch.action), goal)
 
     def _td_loss(self, value: Tensor, goal: Tensor) -> tuple[Tensor, Metrics]:
-        """Sum over heads of the batch means of (Q_k - y)^2, (M,), for values (M, 2, B)."""
+        """Return the sum over heads of the batch means of (Q_k - y)^2, (M,)."""
         return td_loss(value, goal, heads="sum")
 
     def _sample(
@@ -126,7 +132,7 @@ class DiffusionPolicyLearner(Algorithm[Config]):
         )
 
     def phase(self) -> bool:
-        """Whether the next update moves the averaged policy."""
+        """Return whether the next update moves the averaged policy."""
         return self._averages(self.updates + 1)
 
     def _averages(self, updates: int) -> bool:

@@ -30,7 +30,9 @@ class Dof(DiffusionPolicyLearner[DofSettings]):
 
     def __init__(self, spec: TeamSpec, settings: DofSettings, seeds: tuple[int, ...]) -> None:
         super().__init__(spec, settings, seeds)
-        self.has_critic = self.has_critic or not settings.q_gradient  # as shipped, though unread
+        self.has_critic = (
+            self.has_critic or not settings.q_gradient
+        )  # as shipped, although nothing reads it
         agents = spec.agents
         counts = torch.ones(agents)
         if settings.backward == "per_agent":
@@ -39,7 +41,7 @@ class Dof(DiffusionPolicyLearner[DofSettings]):
         self.register_buffer("cloning_share", share, persistent=False)
 
     def _actor(self, batch: Batch, observation: Tensor) -> tuple[Tensor, Metrics]:
-        """Each member's part of L_bc, a mean over agents too, and eta times its own Q term."""
+        """Return each member's part of L_bc, a mean over agents too, minus eta times its own Q."""
         cloning = self._cloning(batch, observation)
         loss, metrics = self.cloning_share * cloning, {"actor/diffusion_loss": cloning}
         if self.settings.q_weight == 0 or not self.settings.q_gradient:
@@ -50,7 +52,7 @@ class Dof(DiffusionPolicyLearner[DofSettings]):
         return loss + self.settings.q_weight * q_loss, metrics | q_metrics
 
     def _td_loss(self, value: Tensor, goal: Tensor) -> tuple[Tensor, Metrics]:
-        """TD per agent, or sum_i Q_i against sum_i y_i (the code's joint option)."""
+        """Return the TD loss of each agent, or of sum_i Q_i (the code's joint option), (M,)."""
         if self.settings.critics == "separate":
             return super()._td_loss(value, goal)
         team = (value - goal[:, None]).unflatten(0, (-1, self.num_agents)).sum(dim=1)  # (R, 2, B)

@@ -35,16 +35,16 @@ class Dom2(Algorithm[Dom2Settings]):
         self.has_critic = settings.q_weight > 0
 
     def trained_networks(self) -> list[MemberNetwork]:
-        """Policy and critic share one optimiser; pure cloning trains no critic."""
+        """Return policy and critic; pure cloning trains no critic."""
         critic = [self.critic.network] if self.has_critic else []
         return [self.policy.network, *critic]
 
     def acting_parameters(self) -> list[nn.Parameter]:
-        """The critic is not needed to act."""
+        """Return the policy's parameters; the critic is not needed."""
         return list(self.policy.parameters())
 
     def losses(self, batch: Batch) -> tuple[Tensor, Metrics]:
-        """L = L_bc + q_weight L_Q + L_critic of every member; pure cloning needs no critic."""
+        """Return L_bc + q_weight L_Q + L_critic of every member; pure cloning needs no critic."""
         observation, next_observation = self.observations(batch)
         actor_loss, metrics = self._actor(batch, observation)
         if not self.has_critic:
@@ -53,7 +53,10 @@ class Dom2(Algorithm[Dom2Settings]):
         return actor_loss + critic_loss, metrics | critic_metrics
 
     def _actor(self, batch: Batch, observation: Tensor) -> tuple[Tensor, Metrics]:
-        """Denoising loss, and Q of the solver's action with the gradient through every step."""
+        """Return the denoising loss, minus Q of the solver's action.
+
+        The gradient of Q goes through every step of the solver.
+        """
         rows = batch.action.shape[1]
         noise, t = self.noise(rows), self.uniform(rows)
         error = self.denoiser.error(self.policy, observation, batch.action, noise, t)
@@ -69,7 +72,7 @@ class Dom2(Algorithm[Dom2Settings]):
     def _critic(
         self, batch: Batch, observation: Tensor, next_observation: Tensor
     ) -> tuple[Tensor, Metrics]:
-        """Twin TD loss with the minimum of the target heads, plus zeta times the CQL term."""
+        """Return the TD loss plus zeta times the CQL term; y takes the lower target head."""
         settings = self.settings
         with torch.no_grad():
             noise = self.noise(batch.action.shape[1])

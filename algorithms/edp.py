@@ -2,10 +2,10 @@
 
 Source: "Efficient Diffusion Policies for Offline Reinforcement Learning", arXiv 2305.20081, and
 its code sail-sg/edp b019648 (diffusion/dql.py), its Q-learning variant.
-From the code: the Q term at the action that the cloning sample's own output stands for (eq. 8), so
-that a policy step costs one evaluation whatever T is; T = 100 linear levels; a solver of 15 steps
-in the TD target and when acting; the weight alpha = 2; a coin between the critics, each normalised
-by its own mean |Q|; the averaged policy moves every fifth update, from the first on.
+From the code: the Q term takes the clean action that follows from the output for the cloning sample
+(eq. 8), so that a policy step costs one evaluation whatever T is; T = 100 linear levels; a solver
+of 15 steps in the TD target and when acting; the weight alpha = 2; a coin between the critics, each
+normalised by its own mean |Q|; the averaged policy moves every fifth update, from the first on.
 Differences: as `diffusion-ql`; the solver is of first order. As published, sampling starts at N(0,
 I) although abar_T = 0.36 (`schedule=linear`); the small presets use the vp schedule.
 Choices: per agent; one candidate by default, up to 50 in the paper's energy-based selection.
@@ -29,7 +29,7 @@ class Edp(DiffusionPolicyLearner[EdpSettings]):
         self.sampling_steps = settings.solver_steps
 
     def _actor(self, batch: Batch, observation: Tensor) -> tuple[Tensor, Metrics]:
-        """L_bc, and Q of the same sample's clean action; one evaluation of the policy."""
+        """Return L_bc, minus Q of the same sample's clean action; one evaluation of the policy."""
         rows = batch.action.shape[1]
         noise, t = self.noise(rows), self._times(rows)
         error, action = self.denoiser.error_and_action(

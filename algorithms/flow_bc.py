@@ -24,15 +24,15 @@ class FlowBc(Algorithm[FlowBcSettings]):
         self.sampling_steps = settings.flow_steps
 
     def trained_networks(self) -> list[MemberNetwork]:
-        """Only the policy is trained."""
+        """Return the policy, which alone is trained."""
         return [self.policy.network]
 
     def acting_parameters(self) -> list[nn.Parameter]:
-        """All of it acts."""
+        """Return all of the policy's parameters."""
         return list(self.policy.parameters())
 
     def losses(self, batch: Batch) -> tuple[Tensor, Metrics]:
-        """Mean over batch and dimensions of (v(o, x_t, t) - (a - noise))^2, t uniform."""
+        """Return the mean over batch and dimensions of (v(o, x_t, t) - (a - noise))^2."""
         rows = batch.action.shape[1]
         noise, t = self.noise(rows), self.uniform(rows)
         x = (1.0 - t) * noise + t * batch.action

@@ -1,8 +1,8 @@
 """Cloning by one flow of the whole team: it sees all observations and moves all actions.
 
 Source: stage 1 of MAC-Flow, arXiv 2511.05005: v(t, o_1..n, x_joint) regresses the joint action
-minus noise; Euler steps act. This is the teacher of `mac-flow` as a policy of its own, and what a
-factorised policy is measured against where agents must coordinate. Acting is centralised.
+minus noise; Euler steps act. This is the teacher of `mac-flow` as a policy of its own. Factorised
+policies are compared with it where agents must coordinate. Acting is centralised.
 Choice: the loss averages over agents and action dimensions.
 """
 
@@ -25,15 +25,18 @@ class FlowBcJoint(Algorithm[FlowBcSettings]):
         self.sampling_steps = settings.flow_steps
 
     def trained_networks(self) -> list[MemberNetwork]:
-        """Only the policy is trained."""
+        """Return the policy, which alone is trained."""
         return [self.policy.network]
 
     def acting_parameters(self) -> list[nn.Parameter]:
-        """All of it acts."""
+        """Return all of the policy's parameters."""
         return list(self.policy.parameters())
 
     def losses(self, batch: Batch) -> tuple[Tensor, Metrics]:
-        """Mean over batch, team and dimensions of (v - (a - noise))^2, one t per team, (R,)."""
+        """Return the mean over batch, team and dimensions of (v - (a - noise))^2, (R,).
+
+        The agents of a team share their time t.
+        """
         rows = batch.action.shape[1]
         noise, t = self.noise(rows), same_for_team(self.uniform(rows), self.num_agents)
         x = (1.0 - t) * noise + t * batch.action

@@ -34,16 +34,16 @@ class Fql(Algorithm[FqlSettings]):
         self.has_critic = settings.q_weight > 0
 
     def trained_networks(self) -> list[MemberNetwork]:
-        """All share one optimiser; pure cloning trains no critic."""
+        """Return flow, policy and critic; pure cloning trains no critic."""
         critic = [self.critic.network] if self.has_critic else []
         return [self.flow.network, self.policy.network, *critic]
 
     def acting_parameters(self) -> list[nn.Parameter]:
-        """The one-step policy acts alone."""
+        """Return the one-step policy's parameters."""
         return list(self.policy.parameters())
 
     def losses(self, batch: Batch) -> tuple[Tensor, Metrics]:
-        """L = L_flow + alpha L_distill + q_weight L_Q + L_critic of every member."""
+        """Return L_flow + alpha L_distill + q_weight L_Q + L_critic of every member."""
         observation, next_observation = self.observations(batch)
         flow_loss = self._flow(batch, observation)
         actor_loss, metrics = self._actor(observation)
@@ -54,7 +54,7 @@ class Fql(Algorithm[FqlSettings]):
         return loss + critic_loss, metrics | critic_metrics
 
     def _flow(self, batch: Batch, observation: Tensor) -> Tensor:
-        """Mean over batch and dimensions of (v(o, x_t, t) - (a - noise))^2, t uniform."""
+        """Return the mean over batch and dimensions of (v(o, x_t, t) - (a - noise))^2."""
         rows = batch.action.shape[1]
         noise, t = self.noise(rows), self.uniform(rows)
         x = (1.0 - t) * noise + t * batch.action
@@ -62,7 +62,10 @@ class Fql(Algorithm[FqlSettings]):
         return self.mean_over_action(error).mean(dim=-1)
 
     def _actor(self, observation: Tensor) -> tuple[Tensor, Metrics]:
-        """Distance of mu(o, z) to the flow's action from the same z, and Q of the clipped mu."""
+        """Return alpha times the distance of mu(o, z) to the flow's action, minus Q of mu.
+
+        Both actions start from the same noise z; the Q term takes the clipped one.
+        """
         settings, noise = self.settings, self.noise(observation.shape[1])
         taught = self.act_by_flow(observation, noise)
         action = self.policy(observation, noise)
@@ -82,7 +85,10 @@ class Fql(Algorithm[FqlSettings]):
     def _critic(
         self, batch: Batch, observation: Tensor, next_observation: Tensor
     ) -> tuple[Tensor, Metrics]:
-        """Mean over batch and heads of (Q - y)^2, y = r + discount (1 - done) agg Qbar(o', a')."""
+        """Return the mean over batch and heads of (Q - y)^2.
+
+        y = r + discount (1 - done) agg_heads Qbar(o', clip(mu(o', z'))).
+        """
         settings = self.settings
         with torch.no_grad():
             next_action = self.policy(next_observation, self.noise(batch.action.shape[1]))
@@ -93,6 +99,6 @@ class Fql(Algorithm[FqlSettings]):
         return td_loss(self.critic(observation, batch.action), goal)
 
     def act_from(self, observation: Tensor, generators: Generators) -> Tensor:
-        """a = clip(mu(o, z)): one evaluation of the one-step policy from fresh noise."""
+        """Return clip(mu(o, z)): one evaluation of the one-step policy from fresh noise."""
         noise = self.noise(observation.shape[1], generators)
         return self.policy(observation, noise).clamp(-1.0, 1.0)

@@ -38,15 +38,15 @@ class Iql(Algorithm[IqlSettings]):
         self.target_critic = self.target_of(self.critic, settings.target_rate)
 
     def trained_networks(self) -> list[MemberNetwork]:
-        """Policy, critic and value share one optimiser."""
+        """Return policy, critic and value."""
         return [self.policy.network, self.critic.network, self.value]
 
     def acting_parameters(self) -> list[nn.Parameter]:
-        """Only the policy acts."""
+        """Return the policy's parameters."""
         return list(self.policy.parameters())
 
     def losses(self, batch: Batch) -> tuple[Tensor, Metrics]:
-        """L = L_pi + L_V + L_Q of every member."""
+        """Return L_pi + L_V + L_Q of every member."""
         observation, next_observation = self.observations(batch)
         with torch.no_grad():
             reached = self.target_critic(observation, batch.action).amin(dim=1)  # (M, B)
@@ -61,7 +61,7 @@ class Iql(Algorithm[IqlSettings]):
     def _actor(
         self, batch: Batch, observation: Tensor, advantage: Tensor
     ) -> tuple[Tensor, Metrics]:
-        """Mean of min(exp(beta A), cap) times -log pi(a | o)."""
+        """Return the mean of min(exp(beta A), cap) times -log pi(a | o)."""
         settings = self.settings
         if settings.advantage_normalise == "std":
             spread = advantage.std(dim=-1, keepdim=True, correction=0)
@@ -76,7 +76,10 @@ class Iql(Algorithm[IqlSettings]):
     def _critic(
         self, batch: Batch, observation: Tensor, next_observation: Tensor
     ) -> tuple[Tensor, Metrics]:
-        """Sum over heads of the batch means of (Q_k - y)^2, y = r + discount (1 - done) V(o')."""
+        """Return the sum over heads of the batch means of (Q_k - y)^2.
+
+        y = r + discount (1 - done) V(o').
+        """
         with torch.no_grad():
             next_value = self.value(next_observation)[..., 0][:, None]  # (M, 1, B)
             discount = self.settings.discount
@@ -85,7 +88,7 @@ class Iql(Algorithm[IqlSettings]):
         return td_loss(self.critic(observation, batch.action), goal, heads="sum")
 
     def act_from(self, observation: Tensor, generators: Generators) -> Tensor:
-        """The mean of pi(. | o), or a ~ pi(. | o)."""
+        """Return the mean of pi(. | o), or draw from it."""
         mean, log_std = self.policy(observation)
         if self.settings.act_with == "mean":
             return mean

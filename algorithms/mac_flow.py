@@ -49,16 +49,16 @@ class MacFlow(Algorithm[MacFlowSettings]):
         self.has_critic = settings.q_weight > 0
 
     def trained_networks(self) -> list[MemberNetwork]:
-        """All share one optimiser; pure cloning trains no critic."""
+        """Return flow, policy and critic; pure cloning trains no critic."""
         critic = [self.critic.network] if self.has_critic else []
         return [self.flow.network, self.policy.network, *critic]
 
     def acting_parameters(self) -> list[nn.Parameter]:
-        """The one-step policy acts alone."""
+        """Return the one-step policy's parameters."""
         return list(self.policy.parameters())
 
     def losses(self, batch: Batch) -> tuple[Tensor, Metrics]:
-        """L = L_flow + alpha L_distill + q_weight L_Q + L_critic of every replica, (R,)."""
+        """Return L_flow + alpha L_distill + q_weight L_Q + L_critic of every replica, (R,)."""
         observation, next_observation = self.observations(batch)
         flow_loss = self._flow(batch, observation)
         actor_loss, metrics = self._actor(observation)
@@ -73,7 +73,10 @@ class MacFlow(Algorithm[MacFlowSettings]):
         return value.unflatten(0, (-1, self.num_agents))
 
     def _flow(self, batch: Batch, observation: Tensor) -> Tensor:
-        """Mean over batch, agents and dimensions of (v - (a - noise))^2; a joint flow has one t."""
+        """Return the mean over batch, agents and dimensions of (v - (a - noise))^2, (R,).
+
+        The agents of a joint flow share their time t.
+        """
         rows = batch.action.shape[1]
         noise, t = self.noise(rows), self.uniform(rows)
         if self.settings.flow == "joint":
@@ -83,7 +86,10 @@ class MacFlow(Algorithm[MacFlowSettings]):
         return self._by_team(self.mean_over_action(error).mean(dim=-1)).mean(dim=1)
 
     def _actor(self, observation: Tensor) -> tuple[Tensor, Metrics]:
-        """Distance of mu(o_i, z_i) to the flow's action, summed over agents, and Q_tot of mu."""
+        """Return alpha times the distance of mu to the flow's action, minus Q_tot of mu, (R,).
+
+        Distances are summed over agents; the Q term takes the clipped actions.
+        """
         settings, noise = self.settings, self.noise(observation.shape[1])
         taught = self.act_by_flow(observation, noise)
         action = self.policy(observation, noise)
@@ -105,7 +111,10 @@ class MacFlow(Algorithm[MacFlowSettings]):
     def _critic(
         self, batch: Batch, observation: Tensor, next_observation: Tensor
     ) -> tuple[Tensor, Metrics]:
-        """Mean over batch and heads of (Q_tot - y)^2, y from the team's reward and Qbar_tot."""
+        """Return the mean over batch and heads of (Q_tot - y)^2, (R,).
+
+        y is made of the team's reward and Qbar_tot of the next actions.
+        """
         settings = self.settings
         with torch.no_grad():
             next_action = self.policy(next_observation, self.noise(batch.action.shape[1]))
@@ -122,16 +131,16 @@ class MacFlow(Algorithm[MacFlowSettings]):
         return td_loss(value, goal)  # (R, 2, B), (R, B)
 
     def _critic_inputs(self, observation: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-        """Lay the agents' rows below each other: (R, N * B, .) twice."""
+        """Return the rows of all agents one after another: (R, N * B, .) twice."""
         rows = with_ids(observation, self.num_agents)
         return rows, action.reshape(*rows.shape[:2], -1)
 
     def _mixed(self, value: Tensor) -> Tensor:
-        """Q_tot of each head: the mean (or sum) over agents of (R, 2, N * B), (R, 2, B)."""
+        """Return Q_tot of each head: the mean or sum over agents, (R, 2, N * B) -> (R, 2, B)."""
         each = value.unflatten(-1, (self.num_agents, -1))
         return each.mean(dim=2) if self.settings.mixing == "mean" else each.sum(dim=2)
 
     def act_from(self, observation: Tensor, generators: Generators) -> Tensor:
-        """a_i = clip(mu(o_i, id, z_i)): one evaluation of the shared one-step policy."""
+        """Return clip(mu(o_i, id, z_i)): one evaluation of the shared one-step policy."""
         noise = self.noise(observation.shape[1], generators)
         return self.policy(observation, noise).clamp(-1.0, 1.0)

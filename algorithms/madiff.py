@@ -65,15 +65,15 @@ class Madiff(Algorithm[MadiffSettings]):
         self.return_scale = spec.return_scale * _share(settings.return_discount, spec.horizon)
 
     def trained_networks(self) -> list[MemberNetwork]:
-        """The denoising network and the inverse models share one optimiser."""
+        """Return the denoising network and the inverse models."""
         return [self.unet, self.inverse]
 
     def acting_parameters(self) -> list[nn.Parameter]:
-        """The averaged network plans, the inverse models act."""
+        """Return the parameters of the averaged network and of the inverse models."""
         return [*self.average_unet.parameters(), *self.inverse.parameters()]
 
     def losses(self, batch: SequenceBatch) -> tuple[Tensor, Metrics]:  # type: ignore[override]
-        """L = (L_diff + L_inv) / 2 of every replica, (R,)."""
+        """Return (L_diff + L_inv) / 2 of every replica, (R,)."""
         plan = self._normalised(batch.observation)  # (M, B, T, O)
         diffusion_loss = self._diffusion(batch, plan)
         inverse_loss = self._inverse(batch, plan)
@@ -98,7 +98,7 @@ class Madiff(Algorithm[MadiffSettings]):
     # Training ----------------------------------------------------------------------------------
 
     def _diffusion(self, batch: SequenceBatch, plan: Tensor) -> Tensor:
-        """Mean squared error where an observation was recorded but is not known, (R,)."""
+        """Return the mean squared error where an observation is recorded but not known, (R,)."""
         settings, rows = self.settings, plan.shape[1]
         clean = self._joint(plan)  # (R, B, N, T, O)
         noise = self._normal(tuple(clean.shape[1:]), self.training_generators)
@@ -122,7 +122,7 @@ class Madiff(Algorithm[MadiffSettings]):
         return total / weight.flatten(1).sum(dim=1).clamp_min(1.0)
 
     def _known(self, plan: Tensor, ego: Tensor | None) -> Tensor:
-        """Mark what is known of plans (R, B, N, T, O): history and present, of one agent or all."""
+        """Mark what is known of plans (R, B, N, T, O): past and present, of one agent or of all."""
         steps = torch.arange(plan.shape[3], device=plan.device) <= self.settings.history
         known = steps[:, None].expand(plan.shape)
         if ego is None:
@@ -131,7 +131,7 @@ class Madiff(Algorithm[MadiffSettings]):
         return known & (agents == ego[..., None])[..., None, None]
 
     def _inverse(self, batch: SequenceBatch, plan: Tensor) -> Tensor:
-        """Mean over recorded steps and dimensions of (I(o_t, o_{t+1}) - a_t)^2, (R,)."""
+        """Return the mean over recorded steps and dimensions of (I(o_t, o_{t+1}) - a_t)^2, (R,)."""
         pairs = torch.cat([plan[:, :, :-1], plan[:, :, 1:]], dim=-1).flatten(1, 2)
         error = (self.inverse(pairs) - batch.action[:, :, :-1].flatten(1, 2)).square()
         mask = batch.mask[:, :, :-1].flatten(1)  # (M, B (T - 1))

@@ -44,17 +44,17 @@ class MeanFlowQl(Algorithm[MeanFlowQlSettings]):
         self.candidates = settings.candidates if self.has_critic else 1
 
     def trained_networks(self) -> list[MemberNetwork]:
-        """Policy and critic share one optimiser; pure cloning trains no critic."""
+        """Return policy and critic; pure cloning trains no critic."""
         critic = [self.critic.network] if self.has_critic else []
         return [self.policy.network, *critic]
 
     def acting_parameters(self) -> list[nn.Parameter]:
-        """The critic is needed where it chooses between candidates."""
+        """Return the policy's parameters, and the critic's where it chooses."""
         chooser = self.critic.parameters() if self.candidates > 1 else []
         return [*self.policy.parameters(), *chooser]
 
     def losses(self, batch: Batch) -> tuple[Tensor, Metrics]:
-        """L = alpha L_MF + q_weight L_Q + L_bound + L_critic; pure cloning is L_MF alone.
+        """Return alpha L_MF + q_weight L_Q + L_bound + L_critic; pure cloning is L_MF alone.
 
         Evaluations that share weights run as one: the TD target's candidates with the difference's
         second point (no gradient), the regression with the action of the Q term (gradient).
@@ -155,7 +155,7 @@ class MeanFlowQl(Algorithm[MeanFlowQlSettings]):
     def _actor(
         self, flow_loss: Tensor, observation: Tensor, one_step: Tensor | None
     ) -> tuple[Tensor, Metrics]:
-        """alpha L_MF + q_weight L_Q + bound penalty; the critic is held fixed in L_Q."""
+        """Return alpha L_MF + q_weight L_Q + bound penalty; the critic is held fixed in L_Q."""
         settings, metrics = self.settings, {"actor/mean_flow_loss": flow_loss}
         if one_step is None:
             return flow_loss, metrics
@@ -170,7 +170,7 @@ class MeanFlowQl(Algorithm[MeanFlowQlSettings]):
     def _critic(
         self, batch: Batch, observation: Tensor, next_observation: Tensor, candidates: Tensor
     ) -> tuple[Tensor, Metrics]:
-        """Mean over batch and heads of (Q - y)^2; y takes the candidate of largest Q at o'."""
+        """Return the mean over batch and heads of (Q - y)^2; y takes the best candidate at o'."""
         settings = self.settings
         with torch.no_grad():
             next_action = self._best(next_observation, candidates)
@@ -188,7 +188,7 @@ class MeanFlowQl(Algorithm[MeanFlowQlSettings]):
         return best(candidates, value.unflatten(1, (rows, count)))
 
     def act_from(self, observation: Tensor, generators: Generators) -> Tensor:
-        """One evaluation g(o, noise, 0) per candidate; the one of largest Q acts."""
+        """Evaluate g(o, noise, 0) once per candidate and return the one of largest Q."""
         count = self.candidates
         noise = self.noise(count * observation.shape[1], generators)
         candidates = self.policy(repeated(observation, count), noise, 0.0).clamp(-1.0, 1.0)

@@ -18,7 +18,7 @@ MOVED = {f"algorithms.{name}": f"algorithms.parts.{name}" for name in PARTS.spli
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Fills a module of an earlier name with what lies under its present one."""
+    """Fills a module of an earlier name with the contents of the present one."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None

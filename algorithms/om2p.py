@@ -23,7 +23,7 @@ from datasets.batch import Batch
 
 
 @functools.cache
-def _say_that_it_vanishes(step: float) -> None:
+def _warn_of_zero_difference(step: float) -> None:
     """Warn, once a process: in float32 x and x + step v are the same numbers."""
     logging.getLogger(__name__).warning(
         "the difference with fd_step=%g is zero in float32: as released, no derivative is learnt",
@@ -37,23 +37,23 @@ class Om2p(Algorithm[Om2pSettings]):
     def __init__(self, spec: TeamSpec, settings: Om2pSettings, seeds: tuple[int, ...]) -> None:
         super().__init__(spec, settings, seeds)
         if settings.derivative == "finite_difference" and settings.fd_step < mean_flow.TINY_STEP:
-            _say_that_it_vanishes(settings.fd_step)
+            _warn_of_zero_difference(settings.fd_step)
         self.policy = self.timed_policy(TimedPolicy, times=2)
         self.critic = self.twin_critic()
         self.target_critic = self.target_of(self.critic, settings.target_rate)
         self.has_critic = settings.q_weight > 0
 
     def trained_networks(self) -> list[MemberNetwork]:
-        """Policy and critic share one optimiser; pure cloning trains no critic."""
+        """Return policy and critic; pure cloning trains no critic."""
         critic = [self.critic.network] if self.has_critic else []
         return [self.policy.network, *critic]
 
     def acting_parameters(self) -> list[nn.Parameter]:
-        """The critic is not needed to act."""
+        """Return the policy's parameters; the critic is not needed."""
         return list(self.policy.parameters())
 
     def losses(self, batch: Batch) -> tuple[Tensor, Metrics]:
-        """L = L_MF + q_weight L_Q + L_critic of every member; pure cloning needs no critic.
+        """Return L_MF + q_weight L_Q + L_critic of every member; pure cloning needs no critic.
 
         Evaluations that share weights run as one: the next action with the difference's second
         point (no gradient), the regression with the action of the Q term (gradient).
@@ -100,7 +100,7 @@ class Om2p(Algorithm[Om2pSettings]):
         return mean * self.action_mask.sum(dim=-1)
 
     def _tangent(self, observation: Tensor, x: Tensor, at: Tensor, velocity: Tensor) -> Tensor:
-        """The velocity along which the derivative is taken: conditional, predicted or mixed."""
+        """Return the velocity of the derivative's direction: conditional, predicted or mixed."""
         share = self.settings.predicted_tangent
         if share == 0:
             return velocity
@@ -189,14 +189,14 @@ class Om2p(Algorithm[Om2pSettings]):
     # Value -------------------------------------------------------------------------------------
 
     def _read(self, noise: Tensor, average: Tensor) -> Tensor:
-        """Return the action that the network's one-step output stands for."""
+        """Return the action of a one-step output: clip(noise + u), or clip(u) as released."""
         raw = noise + average if self.settings.output == "noise_plus_u" else average
         return raw.clamp(-1.0, 1.0)
 
     def _actor(
         self, flow_loss: Tensor, observation: Tensor, noise: Tensor, one_step: Tensor | None
     ) -> tuple[Tensor, Metrics]:
-        """L_actor = L_MF + q_weight L_Q; the critic's parameters are held fixed in L_Q."""
+        """Return L_MF + q_weight L_Q; the critic's parameters are held fixed in L_Q."""
         metrics = {"actor/mean_flow_loss": flow_loss}
         if one_step is None:
             return flow_loss, metrics
@@ -207,7 +207,10 @@ class Om2p(Algorithm[Om2pSettings]):
     def _critic(
         self, batch: Batch, observation: Tensor, next_observation: Tensor, next_action: Tensor
     ) -> tuple[Tensor, Metrics]:
-        """Mean over batch and heads of (Q - y)^2, y = r + discount (1 - done) agg Qbar(o', a')."""
+        """Return the mean over batch and heads of (Q - y)^2.
+
+        y = r + discount (1 - done) agg_heads Qbar(o', a').
+        """
         settings = self.settings
         with torch.no_grad():
             next_value = self.target_critic(next_observation, next_action)
@@ -217,6 +220,6 @@ class Om2p(Algorithm[Om2pSettings]):
         return td_loss(self.critic(observation, batch.action), goal)
 
     def act_from(self, observation: Tensor, generators: Generators) -> Tensor:
-        """a = clip(noise + u(o, noise, 0, 1)): one evaluation from fresh noise."""
+        """Return clip(noise + u(o, noise, 0, 1)): one evaluation from fresh noise."""
         noise = self.noise(observation.shape[1], generators)
         return self._read(noise, self.policy(observation, noise, 0.0, 1.0))

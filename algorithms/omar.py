@@ -23,7 +23,7 @@ class Omar(ConservativeActorCritic[OmarSettings]):
     """The actor imitates the searched action and maximises the conservative Q."""
 
     def _actor(self, batch: Batch, observation: Tensor, action: Tensor) -> tuple[Tensor, Metrics]:
-        """c (pi - a_hat)^2 - (1 - c) mean Q1(o, pi) + penalty."""
+        """Return c (pi - a_hat)^2 - (1 - c) mean Q1(o, pi) + penalty."""
         share = self.settings.omar_weight
         value = self.critic.frozen_first(observation, action if share < 1 else action.detach())
         best = self._search(observation, action.detach(), value.detach())

@@ -1,6 +1,6 @@
 """Algorithms by name: looking them up, making them, and registering others.
 
-Importing it loads no torch; ``make`` does. The table itself lies in `algorithms.table`.
+Importing it loads no torch; ``make`` does. The table itself is in `algorithms.table`.
 """
 
 import contextlib
@@ -162,7 +162,7 @@ def resolve(name: str, target: "str | type[Algorithm[Any]]") -> "type[Algorithm[
         try:
             kind = getattr(importlib.import_module(module), cls)
         except (ImportError, AttributeError, ValueError) as error:
-            raise AlgorithmError(f"{name} is said to be {target}, but {error}.") from error
+            raise AlgorithmError(f"{name} is registered as {target}, but {error}.") from error
     if not (isinstance(kind, type) and issubclass(kind, Algorithm)):
         raise AlgorithmError(f"{name} must be a class derived from algorithms.base.Algorithm.")
     missing = sorted(getattr(kind, "__abstractmethods__", ()))

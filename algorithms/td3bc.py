@@ -21,11 +21,11 @@ class Td3Bc(ActorCritic[Td3BcSettings]):
     """Deterministic actor-critic with a cloning term."""
 
     def trained_networks(self) -> list[MemberNetwork]:
-        """Pure cloning trains no critic."""
+        """Return policy and critic; pure cloning trains no critic."""
         return super().trained_networks() if self.settings.q_weight > 0 else [self.policy]
 
     def _actor(self, batch: Batch, observation: Tensor, action: Tensor) -> tuple[Tensor, Metrics]:
-        """Mean over batch and dimensions of (pi - a)^2, minus lambda mean Q1 / mean |Q1|."""
+        """Return the mean of (pi - a)^2, minus lambda mean Q1 / mean |Q1|."""
         error = (action - batch.action).square()
         loss = self.mean_over_action(error).mean(dim=-1)
         metrics = {"actor/cloning_loss": loss}
@@ -38,7 +38,7 @@ class Td3Bc(ActorCritic[Td3BcSettings]):
     def _critic(
         self, batch: Batch, observation: Tensor, next_observation: Tensor, action: Tensor
     ) -> tuple[Tensor, Metrics]:
-        """Pure cloning needs no critic."""
+        """Return the TD loss; pure cloning needs none."""
         if self.settings.q_weight == 0:
             return batch.reward.new_zeros(()), {}
         return super()._critic(batch, observation, next_observation, action)

@@ -151,9 +151,11 @@ def a_policy_sees_what_it_says(subject: Subject) -> None:
         require(all(moved), "an agent ignores its own observation")
         sees = not torch.equal(action[agent], again[agent])
         if subject.row.observes == "own":
-            require(not sees, "it says observes='own', but others' observations change an action")
+            require(
+                not sees, "it declares observes='own', but others' observations change an action"
+            )
         else:
-            require(sees, "it says observes='joint', but others' observations change nothing")
+            require(sees, "it declares observes='joint', but others' observations change nothing")
 
 
 def saved_and_loaded_learner_continues_bit_equal(subject: Subject) -> None:
@@ -195,8 +197,8 @@ def the_loss_falls(subject: Subject) -> None:
     history = []
     for step in range(60):
         metrics = learner.update(batches[step % len(batches)])
-        found = imitation_losses(metrics) or {"critic/loss": metrics["critic/loss"]}
-        key, value = next(iter(found.items()))
+        falling = imitation_losses(metrics) or {"critic/loss": metrics["critic/loss"]}
+        key, value = next(iter(falling.items()))
         history.append(value)
     first, last = (torch.cat(part).mean() for part in (history[:10], history[-10:]))
     require(last < first - 0.2 * first.abs(), f"{key} went from {first:.3f} to {last:.3f}")

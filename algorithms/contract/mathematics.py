@@ -23,7 +23,8 @@ TARGET_PREFIXES = ("target_", "average_")
 def targets_move_by_their_rate(subject: Subject) -> None:
     """target += rate (online - target), by target_rate or, for averaged policies, by ema_rate.
 
-    An average may rest in the first updates (`ema_start`, `ema_every`); other targets never do.
+    An average may stay where it is in the first updates (`ema_start`, `ema_every`); other targets
+    always move.
     """
     learner = subject.make()
     learner.update(subject.batch(seed=0))
@@ -34,11 +35,11 @@ def targets_move_by_their_rate(subject: Subject) -> None:
     if not pairs:
         raise Skip("no target networks")
     config = learner.settings
-    rests = getattr(config, "ema_start", 0) > 0 or getattr(config, "ema_every", 1) > 1
+    may_stay = getattr(config, "ema_start", 0) > 0 or getattr(config, "ema_every", 1) > 1
     for target, online in pairs:
         averaged = target.startswith("average_")
         rate = getattr(config, "ema_rate" if averaged else "target_rate")
-        rates = [rate, 0.0] if averaged and rests else [rate]
+        rates = [rate, 0.0] if averaged and may_stay else [rate]
         goals = [torch.lerp(before[target], after[online], rate) for rate in rates]
         close = any(torch.allclose(after[target], goal, rtol=1e-6, atol=1e-7) for goal in goals)
         require(close, f"{target} is not {rates} of the way to {online}")
@@ -144,7 +145,7 @@ def losses_do_not_grow_with_the_action_size(subject: Subject) -> None:
 
 @torch.no_grad()
 def _losses_of_zero_networks(subject: Subject, copies: int, batches: int = 8) -> dict[str, float]:
-    """Return mean imitation losses where every action dimension stands there ``copies`` times.
+    """Return mean imitation losses where every action dimension is repeated ``copies`` times.
 
     All parameters are zero, so that the losses depend on data and noise alone.
     """
@@ -177,8 +178,8 @@ def a_normalised_q_term_ignores_the_scale_of_q(subject: Subject) -> None:
             critic.weights[-1].mul_(scale)
             critic.biases[-1].mul_(scale)
         learner.update(subject.batch())
-        found = _gradients(learner).items()
-        gradients.append({key: value for key, value in found if "critic" not in key})
+        latest = _gradients(learner).items()
+        gradients.append({key: value for key, value in latest if "critic" not in key})
     for key, value in gradients[0].items():
         error = (value - gradients[1][key]).norm() / value.norm()
         require(error < 1e-3, f"the gradient of {key} changes by {error.item():.1e}")

@@ -1,4 +1,4 @@
-"""Acting as a function of observations and random numbers, for programs that cannot draw them."""
+"""Acting as a function of observations and random numbers, for programs that cannot draw."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ class Acting(nn.Module):
     """
 
     def __init__(self, algorithm: Algorithm[Any], observation: Tensor) -> None:
-        """Find out what is drawn, by acting once on ``observation`` (N, 1, O)."""
+        """Record which numbers are drawn by acting once on ``observation`` (N, 1, O)."""
         if algorithm.trajectory is not None:
             raise AlgorithmError(
                 f"{algorithm.name} plans trajectories: as one function of an observation, its "
@@ -49,7 +49,7 @@ class Acting(nn.Module):
             _, memory = algorithm.act(observation)
         if memory is not None:
             raise AlgorithmError(
-                f"{algorithm.name} remembers what it saw before, so its action is no function of "
+                f"{algorithm.name} remembers earlier observations, so its action is no function of "
                 "one observation"
             )
 
@@ -62,9 +62,9 @@ class Acting(nn.Module):
 
     @contextlib.contextmanager
     def _drawing(self, draw: Callable[..., Tensor]) -> Iterator[None]:
-        """Let the algorithm take its random numbers from ``draw``, and constants from here.
+        """Let the algorithm take its random numbers from ``draw``, and constants from our cache.
 
-        Policies keep their constants; those of a traced call must not reach later ones.
+        Policies cache constants; those of a traced call must not be used by later calls.
         """
         own = vars(self.algorithm)
         own["draw"] = draw

@@ -7,9 +7,10 @@ from torch.utils.flop_counter import flop_registry
 
 
 class DispatchMode(TorchDispatchMode):
-    """A dispatch mode that does not import torch's compiler on first use: two seconds of CPU time.
+    """A dispatch mode that does not import torch's compiler on first use.
 
-    Others do, to keep the compiler out of modes under ``torch.compile``; ours never run there.
+    The import takes two seconds of CPU time. torch does it to keep the compiler out of modes under
+    ``torch.compile``, where ours never run.
     """
 
     @classmethod

@@ -32,17 +32,17 @@ Work = Callable[[], Metrics]
 
 
 class Graph(Protocol):
-    """What was recorded."""
+    """A recorded update."""
 
     def replay(self) -> None:
-        """Do it again, on the memory it was recorded with."""
+        """Run it again, on the memory that it was recorded with."""
 
 
 Record = Callable[[Work, Generators], tuple[Graph, Metrics]]
 
 
 def cuda_record(work: Work, generators: Generators) -> tuple[Graph, Metrics]:
-    """Record ``work``, which is not carried out, and return its graph and what it will fill."""
+    """Record ``work`` without running it; return its graph, and the metrics that replays fill."""
     graph = torch.cuda.CUDAGraph()
     for generator in generators:
         graph.register_generator_state(generator)
@@ -52,8 +52,8 @@ def cuda_record(work: Work, generators: Generators) -> tuple[Graph, Metrics]:
     return graph, result
 
 
-def cuda_aside(work: Work) -> Metrics:
-    """Work on a stream of its own, as torch asks of what comes before a recording."""
+def cuda_side_stream(work: Work) -> Metrics:
+    """Do ``work`` on a side stream, as torch requires of updates before a recording."""
     (stream, _), current = _streams(torch.cuda.current_device()), torch.cuda.current_stream()
     stream.wait_stream(current)
     with torch.cuda.stream(stream):
@@ -64,20 +64,21 @@ def cuda_aside(work: Work) -> Metrics:
 
 @functools.cache
 def _streams(device: int) -> tuple[Any, Any]:
-    """Return a device's two streams, to work aside on and to record on.
+    """Return a device's side stream, and the stream to record on.
 
-    Made once: torch keeps a workspace of cuBLAS for every stream that a product ever ran on.
+    They are made once: torch keeps a workspace of cuBLAS for every stream that a product ran on.
     """
     return torch.cuda.Stream(device), torch.cuda.Stream(device)
 
 
 class GraphedUpdates:
-    """Takes an algorithm's updates, from the fourth on by replay.
+    """Take an algorithm's updates, from the fourth on by replay.
 
-    algorithm: on the device, its state complete: loading another one later would leave the graphs
-        with the memory of the old.
+    algorithm: on the device, with its final state: after loading another state the graphs would
+        still use the memory of the old one.
     recording: a context in which graphs are recorded, for a clock.
-    record, aside: how to record, and how to work before it; tests have their own.
+    record: how to record an update. before: how to take the updates before the recording. Tests
+        give their own.
     """
 
     def __init__(
@@ -85,15 +86,15 @@ class GraphedUpdates:
         algorithm: Algorithm[Any],
         recording: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
         record: Record = cuda_record,
-        aside: Callable[[Work], Metrics] = cuda_aside,
+        before: Callable[[Work], Metrics] = cuda_side_stream,
     ) -> None:
         self.algorithm = algorithm
-        self._recording, self._record, self._aside = recording, record, aside
+        self._recording, self._record, self._before = recording, record, before
         self._eager = EAGER_UPDATES
         self._batch: Any = None
         self._rate: Tensor = torch.zeros((), device=algorithm.device)
         self._graphs: dict[Hashable, tuple[Graph, Metrics]] = {}
-        self._constants = trunk.Constants()  # graphs read them where they lay when recorded
+        self._constants = trunk.Constants()  # graphs read them at the addresses of the recording
 
     def update(self, batch: Any) -> Metrics:
         """Take one gradient step; the metrics (R,) are overwritten by the next step.
@@ -103,7 +104,7 @@ class GraphedUpdates:
         if self._eager > 0:
             self._eager -= 1
             self._rate.fill_(self.algorithm.learning_rate())
-            return self._aside(lambda: self._step(batch))
+            return self._before(lambda: self._step(batch))
         self._fill(batch)
         phase = self.algorithm.phase()
         if phase not in self._graphs:
@@ -114,7 +115,7 @@ class GraphedUpdates:
         return metrics
 
     def _fill(self, batch: Any) -> None:
-        """Copy what the next update works on to where the graphs read it."""
+        """Copy batch and learning rate to the tensors that the graphs read."""
         if self._batch is None:
             self._batch = type(batch)(
                 *(None if field is None else field.clone() for field in batch)
@@ -123,7 +124,7 @@ class GraphedUpdates:
         self._rate.fill_(self.algorithm.learning_rate())
 
     def _recorded(self) -> tuple[Graph, Metrics]:
-        """Record the step that comes next, with nothing of it counted."""
+        """Record the next step without counting it."""
         algorithm, before = self.algorithm, self.algorithm.updates
         with self._recording():
             recorded = self._record(lambda: self._step(self._batch), algorithm.training_generators)

@@ -1,7 +1,7 @@
-"""Replays from a CUDA graph against eager updates, on the device, before training.
+"""Compare replays from a CUDA graph with eager updates, on the device, before training.
 
-What replays forget shows by far: a stale batch, rate or draw moves parameters elsewhere. What
-rounding does must pass: Adam's steps are as long where a gradient is noise as anywhere else.
+A replay that misses an input is far off: a stale batch, rate or draw moves parameters elsewhere.
+Differences by rounding must pass, although Adam's steps are full-sized where a gradient is noise.
 """
 
 from collections.abc import Callable, Hashable, Iterator
@@ -25,8 +25,7 @@ def check(
 ) -> None:
     """Compare replays with eager updates of the same algorithm; AlgorithmError if they differ.
 
-    graphed, eager: from the same seeds, at the same update; both are trained, so neither is of use
-        afterwards.
+    graphed, eager: made from the same seeds, at the same update; the check trains both.
     batches: draws the next batch.
     updates: those of the whole run; some are taken as if at its middle, where the rate is another,
         and as if near there for every other phase.
@@ -61,12 +60,12 @@ def places(algorithm: Algorithm[Any], updates: int) -> list[int]:
     middle = updates // 2
     if type(algorithm).phase is Algorithm.phase:
         return [middle]
-    found: dict[Hashable, int] = {}
+    nearest: dict[Hashable, int] = {}
     before = algorithm.updates
     for algorithm.updates in _outwards(middle, updates):
-        found.setdefault(algorithm.phase(), algorithm.updates)
+        nearest.setdefault(algorithm.phase(), algorithm.updates)
     algorithm.updates = before
-    return sorted(found.values())
+    return sorted(nearest.values())
 
 
 def _outwards(middle: int, end: int) -> Iterator[int]:

@@ -1,7 +1,7 @@
-"""The state of seeds trained together as the states of single seeds, and back.
+"""Split the state of seeds trained together into the states of single seeds, and join them.
 
-A seed trained beside others ends in the same numbers as alone, so its share of the joint state is
-its state alone: a checkpoint does not tell with whom a seed was trained.
+A seed trained with others ends in the same numbers as alone. Its share of the joint state is
+therefore its state alone, and a checkpoint does not depend on who trained with it.
 """
 
 import copy
@@ -96,7 +96,7 @@ def _split_optimiser(algorithm: Algorithm, optimiser: State, replica: int) -> St
             else copy.deepcopy(value)
             for name, value in optimiser["state"].get(index, {}).items()
         }
-    return {**optimiser, "state": {index: found for index, found in state.items() if found}}
+    return {**optimiser, "state": {index: kept for index, kept in state.items() if kept}}
 
 
 def _join_optimisers(algorithm: Algorithm, optimisers: list[State]) -> State:

@@ -42,7 +42,7 @@ class TwinCritic(nn.Module):
         return self.network(rows, share).view(-1, HEADS, action.shape[1])
 
     def frozen(self, observation: Tensor, action: Tensor) -> Tensor:
-        """As forward, but gradients reach the action only."""
+        """Return both heads' values, (M, 2, B); gradients reach the action only."""
         rows, share = self._rows(observation, action)
         return self.network.frozen(rows, share=share).view(-1, HEADS, action.shape[1])
 
@@ -137,7 +137,7 @@ def of_each(
 
 
 def move(target: MemberNetwork, online: MemberNetwork, rate: float) -> None:
-    """Step the target's parameters towards the online ones: target += rate (online - target)."""
+    """Move the target's parameters: target += rate (online - target)."""
     target.flat.lerp_(online.flat, rate)
 
 

@@ -1,4 +1,4 @@
-"""What the diffusion policies share: the regression, and the noise read from the network."""
+"""The denoising regression of diffusion policies, and the noise that their networks predict."""
 
 from collections.abc import Callable
 
@@ -35,7 +35,7 @@ class Denoiser:
     def error_and_action(
         self, policy: Policy, observation: Tensor, action: Tensor, noise: Tensor, t: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """As error, beside the clean action that the same output stands for (EDP, eq. 8)."""
+        """Return the error, and the clean action that follows from the same output (EDP, eq. 8)."""
         alpha, sigma = self.schedule.scales_at(t)
         x = alpha * action + sigma * noise
         output = policy(observation, x, t)

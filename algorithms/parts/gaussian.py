@@ -51,5 +51,5 @@ def negative_log_density(action: Tensor, mean: Tensor, log_std: Tensor) -> Tenso
 
 
 def drawn(mean: Tensor, log_std: Tensor, noise: Tensor) -> Tensor:
-    """Return the actions that standard noise (M, B, A) stands for, clipped to [-1, 1]."""
+    """Return mean + std * noise for standard noise (M, B, A), clipped to [-1, 1]."""
     return (mean + torch.exp(log_std) * noise).clamp(-1.0, 1.0)

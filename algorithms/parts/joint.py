@@ -1,7 +1,7 @@
 """Policies of a whole team in one network: joint, or shared between agents that carry an id.
 
-Such a network has one member per replica. Both classes speak the member-major language of the
-rest: observations (M, B, O) and noisy actions (M, B, A) in, (M, B, A) out, M = R * N.
+Such a network has one member per replica. Inputs and outputs are those of `TimedPolicy`:
+observations (M, B, O) and noisy actions (M, B, A) in, (M, B, A) out, M = R * N.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from algorithms.parts.trunk import TimedPolicy
 
 
 def to_joint(x: Tensor, agents: int) -> Tensor:
-    """Lay the agents of a replica side by side: (R * N, B, X) -> (R, B, N * X)."""
+    """Concatenate the agents of a replica: (R * N, B, X) -> (R, B, N * X)."""
     return x.unflatten(0, (-1, agents)).transpose(1, 2).flatten(2)
 
 
@@ -28,7 +28,7 @@ def same_for_team(x: Tensor, agents: int) -> Tensor:
 
 
 def with_ids(x: Tensor, agents: int) -> Tensor:
-    """Append the agent's one-hot id and lay agents below each other.
+    """Append the agent's one-hot id and put the agents' rows one after another.
 
     (M, B, X) -> (R, N * B, X + N); a team of one needs no id.
     """

@@ -57,6 +57,6 @@ class Adam:
         """Restore a copy of what :meth:`state_dict`, or torch's own optimiser, returned."""
         device = self.parameters[0].device
         self.state = {
-            index: {key: value.detach().clone().to(device) for key, value in found.items()}
-            for index, found in state["state"].items()
+            index: {key: value.detach().clone().to(device) for key, value in moments.items()}
+            for index, moments in state["state"].items()
         }

@@ -22,14 +22,14 @@ constant = functools.lru_cache(maxsize=64)(_time)
 
 
 class Constants:
-    """Times of one's own, which live as long as this and are never pushed out by others."""
+    """A cache of times for one owner, from which nothing is ever dropped."""
 
     def __init__(self) -> None:
         self._own = functools.lru_cache(maxsize=None)(_time)
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
-        """Let policies take their times from here."""
+        """Let policies take their times from this cache inside the block."""
         global constant  # noqa: PLW0603  (a lookup here would slow acting)
         before, constant = constant, self._own
         try:

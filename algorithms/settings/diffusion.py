@@ -91,7 +91,8 @@ class DiffusionQlSettings(CriticSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(
-            self.schedule == "vp" or self.beta_max < 1, "the betas of schedule=linear lie below 1"
+            self.schedule == "vp" or self.beta_max < 1,
+            "the betas of schedule=linear must be below 1",
         )
         require(
             self.candidates == 1 or self.q_weight > 0,

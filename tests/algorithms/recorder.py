@@ -1,8 +1,8 @@
 """A recorder with the rules of a CUDA graph, on the CPU.
 
-The operations that the block dispatches are kept with the very tensors, numbers and generators that
-they were given. A replay calls them again in order and puts the results where they lay before:
-numbers of the host stay as they were when recorded, tensors and generators speak for themselves.
+The operations that the block dispatches are kept with the tensors, numbers and generators that they
+were given. A replay calls them again in order and writes the results to the same memory. Numbers
+are those of the recording; tensors and generators have their present values.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ Call = tuple[Any, tuple[Any, ...], dict[str, Any], Any]
 
 
 class Tape(DispatchMode):
-    """What a block dispatched; the first replay is the recording itself, as nothing is undone."""
+    """The operations of a block. The recording itself is the first replay: nothing is undone."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,14 +72,14 @@ class Recorder:
 
 
 class Reader(DispatchMode):
-    """Notes the memory that a block reads and has not made, which a graph would know by address.
+    """Record the memory that a block reads and has not made, which a graph would know by address.
 
     It keeps none of it alive. A replay does nothing.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[StorageWeakRef] = []
+        self.places: list[StorageWeakRef] = []
         self._own: set[int] = set()
 
     def __torch_dispatch__(
@@ -88,7 +88,7 @@ class Reader(DispatchMode):
         for tensor in _tensors((args, kwargs)):
             place = StorageWeakRef(tensor.untyped_storage())
             if place.cdata not in self._own:
-                self.found.append(place)
+                self.places.append(place)
         result = function(*args, **(kwargs or {}))
         self._own.update(StorageWeakRef(t.untyped_storage()).cdata for t in _tensors(result))
         return result

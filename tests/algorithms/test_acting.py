@@ -30,7 +30,7 @@ def observation() -> torch.Tensor:
 
 @pytest.mark.parametrize("name", [n for n in algorithms.names() if not n.startswith("madiff")])
 def test_the_same_numbers_give_the_action_that_was_drawn(name: str) -> None:
-    """A generator's numbers, drawn in the order that is told, in place of the generator."""
+    """A generator's numbers, drawn in the given order, in place of the generator."""
     learner, seen = small(name), observation()
     acting = Acting(learner, seen)
     laws = {"normal": torch.randn, "uniform": torch.rand}
@@ -62,5 +62,5 @@ def test_a_policy_that_plans_or_remembers_is_no_function(history: int) -> None:
 def test_a_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     learner = small("bc")
     monkeypatch.setattr(learner, "act", lambda observation: (observation, "yesterday"))
-    with pytest.raises(AlgorithmError, match="bc remembers what it saw before"):
+    with pytest.raises(AlgorithmError, match="bc remembers earlier observations"):
         Acting(learner, observation())

@@ -218,9 +218,9 @@ def test_an_exception_of_the_algorithm_is_an_outcome(monkeypatch: pytest.MonkeyP
             raise ZeroDivisionError("of its own making")
 
     monkeypatch.setitem(algorithms.TABLE, "faulty", replace(algorithms.row("bc"), target=Raises))
-    told: list[suite.Outcome] = []
-    outcomes = suite.check("faulty", told.append)
-    assert told == outcomes
+    reported: list[suite.Outcome] = []
+    outcomes = suite.check("faulty", reported.append)
+    assert reported == outcomes
     assert {outcome.status for outcome in outcomes} == {"ok", "skipped", "broken"}
     assert any("ZeroDivisionError: of its own making" in outcome.text for outcome in outcomes)
 

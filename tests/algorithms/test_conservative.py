@@ -139,13 +139,13 @@ def test_the_search_against_exhaustive_search(
         action = torch.tanh(learner.policy(seen))
         value = learner.critic.frozen_first(seen, action)
         best = learner._search(seen, action, value)
-        found = learner.critic.frozen_first(seen, best)
+        reached_value = learner.critic.frozen_first(seen, best)
         everywhere = grid_values(learner, seen)
     assert best.abs().max() <= 1.0
-    assert (found >= value - 1e-5).all()
+    assert (reached_value >= value - 1e-5).all()
     top, middle = everywhere.amax(dim=-1), everywhere.mean(dim=-1)
-    assert (found <= top + 0.05 * (top - middle)).all()
-    assert ((found - middle) / (top - middle)).mean() > reached
+    assert (reached_value <= top + 0.05 * (top - middle)).all()
+    assert ((reached_value - middle) / (top - middle)).mean() > reached
 
 
 def test_the_search_keeps_the_policys_action_where_it_is_best() -> None:

@@ -1,6 +1,6 @@
 """What every algorithm in the table must do. New algorithms are picked up by being listed.
 
-The checks themselves lie in `algorithms.contract`: authors of plug-ins run them too.
+The checks themselves are in `algorithms.contract`: authors of plug-ins run them too.
 """
 
 import pytest

@@ -20,10 +20,10 @@ def critic(layer_norm: bool = True) -> TwinCritic:
 
 def test_heads_are_independent_networks() -> None:
     """Each head of each member equals its own little network, evaluated in a loop."""
-    twin = critic(layer_norm=False)
+    both = critic(layer_norm=False)
     observation, action = torch.randn(3, 5, 7), torch.randn(3, 5, 2)
-    value = twin(observation, action)
-    net = twin.network
+    value = both(observation, action)
+    net = both.network
     for member in range(3):
         for head in range(2):
             row = 2 * member + head
@@ -36,14 +36,14 @@ def test_heads_are_independent_networks() -> None:
 
 
 def test_frozen_evaluation_sends_gradients_to_the_action_only() -> None:
-    twin = critic()
+    both = critic()
     observation, action = torch.randn(3, 5, 7), torch.randn(3, 5, 2, requires_grad=True)
-    value = twin.frozen(observation, action)
-    torch.testing.assert_close(value, twin(observation, action))
+    value = both.frozen(observation, action)
+    torch.testing.assert_close(value, both(observation, action))
     value.sum().backward()
     assert action.grad is not None
     assert action.grad.abs().sum() > 0
-    assert all(parameter.grad is None for parameter in twin.parameters())
+    assert all(parameter.grad is None for parameter in both.parameters())
 
 
 def test_target_at_a_terminal_step_is_the_reward() -> None:

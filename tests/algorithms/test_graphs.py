@@ -29,7 +29,7 @@ def eager(learner: Any, batch: Any) -> Any:
 
 
 def graphed(learner: Any, recorder: Recorder, **options: Any) -> GraphedUpdates:
-    return GraphedUpdates(learner, record=recorder, aside=lambda work: work(), **options)
+    return GraphedUpdates(learner, record=recorder, before=lambda work: work(), **options)
 
 
 @pytest.mark.parametrize("name", algorithms.names())
@@ -46,7 +46,7 @@ def test_replays_are_the_eager_updates(name: str) -> None:
     assert one.updates == other.updates == UPDATES
     assert sum(tape.replays for tape in recorder.tapes) == UPDATES - EAGER_UPDATES
     learnt, expected = one.state_dict(), other.state_dict()
-    assert str(learnt) == str(expected)  # generators and optimiser stand where they should
+    assert str(learnt) == str(expected)  # generators and optimiser too
 
 
 def test_ragged_teams_and_replicas_are_replayed() -> None:
@@ -94,14 +94,14 @@ def test_what_graphs_read_by_address_lives_as_long_as_they() -> None:
     """Acting and evaluating in other sizes push times out of the cache that all share."""
     subject, reader = Subject("dom2"), Reader()
     learner = subject.make()
-    replayed = GraphedUpdates(learner, record=reader, aside=lambda work: work())
+    replayed = GraphedUpdates(learner, record=reader, before=lambda work: work())
     for seed in range(EAGER_UPDATES + 1):
         replayed.update(subject.batch(rows=8, seed=seed))
     observation = subject.batch(rows=200).observation
     for rows in range(100, 200):
         learner.act(observation[:, :rows])
-    assert reader.found
-    assert not [place for place in reader.found if place.expired()]
+    assert reader.places
+    assert not [place for place in reader.places if place.expired()]
 
 
 def test_every_update_takes_the_same_two_streams(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,9 +112,9 @@ def test_every_update_takes_the_same_two_streams(monkeypatch: pytest.MonkeyPatch
         cuda.current_device.return_value = "a stand-in"
         patch.setattr(torch, "cuda", cuda)
         for _ in range(3):
-            graphs.cuda_aside(lambda: {})
+            graphs.cuda_side_stream(lambda: {})
             graphs.cuda_record(lambda: {}, [])
-    aside, recording = made
-    assert [call.args for call in cuda.stream.call_args_list] == [(aside,)] * 3
+    side, recording = made
+    assert [call.args for call in cuda.stream.call_args_list] == [(side,)] * 3
     assert [call.kwargs for call in cuda.graph.call_args_list] == [{"stream": recording}] * 3
     graphs._streams.cache_clear()

@@ -22,7 +22,7 @@ def checked(subject: Subject, kind: type[GraphedUpdates] = GraphedUpdates, **cha
     seeds = iter(range(100))
     changes = {"lr_schedule": "cosine", "total_updates": UPDATES, **changes}
     learner, other = subject.make(**changes), subject.make(**changes)
-    graphed = kind(learner, record=Recorder(), aside=lambda work: work())
+    graphed = kind(learner, record=Recorder(), before=lambda work: work())
     graphs_check.check(graphed, other, lambda: subject.batch(rows=8, seed=next(seeds)), UPDATES)
 
 

@@ -176,7 +176,7 @@ def test_every_step_that_is_accepted_takes_a_difference(derivative: Any, step: f
 
 
 def test_the_release_says_that_its_difference_vanishes(caplog: pytest.LogCaptureFixture) -> None:
-    om2p._say_that_it_vanishes.cache_clear()
+    om2p._warn_of_zero_difference.cache_clear()
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             algorithms.make("om2p-release", team())

@@ -47,15 +47,15 @@ def test_one_row_sends_gradients_like_many() -> None:
 def test_a_copy_evaluates_its_own_parameters() -> None:
     """Also once it lives in flat buffers of its own."""
     net, x = network(), torch.randn(3, 4, 5)
-    twin = copy.deepcopy(net)
-    twin.flatten()
+    other = copy.deepcopy(net)
+    other.flatten()
     with torch.no_grad():
         net.weights[0].zero_()
-    assert not torch.allclose(twin(x), net(x))
+    assert not torch.allclose(other(x), net(x))
     with torch.no_grad():
-        before = twin(x)
-        twin.flat.mul_(2.0)
-    assert not torch.allclose(twin(x), before)
+        before = other(x)
+        other.flat.mul_(2.0)
+    assert not torch.allclose(other(x), before)
 
 
 @pytest.mark.parametrize("flat", [True, False])

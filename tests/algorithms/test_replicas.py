@@ -62,7 +62,7 @@ def hold(name: str) -> None:
     states = [learner.state_dict() for learner in alone]
     for mine, theirs in zip(states, replicas.split(together, together.state_dict()), strict=True):
         assert_equal(mine, theirs)
-    # In other company and another order.
+    # With other seeds, in another order.
     order = (2, 0)
     pair = subject.make(seeds=tuple(SEEDS[index] for index in order))
     pair.load_state_dict(replicas.join(pair, [states[index] for index in order]))

@@ -1,4 +1,4 @@
-"""Settings: what they may be, and what is said where they are something else."""
+"""Settings: their ranges, and the messages for values outside."""
 
 import dataclasses
 import math

@@ -104,14 +104,14 @@ def game(generator: torch.Generator) -> Batch:
 
 def game_values(learner: Any) -> dict[str, float]:
     """Return the mean over heads of Q_i(state, side)."""
-    found = {}
+    values = {}
     for agent in (0, 1):
         for place, state in (("start", START), ("A", IN_A), ("B", IN_B)):
             for side, action in zip(("low", "high"), SIDES, strict=True):
                 seen = torch.eye(3)[state].expand(2, 1, 3)
                 value = learner.critic(seen, torch.full((2, 1, 1), action))
-                found[f"{agent}/{place}/{side}"] = value[agent].mean().item()
-    return found
+                values[f"{agent}/{place}/{side}"] = value[agent].mean().item()
+    return values
 
 
 def expected_game_values(in_b: float) -> dict[str, float]:
@@ -129,8 +129,8 @@ def test_iql_learns_the_games_values(expectile: float) -> None:
     config = IqlSettings(**NETS, discount=GAMMA, target_rate=0.05, expectile=expectile)
     learner = trained("iql", config, spec(2, 3), game, 800)
     expected = expected_game_values(0.5 + 4.0 * expectile)
-    found = game_values(learner)
-    assert {key: pytest.approx(value, abs=0.35) for key, value in expected.items()} == found
+    values = game_values(learner)
+    assert {key: pytest.approx(value, abs=0.35) for key, value in expected.items()} == values
     action = learner.act(torch.eye(3)[[START, IN_B]].expand(2, 2, 3))[0][..., 0]
     assert action[0, 0] < -0.3  # towards matrix A
     assert (action[:, 1] > 0.3).all()  # and high in matrix B
@@ -140,7 +140,7 @@ def test_td3bc_learns_the_games_values() -> None:
     """Its actor goes where Q is largest, so V(B) is the better side's 4.5 (a little beyond: 1)."""
     config = Td3BcSettings(**NETS, discount=GAMMA, target_rate=0.05, q_weight=5.0)
     learner = trained("td3bc", config, spec(2, 3), game, 800)
-    found = game_values(learner)
+    values = game_values(learner)
     reached = learner.critic(
         torch.eye(3)[IN_B].expand(2, 1, 3), learner.act(torch.eye(3)[IN_B].expand(2, 1, 3))[0]
     )
@@ -149,7 +149,7 @@ def test_td3bc_learns_the_games_values() -> None:
     expected |= dict.fromkeys(
         ("1/start/low", "1/start/high"), GAMMA * (7.0 + reached[1].amin().item()) / 2
     )
-    assert {key: pytest.approx(value, abs=0.5) for key, value in expected.items()} == found
+    assert {key: pytest.approx(value, abs=0.5) for key, value in expected.items()} == values
     action = learner.act(torch.eye(3)[[START, IN_B]].expand(2, 2, 3))[0][..., 0]
     assert action[0, 0] < -0.5
     assert (action[:, 1] > 0.5).all()
@@ -164,9 +164,9 @@ def test_generative_policies_bootstrap_from_what_they_do(name: str) -> None:
     wanted |= {"cql_weight": 0.0, "prediction": "velocity", "ema_start": 0, "ema_rate": 0.05}
     known = vars(algorithms.default_settings(name))
     config = algorithms.settings_class(name)(**{k: v for k, v in wanted.items() if k in known})
-    found = game_values(trained(name, config, spec(2, 3), game, 800))
+    values = game_values(trained(name, config, spec(2, 3), game, 800))
     expected = expected_game_values(2.5)
-    assert {key: pytest.approx(value, abs=0.5) for key, value in expected.items()} == found
+    assert {key: pytest.approx(value, abs=0.5) for key, value in expected.items()} == values
 
 
 # Unseen actions ----------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ def test_regularised_methods_stay_among_the_actions_of_the_data(
     learner = trained(name, config, spec(1), narrow, 400)
     action = learner.act(torch.linspace(-1, 1, 50)[None, :, None])[0]
     if inside:
-        assert action.mean() > 0.1  # it has found that larger actions are better
+        assert action.mean() > 0.1  # it has learnt that larger actions are better
         assert action.max() < 0.65
     else:
         assert action.mean() > 0.9

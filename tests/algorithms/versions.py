@@ -15,17 +15,17 @@ import algorithms
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORD = Path(__file__).with_name("versions.json")
-# Settings stand in every identity; the C library is held to torch's numbers by tests of its own.
+# Settings are part of every identity; tests compare the C library with torch.
 LEFT_OUT = ("algorithms.settings", "algorithms.kernels")
 
 
 def _own_imports(tree: ast.AST) -> set[str]:
-    found = set()
+    modules = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module:
             names = {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
-            found |= {name for name in names if name.startswith(("algorithms.", "datasets."))}
-    return found
+            modules |= {name for name in names if name.startswith(("algorithms.", "datasets."))}
+    return modules
 
 
 def _without_docstrings(tree: ast.Module) -> str:
@@ -54,7 +54,7 @@ def source_hash(name: str) -> str:
 
 
 def present(name: str) -> dict[str, object]:
-    """Return version and hash of an algorithm as the tree stands."""
+    """Return version and hash of an algorithm in the present tree."""
     return {"version": algorithms.row(name).version, "source": source_hash(name)}
 
 

@@ -28,7 +28,7 @@ CONSTANT = {"bc__lr_schedule": "constant", "bc__learning_rate": 2.0**-10}  # exa
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     """Let graphs be recorded on the CPU."""
     found = Recorder()
-    replayed = functools.partial(graphs.GraphedUpdates, record=found, aside=lambda work: work())
+    replayed = functools.partial(graphs.GraphedUpdates, record=found, before=lambda work: work())
     monkeypatch.setattr(graphs, "GraphedUpdates", replayed)
     monkeypatch.setattr(parts, "_on_gpu", lambda device: True)
     return found
