@@ -30,7 +30,13 @@ def table() -> dict[str, Any]:
 def qualities(task_id: str) -> list[str]:
     """Return the qualities that can be built for a task, mixtures last; none for a plug-in's."""
     known = table()["tasks"].get(task_id)
-    return [] if known is None else [*known["qualities"], *table()["mixtures"]]
+    if known is None:
+        return []
+    mixtures = table()["mixtures"]
+    made = [
+        name for name, parts in mixtures.items() if {q for q, _ in parts} <= {*known["qualities"]}
+    ]
+    return [*known["qualities"], *made]
 
 
 def dataset_ids(data_dir: str | Path | None = None) -> list[str]:

@@ -155,9 +155,24 @@ TASKS: dict[str, Task] = {
     ),
 }
 
+
+def _spread(agents: int) -> Task:
+    return Task(
+        id=f"mpe/spread-{agents}",
+        summary=f"{agents} agents cover {agents} landmarks without touching each other",
+        agents=agents,
+        horizon=25,
+        observation_sizes=(6 * agents,) * agents,
+        action_sizes=(2,) * agents,
+        scored_agents=tuple(range(agents)),
+    )
+
+
+TASKS |= {task.id: task for task in (_spread(6), _spread(12))}
+
 # Rules that a task has besides those of its row, and what they change in it.
 RULES: dict[str, dict[str, dict[str, Any]]] = {
-    "mpe/spread": {"mpe2": {}},
+    **{name: {"mpe2": {}} for name in ("mpe/spread", "mpe/spread-6", "mpe/spread-12")},
     "mpe/tag": {"mpe2": {}},
     "mpe/world": {"mpe2": {"observation_sizes": (28, 28, 28), "action_sizes": (6, 2, 2)}},
 }
@@ -176,7 +191,7 @@ def _mujoco(team: str, summary: str, observations: tuple[int, ...], actions: int
         action_sizes=(actions,) * agents,
         scored_agents=(0,),
         rules="gymnasium-v5",
-        ends=not team.startswith("halfcheetah"),
+        ends=not team.startswith(("halfcheetah", "manyagent-swimmer")),
         copies=100,
     )
 
@@ -190,6 +205,7 @@ TASKS |= {
         _mujoco("walker2d-2x3", "two legs of a walker", (12, 12), 3),
         _mujoco("ant-2x4", "two pairs of an ant's legs", (63, 63), 4),
         _mujoco("ant-4x2", "four legs of an ant", (42, 42, 42, 42), 2),
+        _mujoco("manyagent-swimmer-10x2", "ten pairs of a swimmer's joints", (5, *(6,) * 8, 5), 2),
     )
 }
 

@@ -31,15 +31,16 @@ def golden_file(name: str) -> Path:
     return Path(mpe_scenarios.__file__).parent / "golden" / f"{name}.npz"
 
 
-def _mpe(scenario: str) -> tuple[float, str]:
+def _mpe(scenario: str, agents: int | None = None) -> tuple[float, str]:
     """Replay the reference code's episodes of a particle task, the prey's actions included."""
     import numpy as np
     import torch
 
     from datasets.environments.mpe import ParticleEnv
 
-    golden = np.load(golden_file(f"omar_simple_{scenario.lower()}"), allow_pickle=False)
-    rules = getattr(mpe_scenarios, scenario)()
+    kind, size = getattr(mpe_scenarios, scenario), "" if agents is None else f"-{agents}"
+    golden = np.load(golden_file(f"omar_simple_{scenario.lower()}{size}"), allow_pickle=False)
+    rules = kind() if agents is None else kind(agents)
     episodes, steps = golden["action"].shape[:2]
     env = ParticleEnv(rules, episodes, seed=0, dtype=torch.float64)
     env.set_state({k: torch.from_numpy(golden[k][:, 0]) for k in ("position", "velocity")})
@@ -76,13 +77,16 @@ def _mujoco(team: str) -> tuple[float, str]:
 # Environment -> its replay and the allowed difference. A new environment is one more row.
 GOLDEN: dict[str, tuple[Golden, float]] = {
     "mpe/spread": (partial(_mpe, "Spread"), MPE_TOLERANCE),
+    # The reference code is not made for so many: a loop over agents and pairs wrote these.
+    "mpe/spread-6": (partial(_mpe, "Spread", 6), MPE_TOLERANCE),
+    "mpe/spread-12": (partial(_mpe, "Spread", 12), MPE_TOLERANCE),
     "mpe/tag": (partial(_mpe, "Tag"), MPE_TOLERANCE),
     "mpe/world": (partial(_mpe, "World"), MPE_TOLERANCE),
     **{
         f"mamujoco/{team}": (partial(_mujoco, team), MUJOCO_TOLERANCE)
         for team in (
             "halfcheetah-2x3", "halfcheetah-6x1", "hopper-3x1", "walker2d-2x3", "ant-2x4",
-            "ant-4x2",
+            "ant-4x2", "manyagent-swimmer-10x2",
         )
         if f"mamujoco/{team}" in datasets.task_ids()
     },

@@ -32,10 +32,10 @@ CONTACT_MARGIN = 1e-3
 PreyPolicy = Callable[[Tensor], Tensor]
 
 SCENARIOS: dict[tuple[str, str], Callable[..., Scenario]] = {
-    ("mpe/spread", "omar"): omar.Spread,
+    **{(f"mpe/spread{size}", "omar"): omar.Spread for size in ("", "-6", "-12")},
+    **{(f"mpe/spread{size}", "mpe2"): mpe2.Mpe2Spread for size in ("", "-6", "-12")},
     ("mpe/tag", "omar"): omar.Tag,
     ("mpe/world", "omar"): omar.World,
-    ("mpe/spread", "mpe2"): mpe2.Mpe2Spread,
     ("mpe/tag", "mpe2"): mpe2.Mpe2Tag,
     ("mpe/world", "mpe2"): mpe2.Mpe2World,
 }

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from datasets.environments.base import BatchedEnv
 from datasets.environments.mujoco_teams import BODIES, TEAMS, Body
+from datasets.environments.swimmer import model_file
 from datasets.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -323,12 +324,14 @@ class MujocoEnv(BatchedEnv):
 
 
 def load_model(body: Body) -> "mujoco.MjModel":
-    """Compile the model file that gymnasium ships; gymnasium itself is not imported."""
+    """Compile the model file that gymnasium ships, without importing it, or our swimmer's."""
     import importlib.util
     from pathlib import Path
 
     import mujoco
 
+    if body.segments:
+        return mujoco.MjModel.from_xml_string(model_file(body.segments))
     found = importlib.util.find_spec("gymnasium")
     folder = Path(str(found.origin)).parent / "envs/mujoco/assets" if found else Path("gymnasium")
     path = folder / body.file

@@ -16,7 +16,7 @@ import numpy as np
 class Body:
     """A body's model and rules; the reward is velocity + health - costs."""
 
-    file: str
+    file: str  # of gymnasium's models
     frames: int  # physics steps per control step
     hidden_positions: int  # leading coordinates that no one observes
     reset_noise: float
@@ -31,6 +31,7 @@ class Body:
     velocity_limit: float | None = None  # of observed velocities
     contacts: bool = False  # contact forces are observed and cost
     contact_cost: float = 0.0
+    segments: int = 0  # of a swimmer whose model is built here; it has no file
 
     def state_size(self, nq: int, nv: int, bodies: int) -> int:
         """Return the size of the single-agent observation."""
@@ -111,6 +112,15 @@ BODIES: dict[str, Body] = {
         contacts=True,
         contact_cost=5e-4,
     ),
+    "swimmer-20": Body(
+        file="many_segment_swimmer",
+        frames=4,
+        hidden_positions=2,
+        reset_noise=0.1,
+        normal_speed=False,
+        control_cost=1e-4,
+        segments=20,
+    ),
 }
 
 TORSO_OF_PLANAR = (0, 1, 8, 9, 10)  # height, pitch and their velocities, forward velocity
@@ -126,6 +136,25 @@ def _leg(hip: int, limb: int, force: int) -> tuple[int, ...]:
 # The ant's four ankles and hips: (position, velocity) and the forces on their bodies.
 ANKLES = tuple(_leg(6 + 2 * i, 20 + 2 * i, 33 + 18 * i) for i in range(4))
 HIPS = tuple((5 + 2 * i, 19 + 2 * i) for i in range(4))
+
+
+def _swimmer(agents: int, own: int) -> Team:
+    """Return the team of a swimmer: each agent moves ``own`` joints in a row.
+
+    It sees their positions and velocities, then the positions of the joints next to them. The
+    package sorts those by name, so that rot10 comes before rot7.
+    """
+    joints = agents * own
+
+    def view(first: int) -> tuple[int, ...]:
+        pairs = [part for j in range(first, first + own) for part in (1 + j, joints + 4 + j)]
+        sides = [j for j in (first - 1, first + own) if 0 <= j < joints]
+        return (*pairs, *(1 + j for j in sorted(sides, key=str)))
+
+    starts = range(0, joints, own)
+    moved = tuple(tuple(range(first, first + own)) for first in starts)
+    return Team(f"swimmer-{joints}", observed=tuple(map(view, starts)), actuators=moved)
+
 
 TEAMS: dict[str, Team] = {
     "halfcheetah-2x3": Team(
@@ -184,4 +213,5 @@ TEAMS: dict[str, Team] = {
         ),
         actuators=((2, 3), (4, 5), (6, 7), (0, 1)),
     ),
+    "manyagent-swimmer-10x2": _swimmer(10, 2),
 }

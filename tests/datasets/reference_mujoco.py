@@ -17,6 +17,7 @@ TEAMS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "walker2d-2x3": ("Walker2d", "2x3", {"agent_obsk": 1}),
     "ant-2x4": ("Ant", "2x4", {"agent_obsk": 1}),
     "ant-4x2": ("Ant", "4x2", {"agent_obsk": 1}),
+    "manyagent-swimmer-10x2": ("ManySegmentSwimmer", "10x2", {"agent_obsk": 1}),
 }
 EPISODES, STEPS = 2, 20  # short: contacts amplify what processors and versions round differently
 

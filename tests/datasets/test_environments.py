@@ -23,11 +23,12 @@ def observed(env: ParticleEnv, state: dict[str, torch.Tensor]) -> torch.Tensor:
     return env.scenario.observe(env.scenario.layout(state["position"]), state["velocity"])
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("name", [*SCENARIOS, "spread-6", "spread-12"])
 def test_reference_trajectories_are_reproduced(name: str) -> None:
     """Positions, velocities, observations and rewards within 1e-9 in float64, over 25 steps."""
     golden = np.load(GOLDEN / f"omar_simple_{name}.npz")
-    scenario: Scenario = SCENARIOS[name]()
+    kind, _, agents = name.partition("-")
+    scenario: Scenario = SCENARIOS[kind](*map(int, agents.split()))
     episodes, steps = golden["action"].shape[:2]
     env = ParticleEnv(scenario, episodes, seed=0, dtype=torch.float64)
     first = {key: torch.from_numpy(golden[key][:, 0]) for key in ("position", "velocity")}

@@ -19,6 +19,7 @@ from datasets.errors import DatasetError
 from datasets.measurement import measure_random, report
 from datasets.references import Reference
 from datasets.tasks import load_task, register, task_ids
+from tests.datasets.looped_spread import looped_step
 from tests.datasets.prey_files import SIZES, write_ours
 
 GOLDEN = Path(__file__).parents[1] / "bench" / "golden" / "schema-1"
@@ -94,39 +95,6 @@ def test_every_variant_passes_pettingzoos_own_test(
 
 
 # --- many agents ---------------------------------------------------------------------------------
-
-
-def looped_step(
-    place: np.ndarray, speed: np.ndarray, action: np.ndarray, agents: int
-) -> tuple[np.ndarray, np.ndarray, list[float], list[list[float]]]:
-    """One step of Spread, agent by agent and pair by pair; positions (2 N, 2), speeds (N, 2)."""
-    force = 5.0 * action
-    for a in range(agents):
-        for b in range(a + 1, agents):
-            delta = place[a] - place[b]
-            distance = np.sqrt(delta @ delta)
-            push = 100.0 * 1e-3 * np.logaddexp(0.0, -(distance - 0.3) / 1e-3) * delta / distance
-            force[a] += push
-            force[b] -= push
-    speed = 0.75 * speed + 0.1 * force
-    place = place.copy()
-    place[:agents] += 0.1 * speed
-    marks = [place[agents + mark] for mark in range(agents)]
-    shared = 0.0
-    for mark in marks:
-        shared += min(1.0 / min(np.linalg.norm(place[i] - mark) for i in range(agents)), 10.0)
-    rewards, rows = [], []
-    for i in range(agents):
-        others = [j for j in range(agents) if j != i]
-        hits = sum(np.linalg.norm(place[i] - place[j]) < 0.3 for j in others)
-        rewards.append(shared - 5.0 * hits)
-        row = [*speed[i], *place[i]]
-        for mark in marks:
-            row += list(mark - place[i])
-        for j in others:
-            row += list(place[j] - place[i])
-        rows.append(row + [0.0] * (2 * len(others)))
-    return place, speed, rewards, rows
 
 
 @pytest.mark.parametrize("agents", [5, 11])
