@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from algorithms.kernels.compiler import Unavailable
 from algorithms.kernels.library import ACTIVATIONS, Call, Library, Network
 
 REMEMBERED = 64  # shapes of calls of a network, until all are forgotten
@@ -184,6 +185,18 @@ def _by_operations(
     found = iter(torch.autograd.grad(out, inputs, gradient, create_graph=True))
     dx, dflat = (next(found) if asked else None for asked in wanted)
     return dx, dflat
+
+
+def check_torch() -> None:
+    """Raise Unavailable where this torch does not say which modes are active."""
+    for owner, name in (
+        (torch._C, "_len_torch_dispatch_stack"),
+        (torch._C, "_get_tracing_state"),
+        (torch._C._functorch, "peek_interpreter_stack"),
+        (torch.autograd.forward_ad, "_current_level"),
+    ):
+        if not hasattr(owner, name):
+            raise Unavailable(f"torch {torch.__version__} has no {name}")
 
 
 def _watched() -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from algorithms.errors import AlgorithmError
-from algorithms.kernels import choice, library
+from algorithms.kernels import choice, evaluation, library
 from algorithms.kernels.choice import Kernels
 from algorithms.kernels.compiler import Unavailable
 from algorithms.kernels.evaluation import Kernel
@@ -158,6 +158,7 @@ def take_kernels(networks: Sequence[MemberNetwork], device: torch.device) -> Ker
     try:
         if device.type != "cpu":
             raise Unavailable(f"networks lie on {device.type}, and it computes on a CPU")
+        evaluation.check_torch()
         found = library.load()
     except Unavailable as reason:
         if wanted == "c":

@@ -279,6 +279,15 @@ def test_algorithms_take_what_the_process_has_chosen(monkeypatch: pytest.MonkeyP
         pass
 
 
+def test_a_torch_that_hides_its_modes_is_left_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody would know then that operations are counted."""
+    monkeypatch.delattr(torch._C, "_len_torch_dispatch_stack")
+    with using("auto"):
+        learner = algorithms.make("bc", team())
+    reason = f"torch {torch.__version__} has no _len_torch_dispatch_stack"
+    assert learner.kernels == Kernels("torch", reason)
+
+
 def test_an_algorithm_with_steps_of_its_own_is_left_to_torch() -> None:
     """It may read the gradients of parameters, which the library does not fill."""
     kind = algorithms.resolve("bc", algorithms.row("bc").target)
