@@ -6,18 +6,9 @@ On a CPU cells run side by side, each on a core of its own, which sets nothing a
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from bench.results.columns import COLUMNS
-
 SHARED = "shared a GPU"
 TOGETHER = "trained beside other seeds in one process"
 GRAPHS = "replayed CUDA graphs beside runs that did not"
-
-# Columns that a clock or a peak of the process fills, as opposed to what is counted or reached.
-TIMED = frozenset(
-    column
-    for column, (path, kind) in COLUMNS.items()
-    if kind == "number" and path.partition(".")[0] in ("time", "memory", "energy", "latency")
-)
 
 
 class Row(Protocol):
@@ -34,7 +25,7 @@ def company(row: Row) -> str:
 
 
 def reasons(rows: Sequence[Row]) -> list[str]:
-    """Return for every row why its `TIMED` columns enter no table; empty where they do.
+    """Return for every row why its timed columns enter no table; empty where they do.
 
     Besides company that is the way of updating, of which a class of machine keeps one: plain
     updates where any finished run without company has them, otherwise CUDA graphs.

@@ -233,8 +233,8 @@ class Cost(Section):
     flops_act: int | None  # of a joint action for one observation per agent
     operations_update: int | None  # dispatched to the device
     operations_act: int | None
-    evaluations_update: dict[str, Any] | None  # of each network per row of the batch; "total"
-    evaluations_act: dict[str, Any] | None  # of each network per joint action; "total"
+    evaluations_update: dict[str, float] | None  # of each network per row of the batch; "total"
+    evaluations_act: dict[str, float] | None  # of each network per joint action; "total"
     peak_tensor_bytes: int | None  # of one eager update
     peak_split: PeakSplit | None
 

@@ -296,7 +296,7 @@ def flatten(record: Record | None) -> dict[str, Any]:
 
     A value of another kind than its column's is unknown: who reads rows need not expect it.
     """
-    return {name: _of_kind(value_at(record, path), kind) for name, (path, kind) in COLUMNS.items()}
+    return {name: _of_kind(value_at(record, one.path), one.kind) for name, one in COLUMNS.items()}
 
 
 def _of_kind(value: Any, kind: str) -> Any:
@@ -319,9 +319,9 @@ def read_results(root: Path) -> "pd.DataFrame":
 
     rows = [flatten(record) for record in read_records(root).values()]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    for column, (_, kind) in COLUMNS.items():
-        if kind == "number":
-            frame[column] = pd.to_numeric(frame[column], errors="coerce")
+    for name, column in COLUMNS.items():
+        if column.kind == "number":
+            frame[name] = pd.to_numeric(frame[name], errors="coerce")
     return frame
 
 

@@ -58,7 +58,7 @@ def band(group: Group, column: str, kind: str, machine: str | None = None) -> Ba
     low = [np.nan if one.low is None else one.low for one in found]
     high = [np.nan if one.high is None else one.high for one in found]
     return Band(
-        np.array(common), np.array(seconds, dtype=float).mean(axis=0), values.mean(axis=0),
+        np.array(common), np.median(np.array(seconds, dtype=float), axis=0), values.mean(axis=0),
         np.array(low), np.array(high), len(runs),
     )  # fmt: skip
 
@@ -106,7 +106,7 @@ def _plate(
         f"Learning curves on {task} over {xlabel}: mean over {captions.seeds(drawn)}",
         captions.interval(_bars(entries), kind, drawn),
         "Grey line: the recorded data's own score" if column == "score" else "",
-        "Times are means over seeds of the training clock" if timed else "",
+        "Times are medians over seeds of the training clock" if timed else "",
         captions.other_machines(results, results.machine_classes[0]) if timed else "",
         captions.left_out(results.cells_on(shown)) if timed else "",
         note,

@@ -6,41 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.results.columns import COLUMNS, Column
 from reports import captions
 from reports.drawing import canvas, style
 from reports.figures.curves import AXES, FEW, measure
 from reports.reading.results import Group, Results, Track
+from reports.reading.runs import typical
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-
-@dataclass(frozen=True)
-class Cost:
-    """A column of the results that is better when smaller."""
-
-    name: str
-    columns: tuple[str, ...]
-    label: str
-    scale: float = 1.0
-    timed: bool = False
-
-
-MIB = 2.0**20
-COSTS = (
-    Cost("training_time", ("seconds_train",), "training time (s)", timed=True),
-    Cost(
-        "memory", ("torch_peak_allocated_bytes", "peak_rss_bytes"), "peak memory (MiB)", MIB,
-        timed=True,
-    ),
-    Cost("update_memory", ("peak_tensor_bytes",), "peak tensor memory of an update (MiB)", MIB),
-    Cost("latency", ("latency_p50_ms",), "median joint action (ms)", timed=True),
-    Cost("acting", ("flops_act",), "FLOPs per action"),
-)  # fmt: skip
-MEMORY_WORDS = {
-    "torch_peak_allocated_bytes": "Memory is torch's peak of allocated device memory",
-    "peak_rss_bytes": "Memory is the peak resident set of the whole process, libraries included",
-}
 
 
 @dataclass(frozen=True)
@@ -70,64 +44,61 @@ def draw(
     results: Results, task: str, tracks: list[Track], folder: Path, kind: str
 ) -> list[canvas.Plate]:
     """Draw a task's pictures of value against each cost that its runs recorded."""
-    plates = []
+    plates: dict[str, canvas.Plate] = {}
     groups = [group for track in tracks for group in results.on(track)]
     value = measure(groups)
+    for name, column in COLUMNS.items():
+        spots = {track: _spots(results, track, name, value) for track in tracks if column.pareto}
+        shown = {track: found for track, found in spots.items() if found}
+        if shown:  # of columns that share a figure the last known one has it
+            plates[column.pareto] = _plate(results, task, shown, column, value, folder, kind)
+    return list(plates.values())
+
+
+def _spots(results: Results, track: Track, column: str, value: str) -> list[Spot]:
+    """Return the entries of a track with a complete result and a cost.
+
+    A cost that a clock or a peak fills is that of the class of machine with most runs.
+    """
     machine = next(iter(results.machine_classes), None)
-    for cost in COSTS:
-        for column in cost.columns:
-            spots = {
-                track: _spots(results, track, cost, column, value, machine) for track in tracks
-            }
-            shown = {track: found for track, found in spots.items() if found}
-            if shown:
-                plates.append(_plate(results, task, shown, cost, column, value, folder, kind))
-                break
-    return plates
-
-
-def _spots(
-    results: Results, track: Track, cost: Cost, column: str, value: str, machine: str | None
-) -> list[Spot]:
-    """Return the entries of a track with a complete result and a cost on this machine class."""
     spots = []
     for group in results.on(track):
-        cells = [cell for cell in group.cells if not cell.word]
-        if cost.timed:
+        cells = group.cells
+        if COLUMNS[column].timed:
             cells = [cell for cell in cells if cell["machine_class"] == machine]
-        costs = [number for cell in cells if (number := cell.number(column)) is not None]
-        reached = group.estimate(value).value
-        if costs and min(costs) > 0 and reached is not None and not group.trouble:
-            spots.append(Spot(group, sum(costs) / len(costs) / cost.scale, reached))
+        cost, reached = typical(cells, column), group.estimate(value).value
+        if cost is not None and cost > 0 and reached is not None and not group.trouble:
+            spots.append(Spot(group, cost / COLUMNS[column].scale, reached))
     return spots
 
 
 def _plate(
-    results: Results, task: str, shown: dict[Track, list[Spot]], cost: Cost, column: str,
-    value: str, folder: Path, kind: str,
+    results: Results, task: str, shown: dict[Track, list[Spot]], column: Column, value: str,
+    folder: Path, kind: str,
 ) -> canvas.Plate:  # fmt: skip
     groups = [spot.group for spots in shown.values() for spot in spots]
     entries = [entry for entry in results.entries if any(g.entry == entry for g in groups)]
-    note = captions.TIMING if cost.timed else ""
+    note = captions.TIMING if column.timed else ""
     figure, axes = canvas.panels(canvas.titles(list(shown)), entries, note=note, legend="points")
     for axis, spots in zip(axes, shown.values(), strict=True):
         _panel(axis, spots, value, kind)
-    canvas.outer_labels(axes, cost.label, AXES[value])
+    canvas.outer_labels(axes, column.axis, AXES[value])
     machine = next(iter(results.machine_classes), "")
     caption = captions.sentence(
-        f"Final {AXES[value]} on {task} against {cost.label}: means over {captions.seeds(groups)}",
+        f"Final {AXES[value]} on {task} against {column.axis}: mean {AXES[value]} and median cost "
+        f"over {captions.seeds(groups)}",
         captions.interval("Bars", kind, groups),
         "The stepped line joins the ringed algorithms, which no other beats in both",
-        MEMORY_WORDS.get(column, ""),
+        column.note,
         "Entries with seeds that have no result are left out"
         if _incomplete(results, shown)
         else "",
-        captions.other_machines(results, machine) if cost.timed else "",
-        captions.left_out(results.cells_on(shown)) if cost.timed else "",
+        captions.other_machines(results, machine) if column.timed else "",
+        captions.left_out(results.cells_on(shown)) if column.timed else "",
         note,
     )
-    name = f"pareto_{cost.name}_{style.slug(task)}"
-    title = f"{task}: {AXES[value]} against {cost.label}"
+    name = f"pareto_{column.pareto}_{style.slug(task)}"
+    title = f"{task}: {AXES[value]} against {column.axis}"
     return canvas.save(figure, folder, name, "Cost and benefit", title, caption)
 
 

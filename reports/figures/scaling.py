@@ -5,20 +5,20 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from bench.results.columns import COLUMNS, SCALING, Column, shown_in
 from bench.results.section import value_at
 from reports import captions
 from reports.drawing import canvas
 from reports.reading import order
 from reports.reading.measurements import Measured
 from reports.reading.results import Cell, Entry, Results
+from reports.reading.runs import typical
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MIB = 2.0**20
 SECTION = "Scaling"
 Key = tuple[Any, ...]
 
@@ -32,22 +32,6 @@ class Size:
     of: Callable[[Cell], tuple[float, Key] | None]
 
 
-@dataclass(frozen=True)
-class Meter:
-    """What grows: a column of the results, its panel's title, and whether it is timed."""
-
-    column: str
-    title: str
-    scale: float = 1.0
-    timed: bool = False
-
-
-METERS = (
-    Meter("ms_per_update", "update (ms)", timed=True),
-    Meter("latency_p50_ms", "joint action (ms)", timed=True),
-    Meter("peak_tensor_bytes", "tensors of an update (MiB)", MIB),
-    Meter("flops_update", "FLOPs of an update"),
-)
 Curve = dict[float, list[Cell]]
 
 
@@ -56,9 +40,13 @@ def draw(results: Results, folder: Path) -> list[canvas.Plate]:
     plates = []
     for size in SIZES:
         curves = _curves(results, size)
-        meters = [meter for meter in METERS if any(_points(c, meter) for c in curves.values())]
-        if meters:
-            plates.append(_plate(results, size, curves, meters, folder))
+        costs = {
+            name: column
+            for name, column in shown_in(SCALING).items()
+            if any(_points(curve, name) for curve in curves.values())
+        }
+        if costs:
+            plates.append(_plate(results, size, curves, costs, folder))
     for at, points in enumerate(results.measured, start=1):
         plates += _measured(points, "" if at == 1 else f"_{at}", folder)
     return plates
@@ -74,19 +62,21 @@ def _measured(points: Sequence[Measured], mark: str, folder: Path) -> list[canva
             if of(one) is not None and _others(one, of) == base:
                 curves[one.algorithm].append(one)
         several = {n: some for n, some in curves.items() if len({of(one) for one in some}) > 1}
-        meters = [
-            m for m in METERS if any(m.column in o.values for c in several.values() for o in c)
-        ]
-        if not meters:
+        costs = {
+            cost: column
+            for cost, column in shown_in(SCALING).items()
+            if any(cost in one.values for curve in several.values() for one in curve)
+        }
+        if not costs:
             continue
         entries = {n: Entry(n, n) for n in sorted(several, key=order.of_algorithm)}
-        figure, axes = canvas.panels([m.title for m in meters], list(entries.values()))
-        for axis, meter in zip(axes, meters, strict=True):
+        figure, axes = canvas.panels([one.title for one in costs.values()], list(entries.values()))
+        for axis, (cost, column) in zip(axes, costs.items(), strict=True):
             drawn = {
                 entry: sorted(
-                    (float(of(one) or 0), one.values[meter.column] / meter.scale)
+                    (float(of(one) or 0), one.values[cost] / column.scale)
                     for one in several[n]
-                    if meter.column in one.values
+                    if cost in one.values
                 )
                 for n, entry in entries.items()
             }
@@ -133,36 +123,36 @@ def _curves(results: Results, size: Size) -> dict[tuple[str, int], Curve]:
     return named
 
 
-def _points(curve: Curve, meter: Meter) -> list[tuple[float, float]]:
+def _points(curve: Curve, cost: str) -> list[tuple[float, float]]:
     """Return (size, median) of one cost; nothing unless two sizes have it."""
-    points = []
-    for size, cells in curve.items():
-        known = [value for cell in cells if (value := cell.number(meter.column)) is not None]
-        if known and median(known) > 0:
-            points.append((size, median(known) / meter.scale))
+    found = {size: typical(cells, cost) for size, cells in curve.items()}
+    points = [(size, value / COLUMNS[cost].scale) for size, value in found.items() if value]
     return points if len(points) > 1 else []
 
 
 def _plate(
-    results: Results, size: Size, curves: dict[tuple[str, int], Curve], meters: list[Meter],
-    folder: Path,
+    results: Results, size: Size, curves: dict[tuple[str, int], Curve],
+    costs: dict[str, Column], folder: Path,
 ) -> canvas.Plate:  # fmt: skip
     order = [entry.algorithm for entry in results.entries]
     keys = sorted(curves, key=lambda key: (order.index(key[0]), key[1]))
     entries = {key: Entry(key[0], _label(*key), key[1]) for key in keys}
     cells = [cell for curve in curves.values() for some in curve.values() for cell in some]
-    timed = any(meter.timed for meter in meters)
-    note = captions.TIMING if timed else ""
-    figure, axes = canvas.panels([m.title for m in meters], list(entries.values()), note=note)
-    for axis, meter in zip(axes, meters, strict=True):
-        _panel(axis, {entries[key]: _points(curves[key], meter) for key in keys})
+    timed = [column.timed for column in costs.values()]
+    note = captions.TIMING if any(timed) else ""
+    titles = [column.title for column in costs.values()]
+    figure, axes = canvas.panels(titles, list(entries.values()), note=note)
+    for axis, cost in zip(axes, costs, strict=True):
+        _panel(axis, {entries[key]: _points(curves[key], cost) for key in keys})
     canvas.outer_labels(axes, size.label, "")
     counts = captions.span(len(some) for curve in curves.values() for some in curve.values())
     caption = captions.sentence(
         f"Costs against {size.label}: medians over {counts} runs each, all other settings equal",
-        "Tensors and FLOPs are counted, not timed" if len(meters) > 1 else "",
+        "Tensors and FLOPs are counted, not timed"
+        if any(not column.timed for column in costs.values())
+        else "",
         "Both axes are logarithmic; no interval is given",
-        captions.left_out(cells) if timed else "",
+        captions.left_out(cells) if any(timed) else "",
         note,
     )
     title = f"Costs against {size.label}"

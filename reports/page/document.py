@@ -6,6 +6,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from bench.results import columns
+from bench.results.columns import COLUMNS
 from reports import captions
 from reports.drawing.canvas import Plate
 from reports.options import Options
@@ -18,30 +20,6 @@ TEMPLATES = Path(__file__).with_name("templates")
 SECTIONS = {
     "overview": "Overview", "leaderboard": "Leaderboard", "films": "Teams", "figures": "Figures",
     "tables": "Tables", "runs": "Runs", "data": "Data and machines",
-}  # fmt: skip
-DETAILS = {
-    "identity": (
-        "cell", "algorithm", "algorithm_version", "dataset", "rules", "data_seed", "fraction",
-        "seed", "preset", "updates", "batch_size", "commit", "created", "interruptions",
-    ),
-    "result": (
-        "status", "return_mean", "return_std", "return_episodes", "score", "best_score",
-        "best_update", "dataset_return", "random_return", "expert_return",
-    ),
-    "time": (
-        "seconds_setup", "seconds_data", "seconds_compile", "seconds_train", "seconds_evaluate",
-        "seconds_latency", "seconds_write", "seconds_total", "cpu_seconds_train",
-        "ms_per_update", "shared", "cuda_graphs",
-    ),
-    "memory": (
-        "peak_rss_bytes", "torch_peak_allocated_bytes", "torch_peak_reserved_bytes", "nvml_bytes",
-        "nvml_attribution", "peak_tensor_bytes",
-    ),
-    "cost": (
-        "parameters", "parameters_act", "flops_update", "flops_act", "sampling_steps", "observes",
-        "latency_p50_ms", "latency_p95_ms",
-    ),
-    "machine": ("machine_class", "device", "threads", "replicas", "kernels"),
 }  # fmt: skip
 EXTRA = ("config", "error")
 OPEN = ("returns", "scores", "aggregates", "efficiency")  # the others are folded at first
@@ -149,8 +127,10 @@ def _table(table: Table, latex: str) -> dict[str, Any]:
 
 def _cells(results: Results) -> dict[str, Any]:
     """Return every run as a compact row; long or repeated texts stand once in `strings`."""
-    known = [*(name for names in DETAILS.values() for name in names), *EXTRA]
-    columns = [name for name in known if any(cell[name] is not None for cell in results.cells)]
+    shown = columns.shown_in(columns.DETAILS)
+    known = [
+        name for name in (*shown, *EXTRA) if any(cell[name] is not None for cell in results.cells)
+    ]
     strings: dict[str, int] = {}
 
     def compact(cell: Cell, name: str) -> Any:
@@ -162,21 +142,25 @@ def _cells(results: Results) -> dict[str, Any]:
         number = cell.number(name)
         if number is None:
             return None
+        number /= COLUMNS[name].scale
         return int(number) if number == int(number) else float(f"{number:.6g}")
 
     runs = []
     logs = 0
     for cell in results.cells:
         measure = "return" if cell.number("score") is None and not cell.word else "score"
-        run = {"row": [compact(cell, name) for name in columns], "measure": measure}
+        run = {"row": [compact(cell, name) for name in known], "measure": measure}
         run["curve"] = _curve(cell, "score" if measure == "score" else "return_mean")
         if cell.word and cell["status"] not in PENDING and logs < LOGS:
             logs += 1
             run["log"] = _log(cell)
         runs.append(run)
     return {
-        "columns": columns,
-        "sections": [[title, list(names)] for title, names in DETAILS.items()],
+        "columns": known,
+        "sections": [
+            [section, [[name, column.head] for name, column in members]]
+            for section, members in groupby(shown.items(), key=lambda item: item[1].section)
+        ],
         "strings": list(strings),
         "runs": runs,
     }

@@ -4,13 +4,14 @@ from typing import Any
 
 from markupsafe import Markup
 
-from bench.results import statistics
+from bench.results import columns, statistics
+from bench.results.columns import Column
 from reports import captions
 from reports.drawing import style
-from reports.reading.results import Cell, Group, Results
+from reports.reading.results import Group, Results
+from reports.reading.runs import typical
 
 WIDTH, HEIGHT, MARGIN = 132, 22, 4
-MIB = 2.0**20
 
 
 def build(results: Results, kind: str) -> dict[str, Any]:
@@ -18,14 +19,19 @@ def build(results: Results, kind: str) -> dict[str, Any]:
 
     A column of numbers that no row has is left out.
     """
+    costs = {
+        name: column
+        for name, column in columns.shown_in(columns.LEADERBOARD).items()
+        if column.section != columns.RESULT
+    }
     heads = [
         ("Algorithm", False), ("Dataset", False), ("Score", True), ("Seeds", False),
-        ("Return", True), ("n", True), ("Best seen", True), ("Train (s)", True),
-        ("Update (ms)", True), ("MiB", True), ("Action (ms)", True), ("Steps", True),
+        ("Return", True), ("n", True), ("Best seen", True),
+        *((column.title[0].upper() + column.title[1:], True) for column in costs.values()),
     ]  # fmt: skip
     reach, machine = _reach(results), next(iter(results.machine_classes), None)
     rows = [
-        _row(group, kind, reach, machine)
+        _row(group, kind, reach, machine, costs)
         for track in results.tracks
         for group in sorted(
             results.on(track), key=lambda group: -(group.estimate("score").value or float("-inf"))
@@ -57,8 +63,7 @@ def caption(results: Results, kind: str) -> str:
         else f"Last checkpoint; ± is the {statistics.KINDS[kind]}",
         "Seeds: a dot each, bar the interval, dashed lines at 0 (random) and 100 (expert)",
         "Best seen is the best evaluation during training, optimistic by construction: no result",
-        "Times and memory (MiB, of the device or else the process) are medians over seeds; "
-        "steps are those from noise to action",
+        "Times, memory and counts are medians over seeds; steps are those from noise to action",
         captions.other_machines(results, next(iter(results.machine_classes), "")),
         captions.left_out(results.cells),
         captions.TIMING,
@@ -74,11 +79,15 @@ def _reach(results: Results) -> tuple[float, float]:
 
 
 def _row(
-    group: Group, kind: str, reach: tuple[float, float], machine: str | None
+    group: Group,
+    kind: str,
+    reach: tuple[float, float],
+    machine: str | None,
+    costs: dict[str, Column],
 ) -> dict[str, Any]:
     score, value = group.estimate("score", kind), group.estimate("return_mean", kind)
     best = group.estimate("best_score")
-    timed = [cell for cell in group.cells if cell["machine_class"] == machine]
+    here = [cell for cell in group.cells if cell["machine_class"] == machine]
     note = group.trouble or (group.word if not value.n else "")
     cells = [
         _words(group.entry.label),
@@ -88,11 +97,10 @@ def _row(
         _estimate(value, value.n),
         _number(float(value.n), 0),
         _number(best.value, 1),
-        _number(_median(timed, "seconds_train"), 1),
-        _number(_median(timed, "ms_per_update"), 2),
-        _number(_memory(timed), 0),
-        _number(_median(timed, "latency_p50_ms"), 2),
-        _number(_median(group.cells, "sampling_steps"), 0),
+        *(
+            _cost(typical(here if column.timed else group.cells, name), column)
+            for name, column in costs.items()
+        ),
     ]
     return {
         "task": group.track.task,
@@ -123,19 +131,8 @@ def _sort(value: float | None) -> str:
     return "" if value is None else repr(value)
 
 
-def _median(cells: list[Cell], column: str) -> float | None:
-    from statistics import median
-
-    numbers = (cell.number(column) for cell in cells if not cell.word)
-    known = [value for value in numbers if value is not None]
-    return median(known) if known else None
-
-
-def _memory(cells: list[Cell]) -> float | None:
-    """Return the device's peak where there is one, else the process's."""
-    device = _median(cells, "torch_peak_allocated_bytes")
-    value = _median(cells, "peak_rss_bytes") if device is None else device
-    return None if value is None else value / MIB
+def _cost(value: float | None, column: Column) -> dict[str, Any]:
+    return _number(None if value is None else value / column.scale, column.digits)
 
 
 def _strip(group: Group, score: statistics.Estimate, reach: tuple[float, float]) -> Markup:

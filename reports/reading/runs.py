@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-from bench.results import comparable, store
+from bench.results import store
+from bench.results.columns import COLUMNS
 from bench.results.record import Record
 
 WORDS = {
@@ -46,7 +48,7 @@ class Cell:
 
     def number(self, column: str) -> float | None:
         """Return a finite number of the row, else None; no time or memory of a run set aside."""
-        if self.aside and column in comparable.TIMED:
+        if self.aside and COLUMNS[column].timed:
             return None
         value = self.row[column]
         known = isinstance(value, int | float) and math.isfinite(value)
@@ -65,6 +67,13 @@ class Cell:
         except (TypeError, ValueError):
             return {}
         return dict(_flat(canonical)) if isinstance(canonical, dict) else {}
+
+
+def typical(cells: Iterable[Cell], column: str) -> float | None:
+    """Return the median over finished runs that have the number: what a cost is said to be."""
+    numbers = (cell.number(column) for cell in cells if not cell.word)
+    known = [value for value in numbers if value is not None]
+    return median(known) if known else None
 
 
 def _flat(section: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

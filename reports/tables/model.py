@@ -33,7 +33,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Column:
+class Head:
     """A column's head, the group head above it, and which direction is better ("up", "down")."""
 
     head: str
@@ -59,7 +59,7 @@ class Table:
     title: str
     caption: str
     corner: str
-    columns: list[Column]
+    columns: list[Head]
     rows: list[Row]
     notes: dict[str, str] = field(default_factory=dict)
     better: str = ""
@@ -109,9 +109,9 @@ def item(estimate: Estimate, digits: int = 1, bold: bool = False, mark: str = ""
     return Item(estimate.value, estimate.half_width, digits, NOT_RUN, bold, mark)
 
 
-def turned(columns: Sequence[Column], rows: Sequence[Row]) -> tuple[list[Column], list[Row]]:
+def turned(columns: Sequence[Head], rows: Sequence[Row]) -> tuple[list[Head], list[Row]]:
     """Exchange rows and columns; row groups become column groups."""
-    heads = [Column(row.head, row.group) for row in rows]
+    heads = [Head(row.head, row.group) for row in rows]
     lines = [
         Row(column.head, [row.items[at] for row in rows], column.group)
         for at, column in enumerate(columns)
@@ -119,9 +119,7 @@ def turned(columns: Sequence[Column], rows: Sequence[Row]) -> tuple[list[Column]
     return heads, lines
 
 
-def oriented(
-    columns: Sequence[Column], rows: Sequence[Row]
-) -> list[tuple[list[Column], list[Row]]]:
+def oriented(columns: Sequence[Head], rows: Sequence[Row]) -> list[tuple[list[Head], list[Row]]]:
     """Turn a table of more than six algorithms, in as many parts as fit a page each."""
     if len(columns) <= WIDEST:
         return [(list(columns), list(rows))]

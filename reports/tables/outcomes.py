@@ -9,7 +9,7 @@ from reports.reading.results import Group, Results, Track
 from reports.tables.model import (
     NOT_RUN,
     WIDEST,
-    Column,
+    Head,
     Item,
     Notes,
     Row,
@@ -31,7 +31,7 @@ def build(results: Results, column: str, kind: str) -> list[Table]:
     if not groups:
         return []
     notes = Notes()
-    columns = [Column(entry.label) for entry in results.entries]
+    columns = [Head(entry.label) for entry in results.entries]
     rows: list[Row] = []
     for task, tracks in results.by_task().items():
         for track in tracks:
@@ -106,7 +106,7 @@ def aggregate_tables(results: Results) -> list[Table]:
     tables: list[Table] = []
     for tracks, found, refused in aggregate_sets(results):
         notes = Notes()
-        columns = [Column(head, better=better) for head, better in AGGREGATES.values()]
+        columns = [Head(head, better=better) for head, better in AGGREGATES.values()]
         rows = [
             Row(entry.label, [item(found[entry][name]) for name in AGGREGATES])
             if entry in found
@@ -154,7 +154,7 @@ def comparison_table(results: Results) -> list[Table]:
         return []
     for key in usable:
         differences[key] = statistics.difference(*pairs[key])
-    columns = [Column("difference"), Column("p"), Column("p (Holm)"), Column("seeds")]
+    columns = [Head("difference"), Head("p"), Head("p (Holm)"), Head("seeds")]
     rows = [
         Row(
             f"{base.label} − {other.label}",
@@ -180,9 +180,9 @@ def comparison_table(results: Results) -> list[Table]:
 
 def speed_table(results: Results) -> list[Table]:
     """Return scores at fractions of the budget and the updates needed to reach fixed scores."""
-    columns = [Column(f"at {fraction:.0%}", "score", "up") for fraction in FRACTIONS]
-    columns += [Column(f"score {target:.0f}", "updates until", "down") for target in TARGETS]
-    columns += [Column(f"score {target:.0f}", "seconds until", "down") for target in TARGETS]
+    columns = [Head(f"at {fraction:.0%}", "score", "up") for fraction in FRACTIONS]
+    columns += [Head(f"score {target:.0f}", "updates until", "down") for target in TARGETS]
+    columns += [Head(f"score {target:.0f}", "seconds until", "down") for target in TARGETS]
     rows, machine = [], next(iter(results.machine_classes), None)
     for track in results.tracks:
         for group in results.on(track):

@@ -7,7 +7,7 @@ differs.
 from reports import captions
 from reports.reading.published import ALGORITHMS, TASKS, Published, load, why_not
 from reports.reading.results import Group, Results
-from reports.tables.model import NOT_RUN, Column, Item, Notes, Row, Table
+from reports.tables.model import NOT_RUN, Head, Item, Notes, Row, Table
 
 
 def table(results: Results, kind: str) -> list[Table]:
@@ -26,7 +26,7 @@ def table(results: Results, kind: str) -> list[Table]:
             rows += [_row(group, one, kind, notes) for one in found]
     if not rows:
         return []
-    columns = [Column("ours"), Column("published"), Column("comparable")]
+    columns = [Head("ours"), Head("published"), Head("comparable")]
     caption = captions.sentence(
         f"Scores beside published ones: ours over {captions.seeds(groups)}, "
         f"{captions.episodes(groups)}",

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from bench.results.columns import COLUMNS, SCALING, shown_in
 from reports.drawing import canvas
 from reports.figures import ablations, curves, data, pareto, scaling
 from reports.page import leaderboard
@@ -59,8 +60,7 @@ def test_entries_with_failed_seeds_are_not_on_the_frontier_picture(study, cell):
     study(["om2p", "bc"])
     root = cell("bc", "mpe/spread/expert", 5, status="failed").parent
     found = results.read(root)
-    (cost,) = [one for one in pareto.COSTS if one.name == "training_time"]
-    spots = pareto._spots(found, found.tracks[0], cost, cost.columns[0], "score", "cpu-a")
+    spots = pareto._spots(found, found.tracks[0], "seconds_train", "score")
     assert [spot.group.entry.label for spot in spots] == ["om2p"]
 
 
@@ -110,9 +110,14 @@ def test_times_of_runs_in_company_are_in_no_figure(study, tmp_path):
     assert told not in updates.caption
     assert "n = 3" in seconds.caption
     assert told in seconds.caption
-    for cost in pareto.COSTS:
-        (plate,) = [one for one in plates if f"pareto_{cost.name}_" in one.name]
-        spots = pareto._spots(found, track, cost, cost.columns[-1], "score", "cpu-a")
+    costs = {name: column for name, column in COLUMNS.items() if column.pareto}
+    assert {column.pareto for column in costs.values()} == {
+        plate.name.removeprefix("pareto_").removesuffix("_mpe-spread") for plate in plates
+    }
+    for name in ("seconds_train", "peak_rss_bytes", "latency_p50_ms", "flops_act"):
+        cost = costs[name]
+        (plate,) = [one for one in plates if f"pareto_{cost.pareto}_" in one.name]
+        spots = pareto._spots(found, track, name, "score")
         assert [s.group.entry.label for s in spots] == (
             ["om2p"] if cost.timed else ["om2p", "dom2"]
         )
@@ -120,7 +125,7 @@ def test_times_of_runs_in_company_are_in_no_figure(study, tmp_path):
     shown = leaderboard.build(found, "ci95")
     heads = [head["name"] for head in shown["heads"]]
     for row in shown["rows"]:
-        for head in ("Train (s)", "Update (ms)", "MiB", "Action (ms)"):
+        for head in ("Train (s)", "Update (ms)", "Process (MiB)", "Action (ms)"):
             text = row["cells"][heads.index(head)]["text"]
             assert bool(text) == (row["algorithm"] == "om2p")
     assert told in leaderboard.caption(found, "ci95")
@@ -130,8 +135,8 @@ def test_times_of_runs_in_company_are_on_no_scaling_curve(study, tmp_path):
     study(["om2p"], seeds=range(3))
     found = results.read(study(["om2p"], seeds=[0], batch=64, shared=True))
     (curve,) = scaling._curves(found, next(s for s in scaling.SIZES if s.name == "batch")).values()
-    for meter in scaling.METERS:
-        assert bool(scaling._points(curve, meter)) == (not meter.timed)
+    for name, column in shown_in(SCALING).items():
+        assert bool(scaling._points(curve, name)) == (not column.timed)
 
 
 def test_a_variant_with_a_fixed_switch_is_an_ablation_of_its_family(study):
@@ -156,8 +161,7 @@ def test_sizes_that_differ_alone_make_curves(study, tmp_path):
     (size,) = [one for one in scaling.SIZES if one.name == "batch"]
     curves = scaling._curves(found, size)
     assert set(curves) == {("om2p", 0), ("bc", 0)}, "another width is another curve"
-    tensors = next(meter for meter in scaling.METERS if meter.column == "peak_tensor_bytes")
-    points = scaling._points(curves["bc", 0], tensors)
+    points = scaling._points(curves["bc", 0], "peak_tensor_bytes")
     assert [x for x, _ in points] == [64, 256, 1024]
     assert points[1][1] == pytest.approx(2 * points[0][1], rel=1e-6)
 
@@ -172,10 +176,9 @@ def test_latency_has_a_picture_and_columns_where_it_was_recorded(study):
     found = results.read(study(["om2p", "bc"], seeds=range(2)))
     heads = [column.head for column in efficiency.build(found)[0].columns]
     assert {"median (ms)", "95% (ms)"} <= set(heads)
-    (cost,) = [one for one in pareto.COSTS if one.name == "latency"]
-    spots = pareto._spots(found, found.tracks[0], cost, cost.columns[0], "score", "cpu-a")
-    assert len(spots) == 2
-    assert "Action (ms)" in [head["name"] for head in leaderboard.build(found, "ci95")["heads"]]
+    assert len(pareto._spots(found, found.tracks[0], "latency_p50_ms", "score")) == 2
+    shown = [head["name"] for head in leaderboard.build(found, "ci95")["heads"]]
+    assert "Action (ms)" in shown
     for cell in found.cells:
         cell.row["latency_p50_ms"] = cell.row["latency_p95_ms"] = None
     heads = [column.head for column in efficiency.build(found)[0].columns]
@@ -183,7 +186,7 @@ def test_latency_has_a_picture_and_columns_where_it_was_recorded(study):
     shown = leaderboard.build(found, "ci95")
     assert "Action (ms)" not in [head["name"] for head in shown["heads"]]
     assert {len(row["cells"]) for row in shown["rows"]} == {len(shown["heads"])}
-    assert pareto._spots(found, found.tracks[0], cost, cost.columns[0], "score", "cpu-a") == []
+    assert pareto._spots(found, found.tracks[0], "latency_p50_ms", "score") == []
 
 
 @pytest.mark.parametrize(

@@ -130,8 +130,8 @@ def test_a_run_opens_with_its_configuration_curve_accounts_and_error(page):
     first.locator("summary").first.click()
     first.locator(".inside").wait_for()
     told = first.inner_text()
-    assert "seconds train" in told
-    assert "peak rss bytes" in told
+    assert "train (s)" in told
+    assert "process (MiB)" in told
     assert first.locator("svg path.curve").count() == 1
     first.locator("summary", has_text="Configuration").click()
     assert '"learning_rate": 0.003' in first.locator("pre").inner_text()

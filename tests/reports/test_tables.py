@@ -12,7 +12,7 @@ from reports import build
 from reports.options import Options
 from reports.reading import results
 from reports.tables import latex, model, text
-from reports.tables.model import Column, Item, Row, Table
+from reports.tables.model import Head, Item, Row, Table
 from tests.reports.conftest import FOURTEEN, record, write_cell, write_study
 
 HOSTILE = r"a_b & 50% $x$ {y} #1 ~^ \cmd <script> ±"
@@ -199,12 +199,12 @@ def test_twins_hold_the_same_numbers(study):
 
 
 def test_names_are_escaped_everywhere():
-    table = Table("t", "t", HOSTILE, "name", [Column(HOSTILE)], [Row(HOSTILE, [Item(1.0)])])
+    table = Table("t", "t", HOSTILE, "name", [Head(HOSTILE)], [Row(HOSTILE, [Item(1.0)])])
     printed = latex.table(table, "origin")
     assert r"a\_b \& 50\% \$x\$ \{y\} \#1" in printed
     assert not re.search(r"(?<!\\)[&%$#_](?=b|\s50|\sx)", latex.escape(HOSTILE))
     assert "<script>" not in text.as_markdown(table)
-    formula = Table("t", "t", "", "name", [Column("x")], [Row("=1+1", [Item(1.0)])])
+    formula = Table("t", "t", "", "name", [Head("x")], [Row("=1+1", [Item(1.0)])])
     assert "'=1+1" in text.as_csv(formula)
 
 
@@ -219,7 +219,7 @@ def test_every_table_starts_with_where_it_comes_from(study, tmp_path):
 
 def test_tall_tables_are_cut_between_groups():
     rows = [Row(f"r{at}", [Item(1.0)], f"g{at // 10}") for at in range(100)]
-    parts = model.split(Table("t", "t", "c", "x", [Column("v")], rows))
+    parts = model.split(Table("t", "t", "c", "x", [Head("v")], rows))
     assert [part.stem for part in parts] == ["t_1", "t_2", "t_3", "t_4"]
     assert [row for part in parts for row in part.rows] == rows
     assert all(len({row.group for row in part.rows}) == len(part.rows) / 10 for part in parts)

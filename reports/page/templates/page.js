@@ -139,9 +139,9 @@
   };
   const fill = (details, run) => {
     const inside = make("div", null, "inside");
-    for (const [title, names] of data.sections) {
-      const known = names.filter((name) => field(run, name) !== null && name in at);
-      if (known.length) inside.append(list(title, known.map((name) => [name.replaceAll("_", " "), number(field(run, name))])));
+    for (const [title, columns] of data.sections) {
+      const known = columns.filter(([name]) => field(run, name) !== null);
+      if (known.length) inside.append(list(title, known.map(([name, head]) => [head, number(field(run, name))])));
     }
     if (run.curve.length > 1) {
       const box = make("div");
