@@ -19,6 +19,7 @@ SIBLINGS = ("algorithms", "datasets", "reports")
 
 _LAZY = {
     "BenchError": "bench.errors",
+    "Callback": "bench.study.callbacks",
     "RunConfig": "bench.plan.config",
     "load_exported": "bench.policies.onnx_policy",
     "load_policy": "bench.policies.checkpointed",

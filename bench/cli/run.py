@@ -36,6 +36,7 @@ def run(config: RunConfig) -> None:
       python -m bench run --algos om2p,dom2 --seeds 5
       python -m bench run --algos om2p --set om2p.q_weight=0.3 --out results-q3
     """
+    from bench.results.record import FAILED
     from bench.study import study, summary
     from bench.study.progress import make_display
 
@@ -47,7 +48,7 @@ def run(config: RunConfig) -> None:
         left = len(outcome.cells) - len(outcome.of_status("done"))
         print(f"interrupted with {counted(left, 'cell')} left: the same command continues")
         raise typer.Exit(output.INTERRUPTED)
-    failed = outcome.of_status(*study.FAILED)
+    failed = outcome.of_status(*FAILED)
     if failed:
         print(summary.failures(failed, outcome.records, config.out))
     raise typer.Exit(0 if outcome.complete else 1)
@@ -79,14 +80,15 @@ def plan(
     """
     from bench.meters import machine
     from bench.plan.estimate import Estimator
-    from bench.study import study
+    from bench.study.resume import plan_study
 
     output.check_format(format_, "table", "json", "slurm")
-    planned = study.plan(config)
+    planned = plan_study(config)
     planned.warn()
     todo = {cell.id for cell in planned.todo}
     kernels = str(config.overrides.get("run.kernels", "auto"))
-    estimator = Estimator(planned.known.values(), machine.worker_class(config.threads, kernels))
+    worker_class = machine.worker_class(config.threads, kernels)
+    estimator = Estimator(planned.all_records.values(), worker_class)
     estimates = {cell.id: estimator.of(cell) for cell in planned.cells}
     if format_ == "slurm":
         from bench.launchers import slurm

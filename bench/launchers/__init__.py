@@ -1,4 +1,4 @@
 """Ways to run many cells: processes on this machine, tasks of a Ray cluster, Slurm jobs.
 
-May import `bench.training` and what lies below. Start with `local`.
+May import `bench.training` and what lies below. Start with `local`; `base` has what all share.
 """

@@ -1,4 +1,4 @@
-"""One worker process as the launcher sees it: start, messages, output, limits, end."""
+"""One worker process (`bench.launchers.worker`) as a launcher sees it, from start to end."""
 
 import contextlib
 import json
@@ -102,8 +102,8 @@ class WorkerProcess:
         """Return the resident memory of the worker and its forks, 0 once it is gone."""
         try:
             process = psutil.Process(self.pid)
-            family = [process, *process.children(recursive=True)]
-            return sum(member.memory_info().rss for member in family)
+            all_of_them = [process, *process.children(recursive=True)]
+            return sum(one.memory_info().rss for one in all_of_them)
         except psutil.Error:
             return 0
 

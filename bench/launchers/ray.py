@@ -1,7 +1,7 @@
 """The Ray launcher: every group of cells is a Ray task, somewhere in a cluster.
 
 A task runs the local launcher with one slot (`ray_task`), so a cell is the same fresh process as on
-this machine, with the same limits. Tasks and driver speak through one small actor.
+this machine, with the same limits. Tasks and driver speak through one small actor, the mailbox.
 """
 
 import contextlib
@@ -14,11 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError
-from bench.launchers import local
-from bench.launchers.local import GIB, Display, Group, Interrupts, Limits
+from bench.launchers.base import (
+    GIB,
+    Events,
+    Group,
+    Interrupts,
+    failure,
+    pass_on,
+    stored_record,
+    updates_done,
+)
 from bench.launchers.process import HOME
-from bench.launchers.ray_task import Board, code_digest, read_files, run_task, write_files
-from bench.plan import plugins
+from bench.launchers.ray_task import Mailbox, code_digest, run_task, task_job, write_files
+from bench.plan.config import RunConfig
 from bench.plan.grid import Cell
 from bench.results import store
 from bench.results.record import Record
@@ -30,7 +38,7 @@ OBJECT_STORE = 128 * 2**20  # bytes, of a cluster that we start ourselves
 
 @contextlib.contextmanager
 def connected(address: str | None, jobs: int | None) -> Iterator[Any]:
-    """Yield Ray, connected to the cluster at `address`, or to one started for the purpose."""
+    """Yield Ray, connected to the cluster at `address`, or to a new one on this machine."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
@@ -60,32 +68,31 @@ def connected(address: str | None, jobs: int | None) -> Iterator[Any]:
         ray.shutdown()
 
 
-class Pool:
-    """Runs groups of cells as tasks of a connected Ray until none is left or the user stops."""
+@dataclasses.dataclass(frozen=True)
+class _Task:
+    """A group that has been handed to Ray, or waits for it."""
+
+    group: Group
+    from_scratch: bool
+    attempts: int = 0
+
+
+class RayLauncher:
+    """Runs groups of cells as tasks of a connected Ray until none is left or the user stops it."""
 
     share = True  # whether nodes that see the results folder may write there themselves
 
     def __init__(
-        self,
-        ray: Any,
-        root: Path,
-        limits: Limits,
-        interrupts: Interrupts,
-        show: Display,
-        *,
-        device: str = "auto",
-        jobs: int | None = None,
-        jobs_per_gpu: int = 1,
-        threads: int = 1,
+        self, ray: Any, config: RunConfig, root: Path, interrupts: Interrupts, events: Events
     ) -> None:
-        """Prepare to run cells in `root`."""
-        self.ray, self.root, self.limits, self.interrupts = ray, root, limits, interrupts
-        self.show, self.jobs, self.threads = show, jobs, threads
+        """Prepare to run cells in `root`; BenchError for demands that no node can meet."""
+        self.ray, self.root, self.interrupts, self.events = ray, root, interrupts, events
         gpus = ray.cluster_resources().get("GPU", 0)
-        self.device = device if device != "auto" else ("cuda" if gpus else "cpu")
-        self.jobs_per_gpu = jobs_per_gpu if self.device == "cuda" else 0
+        device = config.device if config.device != "auto" else ("cuda" if gpus else "cpu")
+        self.config = config.replace(device=device)
+        self._on_gpus = device == "cuda"
         self._token = f".shared-{uuid.uuid4().hex}"
-        self._running: dict[Any, tuple[Group, bool, int]] = {}  # task -> group, anew, attempts
+        self._running: dict[Any, _Task] = {}
         self._started: set[str] = set()
         self._cells: dict[str, Cell] = {}
         self._check_demands()
@@ -93,11 +100,11 @@ class Pool:
     @property
     def demands(self) -> dict[str, float]:
         """Return what a task reserves: CPUs, a share of a GPU, bytes of memory."""
-        wanted: dict[str, float] = {"num_cpus": self.threads}
-        if self.jobs_per_gpu:
-            wanted["num_gpus"] = 1 / self.jobs_per_gpu
-        if self.limits.gib is not None:
-            wanted["memory"] = int(self.limits.gib * GIB)
+        wanted: dict[str, float] = {"num_cpus": self.config.threads}
+        if self._on_gpus:
+            wanted["num_gpus"] = 1 / self.config.jobs_per_gpu
+        if self.config.memory_limit is not None:
+            wanted["memory"] = int(self.config.memory_limit * GIB)
         return wanted
 
     def _check_demands(self) -> None:
@@ -107,183 +114,164 @@ class Pool:
         for key, amount in self.demands.items():
             most = max((node.get(names[key], 0) for node in nodes), default=0)
             if amount > most:
-                told = f"{amount / GIB:g} GiB of memory" if key == "memory" else names[key]
+                what = f"{amount / GIB:g} GiB of memory" if key == "memory" else names[key]
                 raise BenchError(
-                    f"no node of the Ray cluster offers what a cell asks for ({told}: {amount:g} "
+                    f"no node of the Ray cluster offers what a cell asks for ({what}: {amount:g} "
                     f"wanted, {most:g} at most): ask for less, or add a node"
                 )
 
     def run(
-        self, groups: list[Group], anew: Callable[[Cell], bool] = lambda cell: False
+        self, groups: list[Group], from_scratch: Callable[[Cell], bool] = lambda cell: False
     ) -> dict[str, Record]:
         """Run all cells and return their records by id, as the local launcher does."""
         place = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             self.ray.get_runtime_context().get_node_id(), soft=True
         )
-        actor = self.ray.remote(Board).options(num_cpus=0, scheduling_strategy=place)
-        self._board = actor.remote()
-        self._task = self.ray.remote(run_task).options(max_retries=0, **self.demands)
+        actor = self.ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=place)
+        self._mailbox = actor.remote()
+        self._remote = self.ray.remote(run_task).options(max_retries=0, **self.demands)
         self._code = code_digest()
         self._cells = {cell.id: cell for group in groups for cell in group}
-        waiting = deque((group, anew(group[0]), 0) for group in groups)
+        waiting = deque(_Task(group, from_scratch(group[0])) for group in groups)
         ended: dict[str, Record] = {}
-        (self.root / self._token).touch()
+        if self.share:
+            (self.root / self._token).touch()
         try:
             while self._running or (waiting and not self.interrupts.count):
                 while waiting and len(self._running) < self._room() and not self.interrupts.count:
-                    self._submit(*waiting.popleft())
-                ended |= self._look(waiting)
+                    self._submit(waiting.popleft())
+                ended |= self._step(waiting)
         finally:
             (self.root / self._token).unlink(missing_ok=True)
-            for task in self._running:
-                self.ray.cancel(task, force=True)
-            ended |= self._leave([group for group, _, _ in self._running.values()])
+            for handle in self._running:
+                self.ray.cancel(handle, force=True)
+            ended |= self._leave([task.group for task in self._running.values()])
         return ended
 
     def _room(self) -> int:
         """Return how many tasks may be submitted: some more than fit, so that none waits for us."""
-        if self.jobs is not None:
-            return self.jobs
+        if self.config.jobs is not None:
+            return self.config.jobs
         have, want = self.ray.cluster_resources(), self.demands
         fitting = have.get("CPU", 1) / want["num_cpus"]
-        if self.jobs_per_gpu:
-            fitting = min(fitting, have.get("GPU", 0) * self.jobs_per_gpu)
+        if self._on_gpus:
+            fitting = min(fitting, have.get("GPU", 0) * self.config.jobs_per_gpu)
         return max(1, int(2 * fitting))
 
-    def _submit(self, group: Group, anew: bool, attempts: int) -> None:
+    def _submit(self, task: _Task) -> None:
         """Hand a group to Ray, with the files that a node without the folder continues from."""
-        job = {
-            "cells": [cell.as_dict() for cell in group],
-            "code": self._code,
-            "plugins": plugins.loaded(),
-            "root": str(self.root),
-            "token": self._token,
-            "share": self.share,
-            "files": {} if anew else {c.id: read_files(self.root / c.id) for c in group},
-            "seconds": self.limits.seconds,
-            "gib": self.limits.gib,
-            "device": self.device,
-            "environment": {} if self.device == "cuda" else {"CUDA_VISIBLE_DEVICES": ""},
-            "together": self.jobs_per_gpu > 1,
-            "threads": self.threads,
-            "anew": anew,
-        }
-        self._running[self._task.remote(job, self._board)] = (group, anew, attempts)
+        job = task_job(
+            self.config, task.group, self.root, self._token, self._code, task.from_scratch
+        )
+        self._running[self._remote.remote(job, self._mailbox)] = task
 
-    def _look(self, waiting: deque[tuple[Group, bool, int]]) -> dict[str, Record]:
+    def _step(self, waiting: deque[_Task]) -> dict[str, Record]:
         """Pass on messages, take in ended tasks, put lost groups back into the queue."""
         done: list[Any] = []
         if self._running:
             done, _ = self.ray.wait(list(self._running), timeout=TICK)
-        for message in self.ray.get(self._board.take.remote(self.interrupts.count)):
-            self._pass_on(message)
+        self._pass_on_messages()
         if self.interrupts.count > 1:
-            for task in self._running:
-                self.ray.cancel(task, force=True)
-            return self._leave([self._running.pop(task)[0] for task in list(self._running)])
+            for handle in self._running:
+                self.ray.cancel(handle, force=True)
+            return self._leave([self._running.pop(one).group for one in list(self._running)])
         if self.interrupts.count:
             self._drop_unstarted()
         ended: dict[str, Record] = {}
-        for task in done:
-            if task in self._running:
-                ended |= self._collect(task, waiting)
+        for handle in done:
+            if handle in self._running:
+                ended |= self._collect(handle, waiting)
         return ended
 
-    def _pass_on(self, message: dict[str, Any]) -> None:
-        """Tell the display, or the results folder, what a task has said."""
-        kind = message["kind"]
-        if kind == "note":
-            self.show.note(message["text"])
-        elif kind == "files":
-            write_files(self.root / message["cell"], message["files"])
-        else:
-            cell = self._cells[message["cell"]]
-            if cell.id not in self._started:
-                self._started.add(cell.id)
-                self.show.started(cell)
-            if kind == "progress":
-                self.show.progress(cell, message["message"])
+    def _pass_on_messages(self) -> None:
+        """Pass on to events, or write into the results folder, what tasks have sent."""
+        for message in self.ray.get(self._mailbox.take.remote(self.interrupts.count)):
+            if message["kind"] == "note":
+                self.events.on_note(message["text"])
+            elif message["kind"] == "files":
+                write_files(self.root / message["cell"], message["files"])
+            else:
+                cell = self._cells[message["cell"]]
+                if cell.id not in self._started:
+                    self._started.add(cell.id)
+                    self.events.on_start(cell)
+                pass_on(self.events, cell, message)
 
     def _drop_unstarted(self) -> None:
         """Give up the tasks that still wait for a place, once the user has asked to stop."""
-        for task, (group, _, _) in list(self._running.items()):
-            if group[0].id not in self._started:
-                self.ray.cancel(task, force=True)
-                del self._running[task]
+        for handle, task in list(self._running.items()):
+            if task.group[0].id not in self._started:
+                self.ray.cancel(handle, force=True)
+                del self._running[handle]
 
-    def _collect(self, task: Any, waiting: deque[tuple[Group, bool, int]]) -> dict[str, Record]:
+    def _collect(self, handle: Any, waiting: deque[_Task]) -> dict[str, Record]:
         """Take in one ended task; a group that was lost on the way is tried again."""
-        group, anew, attempts = self._running.pop(task)
-        errors = self.ray.exceptions
+        task = self._running.pop(handle)
+        group, errors = task.group, self.ray.exceptions
         try:
-            result = self.ray.get(task)
+            result = self.ray.get(handle)
         except errors.OutOfMemoryError:
             sentence = "Ray ended the worker for lack of memory on its node"
-            return self._fail(group, {"status": "out_of_memory", "error": sentence})
+            return self._fail(group, failure("out_of_memory", sentence))
         except errors.RayTaskError as error:
             reason = " ".join(str(error.cause or error).strip().splitlines()[-1:])[:300]
-            return self._fail(group, {"status": "failed", "error": f"on its node: {reason}"})
+            return self._fail(group, failure("failed", f"on its node: {reason}"))
         except errors.RayError as error:
             reason = f"its Ray worker was lost ({type(error).__name__})"
-            # One that never began must still begin anew.
-            anew = anew and group[0].id not in self._started
-            return self._again(group, anew, attempts, reason, waiting)
+            # A group that never began still has to start over, if it had to.
+            from_scratch = task.from_scratch and group[0].id not in self._started
+            return self._retry(_Task(group, from_scratch, task.attempts), reason, waiting)
+        self._pass_on_messages()
         for name, files in result["files"].items():
             write_files(self.root / name, files)
-        found = result["records"]
-        if any(record.lost for record in found.values()):
-            left = [cell for cell in group if found[cell.id].lost]
-            ended = self._tell({c.id: found[c.id] for c in group if c not in left})
-            return ended | self._again(left, False, attempts, str(found[left[0].id].error), waiting)
-        return self._tell(found)
+        records = result["records"]
+        lost = [cell for cell in group if records[cell.id].lost]
+        ended = self._announce({c.id: records[c.id] for c in group if c not in lost})
+        if lost:
+            reason = str(records[lost[0].id].error)
+            ended |= self._retry(_Task(lost, False, task.attempts), reason, waiting)
+        return ended
 
-    def _again(
-        self,
-        group: Group,
-        anew: bool,
-        attempts: int,
-        reason: str,
-        waiting: deque[tuple[Group, bool, int]],
-    ) -> dict[str, Record]:
+    def _retry(self, task: _Task, reason: str, waiting: deque[_Task]) -> dict[str, Record]:
         """Try a group again, from its checkpoints; give up after some times."""
         if self.interrupts.count:
-            return self._leave([group])
-        if attempts >= RETRIES:
-            sentence = f"{reason}, {attempts + 1} times"
-            return self._fail(group, {"status": "failed", "error": sentence, "lost": True})
-        self.show.note(f"cell {group[0].id}: {reason}; it is tried again")
-        waiting.appendleft((group, anew, attempts + 1))
+            return self._leave([task.group])
+        if task.attempts >= RETRIES:
+            sentence = f"{reason}, {task.attempts + 1} times"
+            return self._fail(task.group, failure("failed", sentence, lost=True))
+        self.events.on_note(f"cell {task.group[0].id}: {reason}; it is tried again")
+        waiting.appendleft(dataclasses.replace(task, attempts=task.attempts + 1))
         return {}
 
-    def _fail(self, group: Group, verdict: dict[str, Any]) -> dict[str, Record]:
+    def _fail(self, group: Group, reason: dict[str, Any]) -> dict[str, Record]:
         """Record the end of cells that could not record it themselves."""
-        found = {}
+        records = {}
         for cell in group:
             record = dataclasses.replace(
-                local.read_or_new(self.root, cell),
-                **verdict,
-                updates_done=local.updates_done(self.root / cell.id),
+                stored_record(self.root, cell),
+                **reason,
+                updates_done=updates_done(self.root / cell.id),
             )
             store.write_run(self.root / cell.id, record)
-            found[cell.id] = record
-        return self._tell(found)
+            records[cell.id] = record
+        return self._announce(records)
 
     def _leave(self, groups: list[Group]) -> dict[str, Record]:
         """Record cells as interrupted: those that had begun, and are not done."""
-        found = {}
+        records = {}
         for cell in (cell for group in groups for cell in group if cell.id in self._started):
-            record = local.read_or_new(self.root, cell)
+            record = stored_record(self.root, cell)
             if record.status != "done":
                 record.status, record.error = "queued", None
                 store.write_run(self.root / cell.id, record)
-            found[cell.id] = record
-        return self._tell(found)
+            records[cell.id] = record
+        return self._announce(records)
 
-    def _tell(self, found: dict[str, Record]) -> dict[str, Record]:
-        """Show the ends of cells."""
-        for name, record in found.items():
-            if name not in self._started:  # it was over before its first message came
+    def _announce(self, records: dict[str, Record]) -> dict[str, Record]:
+        """Tell the ends of cells, and their starts where no message came before."""
+        for name, record in records.items():
+            if name not in self._started:
                 self._started.add(name)
-                self.show.started(self._cells[name])
-            self.show.ended(self._cells[name], record)
-        return found
+                self.events.on_start(self._cells[name])
+            self.events.on_end(self._cells[name], record)
+        return records

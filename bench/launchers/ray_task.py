@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError
-from bench.launchers import local
-from bench.launchers.local import Interrupts, Limits, Slot
+from bench.launchers.base import Group, Interrupts, Slot
+from bench.launchers.local import LocalLauncher
 from bench.launchers.process import HOME
-from bench.plan import grid, plugins
+from bench.plan import config, grid, plugins
 from bench.plan.grid import Cell
 from bench.results import store
 from bench.results.record import CELL_FILES, PREVIOUS_CHECKPOINT, RECORD, Record
 
-SPEAK_SECONDS = 0.5  # between two messages of a task
+POST_SECONDS = 0.5  # between two posts of a task
 SENT = tuple(name for name in CELL_FILES if name != PREVIOUS_CHECKPOINT)
 PACKAGES = ("bench", "algorithms", "datasets")
 
@@ -35,8 +35,8 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
-class Board:
-    """The actor in the middle: messages from tasks wait here, and the wish to stop."""
+class Mailbox:
+    """The actor between tasks and driver: holds the tasks' messages, and the user's stops."""
 
     def __init__(self) -> None:
         """Begin empty."""
@@ -49,37 +49,41 @@ class Board:
         return self._stops
 
     def take(self, stops: int) -> list[dict[str, Any]]:
-        """Return what has come in, and pass on how often the user has asked to stop."""
-        self._stops, found, self._messages = stops, self._messages, []
-        return found
+        """Return the messages that have come in; stops: how often the user has asked to stop."""
+        self._stops, messages, self._messages = stops, self._messages, []
+        return messages
 
 
-class _Line(Interrupts):
-    """A task's line to the board: a display for its launcher, and the user's interrupts.
+class _Driver(Interrupts):
+    """The driver as a task's launcher sees it: where events go, and where interrupts come from.
 
     The launcher asks for `count` several times a second, which keeps messages flowing.
     """
 
-    def __init__(self, board: Any, root: Path | None) -> None:
-        """Speak to `board`; root: the folder to send checkpoints from, None if it is shared."""
-        self._board, self._root = board, root
-        self._waiting: list[dict[str, Any]] = []
+    def __init__(self, mailbox: Any, root: Path | None) -> None:
+        """Speak through `mailbox`; root: the folder to send files from, None if it is shared."""
+        self._mailbox, self._root = mailbox, root
+        self._unsent: list[dict[str, Any]] = []
         self._sent: dict[str, float] = {}
-        self._spoke, self._stops = 0.0, 0
+        self._posted, self._stops = 0.0, 0
 
     @property
     def count(self) -> int:  # type: ignore[override]
         """Return how often the user has asked to stop; 2, at once, where the driver is gone."""
+        if time.monotonic() - self._posted > POST_SECONDS:
+            self.post()
+        return self._stops
+
+    def post(self) -> None:
+        """Send what has come up; files first, so that no message speaks of one that is missing."""
         import ray
 
-        if time.monotonic() - self._spoke > SPEAK_SECONDS:
-            self._spoke = time.monotonic()
-            messages, self._waiting = [*self._waiting, *self._files()], []
-            try:
-                self._stops = ray.get(self._board.post.remote(messages))
-            except ray.exceptions.RayError:
-                self._stops = 2
-        return self._stops
+        self._posted = time.monotonic()
+        messages, self._unsent = [*self._files(), *self._unsent], []
+        try:
+            self._stops = ray.get(self._mailbox.post.remote(messages))
+        except ray.exceptions.RayError:
+            self._stops = 2
 
     def _files(self) -> Iterator[dict[str, Any]]:
         """Yield the files of every cell that has saved something since the last time."""
@@ -89,29 +93,37 @@ class _Line(Interrupts):
                 self._sent[folder.name] = newest
                 yield {"kind": "files", "cell": folder.name, "files": read_files(folder)}
 
-    def note(self, text: str) -> None:
-        """Pass on what concerns the study as a whole."""
-        self._waiting.append({"kind": "note", "text": text})
+    def on_note(self, text: str) -> None:
+        """Send what concerns the study as a whole."""
+        self._unsent.append({"kind": "note", "text": text})
 
-    def started(self, cell: Cell) -> None:
-        """Pass on that a cell has started."""
-        self._waiting.append({"kind": "started", "cell": cell.id})
+    def on_start(self, cell: Cell) -> None:
+        """Send that a cell has started."""
+        self._unsent.append({"kind": "start", "cell": cell.id})
 
-    def progress(self, cell: Cell, message: dict[str, Any]) -> None:
-        """Pass on how far a cell is."""
-        self._waiting.append({"kind": "progress", "cell": cell.id, "message": message})
+    def on_progress(self, cell: Cell, progress: dict[str, Any]) -> None:
+        """Send how far a cell is."""
+        self._unsent.append(progress)
 
-    def ended(self, cell: Cell, record: Record) -> None:
-        """Say nothing: the end of a cell is what its task returns."""
+    def on_evaluation(self, cell: Cell, row: dict[str, Any]) -> None:
+        """Send an evaluation."""
+        self._unsent.append({"kind": "evaluation", "cell": cell.id, "row": row})
+
+    def on_checkpoint(self, cell: Cell, update: int) -> None:
+        """Send that a checkpoint has been written."""
+        self._unsent.append({"kind": "checkpoint", "cell": cell.id, "update": update})
+
+    def on_end(self, cell: Cell, record: Record) -> None:
+        """Send nothing: the end of a cell is what its task returns."""
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
     """Return a cell's files by name; the checkpoint first, since progress may only be newer."""
-    found = {}
+    files = {}
     for name in sorted(SENT):
         with contextlib.suppress(FileNotFoundError):
-            found[name] = (folder / name).read_bytes()
-    return found
+            files[name] = (folder / name).read_bytes()
+    return files
 
 
 def write_files(folder: Path, files: dict[str, bytes]) -> None:
@@ -123,7 +135,23 @@ def write_files(folder: Path, files: dict[str, bytes]) -> None:
                 file.write(files[name])
 
 
-def run_task(job: dict[str, Any], board: Any) -> dict[str, Any]:
+def task_job(
+    settings: config.RunConfig, group: Group, root: Path, token: str, code: str, from_scratch: bool
+) -> dict[str, Any]:
+    """Return what a task has to know, as plain values; the flags of the run among them."""
+    return {
+        "config": config.as_dict(settings),
+        "cells": [cell.as_dict() for cell in group],
+        "root": str(root),
+        "token": token,
+        "code": code,
+        "plugins": plugins.loaded(),
+        "from_scratch": from_scratch,
+        "files": {} if from_scratch else {c.id: read_files(root / c.id) for c in group},
+    }
+
+
+def run_task(job: dict[str, Any], mailbox: Any) -> dict[str, Any]:
     """Run one group of cells on a node; return their records, and their files if they are needed.
 
     This is what Ray calls, in a process of its own.
@@ -133,18 +161,25 @@ def run_task(job: dict[str, Any], board: Any) -> dict[str, Any]:
             "a node of the cluster has another om2p-bench than this machine: install the same there"
         )
     plugins.load_expected(job["plugins"])  # nodes read them from the same paths
+    settings = config.from_dict(job["config"])
     root, token = Path(job["root"]), Path(job["root"]) / job["token"]
     with contextlib.ExitStack() as stack:
-        shared = job["share"] and token.is_file()
+        shared = token.is_file()
         if not shared:
             root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="om2p-bench-")))
             for name, files in job["files"].items():
                 write_files(root / name, files)
-        line = _Line(board, None if shared else root)
-        limits = Limits(job["seconds"], job["gib"])
-        place = Slot(job["device"], job["environment"], job["together"])
-        pool = local.Pool(root, [place], limits, line, line, job["threads"])
+        driver = _Driver(mailbox, None if shared else root)
+        launcher = LocalLauncher(settings, root, [_slot(settings)], driver, driver)
         group = [grid.from_dict(cell) for cell in job["cells"]]
-        ended = pool.run([group], lambda cell: job["anew"])
+        ended = launcher.run([group], lambda cell: job["from_scratch"])
+        driver.post()
         files = {} if shared else {cell.id: read_files(root / cell.id) for cell in group}
         return {"records": ended, "files": files}
+
+
+def _slot(settings: config.RunConfig) -> Slot:
+    """Return the one place of a task; Ray itself selects its GPU."""
+    if settings.device == "cuda":
+        return Slot("cuda", {}, settings.jobs_per_gpu > 1)
+    return Slot("cpu", {"CUDA_VISIBLE_DEVICES": ""})

@@ -45,25 +45,25 @@ def main() -> int:
         cells = {cell["id"]: end for cell in job.get("cells", [])}
         send({"kind": "end", **end, "ended": cells})
         return 0
-    send(_prepare(job, send) if job["kind"] == "prepare" else _cells(job, send, stop))
+    send(_prepare(job, send) if job["kind"] == "prepare" else _run(job, send, stop))
     return 0
 
 
-def _cells(job: dict[str, Any], send: Any, stop: threading.Event) -> dict[str, Any]:
+def _run(job: dict[str, Any], send: Any, stop: threading.Event) -> dict[str, Any]:
     """Run a group of cells and return the last message."""
     import torch
 
     torch.set_num_threads(job["threads"])
     from bench.plan import grid
-    from bench.training.runner import Execution, run_cells
+    from bench.training.runner import ExecutionOptions, run_cells
 
     wall, cpu = time.perf_counter() - _STARTED[0], time.process_time()
-    execution = Execution(**job["execution"], started=(wall, cpu))
+    execution = ExecutionOptions(**job["execution"], started=(wall, cpu))
     records = run_cells(
         [grid.from_dict(cell) for cell in job["cells"]],
         Path(job["root"]),
         execution,
-        lambda message: send({"kind": "progress", **message}),
+        send,
         stop.is_set,
     )
     ended = {r.cell: {"status": r.status, "error": r.error} for r in records}
@@ -77,13 +77,13 @@ def _prepare(job: dict[str, Any], send: Any) -> dict[str, Any]:
     """
     import datasets
 
-    for entry in job["datasets"]:
+    for wanted in job["datasets"]:
 
-        def progress(done: int, total: int, what: str, name: str = entry["id"]) -> None:
+        def progress(done: int, total: int, what: str, name: str = wanted["id"]) -> None:
             send({"kind": "building", "dataset": name, "done": done, "total": total, "what": what})
 
         try:
-            datasets.load(entry["id"], **entry["data"], progress=progress)
+            datasets.load(wanted["id"], **wanted["data"], progress=progress)
         except datasets.DatasetError as error:
             return {"kind": "end", "status": "failed", "error": str(error)}
     return {"kind": "end", "status": "done", "error": None}

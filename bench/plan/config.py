@@ -300,6 +300,23 @@ def make_config(**options: Any) -> RunConfig:
     return RunConfig(**options)
 
 
+def as_dict(config: RunConfig) -> dict[str, Any]:
+    """Return a configuration as plain values of JSON."""
+    return {name: _plain(value) for name, value in vars(config).items()}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with paths as texts and tuples as lists."""
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def from_dict(values: dict[str, Any]) -> RunConfig:
+    """Rebuild a configuration from `as_dict`."""
+    return make_config(**values)
+
+
 def from_typed(typed: dict[str, Any]) -> RunConfig:
     """Build a RunConfig from what was typed for each of its flags, by the fields' names."""
     flags = flags_of(RunConfig)

@@ -6,9 +6,12 @@ import textwrap
 import time
 from typing import IO, TYPE_CHECKING, Any
 
+from bench.errors import counted
 from bench.plan.grid import Cell
 from bench.results import store
 from bench.results.record import Record
+from bench.study.callbacks import Callback
+from bench.study.resume import StudyPlan
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 HEARTBEAT_SECONDS = 20.0
 
 
-class Quiet:
+class Quiet(Callback):
     """Shows nothing; also the base of the other displays, which keeps count."""
 
     def __init__(self) -> None:
@@ -26,30 +29,21 @@ class Quiet:
         self._partial: dict[str, float] = {}
         self._began = time.monotonic()
 
-    def open(self, cells: list[Cell], todo: list[Cell], records: dict[str, Record]) -> None:
-        """Begin a study of `cells`, of which `todo` have to run."""
-        self.total = len(todo)
-        self._work = float(sum(cell.run["updates"] for cell in todo))
+    def on_study_start(self, study: StudyPlan) -> None:
+        """Take note of the work to be done."""
+        self.total = len(study.todo)
+        self._work = float(sum(cell.run["updates"] for cell in study.todo))
         self._began = time.monotonic()
 
-    def note(self, text: str) -> None:
-        """Say something about the study as a whole."""
-
-    def started(self, cell: Cell) -> None:
-        """Say that a cell has started."""
-
-    def progress(self, cell: Cell, message: dict[str, Any]) -> None:
+    def on_progress(self, cell: Cell, progress: dict[str, Any]) -> None:
         """Take note of how far a cell is."""
-        self._partial[cell.id] = message["update"]
+        self._partial[cell.id] = progress["update"]
 
-    def ended(self, cell: Cell, record: Record) -> None:
+    def on_end(self, cell: Cell, record: Record) -> None:
         """Take note of what became of a cell."""
         self._partial.pop(cell.id, None)
         self._done += cell.run["updates"]
         self.ended_cells += 1
-
-    def close(self) -> None:
-        """End the study."""
 
     @property
     def share(self) -> float:
@@ -73,24 +67,24 @@ class Plain(Quiet):
         self._stream = stream
         self._last: dict[str, float] = {}
 
-    def open(self, cells: list[Cell], todo: list[Cell], records: dict[str, Record]) -> None:
-        super().open(cells, todo, records)
-        self.note(opening(cells, todo))
+    def on_study_start(self, study: StudyPlan) -> None:
+        super().on_study_start(study)
+        self.on_note(opening(study.cells, study.todo))
 
-    def note(self, text: str) -> None:
+    def on_note(self, text: str) -> None:
         print(text, file=self._stream, flush=True)
 
-    def progress(self, cell: Cell, message: dict[str, Any]) -> None:
-        super().progress(cell, message)
+    def on_progress(self, cell: Cell, progress: dict[str, Any]) -> None:
+        super().on_progress(cell, progress)
         now = time.monotonic()
         if now - self._last.setdefault(cell.id, now) >= HEARTBEAT_SECONDS:
             self._last[cell.id] = now
-            self.note(f"        {name_of(cell)}: {pace(message)}")
+            self.on_note(f"        {name_of(cell)}: {pace(progress)}")
 
-    def ended(self, cell: Cell, record: Record) -> None:
-        super().ended(cell, record)
+    def on_end(self, cell: Cell, record: Record) -> None:
+        super().on_end(cell, record)
         rest = f", {self.remaining()} left" if self.ended_cells < self.total else ""
-        self.note(f"[{self.ended_cells}/{self.total}] {name_of(cell)}: {verdict(record)}{rest}")
+        self.on_note(f"[{self.ended_cells}/{self.total}] {name_of(cell)}: {result(record)}{rest}")
 
 
 class Live(Quiet):
@@ -112,33 +106,33 @@ class Live(Quiet):
         )
         self._tasks: dict[str, TaskID] = {}
 
-    def open(self, cells: list[Cell], todo: list[Cell], records: dict[str, Record]) -> None:
-        super().open(cells, todo, records)
+    def on_study_start(self, study: StudyPlan) -> None:
+        super().on_study_start(study)
         self._bars.start()
-        self.note(opening(cells, todo))
+        self.on_note(opening(study.cells, study.todo))
         self._overall = self._bars.add_task("all cells", total=1.0, detail="")
 
-    def note(self, text: str) -> None:
+    def on_note(self, text: str) -> None:
         self._bars.console.print(text, markup=False, highlight=False)
 
-    def started(self, cell: Cell) -> None:
+    def on_start(self, cell: Cell) -> None:
         self._tasks[cell.id] = self._bars.add_task(
             name_of(cell), total=cell.run["updates"], detail="starting"
         )
 
-    def progress(self, cell: Cell, message: dict[str, Any]) -> None:
-        super().progress(cell, message)
+    def on_progress(self, cell: Cell, progress: dict[str, Any]) -> None:
+        super().on_progress(cell, progress)
         task = self._tasks[cell.id]
-        self._bars.update(task, completed=message["update"], detail=pace(message))
+        self._bars.update(task, completed=progress["update"], detail=pace(progress))
         self._update_overall()
 
-    def ended(self, cell: Cell, record: Record) -> None:
-        super().ended(cell, record)
+    def on_end(self, cell: Cell, record: Record) -> None:
+        super().on_end(cell, record)
         self._bars.remove_task(self._tasks.pop(cell.id))
-        self.note(f"{name_of(cell)}: {verdict(record)}")
+        self.on_note(f"{name_of(cell)}: {result(record)}")
         self._update_overall()
 
-    def close(self) -> None:
+    def on_study_end(self) -> None:
         self._bars.stop()
 
     def _update_overall(self) -> None:
@@ -158,7 +152,7 @@ def opening(cells: list[Cell], todo: list[Cell]) -> str:
     """Return the first lines of a study: how many cells, and what each algorithm runs with."""
     kept = len(cells) - len(todo)
     lines = [
-        f"{len(cells)} cells: {len(todo)} to run" + (f", {kept} kept as they are" if kept else "")
+        f"{counted(len(cells), 'cell')}: {len(todo)} to run" + (f", {kept} kept" if kept else "")
     ]
     if todo:
         lines.append(f"preset {todo[0].preset}: {_settings(todo[0].run)}")
@@ -189,17 +183,17 @@ def name_of(cell: Cell) -> str:
     return f"{cell.algorithm} on {cell.dataset}, seed {cell.seed}"
 
 
-def pace(message: dict[str, Any]) -> str:
+def pace(progress: dict[str, Any]) -> str:
     """Return how far and how fast a running cell is."""
-    score = message.get("score")
+    score = progress.get("score")
     last = "" if score is None else f", score {score:.1f}"
-    kernels = message.get("kernels")
+    kernels = progress.get("kernels")
     how = "" if kernels is None else f" (kernels: {kernels})"
-    rate = f"{message['rate']:.0f} updates/s{how}"
-    return f"{message['update']}/{message['updates']}, {rate}{last}"
+    rate = f"{progress['rate']:.0f} updates/s{how}"
+    return f"{progress['update']}/{progress['updates']}, {rate}{last}"
 
 
-def verdict(record: Record) -> str:
+def result(record: Record) -> str:
     """Return what became of a cell in a few words."""
     if record.status != "done":
         return record.status if record.error is None else f"{record.status}: {record.error}"

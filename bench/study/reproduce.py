@@ -3,17 +3,18 @@
 import dataclasses
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import algorithms
 import datasets
 from bench.errors import BenchError
-from bench.launchers import local
+from bench.launchers import base, local
 from bench.plan import grid, plugins, resolve
+from bench.plan.config import make_config
 from bench.plan.grid import Cell
 from bench.results import store
 from bench.results.record import Record, cell_id, digest
-from bench.study.study import usable_gpus
+from bench.study.callbacks import Callback
+from bench.study.resume import StudyPlan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +43,9 @@ class Comparison:
 
 
 def reproduce(
-    folder: Path, show: Any, data_dir: Path | None = None, prey: str | None = None
+    folder: Path, display: Callback, data_dir: Path | None = None, prey: str | None = None
 ) -> Comparison:
-    """Run the cell of `folder` again in a temporary folder.
+    """Run the cell of `folder` again in a temporary folder, with as many threads as then.
 
     prey: the file of the cell's prey, where it does not ship.
     Raises BenchError where this version of om2p-bench cannot run that cell, or it fails.
@@ -56,14 +57,16 @@ def reproduce(
     recipe = cell.recipe
     datasets.load_task(recipe["task"], recipe["rules"], cell.data["prey"]).require_prey()
     device = (record.execution and record.execution.device) or "cpu"
-    places = local.slots(device, 1, usable_gpus(device), 1)
-    with tempfile.TemporaryDirectory(prefix="om2p-bench-") as root:
-        interrupts = local.Interrupts()
-        show.open([cell], [cell], {})
+    threads = (record.machine and record.machine.threads) or 1
+    config = make_config(device=device, threads=threads, jobs=1)
+    slots = base.slots(device, 1, base.usable_gpus(device), 1)
+    with tempfile.TemporaryDirectory(prefix="om2p-bench-") as temporary:
+        root, interrupts = Path(temporary), base.Interrupts()
+        display.on_study_start(StudyPlan(root, [cell], [cell], {}, {}, []))
         with interrupts.caught():
-            local.prepare([cell], Path(root), interrupts, show)
-            pool = local.Pool(Path(root), places, local.Limits(), interrupts, show)
-            repeated = pool.run([[cell]])[cell.id]
+            local.prepare([cell], root, interrupts, display)
+            launcher = local.LocalLauncher(config, root, slots, interrupts, display)
+            repeated = launcher.run([[cell]])[cell.id]
     if repeated.status != "done":
         raise BenchError(f"running cell {cell.id} again ended as {repeated.status}")
     return Comparison(record, repeated)
@@ -99,7 +102,7 @@ def _rebuild(record: Record, data_dir: Path | None, prey: str | None) -> Cell:
         dataset=dataset,
         recipe=datasets.recipe(dataset, **data, data_dir=data_dir),
         seed=record.seed,
-        # The recorded numbers come from these kernels; records of before know torch's alone.
+        # The recorded numbers come from these kernels; older records know torch's alone.
         run=resolve.RunSettings(
             **{**made.run, "kernels": (record.execution and record.execution.kernels) or "torch"}
         ).model_dump(),

@@ -1,50 +1,31 @@
-"""A whole study: which cells still have to run, their data, their workers, the table of results."""
+"""A whole study: the cells that still have to run, their data, their workers, the table of results.
+
+Its inside: `resume` says which cells have to run, a launcher runs them, `callbacks` and `progress`
+tell what happens, `summary` prints what came out.
+"""
 
 import contextlib
 import dataclasses
-import importlib.util
 import os
 import tempfile
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError
-from bench.launchers import local
-from bench.meters import machine, nvml
+from bench.launchers import base, local
+from bench.launchers.base import Interrupts, Launcher, Slot
+from bench.meters import machine
 from bench.plan import grid
 from bench.plan.config import RunConfig
 from bench.plan.grid import Cell
 from bench.results import store
 from bench.results.locks import folder_lock
-from bench.results.record import (
-    CHECKPOINT,
-    FAILED,
-    FINAL,
-    RECORD,
-    TABLE,
-    Record,
-    environment_file,
-)
+from bench.results.record import CHECKPOINT, TABLE, Record, environment_file
 from bench.study import tensorboard
+from bench.study.callbacks import Callback, Callbacks
 from bench.study.progress import Quiet
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """The cells of a study, what the results folder knows of them, and those still to run."""
-
-    cells: list[Cell]
-    records: dict[str, Record]  # of the study's own cells, as found on disk
-    todo: list[Cell]
-    known: dict[str, Record]  # of all cells in the folder
-    damaged: list[str]  # a sentence per cell of the study whose record cannot be read
-
-    def warn(self) -> None:
-        """Warn of the cells that may have been finished and have to run again all the same."""
-        for sentence in self.damaged:
-            warnings.warn(sentence, stacklevel=2)
+from bench.study.resume import StudyPlan, plan_study, starts_over
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,139 +50,96 @@ class Outcome:
         return len(self.of_status("done")) == len(self.cells)
 
 
-def run(config: RunConfig) -> list[Record]:
+def run(config: RunConfig, callbacks: Sequence[Callback] = ()) -> list[Record]:
     """Run a study and return the records of its finished cells.
 
-    Raises BenchError, AlgorithmError or DatasetError for what the user can put right. A failed
-    cell raises nothing: its record, with its error, lies in the results folder.
+    callbacks: see `bench.Callback`. Raises BenchError, AlgorithmError or DatasetError for what the
+    user can put right. A failed cell raises nothing: its record, with its error, lies in the
+    results folder.
     """
-    outcome = run_study(config, Quiet())
+    outcome = run_study(config, Quiet(), callbacks)
     return [outcome.records[cell.id] for cell in outcome.of_status("done")]
 
 
-def plan(config: RunConfig) -> Plan:
-    """Return what a run would do. Raises BenchError for a folder of another schema version."""
-    cells = grid.cells(config)
-    known = store.read_records(config.out, on_broken=lambda message: None)
-    records = {cell.id: known[cell.id] for cell in cells if cell.id in known}
-    todo = [cell for cell in cells if _wanted(records.get(cell.id), config.resume)]
-    unread = (Path(config.out) / cell.id for cell in cells if cell.id not in known)
-    damaged = [_complaint(folder) for folder in unread if (folder / RECORD).exists()]
-    return Plan(cells, records, todo, known, damaged)
-
-
-def _complaint(folder: Path) -> str:
-    """Say why a cell's record cannot be read, and what follows from it."""
-    try:
-        store.read_run(folder)
-    except BenchError as error:
-        return f"cell {folder.name} counts as unfinished: {error}"
-    return f"cell {folder.name} was being written just now"
-
-
-def _wanted(record: Record | None, resume: str) -> bool:
-    """Tell whether a cell has to run, given its record and the resume policy."""
-    if record is None or resume == "always" or record.status not in FINAL:
-        return True
-    if record.status not in FAILED:
-        return False
-    return bool(record.lost) or resume == "failed"
-
-
-def run_study(config: RunConfig, show: Any) -> Outcome:
-    """Run a study with a display that follows it."""
-    plan(config)  # everything wrong with names and settings is said before anything is written
+def run_study(config: RunConfig, display: Callback, callbacks: Sequence[Callback] = ()) -> Outcome:
+    """Run a study that a display shows and callbacks follow."""
+    plan_study(config)  # everything wrong with names and settings is said before files are written
     if config.tensorboard:
         tensorboard.require()
-    places = _places(config)
+        callbacks = [*callbacks, tensorboard.TensorBoard()]
+    slots = _slots(config)
     root = Path(config.out).absolute()
     with folder_lock(root):
         _check_writable(root)
-        if config.tensorboard:
-            show = tensorboard.Tracking(show, root)
-        planned = plan(config)
+        planned = plan_study(config.replace(out=root))
         planned.warn()
-        show.open(planned.cells, planned.todo, planned.records)
-        interrupts = local.Interrupts()
+        interrupts, events = Interrupts(), Callbacks(display, callbacks)
         records = dict(planned.records)
         _keep_environment(root)
-        with contextlib.closing(show), contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as stack:
+            stack.callback(events.on_study_end)
+            events.on_study_start(planned)
             if planned.todo:
                 # Ray installs signal handlers of its own, so ours come after it.
-                opened = _pool(config, root, places, interrupts, show)
-                pool = stack.enter_context(opened)
+                launcher = stack.enter_context(_launcher(config, root, slots, interrupts, events))
                 stack.enter_context(interrupts.caught())
                 needed = grid.distinct_datasets(planned.todo)
-                local.prepare(needed, root, interrupts, show)
-                records |= _launch(config, pool, planned, len(places))
-        try:
-            store.rebuild_table(root)
-        except OSError as error:  # it is derived: nothing is lost with it
-            show.note(f"{root / TABLE} cannot be written ({error.strerror}): make room")
+                local.prepare(needed, root, interrupts, events)
+                records |= _launch(config, launcher, planned, len(slots))
+            try:
+                store.rebuild_table(root)
+            except OSError as error:  # it is derived: nothing is lost with it
+                text = f"{root / TABLE} cannot be written ({error.strerror}): make room"
+                events.on_note(text)
     return Outcome(planned.cells, records, interrupts.count > 0)
 
 
-def _places(config: RunConfig) -> list[local.Slot]:
+def _slots(config: RunConfig) -> list[Slot]:
     """Return where workers run on this machine; none where a cluster decides that."""
     if config.launcher == "ray":
         return []
     if config.address is not None:
         raise BenchError("--address belongs to a Ray cluster: add --launcher ray, or leave it out")
-    gpus = usable_gpus(config.device)
-    places = local.slots(config.device, config.jobs, gpus, config.jobs_per_gpu)
-    if config.overrides.get("run.cuda_graphs") is True and places[0].device == "cpu":
+    gpus = base.usable_gpus(config.device)
+    slots = base.slots(config.device, config.jobs, gpus, config.jobs_per_gpu)
+    if config.overrides.get("run.cuda_graphs") is True and slots[0].device == "cpu":
         from bench.plan.resolve import GRAPHS_NEED_GPU
 
         raise BenchError(GRAPHS_NEED_GPU)
-    return places
+    return slots
 
 
 @contextlib.contextmanager
-def _pool(
-    config: RunConfig,
-    root: Path,
-    places: list[local.Slot],
-    interrupts: local.Interrupts,
-    show: Any,
-) -> Iterator[Any]:
+def _launcher(
+    config: RunConfig, root: Path, slots: list[Slot], interrupts: Interrupts, events: Callbacks
+) -> Iterator[Launcher]:
     """Yield what runs groups of cells: processes of this machine, or a Ray cluster."""
-    limits = local.Limits(config.timeout, config.memory_limit)
     if config.launcher == "local":
-        yield local.Pool(root, places, limits, interrupts, show, config.threads)
+        yield local.LocalLauncher(config, root, slots, interrupts, events)
         return
     from bench.launchers import ray
 
     with ray.connected(config.address, config.jobs) as cluster:
-        yield ray.Pool(
-            cluster, root, limits, interrupts, show, device=config.device, jobs=config.jobs,
-            jobs_per_gpu=config.jobs_per_gpu, threads=config.threads,
-        )  # fmt: skip
+        yield ray.RayLauncher(cluster, config, root, interrupts, events)
 
 
-def _launch(config: RunConfig, pool: Any, planned: Plan, places: int) -> dict[str, Record]:
+def _launch(
+    config: RunConfig, launcher: Launcher, planned: StudyPlan, slots: int
+) -> dict[str, Record]:
     """Run the cells that have to run, those that continue from a checkpoint included."""
 
-    def anew(cell: Cell) -> bool:
+    def from_scratch(cell: Cell) -> bool:
         always = config.resume in ("never", "always")
-        return always or begins_anew(planned.records.get(cell.id))
+        return always or starts_over(planned.records.get(cell.id))
 
-    def begun(cell: Cell) -> tuple[bool, bool]:
-        """Tell apart what cannot be trained together: cells that start and cells that go on."""
-        return anew(cell), (Path(config.out) / cell.id / CHECKPOINT).exists()
+    def state(cell: Cell) -> Any:
+        """Return what cells must have in common to be trained together: a start or a checkpoint."""
+        return from_scratch(cell), (planned.folder / cell.id / CHECKPOINT).exists()
 
     size = 1
     if config.replicas == "auto":
-        size = grid.replicas(len(planned.todo), places or config.jobs or os.cpu_count() or 1)
-    groups = grid.groups(planned.todo, size, begun)
-    found: dict[str, Record] = pool.run(groups, anew)
-    return found
-
-
-def begins_anew(record: Record | None) -> bool:
-    """Tell whether a cell failed by itself, so that its checkpoint leads to the same failure."""
-    if record is None or record.lost:
-        return False
-    return record.status in ("failed", "diverged")
+        size = grid.replicas(len(planned.todo), slots or config.jobs or os.cpu_count() or 1)
+    return launcher.run(grid.groups(planned.todo, size, state), from_scratch)
 
 
 def _keep_environment(root: Path) -> None:
@@ -223,19 +161,3 @@ def _check_writable(root: Path) -> None:
             f"the results folder {root} cannot be written ({error.strerror}): "
             "choose another one with --out"
         ) from error
-
-
-def usable_gpus(device: str) -> list[str]:
-    """Return the UUIDs of the GPUs that workers may use; none where torch lacks CUDA."""
-    if device == "cpu" or not _torch_has_cuda():
-        return []
-    return nvml.gpu_uuids()
-
-
-def _torch_has_cuda() -> bool:
-    """Tell whether the installed torch was built for CUDA, without importing it."""
-    spec = importlib.util.find_spec("torch")
-    if spec is None or spec.origin is None:
-        raise BenchError("torch is not installed: install om2p-bench with its dependencies")
-    version = Path(os.path.dirname(spec.origin)) / "version.py"
-    return "cuda: Optional[str] = None" not in version.read_text(encoding="utf-8")

@@ -5,10 +5,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from bench.errors import counted
 from bench.plan.grid import Cell
 from bench.results import comparable, store
 from bench.results.record import CHECKPOINT, LOG, Record
-from bench.study import study
+from bench.study.resume import starts_over
 
 
 def table(cells: Iterable[Cell], records: dict[str, Record]) -> str:
@@ -40,11 +41,13 @@ def failures(cells: list[Cell], records: dict[str, Record], out: Path) -> str:
     """Say of every failed cell why and where its log lies, and what `--resume failed` does."""
     lines = [_failure(cell, records[cell.id], out / cell.id / LOG) for cell in cells]
     kept = sum(
-        not study.begins_anew(records[cell.id]) and (out / cell.id / CHECKPOINT).exists()
+        not starts_over(records[cell.id]) and (out / cell.id / CHECKPOINT).exists()
         for cell in cells
     )
     which = "" if not kept else f", {kept} of them from their checkpoints"
-    lines.append(f"{len(cells)} cells failed: --resume failed runs them again{which}")
+    again = "it" if len(cells) == 1 else "them"
+    failed = counted(len(cells), "cell")
+    lines.append(f"{failed} failed: --resume failed runs {again} again{which}")
     return "\n".join(lines)
 
 

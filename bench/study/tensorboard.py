@@ -16,6 +16,8 @@ from bench.errors import BenchError
 from bench.plan.grid import Cell
 from bench.results import store
 from bench.results.record import EVENTS, PROGRESS, Record
+from bench.study.callbacks import Callback
+from bench.study.resume import StudyPlan
 
 HEADER = "brain.Event:2"
 COUNTS = ("update", "metrics")  # of a row: what is no curve by itself
@@ -30,51 +32,45 @@ def require() -> None:
         )
 
 
-class Tracking:
-    """A display that passes everything on to another, and keeps each cell's event file current."""
+class TensorBoard(Callback):
+    """Keeps the event file of every cell current."""
 
-    def __init__(self, show: Any, root: Path) -> None:
-        """Follow the cells in `root`, shown by `show`."""
-        self._show, self._root = show, root
+    def __init__(self) -> None:
+        """Begin without any file."""
         self._files: dict[str, EventFile] = {}
+        self._broken: set[str] = set()
 
-    def open(self, cells: list[Cell], todo: list[Cell], records: dict[str, Record]) -> None:
-        """Begin a study; cells that were finished before get their files at once."""
-        self._show.open(cells, todo, records)
-        waiting = {cell.id for cell in todo}
-        for cell in cells:
-            if cell.id not in waiting:
+    def on_study_start(self, study: StudyPlan) -> None:
+        """Write the files of cells that were finished before."""
+        self._folder = study.folder
+        todo = {cell.id for cell in study.todo}
+        for cell in study.cells:
+            if cell.id not in todo:
                 self._follow(cell)
 
-    def note(self, text: str) -> None:
-        """Say something about the study as a whole."""
-        self._show.note(text)
-
-    def started(self, cell: Cell) -> None:
-        """Say that a cell has started."""
-        self._show.started(cell)
-
-    def progress(self, cell: Cell, message: dict[str, Any]) -> None:
-        """Take note of how far a cell is."""
-        self._show.progress(cell, message)
+    def on_start(self, cell: Cell) -> None:
+        """Write the rows of the runs that a cell continues."""
         self._follow(cell)
 
-    def ended(self, cell: Cell, record: Record) -> None:
-        """Take note of what became of a cell."""
-        self._show.ended(cell, record)
+    def on_evaluation(self, cell: Cell, row: dict[str, Any]) -> None:
+        """Append a row."""
         self._follow(cell)
 
-    def close(self) -> None:
-        """End the study."""
-        self._show.close()
+    def on_end(self, cell: Cell, record: Record) -> None:
+        """Append what is missing."""
+        self._follow(cell)
 
     def _follow(self, cell: Cell) -> None:
-        """Bring a cell's event file up to date; what hinders that never ends the study."""
-        file = self._files.setdefault(cell.id, EventFile(self._root / cell.id, run_name(cell)))
+        """Bring a cell's event file up to date, warning once where it cannot be written."""
+        name = run_name(cell)
+        file = self._files.setdefault(cell.id, EventFile(self._folder / cell.id, name))
         try:
             file.update()
         except (BenchError, OSError) as error:
-            self._show.note(f"the events of cell {cell.id} cannot be written: {error}")
+            if cell.id not in self._broken:
+                self._broken.add(cell.id)
+                text = f"the TensorBoard events of cell {cell.id} cannot be written: {error}"
+                warnings.warn(text, stacklevel=2)
 
 
 def run_name(cell: Cell) -> str:

@@ -1,4 +1,4 @@
-"""What a cell works with: its data, task, algorithm and sampler, and what can be said of them."""
+"""The parts of a cell: its data, task, algorithm and sampler, and what a record says of them."""
 
 import dataclasses
 import functools
@@ -10,8 +10,10 @@ import torch
 import algorithms
 import datasets
 from algorithms.base import Metrics, TeamSpec
-from algorithms.device import graphs, graphs_check
+from algorithms.device import graphs, graphs_check, replicas
+from algorithms.kernels import library
 from algorithms.kernels.choice import using
+from algorithms.kernels.compiler import Unavailable
 from bench.errors import BenchError
 from bench.meters import counts, latency, machine
 from bench.meters.clock import Clock
@@ -26,10 +28,14 @@ def _on_gpu(device: str) -> bool:
     return torch.device(device).type == "cuda"
 
 
-class Session:
+State = dict[str, Any]
+
+
+class Parts:
     """The parts of one cell, or of cells that differ in the seed alone, ready to train.
 
-    `update` takes a step of the algorithm, from a CUDA graph where the cell asks for it.
+    `update` takes one gradient step: `algorithm.update`, replayed from a CUDA graph where the cell
+    asks for it.
     """
 
     update: Callable[[Any], Metrics]
@@ -70,7 +76,7 @@ class Session:
 
     def _make_sampler(self, *seeds: int) -> Any:
         run, windows = self.cell.run, self.algorithm.trajectory
-        reweight = run.get("reweight")  # absent in records of before
+        reweight = run.get("reweight")  # older records lack it
         if windows is None:
             return self.dataset.sampler(
                 run["batch_size"], len(seeds), seeds, self.device, reweight=reweight
@@ -86,13 +92,31 @@ class Session:
             reweight=reweight,
         )
 
-    def warm_up(self) -> None:
-        """Run the first updates, slow ones, on algorithms that are thrown away: the costs' one.
+    # --- states of single replicas ---------------------------------------------------------------
 
-        Where CUDA graphs are asked for, two more compare replays with eager updates:
-        AlgorithmError if they differ.
+    def states(self) -> tuple[list[State], list[State]]:
+        """Return the states of algorithm and sampler, replica by replica."""
+        drawn = self.sampler.state_dict()
+        return (
+            replicas.split(self.algorithm, self.algorithm.state_dict()),
+            [{**drawn, "generators": [generator]} for generator in drawn["generators"]],
+        )
+
+    def load_states(self, learnt: list[State], drawn: list[State]) -> None:
+        """Put the states of single replicas into algorithm and sampler."""
+        self.algorithm.load_state_dict(replicas.join(self.algorithm, learnt))
+        generators = [generator for state in drawn for generator in state["generators"]]
+        self.sampler.load_state_dict({**drawn[0], "generators": generators})
+
+    # --- before training -------------------------------------------------------------------------
+
+    def warm_up(self) -> None:
+        """Take the first, slow updates with algorithms that are thrown away.
+
+        Counting costs needs one. Where CUDA graphs are asked for, two more compare replays with
+        eager updates: AlgorithmError if they differ.
         """
-        self._cost  # noqa: B018  (measured once)
+        self._cost  # noqa: B018  (counted once)
         if self.graphed:
             seeds = self.algorithm.seeds
             replayed, eager = self._make_algorithm(*seeds), self._make_algorithm(*seeds)
@@ -124,14 +148,14 @@ class Session:
         section.return_mean, section.score = mean, self.task.score_if_known(mean)
 
     def time_actions(self) -> sections.Latency:
-        """Return how long a joint action takes, measured on an algorithm made for the purpose."""
+        """Return how long a joint action takes, measured on an algorithm of its own."""
         batch = self._make_sampler(0).next()
         make = functools.partial(self._make_algorithm, 0)
         return sections.Latency.filled(latency.measure(make, self._present(batch)))
 
     @functools.cached_property
     def _cost(self) -> sections.Cost:
-        """Measure the repeatable costs on an algorithm and a batch that training never sees."""
+        """Count the repeatable costs with an algorithm and a batch that training never sees."""
         batch = self._make_sampler(0).next()
         make = functools.partial(self._make_algorithm, 0)
         return sections.Cost.filled(counts.measure(make, batch, self._present(batch)))
@@ -142,7 +166,7 @@ class Session:
         return batch.observation if windows is None else batch.observation[:, :, windows.history]
 
     def probe(self) -> None:
-        """Hold the policy to what it says it observes; BenchError if it sees more."""
+        """Check that the policy observes only what it declares; BenchError if it sees more."""
         seeds = (0,) * self.algorithm.num_replicas
         probe_decentralised(self.algorithm, self._present(self._make_sampler(*seeds).next()))
 
@@ -150,3 +174,31 @@ class Session:
 def _reference(measured: Any) -> sections.Reference | None:
     """Return the section of a task's reference return; None where it was not measured."""
     return None if measured is None else sections.Reference.filled(dataclasses.asdict(measured))
+
+
+def choose_kernels(wanted: str, states: list[State] | None) -> str:
+    """Return what is to compute the networks: what checkpoints began with, else the setting.
+
+    wanted: the setting `run.kernels`. Other kernels round otherwise, and an interrupted cell has to
+    end in the same numbers: BenchError where it cannot continue with its own.
+    """
+    if states is None:
+        return wanted
+    names = {state.get("kernels", "torch") for state in states}
+    if len(names) > 1:
+        raise BenchError("their checkpoints come from different kernels")
+    (begun,) = names
+    if wanted not in ("auto", begun):
+        raise BenchError(
+            f"the cell began with kernels={begun} and cannot continue with {wanted}: leave "
+            "run.kernels out, or begin anew with --resume never"
+        )
+    if begun == "c":
+        try:
+            library.load()
+        except Unavailable as reason:
+            raise BenchError(
+                f"the cell began with the C kernels, which cannot be used here ({reason}): make "
+                "them usable, or begin anew with --resume never"
+            ) from reason
+    return str(begun)

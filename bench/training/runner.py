@@ -1,48 +1,83 @@
-"""Cells from beginning to end, one by one or several together.
+"""Cells from beginning to end: the loop that trains, evaluates and saves.
 
 Cells that differ in the training seed alone may be trained together; each keeps a folder, a record
-and checkpoints of its own, which do not tell with whom it was trained. A cell that was interrupted
-continues from its last checkpoint and ends in the same numbers, bit for bit on a CPU.
+and checkpoints of its own, which do not depend on the others. Everything random lives in the
+algorithm's and the sampler's own state, and whatever happens between updates happens at fixed
+counts of them: an interrupted cell ends in the same numbers, bit for bit on a CPU.
 """
 
 import dataclasses
+import time
+import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import torch
+
+import algorithms
+import datasets
+from algorithms.kernels.choice import Kernels
 from bench.errors import BenchError
+from bench.meters import memory, nvml
+from bench.meters.clock import Clock
+from bench.plan import resolve
 from bench.plan.grid import Cell, new_record
+from bench.results import record as sections
 from bench.results import store
 from bench.results.record import Record
 from bench.training import faults
-from bench.training.cell import Lane
-from bench.training.group import Execution, Report, Stop, Training
+from bench.training.evaluation import Evaluation, evaluate
+from bench.training.parts import Parts, State, choose_kernels
+from bench.training.running_cell import RunningCell
 
-__all__ = ["Execution", "run_cell", "run_cells"]
+CHECK_EVERY = 100  # updates between two checks of losses and weights, each a wait on a GPU
+REPORT_SECONDS = 1.0
+
+Report = Callable[[dict[str, Any]], None]
+Stop = Callable[[], bool]
+
+
+@dataclasses.dataclass(frozen=True)
+class ExecutionOptions:
+    """How a cell is run, as opposed to what it is: none of this is part of its identity.
+
+    shared: whether other cells use the GPU too (`bench.results.comparable` says what that means).
+    started: (wall, CPU) seconds that the process spent before.
+    """
+
+    device: str = "cpu"
+    shared: bool = False
+    resume: bool = True  # continue from a checkpoint, where there is one
+    started: tuple[float, float] = (0.0, 0.0)
 
 
 def run_cell(
     cell: Cell,
     folder: Path,
-    execution: Execution,
+    options: ExecutionOptions,
     report: Report = lambda message: None,
     stop: Stop = lambda: False,
 ) -> Record:
     """Run one cell in `folder` and return its record, whatever became of it.
 
-    report: called about once a second with {"cell", "update", "updates", "rate", "score"}; stop:
-    asked after every update whether to save a checkpoint and leave.
+    report: called with a message of the "kind" progress (about once a second, with "update",
+    "updates", "rate", "score"), evaluation (with the "row" of progress.jsonl) or checkpoint (with
+    "update"), each with the id of its "cell". stop: called after every update; true asks to save a
+    checkpoint and to end.
     """
-    lane = Lane(cell, folder)
-    run = Training([lane], execution, report, stop)
-    if error := run.attempt():
-        run.fail(error)
-    run.conclude()
-    return lane.record
+    running = RunningCell(cell, folder)
+    trainer = Trainer([running], options, report, stop)
+    if error := trainer.attempt():
+        trainer.fail(error)
+    trainer.close()
+    return running.record
 
 
 def run_cells(
     cells: list[Cell],
     root: Path,
-    execution: Execution,
+    options: ExecutionOptions,
     report: Report = lambda message: None,
     stop: Stop = lambda: False,
 ) -> list[Record]:
@@ -53,37 +88,37 @@ def run_cells(
     """
     done: dict[str, Record] = {}
     if len(cells) > 1:
-        done, cells = _together(cells, root, execution, report, stop)
-        execution = dataclasses.replace(execution, resume=True, started=(0.0, 0.0))
+        done, cells = _run_together(cells, root, options, report, stop)
+        options = dataclasses.replace(options, resume=True, started=(0.0, 0.0))
     for cell in cells:
-        if done and stop():  # the others are asked to leave before they have begun
+        if done and stop():  # the others are asked to end before they have begun
             done[cell.id] = _stored(root / cell.id) or new_record(cell)
             done[cell.id].status = "queued"
             store.write_run(root / cell.id, done[cell.id])
         else:
-            done[cell.id] = run_cell(cell, root / cell.id, execution, report, stop)
+            done[cell.id] = run_cell(cell, root / cell.id, options, report, stop)
     return list(done.values())
 
 
-def _together(
-    cells: list[Cell], root: Path, execution: Execution, report: Report, stop: Stop
+def _run_together(
+    cells: list[Cell], root: Path, options: ExecutionOptions, report: Report, stop: Stop
 ) -> tuple[dict[str, Record], list[Cell]]:
     """Train cells together; return the records of those that ended, and the cells that did not.
 
     Nothing of a failed group's networks and data is kept: the next cell needs the memory.
     """
-    run = Training([Lane(cell, root / cell.id) for cell in cells], execution, report, stop)
-    everyone = list(run.lanes)
-    error = run.attempt()
+    running = [RunningCell(cell, root / cell.id) for cell in cells]
+    trainer = Trainer(list(running), options, report, stop)
+    error = trainer.attempt()
     if error is None:
-        run.conclude()
-        return {lane.cell.id: lane.record for lane in everyone}, []
-    run.nvml.stop()
-    for lane in run.lanes:
-        lane.log(f"trained alone from here on: {faults.sentence(error)}")
+        trainer.close()
+        return {cell.id: cell.record for cell in running}, []
+    trainer.nvml.stop()
+    left = trainer.cells
+    for cell in left:
+        cell.log(f"trained alone from here on: {faults.sentence(error)}")
     faults.release(error)
-    ended = {lane.cell.id: lane.record for lane in everyone if lane not in run.lanes}
-    return ended, [lane.cell for lane in run.lanes]
+    return {c.id: c.record for c in running if c not in left}, [c.cell for c in left]
 
 
 def _stored(folder: Path) -> Record | None:
@@ -92,3 +127,328 @@ def _stored(folder: Path) -> Record | None:
         return store.read_run(folder)
     except BenchError:
         return None
+
+
+class Trainer:
+    """Trains one cell, or several together, from the data to the last evaluation.
+
+    `cells` are those that are still trained, in the order of the algorithm's replicas.
+    """
+
+    def __init__(
+        self, cells: list[RunningCell], options: ExecutionOptions, report: Report, stop: Stop
+    ) -> None:
+        """Start the clock; nothing is loaded before `attempt`."""
+        self.cells, self.options, self.device = cells, options, options.device
+        self.settings = resolve.RunSettings(**cells[0].cell.run)
+        on_gpu = torch.device(self.device).type == "cuda"
+        self.clock = Clock(synchronise=torch.cuda.synchronize if on_gpu else None)
+        self.clock.add("setup", *options.started)
+        self._began = time.perf_counter() - options.started[0]
+        self.nvml = memory.Nvml(None)  # until `begin`, where a device may fail
+        self.update = 0
+        self.kernels: Kernels | None = None  # known once there is an algorithm
+        self.dataset_bytes: int | None = None  # on the device, where data have been loaded
+        self.metrics: dict[str, torch.Tensor] = {}  # each (R,)
+        self._report, self._stop = report, stop
+        self._reported = (time.perf_counter(), 0)
+
+    def attempt(self) -> Exception | None:
+        """Run to the end, a stop or divergence; return the exception that came in between."""
+        with warnings.catch_warnings():
+            warnings.showwarning = self._log_warning
+            try:
+                self.begin()
+                self.train()
+                if self.cells:
+                    self.finish()
+            except faults.Stopped:
+                for cell in self.cells:
+                    cell.record.status = "queued"
+            except Exception as error:  # any fault of an algorithm ends its cell, never the study
+                return error
+        return None
+
+    def fail(self, error: Exception) -> None:
+        """Say in the records what ended the cells."""
+        expected = isinstance(error, BenchError | algorithms.AlgorithmError | datasets.DatasetError)
+        status = "out_of_memory" if faults.is_out_of_memory(error) else "failed"
+        sentence = str(error) if expected else faults.sentence(error)
+        for cell in self.cells:
+            cell.fail(status, sentence, self.update, error)
+
+    # --- before training -------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Make everything ready to train, from a checkpoint where there is one."""
+        with self.clock("setup"):
+            for cell in self.cells:
+                cell.announce(self._execution(cell), self.options.resume)
+            self.nvml = memory.Nvml(nvml.uuids_of(self.device))
+            self.nvml.start()
+            states = self._common_states() if self.options.resume else None
+            kernels = choose_kernels(self.settings.kernels, states)
+        first = self.cells[0].cell
+        self.parts = Parts(first, self._seeds(), self.device, self.clock, kernels)
+        self.kernels = self.parts.algorithm.kernels
+        self.dataset_bytes = self.parts.sampler.dataset_bytes
+        with self.clock("warm_up"):
+            self.parts.warm_up()
+        with self.clock("setup"):
+            for cell in self.cells:
+                self.parts.describe(cell.record, self.nvml.gpu)
+        with self.clock("evaluate"):
+            self.parts.probe()
+        with self.clock("latency"):  # before training: its memory must not enter the peaks
+            latency = self.parts.time_actions()
+            for cell in self.cells:
+                cell.record.latency = latency
+        with self.clock("setup"):
+            self._restore(states)
+            memory.reset_torch_peaks(self.device)
+        for cell in self.cells:
+            self._write(cell)
+        self._reported = (time.perf_counter(), self.update)
+
+    def _seeds(self) -> tuple[int, ...]:
+        """Return the training seeds of the cells that are still trained."""
+        return tuple(cell.cell.seed for cell in self.cells)
+
+    def _execution(self, cell: RunningCell) -> sections.Execution:
+        """Return the section of a record that says how the cell was run."""
+        cell.replicas = max(cell.replicas, len(self.cells))
+        return sections.Execution(
+            device=self.device,
+            shared=self.options.shared,
+            replicas=cell.replicas,
+            cuda_graphs=self.settings.cuda_graphs,
+            kernels=None if self.kernels is None else self.kernels.name,
+            kernels_reason=None if self.kernels is None else self.kernels.reason,
+        )
+
+    def _restore(self, states: list[State] | None) -> None:
+        """Continue from checkpoints that lie at one update, or start over."""
+        for replica, cell in enumerate(self.cells):
+            if states is None:
+                cell.start_over()
+            else:
+                cell.restore(states[replica], self.parts.card["checksum"])
+            cell.record.execution = self._execution(cell)
+        if states is None:
+            return
+        self.update = states[0]["update"]
+        names = states[0]["metrics"]
+        self.metrics = {name: torch.cat([s["metrics"][name] for s in states]) for name in names}
+        self.parts.load_states([s["algorithm"] for s in states], [s["sampler"] for s in states])
+
+    def _common_states(self) -> list[State] | None:
+        """Return a checkpoint per cell, all at the same update; None where no cell has any."""
+        device = torch.device(self.device).type
+        if len(self.cells) == 1:
+            newest = next(self.cells[0].checkpoints(device), None)
+            return None if newest is None else [newest]
+        found = [{s["update"]: s for s in cell.checkpoints(device)} for cell in self.cells]
+        if not any(found):
+            return None
+        common = set.intersection(*(set(states) for states in found))
+        if not common:
+            raise BenchError("their checkpoints lie at different updates")
+        return [states[max(common)] for states in found]
+
+    # --- training --------------------------------------------------------------------------------
+
+    def train(self) -> None:
+        """Train to the last update; evaluate and save at fixed counts of updates."""
+        run = self.settings
+        self._evaluate_if_due()  # a stop right at an evaluation left it undone
+        while self.cells and self.update < run.updates:
+            self._train_until(self._next_pause())
+            self._evaluate_if_due()
+            if self.update % run.checkpoint_every == 0 or self.update == run.updates:
+                self._save()
+
+    def _train_until(self, pause: int) -> None:
+        """Train up to an update; stop early if asked to, or if no cell is left."""
+        with self.clock("train"):
+            while self.cells and self.update < pause:
+                self.metrics = self.parts.update(self.parts.sampler.next())
+                self.update += 1
+                if self.update % CHECK_EVERY == 0 or self.update == pause:
+                    self._check_finite()
+                if time.perf_counter() - self._reported[0] > REPORT_SECONDS:
+                    self._report_progress()
+                if self._stop():
+                    break
+        if self._stop() and self.cells:
+            self._check_finite()
+            self._save()
+            raise faults.Stopped
+
+    def _next_pause(self) -> int:
+        """Return the next update after which cells are evaluated or saved."""
+        run = self.settings
+        every = (run.evaluate_every, run.checkpoint_every)
+        return min(run.updates, *(self.update - self.update % step + step for step in every))
+
+    def _evaluate_if_due(self) -> None:
+        """Evaluate where it is due and has not been done; the last update has its own."""
+        run = self.settings
+        rows = self.cells[0].rows if self.cells else []
+        done = rows[-1]["update"] if rows else 0
+        due = self.update % run.evaluate_every == 0 and done < self.update < run.updates
+        if self.cells and due:
+            self._evaluate(run.evaluation_episodes)
+
+    def _check_finite(self) -> None:
+        """End the cells whose losses or parameters are not finite; one synchronisation."""
+        count = len(self.cells)
+        tensors = {**self.metrics, **dict(self.parts.algorithm.named_parameters())}
+        finite = torch.stack(
+            [value.detach().reshape(count, -1).isfinite().all(dim=1) for value in tensors.values()]
+        )  # (tensors, R)
+        if bool(finite.all()):
+            return
+        good = finite.all(dim=0).tolist()
+        for replica, cell in enumerate(self.cells):
+            if not good[replica]:
+                name = list(tensors)[int((~finite[:, replica]).nonzero()[0])]
+                cell.fail(
+                    "diverged",
+                    f"{name} is not finite at update {self.update}; the last good checkpoint stays "
+                    f"in {cell.folder}: try a smaller learning rate",
+                    self.update,
+                )
+                self._write(cell)
+        self._keep([replica for replica in range(count) if good[replica]])
+
+    def _keep(self, kept: list[int]) -> None:
+        """Go on with some of the replicas only."""
+        learnt, drawn = self.parts.states()
+        self.cells = [self.cells[replica] for replica in kept]
+        self.metrics = {name: value[kept] for name, value in self.metrics.items()}
+        if self.cells:
+            self.parts.build(self._seeds())
+            self.parts.load_states([learnt[r] for r in kept], [drawn[r] for r in kept])
+
+    def _report_progress(self) -> None:
+        """Report the pace since the last report."""
+        now, (then, before) = time.perf_counter(), self._reported
+        rate = (self.update - before) / (now - then)
+        self._reported = (now, self.update)
+        for cell in self.cells:
+            self._report(
+                {
+                    "kind": "progress",
+                    "cell": cell.id,
+                    "update": self.update,
+                    "updates": self.settings.updates,
+                    "rate": rate,
+                    "kernels": None if self.kernels is None else self.kernels.name,
+                    "score": cell.rows[-1]["score"] if cell.rows else None,
+                }
+            )
+
+    def _evaluate(self, episodes: int) -> list[Evaluation]:
+        """Evaluate every cell, and append a row of progress to each."""
+        with self.clock("evaluate"):
+            results = evaluate(self.parts.algorithm, self.parts.task, episodes, self.device)
+        metrics = {name: value.tolist() for name, value in self.metrics.items()}
+        for replica, (cell, result) in enumerate(zip(self.cells, results, strict=True)):
+            own = {name: values[replica] for name, values in metrics.items()}
+            row = cell.add_row(self.update, self.clock, result, own)
+            self._report({"kind": "evaluation", "cell": cell.id, "row": row})
+        self._reported = (time.perf_counter(), self.update)
+        return results
+
+    def _save(self) -> None:
+        """Write a checkpoint of every cell: all it takes to continue, and to act without data."""
+        self._check_data()
+        with self.clock("write"):
+            states = zip(self.cells, *self.parts.states(), strict=True)
+            for replica, (cell, learnt, drawn) in enumerate(states):
+                own = slice(replica, replica + 1)
+                cell.save(
+                    {
+                        "update": self.update,
+                        "metrics": {name: v[own].cpu() for name, v in self.metrics.items()},
+                        "device": torch.device(self.device).type,
+                        "kernels": self.parts.algorithm.kernels.name,
+                        "dataset_checksum": self.parts.card["checksum"],
+                        "algorithm": learnt,
+                        "sampler": drawn,
+                        "clock": cell.clock(self.clock).state_dict(),
+                        "spent": cell.spent(self._began, self.nvml),
+                        "spec": dataclasses.asdict(self.parts.spec),
+                    }
+                )
+                self._report({"kind": "checkpoint", "cell": cell.id, "update": self.update})
+
+    def _check_data(self) -> None:
+        """Refuse to keep what was learnt from data that changed during training."""
+        with self.clock("data"):
+            self.parts.dataset.check_unchanged()
+
+    # --- the end ---------------------------------------------------------------------------------
+
+    def finish(self) -> None:
+        """Evaluate the last checkpoint, the headline, and complete the records."""
+        self._check_data()
+        with self.clock("evaluate"):
+            self.parts.probe()
+        results = self._evaluate(self.settings.final_episodes)
+        with self.clock("write"):
+            for cell, result in zip(self.cells, results, strict=True):
+                cell.finish(result)
+
+    def close(self) -> None:
+        """Write the final record of every cell; one that cannot be written is not done."""
+        self.nvml.stop()
+        for cell in self.cells:
+            try:
+                self._write(cell)
+            except OSError as error:
+                reason = cell.record.error or f"its record cannot be written ({error.strerror})"
+                cell.fail("failed", reason, self.update)
+
+    def _write(self, cell: RunningCell) -> None:
+        """Write a cell's record with the time and memory spent so far."""
+        spent, record = cell.spent(self._began, self.nvml), cell.record
+        record.time = _time_section(cell.clock(self.clock), self.update, spent["elapsed"])
+        energy = self.nvml.energy() | {"gpu_joules": spent["gpu_joules"]}
+        record.energy = sections.Energy.filled(energy)
+        peaks = memory.read_all(self.device, self.nvml, self.dataset_bytes)
+        record.memory = sections.Memory.filled(peaks)
+        if record.machine is not None:
+            record.machine.gpu_at_end = sections.GpuState.filled(self.nvml.gpu.state())
+        record.updates_done = self.update
+        store.write_run(cell.folder, record)
+
+    def _log_warning(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: Any = None,
+        line: str | None = None,
+    ) -> None:
+        """Send a warning to the logs rather than to the terminal."""
+        for cell in self.cells:
+            cell.log(f"{filename}:{lineno}: {category.__name__}: {message}")
+
+
+def _time_section(clock: Clock, updates: int, elapsed: float) -> sections.Time:
+    """Return the time accounts with what follows from them.
+
+    elapsed: wall seconds from the process's first line on, over interruptions, taken without the
+    accounts.
+    """
+    accounts, (wall, _) = clock.table(), clock.seconds("train")
+    return sections.Time.filled(
+        {
+            **accounts,
+            "ms_per_update": 1000.0 * wall / updates if updates else None,
+            "elapsed": elapsed,
+            "unaccounted": elapsed - accounts["total"]["wall"],
+        }
+    )

@@ -133,7 +133,7 @@ def test_a_run_trains_evaluates_reports_and_is_not_repeated(
 
     again = command("run", "--algos", "bc", "--seeds", "1", *small_flags)
     assert again.returncode == 0
-    assert "1 cells: 0 to run, 1 kept as they are" in again.stderr
+    assert "1 cell: 0 to run, 1 kept" in again.stderr
 
     code, output, _ = call(capsys, "status", "--out", out, "--format", "json")
     (row,) = json.loads(output)

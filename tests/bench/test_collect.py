@@ -17,7 +17,7 @@ from bench.results.collect import collect
 from bench.results.record import EVENTS
 from bench.study import reproduce
 from bench.study.reproduce import cell_of
-from bench.training.runner import Execution, run_cell
+from bench.training.runner import ExecutionOptions, run_cell
 from tests.bench import documents
 
 Make = Callable[..., Any]
@@ -132,7 +132,7 @@ class TestReproduce:
     ) -> None:
         cell = make_cell("om2p")
         folder = tmp_path / "results" / cell.id
-        assert run_cell(cell, folder, Execution())["status"] == "done"
+        assert run_cell(cell, folder, ExecutionOptions())["status"] == "done"
         arguments = ["reproduce", str(folder), "--data-dir", str(data_dir)]
         assert app.main(arguments) == 0
         assert "equal to the last bit" in capsys.readouterr().out
@@ -235,6 +235,6 @@ class TestEstimate:
         from bench.meters import machine
 
         cell = make_cell()
-        record = run_cell(cell, tmp_path / cell.id, Execution())
+        record = run_cell(cell, tmp_path / cell.id, ExecutionOptions())
         assert machine.worker_class() == record["machine"]["machine_class"]
         assert Estimator([record], machine.worker_class()).of(cell).basis == 1

@@ -16,7 +16,7 @@ from bench.meters.clock import Clock
 from bench.results import store
 from bench.study.study import run
 from bench.training import parts
-from bench.training.runner import Execution, run_cell
+from bench.training.runner import ExecutionOptions, run_cell
 from tests.algorithms.recorder import Recorder
 from tests.bench.runs import numbers, stop_after
 
@@ -42,9 +42,9 @@ def test_replayed_cells_end_in_the_numbers_of_eager_ones(
         make_cell("bc", run__cuda_graphs=True, run__kernels="torch", **CONSTANT),
     )
     assert eager.id == replayed.id
-    run_cell(eager, tmp_path / "eager" / eager.id, Execution(resume=False))
+    run_cell(eager, tmp_path / "eager" / eager.id, ExecutionOptions(resume=False))
     assert not recorder.tapes
-    run_cell(replayed, tmp_path / "replayed" / replayed.id, Execution(resume=False))
+    run_cell(replayed, tmp_path / "replayed" / replayed.id, ExecutionOptions(resume=False))
     compared, trained = (tape.replays for tape in recorder.tapes)
     assert compared == 2 * graphs_check.CHECKED_UPDATES
     assert trained == 60 - graphs.EAGER_UPDATES
@@ -60,10 +60,10 @@ def test_an_interrupted_replayed_cell_goes_on(
 ) -> None:
     cell = make_cell("bc", run__cuda_graphs=True, run__kernels="torch")
     assert cell.settings["lr_schedule"] == "cosine"
-    run_cell(cell, tmp_path / "whole" / cell.id, Execution(resume=False))
-    run_cell(cell, tmp_path / "parts" / cell.id, Execution(), stop=stop_after(30))
+    run_cell(cell, tmp_path / "whole" / cell.id, ExecutionOptions(resume=False))
+    run_cell(cell, tmp_path / "parts" / cell.id, ExecutionOptions(), stop=stop_after(30))
     assert store.read_run(tmp_path / "parts" / cell.id)["status"] == "queued"
-    run_cell(cell, tmp_path / "parts" / cell.id, Execution())
+    run_cell(cell, tmp_path / "parts" / cell.id, ExecutionOptions())
     assert numbers(tmp_path / "parts" / cell.id) == numbers(tmp_path / "whole" / cell.id)
 
 
@@ -78,7 +78,7 @@ def test_a_cell_whose_replays_differ_fails_before_it_trains(
 
     monkeypatch.setattr(graphs.GraphedUpdates.func, "_fill", stale)
     cell = make_cell("bc", run__cuda_graphs=True, run__kernels="torch")
-    record = run_cell(cell, tmp_path / "cell" / cell.id, Execution(resume=False))
+    record = run_cell(cell, tmp_path / "cell" / cell.id, ExecutionOptions(resume=False))
     assert record["status"] == "failed"
     assert record["updates_done"] == 0
     assert "from a CUDA graph, bc differs from its eager updates in" in record["error"]
@@ -90,7 +90,7 @@ def test_a_session_is_freed_with_its_graphs(make_cell: Make, recorder: Recorder)
     gc.collect()
     gc.disable()
     try:
-        made = parts.Session(cell, (0,), "cpu", Clock())
+        made = parts.Parts(cell, (0,), "cpu", Clock())
         found = [weakref.ref(made), weakref.ref(made.algorithm), weakref.ref(made.update.__self__)]
         del made
         assert [reference() for reference in found] == [None] * 3
@@ -107,5 +107,5 @@ def test_a_cpu_refuses_in_one_sentence_and_writes_nothing(
         run(wanted)
     assert not out.exists()
     cell = make_cell("bc", run__cuda_graphs=True, run__kernels="torch")
-    record = run_cell(cell, tmp_path / "cell" / cell.id, Execution(resume=False))
+    record = run_cell(cell, tmp_path / "cell" / cell.id, ExecutionOptions(resume=False))
     assert "give --device cuda" in json.dumps(record["error"])

@@ -18,7 +18,7 @@ from bench.plan.grid import cells
 from bench.policies import onnx_export
 from bench.policies.onnx_policy import ExportedPolicy, draw
 from bench.results.record import Record
-from bench.training.runner import Execution, run_cell
+from bench.training.runner import ExecutionOptions, run_cell
 from tests.bench.conftest import DATASET, SIZE
 from tests.bench.documents import document
 
@@ -140,7 +140,7 @@ def test_a_cell_is_exported_and_acts_without_torch(
         overrides={"run.updates": 5, "algorithm.hidden": [16]}, data_dir=data_dir, out=tmp_path,
     )  # fmt: skip
     (cell,) = cells(made)
-    assert run_cell(cell, tmp_path / cell.id, Execution())["status"] == "done"
+    assert run_cell(cell, tmp_path / cell.id, ExecutionOptions())["status"] == "done"
     to = tmp_path / "team.onnx"
     assert app.main(["export", cell.id, "--out", str(tmp_path), "--to", str(to)]) == 0
     assert "differ from torch's by" in capsys.readouterr().out

@@ -23,11 +23,11 @@ from bench.results.record import CHECKPOINT, PREVIOUS_CHECKPOINT
 from bench.study import study
 from bench.study.progress import Quiet
 from bench.training import checkpoint
-from bench.training.runner import Execution, run_cell
+from bench.training.runner import ExecutionOptions, run_cell
 from tests.bench.runs import numbers
 
 Make = Callable[..., Any]
-FRESH, RESUME = Execution(resume=False), Execution(resume=True)
+FRESH, RESUME = ExecutionOptions(resume=False), ExecutionOptions(resume=True)
 
 
 def assert_sound(root: Path) -> None:

@@ -1,6 +1,7 @@
 """Flags of a run: stated once, found in every place that takes or passes on a run's flags."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,10 +9,10 @@ import pytest
 
 from bench.cli import app
 from bench.errors import BenchError
-from bench.launchers import slurm
+from bench.launchers import ray_task, slurm
 from bench.plan import config, flags, grid
 from bench.plan.config import RunConfig
-from bench.study import study
+from bench.study import resume
 
 Capture = pytest.CaptureFixture[str]
 
@@ -34,8 +35,10 @@ def wider(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("wider")
-def test_a_new_entry_is_a_flag_everywhere(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the help of `run` and `plan`, in a RunConfig, in Slurm's script."""
+def test_a_new_entry_is_a_flag_everywhere(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """In the help of `run` and `plan`, in a RunConfig, in Slurm's script, on Ray's nodes."""
     for command in ("run", "plan"):
         assert app.main([command, "--help"]) == 0
         text = capsys.readouterr().out
@@ -48,11 +51,14 @@ def test_a_new_entry_is_a_flag_everywhere(capsys: Capture, monkeypatch: pytest.M
         seen.append(made)
         raise BenchError("seen")
 
-    monkeypatch.setattr(study, "plan", stop)
+    monkeypatch.setattr(resume, "plan_study", stop)
     assert app.main(["plan", "--naps", "7", "--algos", "bc", "--seeds", "3,"]) == 2
     (made,) = seen
     assert (made.naps, made.algorithms, made.seeds) == (7, ("bc",), (3,))
-    assert " --naps 7" in slurm.script(grid.cells(made), made, [(None, None)])
+    cells = grid.cells(made)
+    assert " --naps 7" in slurm.script(cells, made, [(None, None)])
+    job = ray_task.task_job(made, [cells[0]], tmp_path, "token", "code", True)
+    assert config.from_dict(json.loads(json.dumps(job["config"]))) == made
     assert app.main(["plan", "--naps", "-1"]) == 2
     assert "naps=-1 is not allowed" in capsys.readouterr().err
 
@@ -74,6 +80,7 @@ def test_every_flag_survives_the_way_to_words_and_back() -> None:
     typed = {name: flag.typed(getattr(made, name)) for name, flag in known.items()}
     assert config.from_typed(typed) == made
     assert config.from_typed({n: f.typed(f.default) for n, f in known.items()}) == plain
+    assert config.from_dict(json.loads(json.dumps(config.as_dict(made)))) == made
 
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2), (3,), (3, 7), (1, 0)])

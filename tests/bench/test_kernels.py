@@ -16,10 +16,10 @@ from bench.meters import machine
 from bench.results import store
 from bench.results.record import CHECKPOINT
 from bench.study import progress, reproduce
-from bench.training.runner import Execution, run_cell, run_cells
+from bench.training.runner import ExecutionOptions, run_cell, run_cells
 from tests.bench.runs import numbers, stop_after
 
-FRESH, RESUME = Execution(resume=False), Execution(resume=True)
+FRESH, RESUME = ExecutionOptions(resume=False), ExecutionOptions(resume=True)
 Make = Callable[..., Any]
 
 

@@ -11,8 +11,8 @@ import torch
 
 from bench.meters import latency
 from bench.results import store
-from bench.training.parts import Session
-from bench.training.runner import Execution, run_cell
+from bench.training.parts import Parts
+from bench.training.runner import ExecutionOptions, run_cell
 from tests.bench.runs import numbers
 
 
@@ -71,9 +71,9 @@ def test_a_cell_records_it_and_learns_the_same_with_and_without(
     result = {}
     for name in ("with", "without"):
         if name == "without":
-            monkeypatch.setattr(Session, "time_actions", lambda self: None)
+            monkeypatch.setattr(Parts, "time_actions", lambda self: None)
         folder = tmp_path / name / cell.id
-        assert run_cell(cell, folder, Execution(resume=False))["status"] == "done"
+        assert run_cell(cell, folder, ExecutionOptions(resume=False))["status"] == "done"
         result[name] = numbers(folder)
     assert result["with"] == result["without"]
     row = store.flatten(store.read_run(tmp_path / "with" / cell.id))

@@ -13,14 +13,15 @@ import psutil
 import pytest
 
 from bench.errors import BenchError
-from bench.launchers import local
+from bench.launchers import base, local
+from bench.plan.config import RunConfig
 from bench.plan.grid import new_record
 from bench.results import locks, store
 from bench.results.record import Record
-from bench.study import study, summary
+from bench.study import resume, study, summary
 from bench.study.progress import Plain, Quiet
 from bench.study.reproduce import cell_of
-from bench.training.runner import Execution, run_cell
+from bench.training.runner import ExecutionOptions, run_cell
 from tests.bench.documents import document
 
 ROOT = Path(__file__).parents[2]
@@ -57,13 +58,13 @@ def test_workers_side_by_side_give_the_numbers_of_one_process_and_run_once(
     assert len(store.read_results(config.out)) == 2
     assert (config.out / "results.parquet").exists()
     for cell in outcome.cells:
-        alone = run_cell(cell, tmp_path / "alone" / cell.id, Execution())
+        alone = run_cell(cell, tmp_path / "alone" / cell.id, ExecutionOptions())
         assert outcome.records[cell.id]["results"] == alone["results"]
 
     before = {path: path.stat().st_mtime_ns for path in config.out.glob("*/*")}
     again = study.run_study(config, Plain(sys.stdout))
     assert again.complete
-    assert "2 cells: 0 to run, 2 kept as they are" in capsys.readouterr().out
+    assert "2 cells: 0 to run, 2 kept" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in config.out.glob("*/*")} == before
     assert [record["status"] for record in study.run(config)] == ["done", "done"]
 
@@ -107,7 +108,7 @@ def test_every_fault_is_recorded_and_none_stops_the_others(
     killed = record_of(again, "bad-suicide")
     assert killed["interruptions"] == 1
     (cell,) = (cell for cell in again.cells if cell.algorithm == "bad-suicide")
-    undisturbed = run_cell(cell, tmp_path / "calm" / cell.id, Execution())
+    undisturbed = run_cell(cell, tmp_path / "calm" / cell.id, ExecutionOptions())
     assert killed["results"] == undisturbed["results"]
 
 
@@ -123,12 +124,12 @@ def test_a_cell_that_hangs_is_ended(make_config: Make) -> None:
 def test_a_cell_that_is_ended_keeps_count_of_its_updates(make_cell: Make, tmp_path: Path) -> None:
     cell = make_cell()
     running = store_running(cell, tmp_path)
-    pool = local.Pool(tmp_path, [], local.Limits(), local.Interrupts(), Quiet())
-    verdict = {"status": "timeout", "error": "exceeded --timeout 8 s and was ended"}
-    assert pool._completed(cell, running, verdict)["updates_done"] == 0
+    launcher = local.LocalLauncher(RunConfig(), tmp_path, [], base.Interrupts(), Quiet())
+    reason = base.failure("timeout", "exceeded --timeout 8 s and was ended")
+    assert launcher._complete(cell, running, reason)["updates_done"] == 0
     for update in (20, 40):
         store.append_progress(tmp_path / cell.id, {"update": update})
-    pool._completed(cell, running, verdict)
+    launcher._complete(cell, running, reason)
     found = store.read_run(tmp_path / cell.id)
     assert (found["status"], found["updates_done"]) == ("timeout", 40)
 
@@ -209,7 +210,8 @@ def start_study(
     tmp_path: Path, small_flags: list[str], environment: dict[str, str], plugins: Path
 ) -> Callable[[], Study]:
     """Return a function that starts the same study, again and again."""
-    environment = {**environment, "PYTHONPATH": str(plugins)}
+    # This checkout, even where the environment has another one installed.
+    environment = {**environment, "PYTHONPATH": f"{plugins}{os.pathsep}{ROOT}"}
     return lambda: Study(tmp_path / "results", small_flags, environment)
 
 
@@ -254,9 +256,9 @@ def test_a_study_survives_ctrl_c_and_kill_without_orphans(
     # What is left behind continues to the numbers of an undisturbed cell.
     (record,) = store.read_records(disturbed.out).values()
     cell = cell_of(record, data_dir)
-    finished = run_cell(cell, disturbed.out / cell.id, Execution())
+    finished = run_cell(cell, disturbed.out / cell.id, ExecutionOptions())
     assert (finished["status"], finished["interruptions"]) == ("done", 3)
-    assert finished["results"] == run_cell(cell, tmp_path / cell.id, Execution())["results"]
+    assert finished["results"] == run_cell(cell, tmp_path / cell.id, ExecutionOptions())["results"]
 
 
 def test_data_that_cannot_be_prepared_stop_the_study_with_the_reason(
@@ -320,27 +322,27 @@ def test_the_resume_policy_decides_what_runs(
     record = None
     if status is not None:
         record = Record.read(document(status=status, lost=lost))
-    assert study._wanted(record, policy) is runs
+    assert resume._has_to_run(record, policy) is runs
 
 
 def test_slots_follow_device_jobs_and_gpus() -> None:
-    assert len(local.slots("cpu", 3, [], 1)) == 3
-    assert len(local.slots("auto", None, [], 1)) == os.cpu_count()
-    gpus = local.slots("auto", None, ["GPU-a", "GPU-b"], 2)
+    assert len(base.slots("cpu", 3, [], 1)) == 3
+    assert len(base.slots("auto", None, [], 1)) == os.cpu_count()
+    gpus = base.slots("auto", None, ["GPU-a", "GPU-b"], 2)
     assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in gpus] == ["GPU-a", "GPU-b"] * 2
     assert all(slot.shared and slot.device == "cuda" for slot in gpus)
-    assert len(local.slots("cuda", 1, ["GPU-a", "GPU-b"], 1)) == 1
-    assert not local.slots("cuda", None, ["GPU-a"], 1)[0].shared
+    assert len(base.slots("cuda", 1, ["GPU-a", "GPU-b"], 1)) == 1
+    assert not base.slots("cuda", None, ["GPU-a"], 1)[0].shared
     with pytest.raises(BenchError, match="no usable CUDA device"):
-        local.slots("cuda", None, [], 1)
+        base.slots("cuda", None, [], 1)
 
 
 def test_without_cuda_in_torch_no_gpu_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study.nvml, "gpu_uuids", lambda: ["GPU-a"])
+    monkeypatch.setattr(base.nvml, "gpu_uuids", lambda: ["GPU-a"])
     for has_cuda, found in ((False, []), (True, ["GPU-a"])):
-        monkeypatch.setattr(study, "_torch_has_cuda", lambda has_cuda=has_cuda: has_cuda)
-        assert study.usable_gpus("auto") == found
-        assert study.usable_gpus("cpu") == []
+        monkeypatch.setattr(base, "_torch_has_cuda", lambda has_cuda=has_cuda: has_cuda)
+        assert base.usable_gpus("auto") == found
+        assert base.usable_gpus("cpu") == []
 
 
 def test_a_full_disk_fails_the_cell_loudly_and_leaves_nothing_half(

@@ -13,7 +13,7 @@ from bench.cli import app
 from bench.errors import BenchError
 from bench.results import store
 from bench.training import faults
-from bench.training.runner import Execution, run_cell
+from bench.training.runner import ExecutionOptions, run_cell
 
 PACKAGES = ("algorithms", "bench", "datasets", "reports")
 
@@ -58,7 +58,7 @@ def test_no_class_reaches_the_user_as_a_traceback(
         raise kind("the file x is broken:\n  delete it")
 
     for place in (
-        "bench.results.store.read_records", "bench.study.study.plan", "bench.cli.run.lines",
+        "bench.results.store.read_records", "bench.study.resume.plan_study", "bench.cli.run.lines",
         "bench.cli.data.check_all",
     ):  # fmt: skip
         monkeypatch.setattr(place, fail)
@@ -87,9 +87,9 @@ def test_no_class_ends_a_cell_without_a_sentence(
     def fail(*_: Any, **__: Any) -> None:
         raise kind("the loss is strange:\n  use another")
 
-    monkeypatch.setattr("bench.training.group.Session", fail)
+    monkeypatch.setattr("bench.training.runner.Parts", fail)
     cell = make_cell()
-    record = run_cell(cell, tmp_path / cell.id, Execution())
+    record = run_cell(cell, tmp_path / cell.id, ExecutionOptions())
     if kind is faults.Stopped:
         assert record["status"] == "queued"
         return

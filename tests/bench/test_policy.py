@@ -12,7 +12,7 @@ from bench.errors import BenchError
 from bench.policies.checkpointed import evaluate_again, load_policy
 from bench.results import store
 from bench.results.record import CHECKPOINT
-from bench.training.runner import Execution, run_cell
+from bench.training.runner import ExecutionOptions, run_cell
 from tests.bench import documents
 
 
@@ -30,7 +30,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Path:
     )  # fmt: skip
     (cell,) = grid.cells(made)
     folder = tmp_path_factory.mktemp("results") / cell.id
-    assert run_cell(cell, folder, Execution())["status"] == "done"
+    assert run_cell(cell, folder, ExecutionOptions())["status"] == "done"
     return folder
 
 

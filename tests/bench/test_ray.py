@@ -27,7 +27,7 @@ from bench.launchers import ray as launcher
 from bench.results import store
 from bench.study import study
 from bench.study.progress import Quiet
-from bench.training.runner import Execution, run_cell
+from bench.training.runner import ExecutionOptions, run_cell
 
 # Ray reads its settings when it is imported: the fixture sets some first.
 if importlib.util.find_spec("ray") is None:
@@ -87,25 +87,31 @@ class Recorder(Quiet):
         self.notes: list[str] = []
         self.seen: list[tuple[str, str]] = []
 
-    def note(self, text: str) -> None:
+    def on_note(self, text: str) -> None:
         self.notes.append(text)
 
-    def started(self, cell: Any) -> None:
+    def on_start(self, cell: Any) -> None:
         self.seen.append(("started", cell.id))
 
-    def progress(self, cell: Any, message: dict[str, Any]) -> None:
-        super().progress(cell, message)
+    def on_progress(self, cell: Any, progress: dict[str, Any]) -> None:
+        super().on_progress(cell, progress)
         self.seen.append(("progress", cell.id))
 
-    def ended(self, cell: Any, record: dict[str, Any]) -> None:
-        super().ended(cell, record)
+    def on_evaluation(self, cell: Any, row: dict[str, Any]) -> None:
+        self.seen.append(("evaluation", cell.id))
+
+    def on_checkpoint(self, cell: Any, update: int) -> None:
+        self.seen.append(("checkpoint", cell.id))
+
+    def on_end(self, cell: Any, record: dict[str, Any]) -> None:
+        super().on_end(cell, record)
         self.seen.append(("ended", cell.id))
 
 
 def same_as_alone(outcome: study.Outcome, root: Path, folder: Path) -> None:
     """Hold every cell against one run in this process, bit by bit."""
     for cell in outcome.cells:
-        alone = run_cell(cell, folder / cell.id, Execution())
+        alone = run_cell(cell, folder / cell.id, ExecutionOptions())
         assert store.read_run(root / cell.id)["results"] == alone["results"]
         assert outcome.records[cell.id]["results"] == alone["results"]
         files = [place / cell.id / "episodes.parquet" for place in (root, folder)]
@@ -149,7 +155,7 @@ def test_a_killed_worker_costs_nothing_but_time(
     address: str, make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: bool
 ) -> None:
     """The Ray worker of one cell is killed in the middle of it (with a shared folder, of two)."""
-    monkeypatch.setattr(launcher.Pool, "share", share)
+    monkeypatch.setattr(launcher.RayLauncher, "share", share)
     config = make_config(
         {"run.updates": 100, "run.evaluate_every": 100}, algorithms=("bad-slow",),
         seeds=(0, 1) if share else (0,),
@@ -167,7 +173,7 @@ def test_a_killed_worker_costs_nothing_but_time(
         kinds = [kind for kind, name in show.seen if name == cell.id]
         assert kinds[0] == "started"
         assert kinds[-1] == "ended"
-        assert "progress" in kinds
+        assert {"progress", "evaluation", "checkpoint"} <= set(kinds)
     assert not list(config.out.glob(".shared-*"))
     assert not list(config.out.glob("*/.*.tmp"))
     assert len(store.read_results(config.out)) == len(outcome.cells)
@@ -191,7 +197,7 @@ def test_ctrl_c_keeps_what_was_learnt_and_leaves_no_process(
         time.sleep(0.05)
     assert ray_worker_of_a_cell() is None
     (cell,) = outcome.cells
-    assert run_cell(cell, config.out / cell.id, Execution())["interruptions"] == 1
+    assert run_cell(cell, config.out / cell.id, ExecutionOptions())["interruptions"] == 1
 
 
 @pytest.mark.usefixtures("faulty")

@@ -14,13 +14,13 @@ from bench.results import store
 from bench.results.record import CHECKPOINT, PREVIOUS_CHECKPOINT
 from bench.study import study
 from bench.study.progress import Quiet
-from bench.training import checkpoint, group
-from bench.training.parts import Session
-from bench.training.runner import Execution, run_cell, run_cells
+from bench.training import checkpoint, runner
+from bench.training.parts import Parts
+from bench.training.runner import ExecutionOptions, run_cell, run_cells
 from tests.bench.runs import numbers, stop_after
 
 Make = Callable[..., Any]
-FRESH, RESUME = Execution(resume=False), Execution(resume=True)
+FRESH, RESUME = ExecutionOptions(resume=False), ExecutionOptions(resume=True)
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_a_failed_group_is_gone_before_its_cells_are_trained_alone(
     """By the last reference: the first cell alone needs the memory at once."""
     groups, left = [], []
 
-    class Watched(Session):
+    class Watched(Parts):
         def __init__(self, cell: Any, seeds: tuple[int, ...], *rest: Any) -> None:
             left.extend(kept() for kept in groups if len(seeds) == 1)
             super().__init__(cell, seeds, *rest)
@@ -134,7 +134,7 @@ def test_a_failed_group_is_gone_before_its_cells_are_trained_alone(
                 parts = (self, self.algorithm, self.sampler, self.dataset)
                 groups.extend(weakref.ref(part) for part in parts)
 
-    monkeypatch.setattr(group, "Session", Watched)
+    monkeypatch.setattr(runner, "Parts", Watched)
     cells = [make_cell("bad-picky", seed=seed) for seed in (0, 1)]
     gc.collect()
     gc.disable()

@@ -15,12 +15,11 @@ from bench.meters.clock import ACCOUNTS
 from bench.results import store
 from bench.results.record import CHECKPOINT, PREVIOUS_CHECKPOINT
 from bench.training import checkpoint
-from bench.training.cell import Lane
-from bench.training.group import Training
-from bench.training.runner import Execution, run_cell
+from bench.training.runner import ExecutionOptions, Trainer, run_cell
+from bench.training.running_cell import RunningCell
 from tests.bench.runs import numbers, stop_after
 
-FRESH, RESUME = Execution(resume=False), Execution(resume=True)
+FRESH, RESUME = ExecutionOptions(resume=False), ExecutionOptions(resume=True)
 Make = Callable[..., Any]
 
 
@@ -102,20 +101,20 @@ class Meter:
 def test_energy_adds_up_over_interruptions_and_stays_unknown_where_a_part_is(
     make_cell: Make, tmp_path: Path
 ) -> None:
-    def lane(before: dict[str, float | None]) -> Lane:
-        made = Lane(make_cell(), tmp_path)
+    def resumed(spent: dict[str, Any]) -> RunningCell:
+        cell = RunningCell(make_cell(), tmp_path)
         state = {"dataset_checksum": "x", "clock": {"train": [2.0, 1.0]}, "rows": 0, "progress": []}
-        made.restore({**state, **before}, "x")
-        return made
+        cell.restore({**state, **spent}, "x")
+        return cell
 
     now = time.perf_counter()
-    spent = lane({"spent": {"elapsed": 3.0, "gpu_joules": 40.0}}).spent(now, Meter(2.0))
+    spent = resumed({"spent": {"elapsed": 3.0, "gpu_joules": 40.0}}).spent(now, Meter(2.0))
     assert spent["gpu_joules"] == 42.0
     assert spent["elapsed"] == pytest.approx(3.0, abs=0.5)
-    assert lane({"spent": {"elapsed": 3.0, "gpu_joules": 40.0}}).spent(now, Meter(None)) == {
+    assert resumed({"spent": {"elapsed": 3.0, "gpu_joules": 40.0}}).spent(now, Meter(None)) == {
         "elapsed": pytest.approx(3.0, abs=0.5), "gpu_joules": None
     }  # fmt: skip
-    old = lane({}).spent(now, Meter(2.0))  # a checkpoint of before energy was counted
+    old = resumed({}).spent(now, Meter(2.0))  # an older checkpoint holds no energy
     assert old == {"elapsed": pytest.approx(2.0, abs=0.5), "gpu_joules": None}
 
 
@@ -355,15 +354,15 @@ def test_the_best_evaluation_is_kept_apart_from_the_last(make_cell: Make, tmp_pa
     assert results["last"]["return_mean"] == rows[-1]["return_mean"]
 
 
-def test_borders_are_multiples_whatever_the_start(make_cell: Make, tmp_path: Path) -> None:
+def test_pauses_are_multiples_whatever_the_start(make_cell: Make, tmp_path: Path) -> None:
     cell = make_cell(run__evaluate_every=7, run__checkpoint_every=5, run__updates=20)
-    lanes = [Lane(cell, tmp_path)]
-    run = Training(lanes, FRESH, lambda message: None, lambda: False)
-    borders = []
-    while run.update < 20:
-        run.update = run._next_border()
-        borders.append(run.update)
-    assert borders == [5, 7, 10, 14, 15, 20]
+    running = [RunningCell(cell, tmp_path)]
+    trainer = Trainer(running, FRESH, lambda message: None, lambda: False)
+    pauses = []
+    while trainer.update < 20:
+        trainer.update = trainer._next_pause()
+        pauses.append(trainer.update)
+    assert pauses == [5, 7, 10, 14, 15, 20]
 
 
 def test_reweighting_is_a_switch_of_every_cell(make_cell: Make, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from bench.plan import config, grid
 from bench.results import store
 from bench.results.record import EVENTS
 from bench.study import study, tensorboard
-from bench.study.progress import Quiet
+from bench.study.resume import StudyPlan
 from tests.bench import documents
 
 ROWS = [
@@ -83,7 +84,7 @@ def test_a_finished_study_gets_its_files_afterwards(
 ) -> None:
     (cell,) = grid.cells(make_config())
     own = renamed(folder, cell.id)
-    tensorboard.Tracking(Quiet(), folder.parent).open([cell], [], {})
+    tensorboard.TensorBoard().on_study_start(StudyPlan(folder.parent, [cell], [], {}, {}, []))
     assert len(events(own)) == 2
 
 
@@ -119,12 +120,13 @@ def test_what_cannot_be_written_is_said_and_ends_nothing(
     (cell,) = grid.cells(make_config())
     own = renamed(folder, cell.id)
     (own / tensorboard.run_name(cell)).write_text("a file where the folder should be")
-    notes: list[str] = []
-    show = Quiet()
-    show.note = notes.append  # type: ignore[method-assign]
-    tensorboard.Tracking(show, folder.parent).ended(cell, {})
-    assert len(notes) == 1
-    assert cell.id in notes[0]
+    tracker = tensorboard.TensorBoard()
+    tracker.on_study_start(StudyPlan(folder.parent, [cell], [cell], {}, {}, []))
+    with pytest.warns(UserWarning, match=f"events of cell {cell.id} cannot be written"):
+        tracker.on_evaluation(cell, {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # said once
+        tracker.on_end(cell, grid.new_record(cell))
 
 
 def test_a_missing_package_is_one_sentence_before_anything_is_written(

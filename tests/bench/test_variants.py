@@ -18,7 +18,7 @@ from bench.policies.checkpointed import evaluate_again
 from bench.results import store
 from bench.results.record import References
 from bench.study.reproduce import cell_of
-from bench.training.runner import Execution, run_cell
+from bench.training.runner import ExecutionOptions, run_cell
 from datasets import tasks
 from datasets.errors import DatasetError
 from datasets.formats import importing
@@ -49,7 +49,7 @@ def done(
         overrides={**SMALL, **ONE}, data_dir=data_dir, out=out, device="cpu", prey=str(prey),
     )  # fmt: skip
     (cell,) = grid.cells(config)
-    return run_cell(cell, out / cell.id, Execution()), out / cell.id
+    return run_cell(cell, out / cell.id, ExecutionOptions()), out / cell.id
 
 
 def test_rules_and_prey_make_other_cells(make_config: Callable[..., Any], tmp_path: Path) -> None:

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from bench.cli import results, run
-from bench.launchers import local
+from bench.launchers import base, local
 from bench.plan import config, grid
 from bench.plan.grid import new_record
 from bench.results import store
 from bench.results.record import LastEvaluation, Results
-from bench.study import study
 from bench.study.progress import Quiet
+from bench.study.resume import plan_study
 
 CELLS = 10_000
 GOAL, PER_CELL = 5.0, 0.05  # seconds of processor time: others may be busy on this machine
@@ -59,7 +59,7 @@ def test_planning_10_000_cells(benchmark: Any, tmp_path: Path) -> None:
     """Nothing has run yet; the goal is `GOAL`."""
     made = config.make_config(algorithms=("bc", "om2p"), seeds=tuple(range(CELLS // 2)),
                               out=tmp_path)  # fmt: skip
-    plan = Stopwatch(study.plan)
+    plan = Stopwatch(plan_study)
     planned = benchmark.pedantic(plan, args=(made,), rounds=3)
     assert len(planned.todo) == CELLS
     assert plan.mean(benchmark) < GOAL
@@ -94,9 +94,10 @@ def test_scheduling_a_cell(benchmark: Any, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(sys, "executable", str(tmp_path / "worker"))
 
     def schedule() -> dict[str, Any]:
-        places = local.slots("cpu", 2, [], 1)
-        pool = local.Pool(tmp_path, places, local.Limits(), local.Interrupts(), Quiet())
-        return pool.run([[cell] for cell in cells])
+        slots = base.slots("cpu", 2, [], 1)
+        settings, interrupts = config.RunConfig(), base.Interrupts()
+        launcher = local.LocalLauncher(settings, tmp_path, slots, interrupts, Quiet())
+        return launcher.run([[cell] for cell in cells])
 
     benchmark.extra_info["cells_per_call"] = count
     timed = Stopwatch(schedule)

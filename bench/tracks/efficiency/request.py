@@ -109,7 +109,7 @@ def _replicas(text: str) -> tuple[int, ...]:
 
 def _device(device: str) -> tuple[str, dict[str, str]]:
     """Return the device and the environment that selects it: the first usable GPU, or the CPU."""
-    from bench.study.study import usable_gpus
+    from bench.launchers.base import usable_gpus
 
     devices.check(device, ("auto", "cpu", "cuda"))
     uuids = usable_gpus(device)

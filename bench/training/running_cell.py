@@ -1,4 +1,4 @@
-"""One cell of a group that is trained together: its record, its rows of progress, its folder."""
+"""One cell while it is trained: its record, its rows of progress, its folder."""
 
 import sys
 import time
@@ -27,8 +27,8 @@ from bench.training.evaluation import Evaluation
 State = dict[str, Any]
 
 
-class Lane:
-    """What belongs to one cell, while algorithm, sampler and clock belong to its whole group."""
+class RunningCell:
+    """What belongs to one cell; algorithm, sampler and clock belong to all that train together."""
 
     def __init__(self, cell: Cell, folder: Path) -> None:
         """Begin with nothing done."""
@@ -36,35 +36,41 @@ class Lane:
         self.record = new_record(cell, "running")
         self.rows: list[dict[str, Any]] = []  # the evaluations so far, as in progress.jsonl
         self.replicas = 1  # the most cells that ever shared its clock
-        self._before: dict[str, list[float]] = {}  # accounts of the runs that this one continues
+        self._earlier: dict[str, list[float]] = {}  # time accounts of the runs that it continues
         self._spent: dict[str, Any] = {"elapsed": 0.0, "gpu_joules": 0.0}  # by those runs
 
-    # --- before ----------------------------------------------------------------------------------
+    @property
+    def id(self) -> str:
+        """Return the cell's id."""
+        return self.cell.id
+
+    # --- before training -------------------------------------------------------------------------
 
     def announce(self, execution: sections.Execution, resume: bool) -> None:
-        """Take over the count of interruptions and say on disk that the cell is running."""
-        for remains in self.folder.glob(".*.tmp"):  # of a write that a kill cut off
-            remains.unlink(missing_ok=True)
+        """Say on disk that the cell is running, and count an interruption of an earlier run."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for partial in self.folder.glob(".*.tmp"):  # left by a write that a kill cut off
+            partial.unlink(missing_ok=True)
         if resume and (self.folder / RECORD).exists():
             try:
-                before = store.read_run(self.folder)
+                earlier = store.read_run(self.folder)
             except BenchError as error:
                 self.log(str(error))
             else:
-                self.record.created = before.created
-                self.record.interruptions = before.interruptions + 1
+                self.record.created = earlier.created
+                self.record.interruptions = earlier.interruptions + 1
         self.record.execution = execution
         store.write_run(self.folder, self.record)
 
     def checkpoints(self, device: str) -> Iterator[State]:
         """Yield the whole checkpoints that were made on this kind of device, the newest first."""
-        for state in checkpoint.whole(self.folder, self.cell.id, self.log):
+        for state in checkpoint.whole(self.folder, self.id, self.log):
             if state["device"] == device:
                 yield state
             else:
-                self.log(f"a checkpoint was made on {state['device']}: it is left aside")
+                self.log(f"a checkpoint made on {state['device']} is not used on {device}")
 
-    def begin_anew(self) -> None:
+    def start_over(self) -> None:
         """Remove what an earlier attempt left behind."""
         for name in (CHECKPOINT, PREVIOUS_CHECKPOINT, EPISODES):
             (self.folder / name).unlink(missing_ok=True)
@@ -77,8 +83,8 @@ class Lane:
                 f"the data of {self.cell.dataset} are not those that the checkpoint in "
                 f"{self.folder} was trained on: restore them, or begin anew with --resume never"
             )
-        self._before = state["clock"]
-        accounted = sum(wall for wall, _ in self._before.values())
+        self._earlier = state["clock"]
+        accounted = sum(wall for wall, _ in self._earlier.values())
         self._spent = state.get("spent", {"elapsed": accounted, "gpu_joules": None})
         self.replicas = state.get("replicas", 1)
         # Checkpoints carry the rows themselves: the file beside them may have been cut off.
@@ -86,42 +92,42 @@ class Lane:
         self.rows = store.read_progress(self.folder)[: state["rows"]] if rows is None else rows
         store.write_progress(self.folder, self.rows)
 
-    # --- on the way ------------------------------------------------------------------------------
+    # --- during training -------------------------------------------------------------------------
 
     def clock(self, shared: Clock) -> Clock:
-        """Return the cell's own accounts: its group's, and those of the runs before."""
+        """Return the cell's own time accounts: those of this run and of the runs it continues."""
         own = Clock()
-        own.resume(self._before)
+        own.resume(self._earlier)
         own.resume(shared.state_dict())
         return own
 
     def spent(self, began: float, nvml: Nvml) -> dict[str, Any]:
-        """Return the cell's seconds and joules up to now, those of the runs before included.
+        """Return the cell's seconds and joules up to now, those of earlier runs included.
 
         began: when this process did, on `time.perf_counter`.
         """
-        joules, before = nvml.energy()["gpu_joules"], self._spent["gpu_joules"]
+        joules, earlier = nvml.energy()["gpu_joules"], self._spent["gpu_joules"]
         return {
             "elapsed": time.perf_counter() - began + self._spent["elapsed"],
-            "gpu_joules": None if joules is None or before is None else joules + before,
+            "gpu_joules": None if joules is None or earlier is None else joules + earlier,
         }
 
     def add_row(
         self, update: int, shared: Clock, result: Evaluation, metrics: dict[str, float]
-    ) -> None:
-        """Append one evaluation to the rows and to the file."""
+    ) -> dict[str, Any]:
+        """Append one evaluation to the rows and to the file, and return the row."""
         wall, cpu = self.clock(shared).seconds("train")
+        row = {
+            "update": update,
+            "train_seconds": wall,
+            "cpu_seconds": cpu,
+            **result.summary(),
+            "metrics": metrics,
+        }
         with shared("write"):
-            self.rows.append(
-                {
-                    "update": update,
-                    "train_seconds": wall,
-                    "cpu_seconds": cpu,
-                    **result.summary(),
-                    "metrics": metrics,
-                }
-            )
-            store.append_progress(self.folder, self.rows[-1])
+            self.rows.append(row)
+            store.append_progress(self.folder, row)
+        return row
 
     def save(self, state: State) -> None:
         """Write a checkpoint."""
@@ -130,14 +136,14 @@ class Lane:
             {
                 **state,
                 "schema": SCHEMA,
-                "cell": self.cell.id,
+                "cell": self.id,
                 "rows": len(self.rows),
                 "progress": self.rows,
                 "replicas": self.replicas,
             },
         )
 
-    # --- after -----------------------------------------------------------------------------------
+    # --- the end ---------------------------------------------------------------------------------
 
     def finish(self, last: Evaluation) -> None:
         """Complete the record with the headline, the evaluation of the last checkpoint."""
@@ -163,5 +169,5 @@ class Lane:
             self.folder.mkdir(parents=True, exist_ok=True)
             with open(self.folder / LOG, "a", encoding="utf-8") as file:
                 file.write(f"{text.rstrip()}\n")
-        except OSError:  # a full disk: what ends the cell is said in its record all the same
+        except OSError:  # a full disk: the record says all the same what ended the cell
             print(text, file=sys.stderr)

@@ -1,0 +1,165 @@
+"""What the launchers share: places to run, interrupts, events, and ends that no worker wrote.
+
+A group is one cell, or cells that differ in the training seed alone and are trained together.
+"""
+
+import contextlib
+import dataclasses
+import importlib.util
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+from bench.errors import BenchError
+from bench.meters import nvml
+from bench.plan.grid import Cell, new_record
+from bench.results import store
+from bench.results.record import Record
+from bench.training import devices
+
+Group = list[Cell]
+GIB = 2**30
+
+
+class Events(Protocol):
+    """What a launcher tells while cells run; `bench.study.callbacks` passes it on."""
+
+    def on_note(self, text: str) -> None:
+        """Say something about the study as a whole."""
+
+    def on_start(self, cell: Cell) -> None:
+        """Say that a cell has started."""
+
+    def on_progress(self, cell: Cell, progress: dict[str, Any]) -> None:
+        """Say how far a cell is: "update", "updates", "rate" (updates a second), "score"."""
+
+    def on_evaluation(self, cell: Cell, row: dict[str, Any]) -> None:
+        """Pass on an evaluation, the row that progress.jsonl holds."""
+
+    def on_checkpoint(self, cell: Cell, update: int) -> None:
+        """Say that a checkpoint has been written."""
+
+    def on_end(self, cell: Cell, record: Record) -> None:
+        """Pass on a cell's record, whatever became of it."""
+
+
+class Launcher(Protocol):
+    """What runs groups of cells."""
+
+    def run(
+        self, groups: list[Group], from_scratch: Callable[[Cell], bool] = lambda cell: False
+    ) -> dict[str, Record]:
+        """Run all cells and return their records by id; cells never started are not among them.
+
+        from_scratch: whether a cell, and so its group, starts over instead of from its checkpoint.
+        """
+
+
+def pass_on(events: Events, cell: Cell, message: dict[str, Any]) -> None:
+    """Tell what a worker has reported of a cell (`bench.training.runner` names the kinds)."""
+    kind = message["kind"]
+    if kind == "progress":
+        events.on_progress(cell, message)
+    elif kind == "evaluation":
+        events.on_evaluation(cell, message["row"])
+    elif kind == "checkpoint":
+        events.on_checkpoint(cell, message["update"])
+
+
+# --- places --------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Slot:
+    """A place where one worker can run: a device, and the environment that selects it."""
+
+    device: str
+    environment: dict[str, str]
+    shared: bool = False
+
+
+def slots(device: str, jobs: int | None, uuids: list[str], jobs_per_gpu: int) -> list[Slot]:
+    """Return where workers run: one slot per core on CPUs, `jobs_per_gpu` per GPU on GPUs."""
+    devices.require_gpu(device, uuids)
+    if device == "cpu" or not uuids:
+        return [Slot("cpu", {"CUDA_VISIBLE_DEVICES": ""})] * (jobs or os.cpu_count() or 1)
+    shared = jobs_per_gpu > 1
+    places = [
+        Slot("cuda", {"CUDA_VISIBLE_DEVICES": uuid}, shared)
+        for _ in range(jobs_per_gpu)
+        for uuid in uuids
+    ]
+    return places[:jobs]
+
+
+def usable_gpus(device: str) -> list[str]:
+    """Return the UUIDs of the GPUs that workers may use; none where torch lacks CUDA."""
+    if device == "cpu" or not _torch_has_cuda():
+        return []
+    return nvml.gpu_uuids()
+
+
+def _torch_has_cuda() -> bool:
+    """Tell whether the installed torch was built for CUDA, without importing it."""
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        raise BenchError("torch is not installed: install om2p-bench with its dependencies")
+    version = Path(os.path.dirname(spec.origin)) / "version.py"
+    return "cuda: Optional[str] = None" not in version.read_text(encoding="utf-8")
+
+
+# --- interrupts ----------------------------------------------------------------------------------
+
+
+class Interrupts:
+    """Ctrl-C (or SIGTERM) counted: once asks to finish, twice ends everything at once."""
+
+    def __init__(self) -> None:
+        """Start without any."""
+        self.count = 0
+
+    @contextlib.contextmanager
+    def caught(self) -> Iterator["Interrupts"]:
+        """Count signals inside the block instead of raising KeyboardInterrupt."""
+        kinds = (signal.SIGINT, signal.SIGTERM)
+        before = {kind: signal.signal(kind, self._count) for kind in kinds}
+        try:
+            yield self
+        finally:
+            for kind, handler in before.items():
+                signal.signal(kind, handler)
+
+    def _count(self, number: int, frame: FrameType | None) -> None:
+        self.count += 1
+
+
+# --- ends that no worker wrote -------------------------------------------------------------------
+
+
+def stored_record(root: Path, cell: Cell) -> Record:
+    """Return a cell's record as it lies on disk, or that of a cell that never ran."""
+    try:
+        return store.read_run(root / cell.id)
+    except BenchError:
+        return new_record(cell)
+
+
+def updates_done(folder: Path) -> int:
+    """Return the update of a cell's last evaluation; 0 where it has none."""
+    try:
+        rows = store.read_progress(folder)
+    except BenchError:
+        return 0
+    last = rows[-1].get("update") if rows else 0
+    return last if isinstance(last, int) else 0
+
+
+def failure(status: str, sentence: str, lost: bool = False) -> dict[str, Any]:
+    """Return the fields of a failed cell's record that say how it ended.
+
+    lost: the cell did not fail by itself, so that the next run continues it.
+    """
+    return {"status": status, "error": sentence, "lost": lost}

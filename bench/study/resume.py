@@ -1,0 +1,66 @@
+"""What a results folder knows of a study's cells, and which of them still have to run."""
+
+import dataclasses
+import warnings
+from pathlib import Path
+
+from bench.errors import BenchError
+from bench.plan import grid
+from bench.plan.config import RunConfig
+from bench.plan.grid import Cell
+from bench.results import store
+from bench.results.record import FAILED, FINAL, RECORD, Record
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyPlan:
+    """The cells of a study, and those that have to run."""
+
+    folder: Path  # of the results; a cell's own folder is `folder`/<id>
+    cells: list[Cell]
+    todo: list[Cell]
+    records: dict[str, Record]  # of the study's own cells that have one, by id
+    all_records: dict[str, Record]  # of all cells in the folder
+    damaged: list[str]  # a sentence per cell of the study whose record cannot be read
+
+    def warn(self) -> None:
+        """Warn of the cells that may have been finished and have to run again all the same."""
+        for sentence in self.damaged:
+            warnings.warn(sentence, stacklevel=2)
+
+
+def plan_study(config: RunConfig) -> StudyPlan:
+    """Return what a run would do. Raises BenchError for a folder of another schema version."""
+    folder = Path(config.out)
+    cells = grid.cells(config)
+    found = store.read_records(folder, on_broken=lambda message: None)
+    records = {cell.id: found[cell.id] for cell in cells if cell.id in found}
+    todo = [cell for cell in cells if _has_to_run(records.get(cell.id), config.resume)]
+    unread = (folder / cell.id for cell in cells if cell.id not in found)
+    damaged = [_complaint(own) for own in unread if (own / RECORD).exists()]
+    return StudyPlan(folder, cells, todo, records, found, damaged)
+
+
+def _complaint(folder: Path) -> str:
+    """Say why a cell's record cannot be read, and what follows from it."""
+    try:
+        store.read_run(folder)
+    except BenchError as error:
+        return f"cell {folder.name} counts as unfinished: {error}"
+    return f"cell {folder.name} was being written just now"
+
+
+def _has_to_run(record: Record | None, resume: str) -> bool:
+    """Tell whether a cell has to run, given its record and the value of `--resume`."""
+    if record is None or resume == "always" or record.status not in FINAL:
+        return True
+    if record.status not in FAILED:
+        return False
+    return bool(record.lost) or resume == "failed"
+
+
+def starts_over(record: Record | None) -> bool:
+    """Tell whether a cell failed by itself, so that its checkpoint leads to the same failure."""
+    if record is None or record.lost:
+        return False
+    return record.status in ("failed", "diverged")
