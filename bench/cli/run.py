@@ -11,7 +11,7 @@ import typer
 from bench.cli import output
 from bench.cli.flags import PluginFiles, add, with_run_flags
 from bench.errors import BenchError, closest, counted
-from bench.plan.config import RunConfig
+from bench.plan.config import RESULTS, RunConfig
 
 GROUP = "Train"
 
@@ -23,7 +23,18 @@ def register(app: typer.Typer) -> None:
     add(app, list_, GROUP, "list")
 
 
-def run(config: RunConfig) -> None:
+def run(
+    config: RunConfig,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write the report into this folder while cells run: --report reports/out",
+            rich_help_panel=RESULTS,
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
     """Train every algorithm on every dataset with every seed.
 
     A cell is one algorithm on one dataset with one seed: its own folder, its own record. Finished
@@ -40,10 +51,19 @@ def run(config: RunConfig) -> None:
     from bench.study import study, summary
     from bench.study.progress import make_display
 
-    outcome = study.run_study(config, make_display())
+    live = None
+    if report is not None:
+        from bench.cli.live_report import LiveReport
+
+        live = LiveReport(report)
+    outcome = study.run_study(config, make_display(), [live] if live else [])
     print(summary.table(outcome.cells, outcome.records))
-    out = shlex.quote(str(config.out))
-    print(f"\nresults: {config.out}   next: python -m bench report --out {out}")
+    if live:
+        print(f"\nresults: {config.out}   writing the report ...", flush=True)
+        print(live.finish())
+    else:
+        out = shlex.quote(str(config.out))
+        print(f"\nresults: {config.out}   next: python -m bench report --out {out}")
     if outcome.interrupted:
         left = len(outcome.cells) - len(outcome.of_status("done"))
         print(f"interrupted with {counted(left, 'cell')} left: the same command continues")

@@ -129,3 +129,39 @@ def test_every_method_is_passed_on_and_is_what_launchers_call() -> None:
 
 def test_the_class_is_public() -> None:
     assert bench.Callback is Callback
+
+
+def test_the_documented_callback_runs(
+    make_config: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The page's first block of code, with a smaller study."""
+    page = (Path(__file__).parents[2] / "docs" / "callbacks.md").read_text()
+    code = page.partition("```python\n")[2].partition("```")[0]
+    small = make_config()
+    monkeypatch.setattr(bench, "RunConfig", lambda **options: small, raising=False)
+    exec(code, {})
+    assert capsys.readouterr().out.splitlines()[-1].endswith(" done")
+    for method in METHODS:
+        assert f"`{method}(" in page
+
+
+@pytest.mark.slow
+def test_a_live_report_is_written_while_cells_run_and_after(
+    command: Callable, small_flags: list[str], tmp_path: Path
+) -> None:
+    to = tmp_path / "report"
+    done = command("run", "--algos", "bc", "--seeds", "2", *small_flags, "--report", str(to))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f"report: {to}/index.html"
+    assert "bc" in (to / "index.html").read_text()
+    assert 'http-equiv="refresh"' not in (to / "index.html").read_text()  # the run has ended
+
+
+def test_a_report_that_cannot_be_written_is_said_and_costs_no_cell(
+    command: Callable, small_flags: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    flags = [*small_flags, "--report", str(tmp_path / "file")]
+    done = command("run", "--algos", "bc", "--seeds", "1", *flags)
+    assert done.returncode == 0, done.stderr
+    assert "the report could not be written: cannot write" in done.stdout

@@ -100,7 +100,7 @@ def test_a_cell_that_torch_began_goes_on_by_torch(
         forget(folder)
     record = run_cell(by_c, folder, RESUME)
     assert record["status"] == "failed"
-    assert "was begun with kernels=torch and cannot go on with c: leave out" in record["error"]
+    assert "began with kernels=torch and cannot continue with c: leave" in record["error"]
     record = run_cell(auto, folder, RESUME)
     assert record["execution"]["kernels"] == "torch"
     assert numbers(folder) == numbers(whole)
@@ -116,7 +116,7 @@ def test_a_cell_that_c_began_says_why_it_cannot_go_on(
     monkeypatch.setattr(library, "load", unavailable)
     record = run_cell(auto, folder, RESUME)
     assert record["status"] == "failed"
-    assert "begun with the C kernels, which cannot be used here (no C compiler" in record["error"]
+    assert "began with the C kernels, which cannot be used here (no C compiler" in record["error"]
     assert "--resume never" in record["error"]
     record = run_cell(auto, folder, FRESH)
     assert record["status"] == "done"
