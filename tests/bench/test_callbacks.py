@@ -10,6 +10,7 @@ import bench
 from bench.launchers.base import Events
 from bench.plan import grid
 from bench.results import store
+from bench.results.record import Record
 from bench.study import study
 from bench.study.callbacks import Callback, Callbacks
 from bench.study.progress import Quiet
@@ -44,7 +45,7 @@ class Recorder(Callback):
     def on_checkpoint(self, cell: grid.Cell, update: int) -> None:
         self.calls.append(("on_checkpoint", cell.id, update))
 
-    def on_end(self, cell: grid.Cell, record: dict[str, Any]) -> None:
+    def on_end(self, cell: grid.Cell, record: Record) -> None:
         self.calls.append(("on_end", cell.id, record))
 
     def on_note(self, text: str) -> None:
@@ -64,9 +65,9 @@ def test_a_run_tells_everything_in_its_order(make_config: Make) -> None:
     started = recorder.calls[0][2]
     assert [cell.id for cell in started.todo] == [cell.id for cell in started.cells]
     for record in records:
-        folder = started.folder / record["cell"]
+        folder = started.folder / record.cell
         rows = store.read_progress(folder)
-        assert recorder.of(record["cell"]) == [
+        assert recorder.of(record.cell) == [
             ("on_start", None),
             ("on_evaluation", rows[0]), ("on_checkpoint", 20),
             ("on_evaluation", rows[1]), ("on_checkpoint", 40),
@@ -77,7 +78,7 @@ def test_a_run_tells_everything_in_its_order(make_config: Make) -> None:
     again = Recorder()
     bench.run(config, callbacks=[again])
     assert [name for name, _, _ in again.calls] == ["on_study_start", "on_study_end"]
-    assert again.calls[0][2].records.keys() == {record["cell"] for record in records}
+    assert again.calls[0][2].records.keys() == {record.cell for record in records}
 
 
 @pytest.mark.usefixtures("faulty")
@@ -85,7 +86,7 @@ def test_a_cell_that_fails_has_an_end_too(make_config: Make) -> None:
     recorder = Recorder()
     assert bench.run(make_config(algorithms=("bad-raise",)), callbacks=[recorder]) == []
     ((_, _, record),) = (call for call in recorder.calls if call[0] == "on_end")
-    assert record["status"] == "failed"
+    assert record.status == "failed"
     assert recorder.calls[-1][0] == "on_study_end"
 
 
@@ -106,13 +107,13 @@ def test_a_broken_callback_is_named_and_left_out(make_config: Make) -> None:
     (text,) = {str(warning.message) for warning in caught}
     assert "\n" not in text
     assert broken.asked == 1
-    assert [record["status"] for record in records] == ["done"]
+    assert [record.status for record in records] == ["done"]
     assert sum(name == "on_evaluation" for name, _, _ in recorder.calls) == 3
 
 
 def test_an_error_of_the_display_is_ours_and_not_hidden(make_config: Make, tmp_path: Path) -> None:
     class Display(Quiet):
-        def on_end(self, cell: grid.Cell, record: dict[str, Any]) -> None:
+        def on_end(self, cell: grid.Cell, record: Record) -> None:
             raise RuntimeError("a bug")
 
     with pytest.raises(RuntimeError, match="a bug"):
