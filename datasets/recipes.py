@@ -115,6 +115,7 @@ def recipe(
         "horizon": task.horizon,
         "data_seed": data_seed,
         "fraction": fraction,
+        **task.version_in_identity(),
     }
 
 

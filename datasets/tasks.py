@@ -55,7 +55,12 @@ class Task:
     prey_size: int | None = None
     prey_file: Path | None = field(default=None, compare=False)
     copies: int = 1000  # episodes that are evaluated side by side, from one draw of start states
+    version: int = 1  # raised whenever what the environment does changes; data are recorded anew
     maker: Maker | None = field(default=None, compare=False)  # of a plug-in's task
+
+    def version_in_identity(self) -> dict[str, int]:
+        """Return what identities hold of the version: nothing at 1, so that those ids stay."""
+        return {} if self.version == 1 else {"task_version": self.version}
 
     @property
     def has_score(self) -> bool:

@@ -14,6 +14,7 @@ from bench.plan.config import RunConfig
 from bench.plan.flags import PAIRED
 from bench.results import record
 from bench.results.record import SCHEMA, canonical, cell_id, digest
+from datasets.protocol import PROTOCOL, Protocol
 
 MOST_REPLICAS = 8  # trained together with --replicas auto
 
@@ -37,6 +38,7 @@ class Cell:
     tuned: dict[str, Any] | None = None  # values and source, where --tuned found published ones
     plugin: dict[str, str] | None = None  # file name and sha256 of the plug-in it comes from
     paired: bool = False  # whether every training seed of the study has a recording of its own
+    protocol: Protocol = PROTOCOL  # how it is evaluated
 
     def identity(self) -> dict[str, Any]:
         """Return what the id is a hash of."""
@@ -54,6 +56,8 @@ class Cell:
             identity["plugin"] = self.plugin["sha256"]
         if self.paired:  # even seed 0, which learns from the same data as in a study of one
             identity["paired"] = True
+        if self.protocol.version != 1:  # so that cells of version 1 keep their ids
+            identity["protocol"] = self.protocol.version
         return identity
 
     def as_dict(self) -> dict[str, Any]:
@@ -162,6 +166,7 @@ def _cell(
     cell = Cell(
         "", method.name, method.version, dataset, recipe, seed, run.model_dump(), method.settings,
         method.canonical, method.hash, preset, data, method.tuned, plugins.of(method.name), paired,
+        PROTOCOL,
     )  # fmt: skip
     return dataclasses.replace(cell, id=cell_id(cell.identity()))
 
@@ -198,6 +203,13 @@ def new_record(cell: Cell, status: str = "queued") -> record.Record:
             paired=cell.paired,
             size=cell.recipe.get("size"),
             fraction=cell.data["fraction"],
+            task_version=cell.recipe.get("task_version", 1),
+        ),
+        protocol=record.Protocol(
+            version=cell.protocol.version,
+            seed=cell.protocol.seed,
+            episodes_at_once=cell.protocol.episodes_at_once,
+            horizon=cell.protocol.horizon,
         ),
     )
 
@@ -238,7 +250,8 @@ def groups(
 
 def from_dict(values: dict[str, Any]) -> Cell:
     """Rebuild a cell from `Cell.as_dict`."""
-    return Cell(**values)
+    protocol = Protocol(**values["protocol"])
+    return Cell(**{**values, "protocol": protocol})
 
 
 def distinct_datasets(found: Iterable[Cell]) -> list[Cell]:

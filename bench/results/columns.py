@@ -115,6 +115,12 @@ COLUMNS: dict[str, Column] = {
     "task": Column("dataset.task", IDENTITY, "task", "task of the dataset", shown_in=()),
     "quality": Column("dataset.quality", IDENTITY, "quality", "quality of the data", shown_in=()),
     "rules": Column("dataset.rules", IDENTITY, "rules", "rules of the task"),
+    "task_version": Column(
+        "dataset.task_version", IDENTITY, "task version", "version of the task's environment"
+    ),
+    "protocol_version": Column(
+        "protocol.version", IDENTITY, "protocol version", "version of what defines a score"
+    ),
     "prey": Column("dataset.prey", IDENTITY, "prey", "hash of the prey's policy"),
     "data_seed": Column("dataset.data_seed", IDENTITY, "data seed", "seed of the recording"),
     "paired": Column(

@@ -115,11 +115,22 @@ class Dataset(Section):
     paired: bool | None  # whether each training seed learns from a recording of its own
     size: int | None  # transitions; those asked for until the data are there
     fraction: float  # of the data that is used
+    task_version: int | None  # of the task's environment; None is 1
     # What the data themselves say; filled by training.
     card: dict[str, Any] | None = later()  # the dataset's card, for readers
     checksum: str | None = later()  # sha256 of the recorded arrays
     return_mean: float | None = later()  # of the recorded episodes
     score: float | None = later()  # of that mean; None where the task has no references
+
+
+@dataclass(kw_only=True)
+class Protocol(Section):
+    """What defines a score besides the task: `datasets.protocol`."""
+
+    version: int  # scores of different versions are not compared
+    seed: int | None  # of the start states
+    episodes_at_once: int | None  # at most, which decides what start states are drawn together
+    horizon: int | None  # steps of an episode at most; None: the task's
 
 
 # --- sections: what a run says of itself (`bench.training`) --------------------------------------
@@ -348,6 +359,7 @@ class Record(Section):
     algorithm: Algorithm
     config: Config
     dataset: Dataset
+    protocol: Protocol | None = None  # None in records before it had a version: that was 1
     execution: Execution | None = later()
     references: References | None = later()
     machine: Machine | None = later()

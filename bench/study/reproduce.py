@@ -83,8 +83,8 @@ def cell_of(record: Record, data_dir: Path | None = None, prey: str | None = Non
     today = cell_id(cell.identity())
     if today != cell.id:
         raise BenchError(
-            f"cell {cell.id} cannot be reproduced: algorithm or data have changed since "
-            f"(it would be cell {today}); use the version that made it, commit "
+            f"cell {cell.id} cannot be reproduced: algorithm, data, task or protocol have changed "
+            f"since (it would be cell {today}); use the version that made it, commit "
             f"{record.versions and record.versions.commit}"
         )
     return cell

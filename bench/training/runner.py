@@ -351,7 +351,13 @@ class Trainer:
     def _evaluate(self, episodes: int) -> list[Evaluation]:
         """Evaluate every cell, and append a row of progress to each."""
         with self.clock("evaluate"):
-            results = evaluate(self.parts.algorithm, self.parts.task, episodes, self.device)
+            results = evaluate(
+                self.parts.algorithm,
+                self.parts.task,
+                episodes,
+                self.device,
+                self.parts.cell.protocol,
+            )
         metrics = {name: value.tolist() for name, value in self.metrics.items()}
         for replica, (cell, result) in enumerate(zip(self.cells, results, strict=True)):
             own = {name: values[replica] for name, values in metrics.items()}

@@ -111,6 +111,7 @@ def identity(
         "quality": dataset_id,
         "horizon": task.horizon,
         "data_seed": recording,  # None for a single recording: others made it
+        **task.version_in_identity(),
     }
 
 

@@ -5,7 +5,11 @@ from typing import Any
 
 from reports.reading.runs import Cell, Entry, Track
 
-RECIPE = ("dataset", "rules", "preset", "fraction", "data_seed", "prey", "recipe_version")
+RECIPE = (
+    "dataset", "rules", "preset", "fraction", "data_seed", "protocol_version", "prey",
+    "recipe_version", "task_version",
+)  # fmt: skip
+VERSIONS = ("protocol_version", "task_version")  # 1 in records that do not hold them
 PAIRED = "paired"  # in place of a data seed: every training seed has a recording of its own
 SHORTENED = (RECIPE.index("prey"), len(RECIPE))  # hashes, of which eight letters suffice
 LONGEST_CONTRAST = 3
@@ -42,6 +46,7 @@ def tracks_of(cells: list[Cell], warnings: list[str]) -> dict[str, Track]:
 def _recipe(cell: Cell) -> tuple[Any, ...]:
     values = dict(zip(RECIPE, (cell[column] for column in RECIPE), strict=True))
     values["dataset"] = str(cell["dataset"] or "unknown")
+    values |= {name: 1 if values[name] is None else values[name] for name in VERSIONS}
     values["data_seed"] = PAIRED if cell["paired"] else cell["data_seed"]
     return tuple(values.values())
 

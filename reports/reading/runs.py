@@ -111,8 +111,11 @@ class Track:
 
     @property
     def setting(self) -> tuple[Any, ...]:
-        """What all tracks of one aggregate share: preset, fraction, data seed (or "paired")."""
-        return self.key[2:5]
+        """What all tracks of one aggregate share.
+
+        Preset, fraction, data seed (or "paired") and the protocol's version.
+        """
+        return self.key[2:6]
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Cells: every combination once, with an id that follows everything that changes a number."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -14,7 +15,9 @@ from hypothesis import strategies as st
 from algorithms.errors import AlgorithmError
 from bench.errors import BenchError
 from bench.plan import config, flags, grid, resolve
+from datasets import tasks
 from datasets.errors import DatasetError
+from datasets.protocol import Protocol
 
 ROOT = Path(__file__).parents[2]
 BASE: dict[str, Any] = {"algorithms": ("om2p", "bc"), "datasets": ("mpe/spread/random",)}
@@ -204,3 +207,40 @@ def test_each_dataset_is_prepared_once(make_config: Callable[..., Any]) -> None:
     assert [cell.dataset for cell in grid.distinct_datasets(grid.cells(made))] == [
         "mpe/spread/random"
     ]
+
+
+def test_versions_of_task_and_protocol_are_in_the_id_only_where_they_are_not_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = ids()
+    (cell, *_) = grid.cells(config.make_config(**BASE))
+    assert set(cell.identity()) == {
+        "schema", "algorithm", "algorithm_version", "dataset", "seed", "config",
+    }  # fmt: skip
+    assert "task_version" not in cell.recipe
+
+    monkeypatch.setattr(grid, "PROTOCOL", Protocol(version=2))
+    other_protocol = ids()
+    (cell, *_) = grid.cells(config.make_config(**BASE))
+    assert cell.identity()["protocol"] == 2
+    monkeypatch.undo()
+
+    row = tasks.TASKS["mpe/spread"]
+    monkeypatch.setitem(tasks.TASKS, "mpe/spread", dataclasses.replace(row, version=2))
+    other_task = ids()
+    (cell, *_) = grid.cells(config.make_config(**BASE))
+    assert cell.identity()["dataset"]["task_version"] == 2
+    assert len({*first, *other_protocol, *other_task}) == 3 * len(first)
+
+
+def test_records_hold_the_protocol_and_the_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    (cell, *_) = grid.cells(config.make_config(**BASE))
+    record = grid.new_record(grid.from_dict(json.loads(json.dumps(cell.as_dict()))))
+    assert record.as_json()["protocol"] == {
+        "version": 1, "seed": 20_250_000, "episodes_at_once": 1000, "horizon": None,
+    }  # fmt: skip
+    assert record.dataset.task_version == 1
+    row = tasks.TASKS["mpe/spread"]
+    monkeypatch.setitem(tasks.TASKS, "mpe/spread", dataclasses.replace(row, version=2))
+    (cell, *_) = grid.cells(config.make_config(**BASE))
+    assert grid.new_record(cell).dataset.task_version == 2

@@ -45,6 +45,8 @@ def record(
     batch: int = 256,
     paired: bool = False,
     recipe_version: int = 1,
+    task_version: int | None = None,
+    protocol: int | None = None,
 ) -> dict[str, Any]:
     """Return one cell's record; equal arguments give equal records."""
     settings = {"hidden": [128, 128], "learning_rate": 0.003, **(settings or {})}
@@ -53,7 +55,7 @@ def record(
     task, quality = dataset.rsplit("/", 1)
     recipe = (
         algorithm, version, dataset, seed, text, preset, checksum, machine, fraction, rules, paired,
-        recipe_version,
+        recipe_version, task_version, protocol,
     )  # fmt: skip
     cell = hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]
     random, expert = REFERENCES.get(task, (-280.0, 3400.0))
@@ -90,6 +92,7 @@ def record(
             "id": dataset, "task": task, "quality": quality, "rules": rules, "prey": None,
             "data_seed": seed if paired else 0, "paired": paired, "size": None,
             "fraction": fraction, "checksum": checksum,
+            **({} if task_version is None else {"task_version": task_version}),
             "return_mean": data_return, "score": DATA_SCORE.get(quality, 50.0),
             "card": {
                 "id": dataset, "n_transitions": 100000, "n_episodes": 4000, "licence": "MIT",
@@ -107,6 +110,7 @@ def record(
                 },
             },
         },
+        **({} if protocol is None else {"protocol": {"version": protocol, "seed": 7}}),
         "results": {"last": last, "best": {**last, "score": score + 2, "update": 1800}}
         if done
         else {},

@@ -25,6 +25,8 @@ def test_seeds_of_one_entry_are_one_group(study):
         ({"preset": "cpu"}, "preset cpu"),
         ({"recipe_version": 2}, "recipe version 2"),
         ({"paired": True}, "data seed paired"),
+        ({"task_version": 2}, "task version 2"),
+        ({"protocol": 2}, "protocol version 2"),
     ],
 )
 def test_other_data_rules_or_presets_are_kept_apart_and_named(study, other, told):
@@ -34,6 +36,21 @@ def test_other_data_rules_or_presets_are_kept_apart_and_named(study, other, told
     assert [len(group.cells) for group in found.groups] == [3, 3]
     assert any(told in warning and "kept apart" in warning for warning in found.warnings)
     assert any(told in track.label for track in found.tracks)
+
+
+def test_records_from_before_there_were_versions_are_of_version_one(study):
+    study(["om2p"], seeds=range(3))
+    found = results.read(study(["om2p"], seeds=(3, 4), task_version=1, protocol=1))
+    assert [len(group.cells) for group in found.groups] == [5]
+    assert not found.warnings
+
+
+def test_scores_of_several_protocols_enter_no_common_aggregate(study):
+    study(["om2p"], ["mpe/spread/expert", "mpe/tag/expert"])
+    found = results.read(study(["om2p"], ["mpe/world/expert", "mpe/spread/medium"], protocol=2))
+    assert sorted(len(tracks) for tracks in found.settings) == [2, 2]
+    settings = [captions.setting(tracks[0]) for tracks in found.settings]
+    assert sum("protocol version 2" in setting for setting in settings) == 1
 
 
 def test_seeds_with_recordings_of_their_own_are_one_group(study, cell):
