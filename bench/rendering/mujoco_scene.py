@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from bench.rendering.episode import Episode
-from datasets.drawing.bodies import Camera
+from datasets.drawing.robots import Camera
 
 FRAME_SECONDS = 0.08  # simulated time between two frames, about
 FRAMES = 100  # frames of one episode: eight seconds
@@ -14,7 +14,7 @@ FRAMES = 100  # frames of one episode: eight seconds
 
 def stride(env: Any) -> int:
     """Return the number of control steps between two frames."""
-    step = float(env.model.opt.timestep) * int(env.body.frames)
+    step = float(env.model.opt.timestep) * int(env.robot.frames)
     return max(1, round(FRAME_SECONDS / step))
 
 

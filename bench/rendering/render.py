@@ -8,7 +8,7 @@ from bench.errors import BenchError
 from bench.rendering import animation, mujoco_scene, particles
 from bench.rendering.actors import Team
 from bench.rendering.episode import Episode, play
-from datasets.drawing import bodies
+from datasets.drawing import robots
 from datasets.tasks import TASKS
 
 STEP_MILLISECONDS = 120  # shown per step of a particle task, which simulates 0.1 s
@@ -30,7 +30,7 @@ def render(make_team: Callable[[], Team], task_id: str, path: Path, number: int 
         )
     animation.check(path)
     if is_mujoco:
-        bodies.prepare()
+        robots.prepare()
     team = make_team()
     episode, env = play(team, number, _steps(team, is_mujoco))
     if is_mujoco:

@@ -1,4 +1,4 @@
-"""MATD3 with one critic on the global state and the joint action: trains teams of one body.
+"""MATD3 with one critic on the global state and the joint action: trains the team of one robot.
 
 Every agent has an actor of its own on its own observation; the twin critic sees the whole state
 and all actions (Ackermann et al. 2019 with the team reward of multi-agent MuJoCo). Targets

@@ -1,4 +1,4 @@
-"""Multi-agent MuJoCo: one body controlled by a team, many copies stepped over `mujoco`.
+"""Multi-agent MuJoCo: one robot controlled by a team, many copies stepped with `mujoco`.
 
 Dynamics, rewards and ends are those of gymnasium's ``-v5`` environments (their model files are
 read from the installed package); who observes and moves what is the factorisation of
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from datasets.environments.base import BatchedEnv
-from datasets.environments.mujoco_teams import BODIES, TEAMS, Body
+from datasets.environments.mujoco_teams import ROBOTS, TEAMS, Robot
 from datasets.environments.swimmer import model_file
 from datasets.errors import DatasetError
 
@@ -34,7 +34,7 @@ REBUILT = (
 
 
 class MujocoEnv(BatchedEnv):
-    """A batch of one body with a team of agents; every agent receives the team reward.
+    """A batch of copies of one robot with a team of agents; every agent receives the team reward.
 
     State: ``qpos`` (E, nq), ``qvel`` (E, nv) and, in :meth:`get_state`, what else the next step
     depends on. :meth:`global_state` is the single-agent observation (E, S) of gymnasium.
@@ -52,12 +52,12 @@ class MujocoEnv(BatchedEnv):
     ) -> None:
         super().__init__(num_envs, seed, device, dtype)
         self.team = TEAMS[team]
-        self.body: Body = BODIES[self.team.body]
+        self.robot: Robot = ROBOTS[self.team.robot]
         self.horizon = horizon
         self.num_agents = len(self.team.observed)
         self.observation_sizes = tuple(len(view) for view in self.team.observed)
         self.action_sizes = tuple(len(own) for own in self.team.actuators)
-        self.model = load_model(self.body)
+        self.model = load_model(self.robot)
         self._prepare_copies()
         self._prepare_views()
 
@@ -74,7 +74,7 @@ class MujocoEnv(BatchedEnv):
         self._force = [data.cfrc_ext for data in self._copies]
         self._torso = [data.xpos[TORSO] for data in self._copies]
         self._start = self.model.qpos0.copy()
-        self._step_time = self.model.opt.timestep * self.body.frames  # seconds
+        self._step_time = self.model.opt.timestep * self.robot.frames  # seconds
         self.steps_per_second = round(1.0 / self._step_time)
         self._control = np.zeros((self.num_envs, self.model.nu))
         self._ended = np.zeros(self.num_envs, dtype=bool)
@@ -83,9 +83,9 @@ class MujocoEnv(BatchedEnv):
 
     def _prepare_views(self) -> None:
         """Index tables: one more column of zeros behind the state pads short observations."""
-        model, body = self.model, self.body
-        nq, nv, skip = model.nq, model.nv, body.hidden_positions
-        self.state_size = size = body.state_size(nq, nv, model.nbody)
+        model, robot = self.model, self.robot
+        nq, nv, skip = model.nq, model.nv, robot.hidden_positions
+        self.state_size = size = robot.state_size(nq, nv, model.nbody)
         widest, wide = max(self.observation_sizes), max(self.action_sizes)
         padded = [[*view, *[size] * (widest - len(view))] for view in self.team.observed]
         self.views = torch.tensor(padded)  # (N, O) indices into the state, `size` for padding
@@ -101,9 +101,9 @@ class MujocoEnv(BatchedEnv):
             (row[:nq], qpos, row[nq:], qvel)
             for row, qpos, qvel in zip(self._physical, self._qpos, self._qvel, strict=True)
         ]
-        self._forces = np.zeros((self.num_envs, 6 * model.nbody if body.contacts else 0))
+        self._forces = np.zeros((self.num_envs, 6 * model.nbody if robot.contacts else 0))
         self._state = buffer[:, skip:]
-        if body.velocity_limit or body.contacts:  # what is seen is not all that there is, or more
+        if robot.velocity_limit or robot.contacts:  # what is seen is not all that there is, or more
             self._state = np.zeros((self.num_envs, size + 1))
         self._seen_physical = self._state[:, : nq - skip + nv]
         self._seen_velocity = self._state[:, nq - skip : nq - skip + nv]
@@ -134,10 +134,10 @@ class MujocoEnv(BatchedEnv):
 
     def reset(self, mask: Tensor | None = None) -> Tensor:
         """Draw start states as gymnasium does: noise around the model's initial pose."""
-        noise, shape = self.body.reset_noise, (self.num_envs, self.model.nq)
+        noise, shape = self.robot.reset_noise, (self.num_envs, self.model.nq)
         low = (2.0 * self._draw(*shape) - 1.0) * noise
-        speed = self._draw(self.num_envs, self.model.nv, normal=self.body.normal_speed)
-        speed = noise * (speed if self.body.normal_speed else 2.0 * speed - 1.0)
+        speed = self._draw(self.num_envs, self.model.nv, normal=self.robot.normal_speed)
+        speed = noise * (speed if self.robot.normal_speed else 2.0 * speed - 1.0)
         chosen = range(self.num_envs) if mask is None else mask.nonzero().flatten().tolist()
         for index in chosen:
             self._place(index, self._start + low[index], speed[index])
@@ -175,7 +175,7 @@ class MujocoEnv(BatchedEnv):
         if not np.isfinite(values).all():
             copy = int(np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))[0])
             raise DatasetError(
-                f"an action of copy {copy} of {self.body.file} holds NaN or infinity; look at the "
+                f"an action of copy {copy} of {self.robot.file} holds NaN or infinity; look at the "
                 "policy that gave it."
             )
         rows = self.step_arrays(values)
@@ -189,11 +189,11 @@ class MujocoEnv(BatchedEnv):
         """Do what :meth:`step` does, for arrays of finite numbers instead of tensors."""
         self._check(action.shape)
         control, live = self.global_action(action), self._live
-        step, model, frames = self._mujoco.mj_step, self.model, self.body.frames
+        step, model, frames = self._mujoco.mj_step, self.model, self.robot.frames
         for index in live:
             self._ctrl[index][:] = control[index]
             step(model, self._copies[index], frames)
-        if self.body.contacts:
+        if self.robot.contacts:
             for index in live:
                 self._mujoco.mj_rnePostConstraint(model, self._copies[index])
         self._read(live)
@@ -204,7 +204,7 @@ class MujocoEnv(BatchedEnv):
         else:
             reward[self._ended] = 0.0
             self._clock[live] += 1
-        if self.body.height is not None:
+        if self.robot.height is not None:
             self._ended |= ~self._healthy
             if np.count_nonzero(self._ended) != self.num_envs - len(live):
                 self._note_ends()
@@ -219,20 +219,20 @@ class MujocoEnv(BatchedEnv):
 
     def _position(self) -> np.ndarray:
         """Return where the copies are along x, (E,): the joint, or the torso of the ant."""
-        if self.body.contacts:
+        if self.robot.contacts:
             return np.array([place[0] for place in self._torso])
         return self._physical[:, 0].copy()
 
     def _reward(self, control: np.ndarray, before: np.ndarray) -> np.ndarray:
-        """Return the team reward (E,) and note whether the bodies are in their healthy range."""
-        body = self.body
+        """Return the team reward (E,) and note whether the robots are in their healthy range."""
+        robot = self.robot
         reward = (self._reached - before) / self._step_time
-        if body.height is not None:
-            self._healthy = body.healthy(self._physical)
-            reward += self._healthy * body.healthy_reward
-        cost = body.control_cost * np.add.reduce(np.square(control), axis=1)
-        if body.contacts:
-            cost += body.contact_cost * np.add.reduce(np.square(self._forces), axis=1)
+        if robot.height is not None:
+            self._healthy = robot.healthy(self._physical)
+            reward += self._healthy * robot.healthy_reward
+        cost = robot.control_cost * np.add.reduce(np.square(control), axis=1)
+        if robot.contacts:
+            cost += robot.contact_cost * np.add.reduce(np.square(self._forces), axis=1)
         return reward - cost
 
     def _read(self, copies: Iterable[int]) -> None:
@@ -240,11 +240,11 @@ class MujocoEnv(BatchedEnv):
         for index in copies:
             positions, qpos, velocities, qvel = self._rows[index]
             positions[:], velocities[:] = qpos, qvel
-        if self.body.velocity_limit:
-            limit, seen = self.body.velocity_limit, self._seen_velocity
+        if self.robot.velocity_limit:
+            limit, seen = self.robot.velocity_limit, self._seen_velocity
             self._seen_physical[:] = self._unhidden
             np.minimum(np.maximum(seen, -limit, out=seen), limit, out=seen)
-        if self.body.contacts:
+        if self.robot.contacts:
             self._seen_physical[:] = self._unhidden
             forces = self._forces
             for index in copies:
@@ -258,14 +258,14 @@ class MujocoEnv(BatchedEnv):
 
     def painter(self) -> Any:
         """Return who draws the first copy."""
-        from datasets.drawing.bodies import Painter
+        from datasets.drawing.robots import Painter
 
         return Painter(self)
 
     def velocity_scale(self, scale: float) -> Tensor:
         """Return factors (S,) for the state: ``scale`` for velocities, 1 for everything else."""
         factors = torch.ones(self._state.shape[1] - 1)
-        first = self.model.nq - self.body.hidden_positions
+        first = self.model.nq - self.robot.hidden_positions
         factors[first : first + self.model.nv] = scale
         return factors
 
@@ -323,18 +323,18 @@ class MujocoEnv(BatchedEnv):
         self._reached = self._position()
 
 
-def load_model(body: Body) -> "mujoco.MjModel":
+def load_model(robot: Robot) -> "mujoco.MjModel":
     """Compile the model file that gymnasium ships, without importing it, or our swimmer's."""
     import importlib.util
     from pathlib import Path
 
     import mujoco
 
-    if body.segments:
-        return mujoco.MjModel.from_xml_string(model_file(body.segments))
+    if robot.segments:
+        return mujoco.MjModel.from_xml_string(model_file(robot.segments))
     found = importlib.util.find_spec("gymnasium")
     folder = Path(str(found.origin)).parent / "envs/mujoco/assets" if found else Path("gymnasium")
-    path = folder / body.file
+    path = folder / robot.file
     if not path.is_file():
         raise DatasetError(f"the model {path} is missing; reinstall gymnasium (pip install -U).")
     # The cheetah's file uses an attribute that MuJoCo warns about, on the screen and in a log

@@ -1,6 +1,6 @@
-"""Bodies and teams of multi-agent MuJoCo, as plain data.
+"""Robots and teams of multi-agent MuJoCo, as plain data.
 
-Constants of the bodies are those of gymnasium's ``-v5`` environments. The tables of indices are
+Constants of the robots are those of gymnasium's ``-v5`` environments. The tables of indices are
 what gymnasium-robotics 1.4.2 computes (``observation_factorization`` and
 ``agent_action_partitions``); a test compares them with the installed package. Indices of
 observations point into the single-agent observation: positions without the hidden ones, then
@@ -13,8 +13,8 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Body:
-    """A body's model and rules; the reward is velocity + health - costs."""
+class Robot:
+    """A robot's model and rules; the reward is velocity + health - costs."""
 
     file: str  # of gymnasium's models
     frames: int  # physics steps per control step
@@ -33,9 +33,9 @@ class Body:
     contact_cost: float = 0.0
     segments: int = 0  # of a swimmer whose model is built here; it has no file
 
-    def state_size(self, nq: int, nv: int, bodies: int) -> int:
+    def state_size(self, nq: int, nv: int, nbody: int) -> int:
         """Return the size of the single-agent observation."""
-        return nq - self.hidden_positions + nv + (6 * (bodies - 1) if self.contacts else 0)
+        return nq - self.hidden_positions + nv + (6 * (nbody - 1) if self.contacts else 0)
 
     def healthy(self, physical: np.ndarray) -> np.ndarray:
         """Return which copies may go on, (E,), from positions and velocities (E, nq + nv)."""
@@ -58,13 +58,13 @@ class Body:
 class Team:
     """Who observes which numbers of the state, and who moves which actuators."""
 
-    body: str
+    robot: str
     observed: tuple[tuple[int, ...], ...]
     actuators: tuple[tuple[int, ...], ...]
 
 
-BODIES: dict[str, Body] = {
-    "halfcheetah": Body(
+ROBOTS: dict[str, Robot] = {
+    "halfcheetah": Robot(
         file="half_cheetah.xml",
         frames=5,
         hidden_positions=1,
@@ -72,7 +72,7 @@ BODIES: dict[str, Body] = {
         normal_speed=True,
         control_cost=0.1,
     ),
-    "hopper": Body(
+    "hopper": Robot(
         file="hopper.xml",
         frames=4,
         hidden_positions=1,
@@ -85,7 +85,7 @@ BODIES: dict[str, Body] = {
         state_limit=100.0,
         velocity_limit=10.0,
     ),
-    "walker2d": Body(
+    "walker2d": Robot(
         file="walker2d_v5.xml",
         frames=4,
         hidden_positions=1,
@@ -98,7 +98,7 @@ BODIES: dict[str, Body] = {
         # gymnasium clips the velocities of the single-agent observation at 10; the agents of
         # mamujoco_v1 observe them as they are.
     ),
-    "ant": Body(
+    "ant": Robot(
         file="ant.xml",
         frames=5,
         hidden_positions=2,
@@ -112,7 +112,7 @@ BODIES: dict[str, Body] = {
         contacts=True,
         contact_cost=5e-4,
     ),
-    "swimmer-20": Body(
+    "swimmer-20": Robot(
         file="many_segment_swimmer",
         frames=4,
         hidden_positions=2,

@@ -239,6 +239,6 @@ def _seed(value: Any) -> int:
 def _prepare_drawing(task: Task) -> None:
     """Choose how MuJoCo draws, before the environment imports it."""
     if task.maker is None and task.id.startswith("mamujoco/"):
-        from datasets.drawing import bodies
+        from datasets.drawing import robots
 
-        bodies.prepare()
+        robots.prepare()

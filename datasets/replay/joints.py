@@ -14,27 +14,27 @@ from datasets.replay.sample import Sample
 
 CLOSE = 0.25  # of the change: genuine steps lie far below, wrong actions around 1
 FLOOR = 0.05  # of the typical change, below which a row is too quiet to judge relatively
-RANDOM_ROWS = 2_000  # of random movement, from which a body's usual gains are taken
+RANDOM_ROWS = 2_000  # of random movement, from which a robot's usual gains are taken
 MOST = 500  # rows that are stepped: each sets a state, about a millisecond
 
 
 class Joints:
-    """A body and its team, applied to a sample."""
+    """A robot and its team, applied to a sample."""
 
     def __init__(self, team: str) -> None:
         self.name = team
         self.env = MujocoEnv(team, 1, 0, dtype=torch.float64)
         env, model = self.env, self.env.model
-        self.positions = model.nq - env.body.hidden_positions
+        self.positions = model.nq - env.robot.hidden_positions
         self.velocities = model.nv
         seen = {index for view in env.team.observed for index in view}
         self.whole = seen >= set(range(self.positions + self.velocities))
-        self.step_seconds = float(model.opt.timestep * env.body.frames)
+        self.step_seconds = float(model.opt.timestep * env.robot.frames)
 
     def state(self, observation: np.ndarray) -> np.ndarray:
         """Return the single-agent state (K, S) with NaN where nobody observes it."""
         model = self.env.model
-        size = self.env.body.state_size(model.nq, model.nv, model.nbody)
+        size = self.env.robot.state_size(model.nq, model.nv, model.nbody)
         state = np.full((len(observation), size), np.nan)
         for agent, view in enumerate(self.env.team.observed):
             state[:, list(view)] = observation[:, agent, : len(view)]
@@ -53,7 +53,7 @@ class Joints:
         """Return for every observed joint which share of its movement its velocities explain.
 
         (joints,), at most 1: one minus the squared error of "change = seconds x mean velocity
-        before and after", beside the squared change. Slow bodies have 0.97 and more, the fastest
+        before and after", beside the squared change. Slow robots have 0.97 and more, the fastest
         here 0.5 to 0.9.
         """
         before, after = self.state(sample.observation), self.state(sample.next_observation)
@@ -65,7 +65,7 @@ class Joints:
 
     def _single_joints(self, state: np.ndarray) -> np.ndarray:
         """Return (position, velocity) indices of observed joints with one coordinate each."""
-        model, skip = self.env.model, self.env.body.hidden_positions
+        model, skip = self.env.model, self.env.robot.hidden_positions
         pairs = [
             (int(model.jnt_qposadr[joint]) - skip, self.positions + int(model.jnt_dofadr[joint]))
             for joint in range(model.njnt)
@@ -80,7 +80,7 @@ class Joints:
         Returns the error of the velocities beside their recorded change, (K,), and the rewards,
         (K,). Needs ``whole``. Rows with clipped velocities have no known state: NaN.
         """
-        env, hidden = self.env, self.env.body.hidden_positions
+        env, hidden = self.env, self.env.robot.hidden_positions
         before, after = self.state(sample.observation), self.state(sample.next_observation)
         moving = slice(self.positions, self.positions + self.velocities)
         predicted, reward = np.empty((len(sample), self.velocities)), np.empty(len(sample))
@@ -93,7 +93,7 @@ class Joints:
         size = np.linalg.norm(after[:, moving] - before[:, moving], axis=1)
         error = np.linalg.norm(predicted - after[:, moving], axis=1)
         error /= np.maximum(size, FLOOR * np.median(size))
-        limit = env.body.velocity_limit
+        limit = env.robot.velocity_limit
         if limit:
             speeds = np.abs(np.concatenate([before[:, moving], after[:, moving]], axis=1))
             error[(speeds >= limit).any(axis=1)] = np.nan
@@ -103,7 +103,7 @@ class Joints:
         """Return how every actuator (rows) changes the velocity of every driven joint, (U, U).
 
         Coefficients of a linear regression on the observed state, its sine, and the actions (K,
-        N, A). The diagonal is large where the actions are those that moved the body.
+        N, A). The diagonal is large where the actions are those that moved the robot.
         """
         model, before = self.env.model, self.state(sample.observation)
         after = self.state(sample.next_observation)

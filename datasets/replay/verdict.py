@@ -237,36 +237,36 @@ def _reward_causes(
 
 
 def _joints(sample: Sample, name: str) -> Verdict:
-    """Check joints of a body, and its steps where the observations determine its state."""
-    body = Joints(name)
+    """Check the joints of a robot, and its steps where the observations determine its state."""
+    robot = Joints(name)
     verdict = Verdict(len(sample))
-    same = float(body.same_state(sample).mean())
+    same = float(robot.same_state(sample).mean())
     verdict.checks = [
         Check("observations", same, ENOUGH, "of rows have agents agree on what several observe"),
         Check(
-            "joints", float(np.median(body.follows(sample))), FOLLOWS,
+            "joints", float(np.median(robot.follows(sample))), FOLLOWS,
             "of the movement of joints follows from their velocities",
         ),
     ]  # fmt: skip
     if not all(check.good for check in verdict.checks):
         verdict.causes += _standardised(sample.observation)
-    if not body.whole:
-        _judge_gains(verdict, sample, body)
+    if not robot.whole:
+        _judge_gains(verdict, sample, robot)
         verdict.unchecked += [
-            "rewards: the agents do not observe how fast this body moves forward",
+            "rewards: the agents do not observe how fast this robot moves forward",
             "the physics: which version of MuJoCo recorded these data",
         ]
         return verdict
     chosen = np.unique(np.linspace(0, len(sample) - 1, min(MOST, len(sample))).astype(int))
     part = sample.rows(chosen)
-    error, reward = body.step(part, part.action)
+    error, reward = robot.step(part, part.action)
     known = ~np.isnan(error)
     steps = float((error[known] <= CLOSE).mean()) if known.any() else 0.0
-    causes = [] if steps >= ENOUGH else _step_causes(sample, chosen, body)
-    # Another version of MuJoCo moves a body a little differently; wrong actions move it otherwise.
+    causes = [] if steps >= ENOUGH else _step_causes(sample, chosen, robot)
+    # Another version of MuJoCo moves a robot a little differently; wrong actions move it otherwise.
     foreign = bool(causes) or not known.any() or float(np.median(error[known])) > FAR
     verdict.checks.append(
-        Check("steps", steps, ENOUGH, "of rows move as the body does under these actions", foreign)
+        Check("steps", steps, ENOUGH, "of rows move as the robot does under these actions", foreign)
     )
     if steps < ENOUGH:
         verdict.causes += causes or ([] if foreign else [OTHER_PHYSICS])
@@ -281,17 +281,17 @@ def _joints(sample: Sample, name: str) -> Verdict:
     return verdict
 
 
-def _judge_gains(verdict: Verdict, sample: Sample, body: Joints) -> None:
+def _judge_gains(verdict: Verdict, sample: Sample, robot: Joints) -> None:
     """Check that actuators move their own joints, and as much as random actions do."""
-    usual = body.own_gains()
-    share = _driven(body.gains(sample, sample.action), usual)
+    usual = robot.own_gains()
+    share = _driven(robot.gains(sample, sample.action), usual)
     verdict.checks.append(
         Check("actuators", share, ENOUGH, "of actuators move their own joint most, and as usual")
     )
     if share >= ENOUGH:
         return
     for cause, changed, rows in _changed_actions(sample):
-        if _driven(body.gains(sample.rows(rows), changed[rows]), usual) >= ENOUGH:
+        if _driven(robot.gains(sample.rows(rows), changed[rows]), usual) >= ENOUGH:
             verdict.causes.append(cause)
             return
 
@@ -305,11 +305,11 @@ def _driven(gains: np.ndarray, usual: np.ndarray) -> float:
     return float(most.mean()) if 1 / SCALE < factor < SCALE else 0.0
 
 
-def _step_causes(sample: Sample, chosen: np.ndarray, body: Joints) -> list[str]:
-    """Return which change of the actions makes the body move as recorded."""
+def _step_causes(sample: Sample, chosen: np.ndarray, robot: Joints) -> list[str]:
+    """Return which change of the actions makes the robot move as recorded."""
     for cause, changed, usable in _changed_actions(sample):
         rows = chosen[usable[chosen]][:TRIED]
-        error, _ = body.step(sample.rows(rows), changed[rows])
+        error, _ = robot.step(sample.rows(rows), changed[rows])
         error = error[~np.isnan(error)]
         if len(error) and (error <= CLOSE).mean() >= ENOUGH:
             return [cause]

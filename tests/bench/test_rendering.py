@@ -18,8 +18,8 @@ from bench.errors import BenchError
 from bench.rendering import actors, animation, mujoco_scene, particles
 from bench.rendering.episode import Episode, play
 from bench.training import runner
-from datasets.drawing import bodies
 from datasets.drawing import particles as drawing
+from datasets.drawing import robots
 from datasets.environments.mpe import ParticleEnv
 from datasets.environments.mpe_scenarios import Tag, World
 from datasets.errors import DatasetError
@@ -228,7 +228,7 @@ def cheetah() -> Any:
 
     folder = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
     model = mujoco.MjModel.from_xml_path(str(folder / "half_cheetah.xml"))
-    return SimpleNamespace(model=model, body=SimpleNamespace(frames=5))
+    return SimpleNamespace(model=model, robot=SimpleNamespace(frames=5))
 
 
 def standing(env: Any, steps: int) -> Episode:
@@ -243,7 +243,7 @@ def test_the_model_of_the_environment_is_left_alone(
     monkeypatch.chdir(tmp_path)  # mujoco writes its warnings where it is
     env = cheetah()
     sizes, texels = env.model.geom_size.copy(), env.model.tex_data.copy()
-    tidied = bodies._tidied(env.model)
+    tidied = robots._tidied(env.model)
     np.testing.assert_array_equal(env.model.geom_size, sizes)
     np.testing.assert_array_equal(env.model.tex_data, texels)
     assert (tidied.geom_size[0, :2] == 0).all()  # the floor has no end
@@ -253,11 +253,11 @@ def test_the_model_of_the_environment_is_left_alone(
 PROGRAM = """
 import sys
 from bench.rendering import mujoco_scene
-from datasets.drawing import bodies
+from datasets.drawing import robots
 from datasets.errors import DatasetError
 from tests.bench.test_rendering import cheetah, standing
 try:
-    bodies.prepare()
+    robots.prepare()
     env = cheetah()
     pictures = list(mujoco_scene.frames(env, standing(env, 4)))
 except DatasetError as error:
@@ -300,4 +300,4 @@ def test_a_machine_that_cannot_render_says_what_is_missing(
     assert "\n" not in str(caught.value)
     monkeypatch.setitem(sys.modules, "mujoco", None)
     with pytest.raises(DatasetError, match="libegl1"):
-        bodies.prepare()
+        robots.prepare()

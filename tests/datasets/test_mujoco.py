@@ -1,4 +1,4 @@
-"""The bodies are those of gymnasium-robotics: tables, single steps, whole trajectories."""
+"""The robots are those of gymnasium-robotics: tables, single steps, whole trajectories."""
 
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ def test_task_sizes_are_those_of_the_team(pair: tuple[Any, MujocoEnv]) -> None:
     task = load_task(f"mamujoco/{team}")
     assert task.observation_sizes == env.observation_sizes == tuple(reference.sizes)
     assert task.action_sizes == env.action_sizes
-    assert task.ends == (env.body.height is not None)
+    assert task.ends == (env.robot.height is not None)
 
 
 def test_bit_equal_from_the_same_state(pair: tuple[Any, MujocoEnv]) -> None:
@@ -73,7 +73,7 @@ def test_bit_equal_from_the_same_state(pair: tuple[Any, MujocoEnv]) -> None:
         if terminated:
             ends += 1
             start()
-    assert ends > 0 or env.body.height is None or env.body.file == "ant.xml"
+    assert ends > 0 or env.robot.height is None or env.robot.file == "ant.xml"
 
 
 def test_global_state_is_the_single_agent_observation(pair: tuple[Any, MujocoEnv]) -> None:
@@ -141,7 +141,7 @@ def test_start_states_are_those_of_gymnasium() -> None:
     for team, speed in (("halfcheetah-2x3", "normal"), ("hopper-3x1", "uniform")):
         env = env_of(team, 400)
         env.reset()
-        state, noise = env.get_state(), env.body.reset_noise
+        state, noise = env.get_state(), env.robot.reset_noise
         shift = state["qpos"] - torch.from_numpy(env.model.qpos0)
         assert shift.abs().max() <= noise
         assert shift.std() == pytest.approx(noise / 3**0.5, rel=0.05)

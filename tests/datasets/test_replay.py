@@ -124,7 +124,7 @@ def test_tasks_with_a_prey_are_replayed_without_its_actions(task_id: str) -> Non
 
 
 @pytest.mark.parametrize("team", ["hopper-3x1", "ant-2x4", "halfcheetah-2x3"])
-def test_bodies_are_stepped_as_far_as_they_are_observed(team: str) -> None:
+def test_robots_are_stepped_as_far_as_they_are_observed(team: str) -> None:
     task, moved = load_task(f"mamujoco/{team}"), played(f"mamujoco/{team}", 60)
     found = verdict.judge(moved, task)
     assert found is not None

@@ -59,7 +59,7 @@ def in_turn(benchmark: Any, ours: Any, theirs: Any, goal: float) -> None:
 
 
 @pytest.mark.parametrize("team", sorted(TEAMS))
-def test_a_body_beside_gymnasium_robotics(benchmark: Any, team: str) -> None:
+def test_a_robot_beside_gymnasium_robotics(benchmark: Any, team: str) -> None:
     pytest.importorskip("gymnasium_robotics")
     from tests.datasets.reference_mujoco import Reference
 

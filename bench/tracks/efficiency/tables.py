@@ -69,9 +69,9 @@ def notes(document: medians.Document) -> list[str]:
         f"commit {commit}{changed}.",
     ]
     computed = [v["computed"] for one in samples for v in one.get("variants", ())]
-    told = dict.fromkeys(f"{kernels['name']} ({kernels['reason']})" for kernels in computed)
-    if told:
-        lines.append(f"Networks computed by: {'; '.join(told)}.")
+    origins = dict.fromkeys(f"{kernels['name']} ({kernels['reason']})" for kernels in computed)
+    if origins:
+        lines.append(f"Networks computed by: {'; '.join(origins)}.")
     if rates:
         lines.append(
             f"The calibration product ran at {min(rates):.0f} to {max(rates):.0f} GFLOP/s; the "

@@ -1,4 +1,4 @@
-"""Draw bodies of MuJoCo without a display, from positions and velocities."""
+"""Draw robots of MuJoCo without a display, from positions and velocities."""
 
 import copy
 import os
@@ -49,7 +49,7 @@ class Camera:
         self._view = "track" if _has_camera(self._model, "track") else -1
 
     def frame(self, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
-        """Return a frame (HEIGHT, WIDTH, 3) uint8 of the body in a pose."""
+        """Return a frame (HEIGHT, WIDTH, 3) uint8 of the robot in a pose."""
         data = self._data
         data.qpos[:], data.qvel[:] = qpos, qvel
         self._mujoco.mj_forward(self._model, data)

@@ -1,7 +1,9 @@
-"""Multi-agent MuJoCo beside the bare physics: `pytest tests/perf/test_bodies.py --benchmark-only`.
+"""Multi-agent MuJoCo compared with its physics alone.
 
-Both step the same 64 copies by the same actions. Times are process CPU time, since the physics is
-one thread's work: compare the two within one run.
+    pytest tests/perf/test_mujoco_physics.py --benchmark-only
+
+Both step the same 64 copies with the same actions. Times are process CPU time, because the physics
+uses one thread; compare the two within one run.
 """
 
 import time
@@ -19,7 +21,7 @@ pytestmark = pytest.mark.benchmark(timer=time.process_time)
 
 
 def made(team: str) -> tuple[MujocoEnv, torch.Tensor, Any]:
-    """Return copies at their start, actions (STEPS, E, N, A), and what puts them back there."""
+    """Return copies at their start, actions (STEPS, E, N, A), and a function that restarts them."""
     env = MujocoEnv(team, COPIES, seed=0)
     env.reset()
     state = env.get_state()
@@ -35,7 +37,7 @@ def test_step(benchmark: Any, team: str) -> None:
     def steps() -> None:
         for action in actions:
             env.step(action)
-            env._ended[:] = False  # a fallen body would stand still and cost nothing
+            env._ended[:] = False  # a fallen robot would stand still and cost nothing
             env._note_ends()
 
     benchmark.extra_info["steps"] = COPIES * STEPS
@@ -51,8 +53,8 @@ def test_bare_physics(benchmark: Any, team: str) -> None:
         for control in controls:
             for data, row in zip(env._copies, control, strict=True):
                 data.ctrl[:] = row
-                mujoco.mj_step(env.model, data, nstep=env.body.frames)
-                if env.body.contacts:
+                mujoco.mj_step(env.model, data, nstep=env.robot.frames)
+                if env.robot.contacts:
                     mujoco.mj_rnePostConstraint(env.model, data)
 
     benchmark.extra_info["steps"] = COPIES * STEPS
