@@ -28,6 +28,7 @@ from bench.plan.grid import Cell
 from bench.results import store
 from bench.results.record import LOG, RECORD, Record
 
+WORKER = "bench.launchers.worker"  # the module that a process runs
 TICK = 0.2  # seconds between two looks at limits and ended workers
 
 
@@ -40,7 +41,7 @@ def prepare(cells: list[Cell], root: Path, interrupts: Interrupts, events: Event
     datasets = [{"id": cell.dataset, "data": cell.data} for cell in cells]
     job = {"kind": "prepare", "datasets": datasets, "plugins": plugins.loaded()}
     log = root / "data.log"
-    worker = WorkerProcess(job, {"CUDA_VISIBLE_DEVICES": ""}, log)
+    worker = WorkerProcess(WORKER, job, {"CUDA_VISIBLE_DEVICES": ""}, log)
     announced: set[str] = set()
     try:
         while worker.exit_code() is None:
@@ -134,7 +135,7 @@ class LocalLauncher:
             },
         }  # fmt: skip
         key = group[0].id
-        worker = WorkerProcess(job, slot.environment, self.root / key / LOG, threads)
+        worker = WorkerProcess(WORKER, job, slot.environment, self.root / key / LOG, threads)
         for pipe in worker.pipes:
             self._selector.register(pipe, selectors.EVENT_READ, key)
         self._running[key] = (group, slot, worker)

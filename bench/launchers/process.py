@@ -35,9 +35,14 @@ class WorkerProcess:
     """A worker with its two pipes: `messages` (JSON lines) and `output` (its prints)."""
 
     def __init__(
-        self, job: dict[str, Any], environment: dict[str, str], log: Path, threads: int = 1
+        self,
+        module: str,
+        job: dict[str, Any],
+        environment: dict[str, str],
+        log: Path,
+        threads: int = 1,
     ) -> None:
-        """Start the worker on `job`; its prints are appended to `log`, up to a limit."""
+        """Run `module` on `job`; its prints are appended to `log`, up to a limit."""
         self.log = log
         self.started = time.monotonic()
         self.ended_by: str | None = None  # "timeout", "memory" or "stop", where we ended it
@@ -46,7 +51,7 @@ class WorkerProcess:
         self._kept = 0
         reading, writing = os.pipe()
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "bench.launchers.worker", str(writing), str(os.getpid())],
+            [sys.executable, "-P", "-m", module, str(writing), str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
