@@ -74,7 +74,7 @@ def cell_id(identity: Any) -> str:
 class Plugin(Section):
     """The plug-in file that an algorithm comes from."""
 
-    file: str  # its name, without folders
+    file: str  # name of the file, without folders
     sha256: str  # of its source; part of the cell's identity
 
 
@@ -82,45 +82,47 @@ class Plugin(Section):
 class Algorithm(Section):
     """What is trained."""
 
-    name: str
+    name: str  # as on the command line
     version: int  # raised whenever the mathematics change
-    plugin: Plugin | None  # None: one of ours
-    observes: str | None = later()  # "own" or "joint" observations; filled by training
-    sampling_steps: int | None = later()  # from noise to an action; filled by training
+    plugin: Plugin | None  # None for an algorithm of om2p-bench
+    observes: str | None = later()  # "own" or "joint": whose observations a policy sees
+    sampling_steps: int | None = later()  # steps from noise to an action
 
 
 @dataclass(kw_only=True)
 class Config(Section):
     """The settings of a cell."""
 
-    preset: str
+    preset: str  # name of the preset
     hash: str  # sha256 of `canonical`
     canonical: str  # the JSON text of all settings that can change a result
-    run: dict[str, Any]  # `bench.plan.config.RunSettings`
-    algorithm: dict[str, Any]  # the algorithm's settings
+    run: dict[str, Any]  # settings of the run: updates, batch size, evaluations
+    algorithm: dict[str, Any]  # settings of the algorithm
     tuned: dict[str, Any] | None  # values published for the dataset and their source, with --tuned
     data: dict[str, Any]  # how the data were asked for, without folders of this machine
 
 
 @dataclass(kw_only=True)
 class Dataset(Section):
-    """What is learnt from."""
+    """What is learnt from: what was asked for, and what the data say of themselves.
 
-    id: str
-    task: str
-    quality: str | None  # None for data without one
-    rules: str | None
-    prey: str | None  # the prey's hash, in tasks that have one
-    data_seed: int | None  # None for a recording that has no seed
+    The latter, from `card` on, is filled by training.
+    """
+
+    id: str  # as on the command line
+    task: str  # id of the task
+    quality: str | None  # quality of the data, None where they have none
+    rules: str | None  # rules of the task
+    prey: str | None  # hash of the prey's policy, in tasks that have a prey
+    data_seed: int | None  # seed of the recording
     paired: bool | None  # whether each training seed learns from a recording of its own
-    size: int | None  # transitions; those asked for until the data are there
-    fraction: float  # of the data that is used
-    task_version: int | None  # of the task's environment; None is 1
-    # What the data themselves say; filled by training.
-    card: dict[str, Any] | None = later()  # the dataset's card, for readers
+    size: int | None  # number of transitions; until the data are there, as asked for
+    fraction: float  # share of the data that is used
+    task_version: int | None  # version of the task's environment; None is 1
+    card: dict[str, Any] | None = later()  # card of the dataset, without what only programs read
     checksum: str | None = later()  # sha256 of the recorded arrays
-    return_mean: float | None = later()  # of the recorded episodes
-    score: float | None = later()  # of that mean; None where the task has no references
+    return_mean: float | None = later()  # mean return of the recorded episodes
+    score: float | None = later()  # score of that mean; None where the task has no references
 
 
 @dataclass(kw_only=True)
@@ -128,9 +130,9 @@ class Protocol(Section):
     """What defines a score besides the task: `datasets.protocol`."""
 
     version: int  # scores of different versions are not compared
-    seed: int | None  # of the start states
-    episodes_at_once: int | None  # at most, which decides what start states are drawn together
-    horizon: int | None  # steps of an episode at most; None: the task's
+    seed: int | None  # seed of the start states
+    episodes_at_once: int | None  # most episodes whose start states are drawn together
+    horizon: int | None  # most steps of an episode; None is the task's
 
 
 # --- sections: what a run says of itself (`bench.training`) --------------------------------------
@@ -140,11 +142,11 @@ class Protocol(Section):
 class Execution(Section):
     """How the cell was run, which is no part of its identity."""
 
-    device: str | None
+    device: str | None  # device of training
     shared: bool | None  # whether other cells used the same GPU
     replicas: int | None  # the most seeds that were ever trained together with it, itself included
     cuda_graphs: bool | None  # whether updates were replayed from CUDA graphs
-    kernels: str | None  # what computes the networks: "c" or "torch"
+    kernels: str | None  # what computed the networks, "c" or "torch"; records without it: torch
     kernels_reason: str | None  # why not the C kernels
 
 
@@ -152,30 +154,33 @@ class Execution(Section):
 class Reference(Section):
     """A return that the score is made of, measured in this environment."""
 
-    mean: float | None
-    standard_error: float | None
-    episodes: int | None
-    source: str | None
+    mean: float | None  # mean return over episodes
+    standard_error: float | None  # standard error of the mean
+    episodes: int | None  # number of episodes
+    source: str | None  # how it was measured
 
 
 @dataclass(kw_only=True)
 class References(Section):
     """score = 100 (return - random) / (expert - random)."""
 
-    random: Reference | None
-    expert: Reference | None
+    random: Reference | None  # return of uniformly random actions; None where not measured
+    expert: Reference | None  # return of the expert data; None where not measured
 
 
 @dataclass(kw_only=True)
 class GpuState(Section):
-    """What a timing on a GPU depends on; read by `bench.meters.nvml`."""
+    """What a timing on a GPU depends on; read by `bench.meters.nvml`.
 
-    clock_mhz: int | None
-    memory_clock_mhz: int | None
-    power_limit_watts: float | None
-    temperature_celsius: int | None
-    throttling: list[str] | None  # reasons
-    other_processes: int | None  # that compute on this GPU
+    A container's driver lists processes under other ids: then their number is not known.
+    """
+
+    clock_mhz: int | None  # clock of the multiprocessors
+    memory_clock_mhz: int | None  # clock of the memory
+    power_limit_watts: float | None  # power limit that is enforced
+    temperature_celsius: int | None  # temperature of the GPU
+    throttling: list[str] | None  # reasons why clocks are lowered
+    other_processes: int | None  # number of other processes that compute on this GPU
     other_processes_reason: str | None  # why their number is not known
 
 
@@ -183,40 +188,40 @@ class GpuState(Section):
 class Machine(Section):
     """The machine, without its name; read by `bench.meters.machine`."""
 
-    processor: str | None
-    cores: int | None
-    usable_cores: int | None  # by this process
-    memory_bytes: int | None
-    gpu: str | None  # its model
-    gpu_driver: str | None
+    processor: str | None  # model of the processor
+    cores: int | None  # number of cores
+    usable_cores: int | None  # cores that this process may use
+    memory_bytes: int | None  # size of the memory
+    gpu: str | None  # model of the GPU that training used
+    gpu_driver: str | None  # version of its driver
     gpu_reason: str | None  # why the driver was not asked
-    gpu_at_start: GpuState | None
-    gpu_at_end: GpuState | None = later()
-    threads: int | None  # that torch computes with
-    kernels: str | None  # what computes the networks: "c" or "torch"
-    thread_settings: dict[str, Any] | None  # what decides that, and the precision of products
+    gpu_at_start: GpuState | None  # state before training
+    gpu_at_end: GpuState | None = later()  # state when the record was last written
+    threads: int | None  # threads that torch computes with
+    kernels: str | None  # what computes the networks, "c" or "torch"
+    thread_settings: dict[str, Any] | None  # what sets the threads and the precision of products
     allocator_settings: dict[str, Any] | None  # environment variables of torch's allocator
-    system: str | None
-    machine_class: str | None  # within which timings may be compared
+    system: str | None  # operating system and architecture
+    machine_class: str | None  # class within which timings may be compared
 
 
 @dataclass(kw_only=True)
 class Versions(Section):
     """The software; read by `bench.meters.machine`."""
 
-    python: str | None
-    commit: str | None  # of the checkout; None in an installed wheel
+    python: str | None  # version of Python
+    commit: str | None  # commit of the checkout; None in an installed wheel
     dirty: bool | None  # whether the checkout had uncommitted changes
     environment: str | None  # digits that name the list of installed distributions
-    om2p_bench: str | None = named("om2p-bench")
-    torch: str | None
-    numpy: str | None
-    scipy: str | None
-    mujoco: str | None
-    pettingzoo: str | None
-    safetensors: str | None
-    pyarrow: str | None
-    pandas: str | None
+    om2p_bench: str | None = named("om2p-bench")  # version of om2p-bench
+    torch: str | None  # version
+    numpy: str | None  # version
+    scipy: str | None  # version
+    mujoco: str | None  # version
+    pettingzoo: str | None  # version
+    safetensors: str | None  # version
+    pyarrow: str | None  # version
+    pandas: str | None  # version
 
 
 # --- sections: what was measured (`bench.meters`, written by `bench.training`) -------------------
@@ -226,88 +231,97 @@ class Versions(Section):
 class PeakSplit(Section):
     """Peak tensor bytes by what the storages are for, at the moment of the peak."""
 
-    parameters: int | None  # targets and averages included
-    gradients: int | None
-    optimiser: int | None
-    other: int | None  # the batch and constants
-    activations: int | None  # what the update allocates
+    parameters: int | None  # bytes of parameters, targets and averages included
+    gradients: int | None  # bytes of gradients that the optimiser reads
+    optimiser: int | None  # bytes of the optimiser's state
+    other: int | None  # bytes of the batch and of constants
+    activations: int | None  # bytes that the update allocates
 
 
 @dataclass(kw_only=True)
 class Cost(Section):
     """Counts of one replica that are the same on every machine."""
 
-    parameters: int | None  # trained
-    parameters_target: int | None  # copies that follow
-    parameters_act: int | None  # needed to act
-    flops_update: int | None  # of matrix products, 2 per multiply-add
-    flops_act: int | None  # of a joint action for one observation per agent
-    operations_update: int | None  # dispatched to the device
-    operations_act: int | None
-    evaluations_update: dict[str, float] | None  # of each network per row of the batch; "total"
-    evaluations_act: dict[str, float] | None  # of each network per joint action; "total"
-    peak_tensor_bytes: int | None  # of one eager update
-    peak_split: PeakSplit | None
+    parameters: int | None  # number of trained parameters
+    parameters_target: int | None  # number of parameters in target networks
+    parameters_act: int | None  # number of parameters needed to act
+    flops_update: int | None  # FLOPs of an update: matrix products, 2 per multiply-add
+    flops_act: int | None  # FLOPs of a joint action for one observation per agent
+    operations_update: int | None  # operations that an update dispatches to the device
+    operations_act: int | None  # operations that a joint action dispatches
+    evaluations_update: dict[str, float] | None  # evaluations by network per row of the batch
+    evaluations_act: dict[str, float] | None  # evaluations by network per joint action
+    peak_tensor_bytes: int | None  # most bytes of living tensors in one eager update
+    peak_split: PeakSplit | None  # the same bytes by what they are for
 
 
 @dataclass(kw_only=True)
 class Latency(Section):
     """How long a joint action takes, measured before training."""
 
-    batch: int | None  # observations per agent and call: 1
-    calls: int | None  # that were timed
-    p50_ms: float | None
-    p95_ms: float | None
+    batch: int | None  # observations per agent in a call: 1
+    calls: int | None  # number of timed calls
+    p50_ms: float | None  # median in milliseconds
+    p95_ms: float | None  # 95th percentile in milliseconds
 
 
 @dataclass(kw_only=True)
 class Account(Section):
     """Seconds of one kind of work."""
 
-    wall: float | None
-    cpu: float | None  # of this process
+    wall: float | None  # seconds of wall-clock time
+    cpu: float | None  # seconds of processor time
 
 
 @dataclass(kw_only=True)
 class Time(Section):
-    """Seconds over all interruptions; while an inner account runs the outer one stands still."""
+    """Accounts of seconds, over all interruptions.
+
+    While an inner account runs the outer one stands still, so the accounts add up to the total. A
+    device is synchronised where accounts change; besides, training waits for it where losses are
+    looked at: every 100 updates, and before evaluations and checkpoints.
+    """
 
     setup: Account | None  # imports, networks, records
     data: Account | None  # loading and checking the dataset
     compile: Account | None  # recording CUDA graphs
-    warm_up: Account | None  # first updates, on algorithms that are thrown away
-    train: Account | None
-    evaluate: Account | None
+    warm_up: Account | None  # first updates, on an algorithm that is thrown away, to count costs
+    train: Account | None  # gradient updates, drawing their batches included
+    evaluate: Account | None  # playing episodes
     latency: Account | None  # timing actions
-    write: Account | None
+    write: Account | None  # progress, checkpoints, episodes
     total: Account | None  # the sum of the accounts
-    ms_per_update: float | None  # wall milliseconds of `train` per update
-    elapsed: float | None  # wall seconds from the process's first line, taken apart
-    unaccounted: float | None  # elapsed - total
+    ms_per_update: float | None  # wall-clock milliseconds of `train` per update
+    elapsed: float | None  # wall-clock seconds from the first line on, measured by themselves
+    unaccounted: float | None  # `elapsed` less `total`: a test holds it under 1 %
 
 
 @dataclass(kw_only=True)
 class Energy(Section):
     """What the GPU took, all processes on it included; by NVML's counter."""
 
-    gpu_joules: float | None
-    attribution: str | None  # "device"
+    gpu_joules: float | None  # joules since the cell was prepared, over interruptions
+    attribution: str | None  # "device": other processes on it are included
     reason: str | None  # why it is not known
 
 
 @dataclass(kw_only=True)
 class Memory(Section):
-    """Peaks of the process that ended the cell."""
+    """Peaks of the process that ended the cell; where it was interrupted, of the last one.
+
+    On a GPU torch's peaks include `dataset_bytes`, which are 0 where the data stay on the CPU: what
+    training took is the difference.
+    """
 
     peak_rss_bytes: int | None  # the largest resident set, libraries included
-    torch_peak_allocated_bytes: int | None  # on the GPU, the dataset's bytes there included
-    torch_peak_reserved_bytes: int | None
-    dataset_bytes: int | None  # of the dataset on the training device
-    nvml_bytes: int | None  # sampled, hence a lower bound
+    torch_peak_allocated_bytes: int | None  # most bytes of tensors on the GPU
+    torch_peak_reserved_bytes: int | None  # most bytes that torch reserved on the GPU
+    dataset_bytes: int | None  # bytes of the dataset on the training device
+    nvml_bytes: int | None  # most bytes by the driver's count; sampled, hence a lower bound
     nvml_attribution: str | None  # "process", "sole" (on the device) or "device" (its growth)
     nvml_reason: str | None  # why nothing, or less, is known
-    nvml_period_seconds: float | None  # between two samples
-    nvml_samples: int | None
+    nvml_period_seconds: float | None  # seconds between two samples
+    nvml_samples: int | None  # number of samples
 
 
 # --- sections: what was reached ------------------------------------------------------------------
@@ -317,28 +331,28 @@ class Memory(Section):
 class LastEvaluation(Section):
     """The evaluation of the last checkpoint: the headline."""
 
-    return_mean: float | None  # over episodes of the mean over scored agents
-    return_std: float | None  # over episodes
+    return_mean: float | None  # mean over episodes of the mean over scored agents
+    return_std: float | None  # standard deviation over episodes
     score: float | None  # None where the task has no references
-    episodes: int | None
+    episodes: int | None  # number of episodes
 
 
 @dataclass(kw_only=True)
 class BestEvaluation(Section):
     """The best evaluation during training, optimistic by construction."""
 
-    return_mean: float | None
-    score: float | None
-    update: int | None
-    episodes: int | None
+    return_mean: float | None  # mean over episodes of the mean over scored agents
+    score: float | None  # None where the task has no references
+    update: int | None  # number of updates before it
+    episodes: int | None  # number of episodes
 
 
 @dataclass(kw_only=True)
 class Results(Section):
     """Returns of evaluations."""
 
-    last: LastEvaluation | None
-    best: BestEvaluation | None
+    last: LastEvaluation | None  # evaluation of the last checkpoint
+    best: BestEvaluation | None  # best evaluation during training
 
 
 # --- the record ----------------------------------------------------------------------------------
@@ -348,30 +362,30 @@ class Results(Section):
 class Record(Section):
     """A cell's run.json. Sections are left out of the file until somebody fills them."""
 
-    schema: int = SCHEMA
+    schema: int = SCHEMA  # version of this format
     cell: str  # the id: `cell_id(identity)`, also the folder's name
-    status: str  # one of STATUSES
+    status: str  # one of `STATUSES`
     error: str | None = None  # what ended the cell, in one sentence
-    created: str  # ISO 8601, UTC
-    interruptions: int = 0  # how often the cell went on from its folder
-    seed: int  # of training
+    created: str  # when the cell was first started, ISO 8601 in UTC
+    interruptions: int = 0  # how often the cell was continued
+    seed: int  # training seed
     identity: dict[str, Any]  # all that can change the cell's numbers; `bench.plan`
-    algorithm: Algorithm
-    config: Config
-    dataset: Dataset
-    protocol: Protocol | None = None  # None in records before it had a version: that was 1
-    execution: Execution | None = later()
-    references: References | None = later()
-    machine: Machine | None = later()
-    versions: Versions | None = later()
-    cost: Cost | None = later()
-    latency: Latency | None = later()
-    time: Time | None = later()
-    energy: Energy | None = later()
-    memory: Memory | None = later()
-    updates_done: int | None = later()
-    results: Results | None = later()
-    lost: bool | None = later()  # whether the worker was lost, so that the next run tries again
+    algorithm: Algorithm  # `bench.plan`; `bench.training` adds what the algorithm says of itself
+    config: Config  # `bench.plan`
+    dataset: Dataset  # `bench.plan`; `bench.training` adds what the data say of themselves
+    protocol: Protocol | None = None  # `bench.plan`; None in older records, whose version is 1
+    execution: Execution | None = later()  # `bench.training`
+    references: References | None = later()  # `bench.training`, from the task
+    machine: Machine | None = later()  # `bench.meters.machine`
+    versions: Versions | None = later()  # `bench.meters.machine`
+    cost: Cost | None = later()  # `bench.meters.counts`
+    latency: Latency | None = later()  # `bench.meters.latency`
+    time: Time | None = later()  # `bench.meters.clock`
+    energy: Energy | None = later()  # `bench.meters.nvml`
+    memory: Memory | None = later()  # `bench.meters.memory`
+    updates_done: int | None = later()  # gradient updates so far
+    results: Results | None = later()  # `bench.training`, after the last evaluation
+    lost: bool | None = later()  # whether its worker was lost: the next run tries again
 
     def as_json(self) -> dict[str, Any]:
         """Return the record as a JSON object, without the sections that nobody has filled."""

@@ -1,6 +1,7 @@
 """The table of columns: one line per quantity, and everything that is shown derives from it."""
 
 import dataclasses
+import importlib.util
 import json
 import re
 from pathlib import Path
@@ -116,3 +117,24 @@ def fields_of(section: type[Section]) -> list[str]:
 def test_the_record_has_a_dataclass_for_every_section() -> None:
     golden = json.loads(next((Path(__file__).parent / "golden").glob("*/*/run.json")).read_text())
     assert golden.keys() <= set(fields_of(Record))
+
+
+SCRIPT = Path(__file__).parents[2] / "docs" / "results_format.py"
+
+
+@pytest.mark.skipif(not SCRIPT.is_file(), reason="no docs beside the tests")
+def test_the_page_on_the_format_is_what_its_script_writes() -> None:
+    spec = importlib.util.spec_from_file_location("results_format", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    assert script.PAGE.read_text(encoding="utf-8") == script.text(), f"run: python {SCRIPT}"
+
+
+def test_every_field_of_the_record_says_what_it_is() -> None:
+    """A comment behind each field; the page on the format is made of them."""
+    source = (Path(columns.__file__).with_name("record.py")).read_text().splitlines()
+    fields = [line for line in source if re.match(r"    \w+: .*", line) and '"' not in line[:5]]
+    assert len(fields) > 100
+    assert all("  # " in line for line in fields)
