@@ -20,6 +20,7 @@ def document(cell: str = "0123456789ab", **changes: Any) -> dict[str, Any]:
         "dataset": {
             "id": "mpe/spread/expert", "task": "mpe/spread", "quality": "expert", "rules": "omar",
             "prey": None, "data_seed": 0, "paired": False, "size": None, "fraction": 1.0,
+            "task_version": 1,
         },
         **changes,
     }  # fmt: skip
