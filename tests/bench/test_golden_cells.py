@@ -1,0 +1,57 @@
+"""Cells recorded before the code was parted into rooms: they load, keep their ids, and repeat."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+import algorithms
+from bench.results import store
+from bench.study.callbacks import Callback
+from bench.study.reproduce import cell_of, reproduce
+
+GOLDEN = Path(__file__).parent / "golden" / "smoke"
+CELLS = {
+    json.loads(path.read_text())["algorithm"]["name"]: path.parent
+    for path in sorted(GOLDEN.glob("*/run.json"))
+}
+CHEAP = ("bc", "iql", "om2p")
+# On another processor products round differently: after 50 updates returns are this close.
+OTHER_MACHINE = 5.0
+
+
+def test_there_is_a_cell_of_every_algorithm_of_then() -> None:
+    assert len(CELLS) == 24
+    assert set(CELLS) <= set(algorithms.names())
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_recorded_cell_loads_and_keeps_its_id(name: str) -> None:
+    record = store.read_run(CELLS[name])
+    assert record.status == "done"
+    assert cell_of(record, None, None).id == CELLS[name].name == record.cell
+
+
+def repeated(name: str, data_dir: Path) -> None:
+    found = reproduce(CELLS[name], Callback(), data_dir)
+    recorded, again = (record.results.last for record in found.both)  # type: ignore[union-attr]
+    assert recorded is not None
+    assert again is not None
+    if found.same_machine_class:
+        assert found.equal
+    else:
+        assert recorded.return_mean is not None
+        assert again.return_mean is not None
+        assert math.isclose(recorded.return_mean, again.return_mean, abs_tol=OTHER_MACHINE)
+
+
+@pytest.mark.parametrize("name", CHEAP)
+def test_a_recorded_cell_repeats(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    repeated(name, tmp_path_factory.getbasetemp() / "golden-data")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(CELLS) - set(CHEAP)))
+def test_every_recorded_cell_repeats(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    repeated(name, tmp_path_factory.getbasetemp() / "golden-data")
