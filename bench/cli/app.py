@@ -13,15 +13,8 @@ import typer
 from bench.cli import data, diagnose, flags, gate, measure, results, run, tools
 from bench.errors import BenchError
 
-FAMILIES = (
-    run,
-    results,
-    measure,
-    gate,
-    data,
-    tools,
-    diagnose,
-)  # the order in which help shows them
+# The order in which help shows them.
+FAMILIES = (run, results, measure, gate, data, tools, diagnose)
 
 EPILOG = """\b
 First steps:

@@ -18,7 +18,7 @@ TeamRow = Callable[["OpenedCell"], tuple[str, ...]]
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     family = typer.Typer(
-        help="Look into trained policies: critics, noise, and the defects of the OM2P release.",
+        help="Look into trained policies: critics, action noise, defects.",
         cls=CommandGroup,
         no_args_is_help=True,
     )
