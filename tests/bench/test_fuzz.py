@@ -34,7 +34,10 @@ from tests.perf.noisy_machine import Machine
 
 GOLDEN = Path(__file__).parent / "golden" / "schema-1"
 CELL = next(GOLDEN.iterdir()).name
-DOCUMENT = json.loads((GOLDEN / CELL / "run.json").read_text())
+DOCUMENT = {
+    **json.loads((GOLDEN / CELL / "run.json").read_text()),
+    "protocol": {"version": 1, "seed": 20_250_000, "episodes_at_once": 1000, "horizon": None},
+}  # with the section that the golden record is older than
 GOOD = Record.read(DOCUMENT)
 PROGRESS = (GOLDEN / CELL / "progress.jsonl").read_bytes()
 EPISODES = (GOLDEN / CELL / "episodes.parquet").read_bytes()
