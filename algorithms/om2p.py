@@ -1,9 +1,17 @@
 """OM2P: offline multi-agent mean-flow policy.
 
 Source: "OM2P: Offline Multi-Agent Mean-Flow Policy", arXiv 2508.06269 (AAMAS 2026), and its
-release lizr16/OM2P f3cfd05. Every agent has its own network u(o, x, s, e) and twin critic; an
-action is noise + u(o, noise, 0, 1), one evaluation. ``om2p`` follows the mean-flow identity;
-``om2p-release`` reproduces what the released code does (see the switches in ``Om2pSettings``).
+release lizr16/OM2P f3cfd05 (agents/fql_meanfield.py).
+From the code: every agent has its own network u(o, x, s, e) and twin critic; raw times in the
+input; Q at the clipped action, the mean of the two heads, no target policy, one Adam for
+everything.
+`om2p` follows the mean-flow identity (MeanFlow, arXiv 2505.13447, eq. 6; `parts.mean_flow` has it
+in our direction of time); an action is noise + u(o, noise, 0, 1), one evaluation.
+`om2p-release` does what the released code does, by the switches of its row in `table`: a difference
+that is zero in float32, the state at the end time, and an action without the noise.
+Differences: the target critic follows the updated critic (the code lags by one update).
+Choices, where the paper is silent: a difference of step 5e-3, sorted times, equal times in a fourth
+of the samples, Q normalised by its mean absolute value.
 """
 
 import functools
