@@ -174,7 +174,9 @@ class TestReproduce:
         record = store.read_run(finished(cell, tmp_path, versions={"commit": "abc"}))
         newer = dataclasses.replace(algorithms.TABLE["bc"], version=99)
         monkeypatch.setitem(algorithms.TABLE, "bc", newer)
-        with pytest.raises(BenchError, match="cannot be reproduced: algorithm, data, task or protocol have"):
+        with pytest.raises(
+            BenchError, match="cannot be reproduced: algorithm, data, task or protocol have"
+        ):
             cell_of(record)
 
     def test_an_unfinished_cell_has_nothing_to_compare(
