@@ -262,7 +262,7 @@ def _with_rules(task: Task, rules: str) -> Task:
     if task.rules.startswith(PLUGIN) and rules.startswith(PLUGIN):
         raise DatasetError(
             f"the plug-in file of task {task.id} has changed: {rules} is asked for, but it is "
-            f"{task.rules} now; name the file of then with --plugin."
+            f"{task.rules} now; name the file as it was with --plugin."
         )
     listed = ", ".join(f"'{name}'" for name in (task.rules, *others))
     raise DatasetError(f"task {task.id} has no rules '{rules}'; it has {listed}.")

@@ -208,7 +208,10 @@ def _content(path: Path, limit: int) -> bytes:
     if not stat.S_ISREG(found.st_mode):
         raise BenchError(f"{path} is no plain file: remove it and run the cell again")
     if found.st_size > limit:
-        raise BenchError(f"{path} is larger than {limit} bytes, so it is none of ours: remove it")
+        raise BenchError(
+            f"{path} is larger than {limit:,} bytes, more than a cell can have: it is damaged, "
+            "or another program's; move it out of the results folder"
+        )
     return path.read_bytes()
 
 
@@ -247,7 +250,8 @@ def read_episodes(folder: Path) -> "pd.DataFrame":
         with pyarrow.parquet.ParquetFile(path) as file:
             if file.metadata.num_rows > EPISODES_LIMIT:
                 raise BenchError(
-                    f"{path} holds {file.metadata.num_rows} rows, so it is none of ours: remove it"
+                    f"{path} holds {file.metadata.num_rows:,} rows, more than a cell can have: it "
+                    "is damaged, or another program's; move it out of the results folder"
                 )
             return file.read(columns=list(EPISODE_COLUMNS)).to_pandas()
     except (OSError, ValueError, pyarrow.ArrowException) as error:

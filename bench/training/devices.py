@@ -6,7 +6,7 @@ from bench.errors import BenchError
 
 
 def check(device: str, known: Sequence[str]) -> None:
-    """Refuse a device that is none of the `known` ones."""
+    """Refuse a device that is not among the `known` ones."""
     if device not in known:
         raise BenchError(f"unknown --device '{device}': known are {', '.join(known)}")
 
