@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -200,7 +200,14 @@ def test_a_file_that_cannot_be_used_gives_way_to_the_next(
     assert "cannot be loaded" in str(library._tried.__wrapped__())
 
 
-def test_products_may_be_scipys(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def usual_blas() -> Iterator[None]:
+    """Connect the library to its usual BLAS again: a process loads a file once, for all tests."""
+    yield
+    library.Library(compiler.built())
+
+
+def test_products_may_be_scipys(usual_blas: None, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> blas.Blas:
         raise Unavailable("torch exports no sgemm")
 
@@ -221,7 +228,9 @@ def test_products_may_be_scipys(monkeypatch: pytest.MonkeyPatch) -> None:
         library.Library(compiler.built())
 
 
-def test_the_products_of_a_wrong_blas_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_products_of_a_wrong_blas_are_noticed(
+    usual_blas: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import ctypes
 
     kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 13)
