@@ -219,7 +219,7 @@ def test_a_cell_does_not_import_the_compiler(
         "import json, sys\n"
         "from pathlib import Path\n"
         "from bench.plan import grid\nfrom bench.training import runner\n"
-        "cell, execution = grid.from_dict(json.load(sys.stdin)), runner.Execution(device='cpu')\n"
+        "cell, execution = grid.from_dict(json.load(sys.stdin)), runner.ExecutionOptions(device='cpu')\n"
         "record = runner.run_cell(cell, Path(sys.argv[1]), execution)\n"
         "assert record['status'] == 'done', record['error']\n"
         "sys.exit('torch._dynamo' in sys.modules)\n"

@@ -11,7 +11,7 @@ from bench.results import store
 from bench.study.callbacks import Callback
 from bench.study.reproduce import cell_of, reproduce
 
-GOLDEN = Path(__file__).parent / "golden" / "smoke"
+GOLDEN = Path(__file__).parent / "recorded_cells"
 CELLS = {
     json.loads(path.read_text())["algorithm"]["name"]: path.parent
     for path in sorted(GOLDEN.glob("*/run.json"))

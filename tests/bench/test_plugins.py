@@ -101,7 +101,7 @@ def test_a_class_named_by_a_string_is_found_when_it_is_made() -> None:
     algorithms.register("late", "algorithms.bc:Bc", settings="BcSettings", summary="late")
     assert algorithms.make("late", team()).name == "late"
     algorithms.register("never", "algorithms.bc:Nothing", settings="BcSettings", summary="never")
-    with pytest.raises(algorithms.AlgorithmError, match=r"said to be algorithms\.bc:Nothing"):
+    with pytest.raises(algorithms.AlgorithmError, match=r"registered as algorithms\.bc:Nothing"):
         algorithms.make("never", team())
 
 

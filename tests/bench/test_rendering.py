@@ -162,7 +162,7 @@ def test_a_cell_shows_what_it_learnt(
     make_cell: Callable[..., Any], tmp_path: Path, capsys: Capture
 ) -> None:
     cell = make_cell("bc")
-    runner.run_cell(cell, tmp_path / cell.id, runner.Execution(resume=False))
+    runner.run_cell(cell, tmp_path / cell.id, runner.ExecutionOptions(resume=False))
     path = tmp_path / "bc.gif"
     assert app.main(["render", "--run", cell.id, "--out", str(tmp_path), "--to", str(path)]) == 0
     printed = capsys.readouterr().out

@@ -92,7 +92,7 @@ def test_a_cell_trains_on_an_imported_set(files: Path, tmp_path: Path) -> None:
         data_dir=tmp_path, device="cpu", overrides=small,
     )  # fmt: skip
     (cell,) = grid.cells(configuration)
-    record = runner.run_cell(cell, tmp_path / "cell", runner.Execution("cpu"))
+    record = runner.run_cell(cell, tmp_path / "cell", runner.ExecutionOptions("cpu"))
     assert record["status"] == "done", record["error"]
     assert record["dataset"]["id"] == record["dataset"]["quality"] == "import/published"
     assert record["dataset"]["task"] == "mpe/spread"
