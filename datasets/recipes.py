@@ -33,6 +33,11 @@ def qualities(task_id: str) -> list[str]:
     return [] if known is None else [*known["qualities"], *table()["mixtures"]]
 
 
+def version(task_id: str) -> int:
+    """Return the version of a task's recipes."""
+    return int(table()["tasks"][task_id].get("version", table()["version"]))
+
+
 def dataset_ids(data_dir: str | Path | None = None) -> list[str]:
     """Return ``<task>/<quality>`` for everything we can build, then what was imported."""
     ours = [f"{task}/{quality}" for task in task_ids() for quality in qualities(task)]
@@ -47,9 +52,36 @@ def split(dataset_id: str) -> tuple[str, str]:
     return task, quality
 
 
-def policies_path(task_id: str) -> Path:
-    """Return where the shipped behaviour policies of a task lie."""
-    return POLICIES / str(table()["tasks"][task_id]["policies"])
+def team(task_id: str, name: str | None = None) -> dict[str, Any]:
+    """Return how a team was trained and where its policies lie: the task's own, or a named one."""
+    row: dict[str, Any] = table()["tasks"][task_id]
+    if name is None:
+        return row
+    others = row.get("teams", {})
+    if name not in others:
+        raise unknown(f"team of {task_id}", name, others)
+    return dict(others[name])
+
+
+def teams(task_id: str) -> list[str | None]:
+    """Return the names of a task's teams, its own first, which has none."""
+    return [None, *table()["tasks"][task_id].get("teams", {})]
+
+
+def team_of(task_id: str, quality: str) -> str | None:
+    """Return the name of the team that records a quality; None for the task's own."""
+    name = table()["tasks"][task_id]["qualities"].get(quality, {}).get("team")
+    return None if name is None else str(name)
+
+
+def snapshot_of(task_id: str, quality: str) -> str:
+    """Return the name of the snapshot that records a quality: its own unless the recipe says."""
+    return str(table()["tasks"][task_id]["qualities"].get(quality, {}).get("snapshot", quality))
+
+
+def policies_path(task_id: str, name: str | None = None) -> Path:
+    """Return where the shipped behaviour policies of a task's team lie (see :func:`team`)."""
+    return POLICIES / str(team(task_id, name)["policies"])
 
 
 @cache
@@ -99,13 +131,15 @@ def recipe(
     _check_variant(task, dataset_id, uses_policy)
     return {
         "format": FORMAT_VERSION,
-        "recipe_version": table()["version"],
+        "recipe_version": version(task_id),
         "task": task.id,
         "rules": task.rules,
         "prey": task.prey,
         "quality": quality,
         "parts": parts,
-        "policies": _sha256(policies_path(task_id)) if uses_policy else None,
+        "policies": _sha256(policies_path(task_id, team_of(task_id, quality)))
+        if uses_policy
+        else None,
         "horizon": task.horizon,
         "data_seed": data_seed,
         "fraction": fraction,

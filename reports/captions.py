@@ -85,7 +85,7 @@ def domains(tracks: Sequence[Track]) -> str:
 
 def setting(track: Track) -> str:
     """Say under which preset and from how much data a track was learned."""
-    preset, fraction, data_seed = track.setting
+    preset, fraction, data_seed, coordination = track.setting
     if isinstance(data_seed, str):
         told = "every training seed on a recording of its own"
     else:
@@ -96,6 +96,7 @@ def setting(track: Track) -> str:
             f"preset {preset}" if preset else "",
             f"fraction {fraction:g}" if fraction not in (None, 1, 1.0) else "",
             told,
+            "coordination data" if coordination else "",
         )
         if part
     )

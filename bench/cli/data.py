@@ -369,6 +369,15 @@ def train(
             show_default=False,
         ),
     ] = None,
+    team: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Another team of the recipes: --team shared, one actor for all agents, which "
+            "records expert-shared and medium-shared  [default: the task's own]",
+            show_default=False,
+        ),
+    ] = None,
     prey: Annotated[
         bool, typer.Option("--prey", help="Train the task's frozen prey instead of its team")
     ] = False,
@@ -383,7 +392,7 @@ def train(
     Example:
       python -m bench data train mpe/spread --into policies
     """
-    from datasets import load_task
+    from datasets import load_task, recipes
     from datasets.behaviour import prey as prey_training
     from datasets.behaviour import training
     from datasets.paths import data_dir
@@ -394,7 +403,9 @@ def train(
         print(f"prey: {prey_training.train_prey(task, folder, Ticker(), seed)}")
         return
     load_task(task)
-    print(f"policies: {training.train(task, into or home / task, Ticker(), seed, steps)}")
+    recipes.team(task, team)
+    folder = into or home / task / (team or "")
+    print(f"policies: {training.train(task, folder, Ticker(), seed, steps, team)}")
 
 
 def references(

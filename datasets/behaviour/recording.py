@@ -24,6 +24,9 @@ AT_ONCE = 25_000  # transitions rolled side by side: 1,000 episodes of 25 steps,
 # Names of tasks in the licence note of every card we build.
 LICENCE = "MIT: recorded by om2p-bench with its own behaviour policies"
 
+OWN, SHARED = "one actor per agent", "one actor shared by all agents"
+UNIFORM = "uniform random actions"
+
 CUT_RULES = {
     False: "episodes end at the horizon; the time limit is not terminal",
     True: "episodes end when the body falls (terminal) or at the time limit (not terminal)",
@@ -114,15 +117,18 @@ def _stage_seed(task_id: str, quality: str, data_seed: int, stage: str) -> int:
 def _stages(task: Task, part: dict[str, Any], data_seed: int) -> list[_Stage]:
     """Return who acts in a part: one policy, nobody (random), or the replay snapshots in order."""
     quality, size = part["quality"], part["size"]
+    acting = recipes.snapshot_of(task.id, quality)
 
     def stage(actor: Actor | None, noise: float, share: int, name: str) -> _Stage:
-        return _Stage(task, actor, noise, share, _stage_seed(task.id, quality, data_seed, name))
+        # Named by who acts: the same start states and noise for whatever team that is.
+        return _Stage(task, actor, noise, share, _stage_seed(task.id, acting, data_seed, name))
 
     if quality == "random":
         return [stage(None, 0.0, size, "uniform")]
-    actors, metadata = load_snapshots(recipes.policies_path(task.id))
+    path = recipes.policies_path(task.id, recipes.team_of(task.id, quality))
+    actors, metadata = load_snapshots(path)
     if quality != "medium-replay":
-        return [stage(actors[quality], part["noise"], size, quality)]
+        return [stage(actors[acting], part["noise"], size, acting)]
     selection = json.loads(metadata["selection"])
     names = sorted(name for name in actors if name.startswith("replay-"))
     episodes = size // task.horizon
@@ -150,6 +156,7 @@ def _write_card(identity: dict[str, Any], task: Task, folder: Path) -> None:
         "action_sizes": list(task.action_sizes),
         "cut_rule": CUT_RULES[task.ends],
         "replay_kind": _replay(identity),
+        "team": _team(identity),
         "recipe": recipes.recorded(identity),
         "source": "recorded by om2p-bench",
         "licence": LICENCE,
@@ -166,3 +173,28 @@ def _replay(identity: dict[str, Any]) -> dict[str, Any] | None:
     selection = json.loads(metadata["selection"])
     chosen = [selection[name] for name in sorted(selection) if name.startswith("replay-")]
     return {"kind": "snapshots", "snapshots": chosen}
+
+
+def _team(identity: dict[str, Any]) -> list[dict[str, Any]]:
+    """Say who acted in each part: how many actors the team had, and with how much noise.
+
+    The noise of a replay is the root of the mean square over its snapshots.
+    """
+    told = []
+    for part in identity["parts"]:
+        quality, noise = part["quality"], part["noise"]
+        if quality == "random":
+            told.append({"quality": quality, "actors": UNIFORM, "noise": None})
+            continue
+        path = recipes.policies_path(identity["task"], recipes.team_of(identity["task"], quality))
+        actors, metadata = load_snapshots(path)
+        shared = next(iter(actors.values())).shared
+        if noise is None:
+            chosen = [
+                row
+                for name, row in json.loads(metadata["selection"]).items()
+                if name.startswith("replay-")
+            ]
+            noise = float(np.sqrt(np.mean([row["noise"] ** 2 for row in chosen])))
+        told.append({"quality": quality, "actors": SHARED if shared else OWN, "noise": noise})
+    return told

@@ -1,7 +1,6 @@
 """The card of a dataset: statistics of what is kept, and how it is written."""
 
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from datasets.paths import sha256
-from datasets.recorded.episodes import ARRAYS, STATE, Episodes, spaced
+from datasets.recorded.episodes import ARRAYS, STATE, Episodes, sample
 from datasets.recorded.files import CARD, checksum
+from datasets.recorded.team import measure
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 SATURATED = 0.99
@@ -32,7 +32,8 @@ def write_card(folder: Path, facts: dict[str, Any]) -> None:
     partial = folder / f"{CARD}.partial"
     partial.write_text(json.dumps(card))
     partial.replace(folder / CARD)
-    card |= describe(Episodes(folder, verify=False))
+    episodes = Episodes(folder, verify=False)
+    card |= describe(episodes) | measure(episodes)
     partial.write_text(json.dumps(card, indent=1))
     partial.replace(folder / CARD)
 
@@ -135,7 +136,7 @@ def coverage(dataset: Episodes, steps: int = COVERAGE_STEPS) -> dict[str, Any]:
     their own or the first in one, mean over agents: near 1 where nothing comes twice, near 0 where
     all is repetition. Sets of one recipe agree in them, whatever their size beyond ``steps``.
     """
-    index = _sample(dataset, steps)
+    index = sample(dataset, steps)
     observation = dataset.observation[index + dataset.episode_of[index]]  # (steps, N, O)
     seen = np.floor(observation.astype(np.float64) / OBSERVATION_WIDTH).astype(np.int64)
     bins = np.floor((dataset.action[index].astype(np.float64) + 1) / 2 * ACTION_BINS)
@@ -150,23 +151,6 @@ def coverage(dataset: Episodes, steps: int = COVERAGE_STEPS) -> dict[str, Any]:
         "observation_width": OBSERVATION_WIDTH,
         "action_bins": ACTION_BINS,
     }
-
-
-def _sample(dataset: Episodes, steps: int) -> np.ndarray:
-    """Return the transitions of evenly spaced kept episodes, ``steps`` or all, as indices.
-
-    What goes beyond ``steps`` is cut off at the end.
-    """
-    lengths = np.asarray(dataset.episode_length)
-    kept = dataset.episodes
-    mean, count, lacking = float(lengths[kept].mean()), 0, steps
-    while lacking > 0 and count < len(kept):
-        count = min(len(kept), count + math.ceil(lacking / mean))
-        chosen = kept[spaced(len(kept), count)]
-        lacking = steps - int(lengths[chosen].sum())
-    before = np.cumsum(lengths[chosen], dtype=np.int64) - lengths[chosen]
-    first = np.repeat(dataset.episode_start[chosen] - before, lengths[chosen])
-    return (np.arange(len(first)) + first)[:steps]
 
 
 def _distinct(cells: np.ndarray) -> float:

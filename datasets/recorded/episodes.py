@@ -12,6 +12,7 @@ rows of observation.npy      episode 0: o_0 o_1 ... o_L | episode 1: o_0 ... o_L
 transition t of episode e    observation[t + e], action[t], reward[t], observation[t + e + 1]
 """
 
+import math
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -170,3 +171,20 @@ class Episodes:
 def spaced(count: int, keep: int) -> np.ndarray:
     """Return ``keep`` of ``count`` places, evenly spaced from the first on, as indices."""
     return np.floor(np.arange(keep) * (count / keep)).astype(np.int64)
+
+
+def sample(dataset: Episodes, steps: int) -> np.ndarray:
+    """Return the transitions of evenly spaced kept episodes, ``steps`` or all, as indices.
+
+    What goes beyond ``steps`` is cut off at the end.
+    """
+    lengths = np.asarray(dataset.episode_length)
+    kept = dataset.episodes
+    mean, count, lacking = float(lengths[kept].mean()), 0, steps
+    while lacking > 0 and count < len(kept):
+        count = min(len(kept), count + math.ceil(lacking / mean))
+        chosen = kept[spaced(len(kept), count)]
+        lacking = steps - int(lengths[chosen].sum())
+    before = np.cumsum(lengths[chosen], dtype=np.int64) - lengths[chosen]
+    first = np.repeat(dataset.episode_start[chosen] - before, lengths[chosen])
+    return (np.arange(len(first)) + first)[:steps]

@@ -100,9 +100,17 @@ class Track:
         return isinstance(self.key[4], str)
 
     @property
+    def coordination(self) -> bool:
+        """Whether one actor acted for all agents, so that roles were assigned in every episode."""
+        return self.quality.endswith("-shared")
+
+    @property
     def setting(self) -> tuple[Any, ...]:
-        """What all tracks of one aggregate share: preset, fraction, data seed (or "paired")."""
-        return self.key[2:5]
+        """What all tracks of one aggregate share.
+
+        Preset, fraction, data seed (or "paired"), and whether it is coordination data.
+        """
+        return (*self.key[2:5], self.coordination)
 
 
 @dataclass(frozen=True)

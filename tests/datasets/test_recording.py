@@ -16,7 +16,8 @@ from bench.cli import data
 from datasets import recipes
 from datasets.errors import DatasetError
 from datasets.loading import build, folder_of
-from datasets.recorded.card import _sample, coverage
+from datasets.recorded.card import coverage
+from datasets.recorded.episodes import sample
 from datasets.recorded.store import Dataset
 from datasets.tasks import load_task
 from tests.datasets.made import numbered
@@ -92,6 +93,23 @@ def test_the_stored_references_are_those_of_the_data(tmp_path: Path) -> None:
     returns = datasets.load("mpe/spread/expert", size=250_000, data_dir=tmp_path).card["returns"]
     error = (returns["standard_error"] ** 2 + reference.standard_error**2) ** 0.5
     assert abs(returns["mean"] - reference.mean) < 4 * error
+
+
+def test_the_shared_team_records_what_version_1_recorded(tmp_path: Path) -> None:
+    """The first joint action and the mean return of version 1's expert, from its last checkout."""
+    old = datasets.load("mpe/spread/expert-shared", size=SIZE, data_dir=tmp_path)
+    first = [[-0.348407, -0.339168], [1.0, 0.121169], [0.845601, 0.811578]]
+    np.testing.assert_allclose(old.action[0], first, atol=1e-5)
+    assert old.card["returns"]["mean"] == pytest.approx(549.546, abs=0.5)
+    assert old.card["team"][0]["actors"] == "one actor shared by all agents"
+
+
+def test_recipes_have_the_version_of_their_task() -> None:
+    """Version 2 of the particle tasks leaves the identities of bodies as they were."""
+    assert recipes.recipe("mpe/tag/random")["recipe_version"] == 2
+    body = recipes.recipe("mamujoco/hopper-3x1/expert")
+    assert body["recipe_version"] == 1
+    assert recipes.digest(body) == "cd93091a6ec2"
 
 
 def test_mixture_is_made_of_its_parts(tmp_path: Path) -> None:
@@ -172,7 +190,7 @@ def test_coverage_counts_whole_episodes_spread_over_the_set(
 ) -> None:
     numbered(tmp_path / "made", lengths)
     dataset = Dataset(tmp_path / "made", fraction)
-    taken = _sample(dataset, steps)
+    taken = sample(dataset, steps)
     episodes, counts = np.unique(dataset.episode_of[taken], return_counts=True)
     assert episodes.tolist() == expected
     assert len(taken) == min(steps, len(dataset))

@@ -125,3 +125,35 @@ def test_the_order_of_algorithms_is_fixed_and_plugins_follow():
     assert tuple(style.TABLE) == order.ALGORITHMS
     names = ["b-plugin", "a-plugin", "iql", "om2p"]
     assert sorted(names, key=order.of_algorithm) == ["om2p", "iql", "a-plugin", "b-plugin"]
+
+
+def test_coordination_data_are_never_averaged_with_others(study):
+    study(["om2p"], ["mpe/spread/expert", "mpe/tag/expert"])
+    found = results.read(study(["om2p"], ["mpe/spread/expert-shared", "mpe/tag/expert-shared"]))
+    labels = [[track.label for track in tracks] for tracks in found.settings]
+    assert sorted(labels) == [
+        ["mpe/spread/expert", "mpe/tag/expert"],
+        ["mpe/spread/expert-shared", "mpe/tag/expert-shared"],
+    ]
+    assert captions.setting(found.settings[1][0]).endswith("coordination data")
+
+
+def test_a_data_card_tells_of_the_team(study):
+    team = {
+        "team": [{"quality": "expert", "actors": "one actor per agent", "noise": 0.1}],
+        "roles": {"assignments": [{"landmarks": [1, 0], "share": 0.99}], "kept": [0.99, 0.995]},
+        "cloning": {"error": [0.11, 0.125]},
+        "saturated_action_share": 0.02, "coverage": {"pairs": 0.65},
+    }  # fmt: skip
+    (cell,) = results.read(study(["om2p"], seeds=(0,))).cells
+    cell.record["dataset"]["card"] |= team
+    facts = dict(cards._team(cell.record["dataset"]["card"]))
+    assert facts == {
+        "behaviour": "expert: one actor per agent",
+        "role assignments": "99.0 %",
+        "episodes on the commonest landmark, by agent": "99.0 %, 99.5 %",
+        "error of actions predicted from own observations": "0.110, 0.125 (noise 0.1)",
+        "actions at the bounds": "2.0 %",
+        "new observations with actions": "65.0 %",
+    }
+    assert "cannot be read" in dict(cards._team({"team": [3]}))["behaviour"]
