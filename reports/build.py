@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.results import locks, statistics
 from bench.results.store import BenchError
-from reports.drawing.canvas import Plate
+from reports.drawing.canvas import SavedFigure
 from reports.figures import catalogue
 from reports.options import Options
 from reports.reading import results
@@ -25,7 +25,7 @@ class Written:
     page: Path
     cells: int
     pending: int  # cells that are queued or running, or were when a run was cut short
-    figures: list[Plate] = field(repr=False)
+    figures: list[SavedFigure] = field(repr=False)
     tables: list[Table] = field(repr=False)
     live: bool = False  # whether it will be written again
     warnings: list[str] = field(default_factory=list)
@@ -74,57 +74,57 @@ def write(
 def _write_once(out: Path, to: Path, options: Options, refresh: float | None) -> Written:
     from reports.page import document
 
-    found = results.read(out)
+    read = results.read(out)
     try:
         to.mkdir(parents=True, exist_ok=True)
-        plates = catalogue.draw_all(found, to / "figures", options.uncertainty)
-        printed = all_tables(found, options.uncertainty)
-        pending = sum(cell["status"] in PENDING for cell in found.cells)
-        sources = _write_tables(found, printed, to / "tables", options)
-        _write_captions(plates, to / "figures")
-        html = document.render(found, plates, printed, sources, options, refresh=refresh)
+        figures = catalogue.draw_all(read, to / "figures", options.uncertainty)
+        tables = all_tables(read, options.uncertainty)
+        pending = sum(cell["status"] in PENDING for cell in read.cells)
+        sources = _write_tables(read, tables, to / "tables", options)
+        _write_captions(figures, to / "figures")
+        html = document.render(read, figures, tables, sources, options, refresh=refresh)
         path = to / "index.html"
         path.write_text(html, encoding="utf-8")
     except OSError as error:
         raise BenchError(f"cannot write the report to {to}: {error.strerror or error}") from error
     return Written(
-        path, len(found.cells), pending, plates, printed, refresh is not None, found.warnings
+        path, len(read.cells), pending, figures, tables, refresh is not None, read.warnings
     )
 
 
-def all_tables(found: Results, kind: str) -> list[Table]:
+def all_tables(read: Results, kind: str) -> list[Table]:
     """Return every table that these results can fill, in the order of the page."""
     whole = [
-        *outcomes.build(found, "return_mean", kind),
-        *outcomes.build(found, "score", kind),
-        *outcomes.aggregate_tables(found),
-        *outcomes.speed_table(found),
-        *outcomes.comparison_table(found),
-        *efficiency.build(found),
-        *published.table(found, kind),
+        *outcomes.build(read, "return_mean", kind),
+        *outcomes.build(read, "score", kind),
+        *outcomes.aggregate_tables(read),
+        *outcomes.speed_table(read),
+        *outcomes.comparison_table(read),
+        *efficiency.build(read),
+        *published.table(read, kind),
     ]
     return [part for table in whole for part in model.split(table)]
 
 
-def provenance(found: Results, options: Options) -> str:
+def provenance(read: Results, options: Options) -> str:
     """Return the lines that say where a table's numbers come from."""
-    commits = sorted({str(cell["commit"]) for cell in found.cells if cell["commit"]})
-    done = sum(not cell.word for cell in found.cells)
+    commits = sorted({str(cell["commit"]) for cell in read.cells if cell["commit"]})
+    done = sum(not cell.word for cell in read.cells)
     return (
         f"om2p-bench: {options.command}\n"
         f"code of the runs: {', '.join(commits) or 'commit not recorded'}\n"
-        f"results sha256: {found.checksum}, {done} finished of {len(found.cells)} runs"
+        f"results sha256: {read.checksum}, {done} finished of {len(read.cells)} runs"
     )
 
 
 def _write_tables(
-    found: Results, printed: list[Table], folder: Path, options: Options
+    read: Results, tables: list[Table], folder: Path, options: Options
 ) -> dict[str, str]:
     """Write each table as LaTeX, CSV and Markdown; return the LaTeX by stem."""
     folder.mkdir(parents=True, exist_ok=True)
-    origin = provenance(found, options)
+    origin = provenance(read, options)
     sources = {}
-    for table in printed:
+    for table in tables:
         sources[table.stem] = latex.table(table, origin, options.siunitx)
         for suffix, content in (
             ("tex", sources[table.stem]),
@@ -135,20 +135,20 @@ def _write_tables(
     return sources
 
 
-def _write_captions(plates: list[Plate], folder: Path) -> None:
+def _write_captions(figures: list[SavedFigure], folder: Path) -> None:
     """Write the figures' captions for those who take the PDF files into a paper."""
-    lines = [f"{plate.name}\n    {plate.caption}\n" for plate in plates]
+    lines = [f"{figure.name}\n    {figure.caption}\n" for figure in figures]
     (folder / "captions.txt").write_text("\n".join(lines), encoding="utf-8")
 
 
 def _state(out: Path) -> dict[str, tuple[float, int]]:
     """Return when each cell's files last changed."""
-    found = {}
+    changed = {}
     for pattern in ("*/run.json", "*/progress.jsonl"):
         for path in out.glob(pattern):
             try:
                 stat = path.stat()
             except OSError:  # replaced at this moment: the next round sees it
                 continue
-            found[str(path)] = (stat.st_mtime, stat.st_size)
-    return found
+            changed[str(path)] = (stat.st_mtime, stat.st_size)
+    return changed

@@ -23,8 +23,8 @@ def thousands(value: float) -> str:
 def seeds(groups: Sequence[Group]) -> str:
     """Say how many training seeds stand behind each mean."""
     counts = [group.estimate("return_mean").n for group in groups]
-    told = span(count for count in counts if count)
-    return f"n = {told} training seed{'' if told == '1' else 's'}"
+    count = span(n for n in counts if n)
+    return f"n = {count} training seed{'' if count == '1' else 's'}"
 
 
 def episodes(groups: Sequence[Group]) -> str:
@@ -63,8 +63,8 @@ def other_machines(results: Results, machine: str) -> str:
 def left_out(cells: Sequence[Cell]) -> str:
     """Say how many runs give no times and no memory, and why; and which replayed CUDA graphs."""
     done = [cell for cell in cells if not cell.word]
-    counted = Counter(cell.aside for cell in done if cell.aside)
-    graphed = sum(bool(cell["cuda_graphs"]) and not cell.aside for cell in done)
+    counted = Counter(cell.excluded for cell in done if cell.excluded)
+    graphed = sum(bool(cell["cuda_graphs"]) and not cell.excluded for cell in done)
     why = ", ".join(f"{count} {reason}" for reason, count in sorted(counted.items()))
     of = f"{counted.total()} of {len(done)} runs"
     return sentence(
@@ -87,15 +87,15 @@ def setting(track: Track) -> str:
     """Say under which preset and from how much data a track was learned."""
     preset, fraction, data_seed, protocol = track.setting
     if isinstance(data_seed, str):
-        told = "every training seed on a recording of its own"
+        data = "every training seed on a recording of its own"
     else:
-        told = "" if data_seed is None else f"data seed {data_seed:g}"
+        data = "" if data_seed is None else f"data seed {data_seed:g}"
     return ", ".join(
         part
         for part in (
             f"preset {preset}" if preset else "",
             f"fraction {fraction:g}" if fraction not in (None, 1, 1.0) else "",
-            told,
+            data,
             f"protocol version {protocol:g}" if protocol != 1 else "",
         )
         if part

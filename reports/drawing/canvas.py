@@ -16,7 +16,7 @@ import numpy as np
 
 from bench.results.statistics import Estimate
 from reports.drawing import fonts, style
-from reports.reading.results import Entry, Track
+from reports.reading.results import Method, Track
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +30,7 @@ SUBS = ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0))  # labels per decade, the fewest th
 
 
 @dataclass(frozen=True)
-class Plate:
+class SavedFigure:
     """A finished figure: its file stem, section of the page, words, and a PNG for the page."""
 
     name: str
@@ -56,7 +56,7 @@ def look() -> Iterator[None]:
 
 def panels(
     titles: Sequence[str],
-    entries: Sequence[Entry],
+    methods: Sequence[Method],
     height: float = 1.55,
     left: float = 0.45,
     first_left: float | None = None,
@@ -77,7 +77,7 @@ def panels(
     first = left if first_left is None else first_left
     top, bottom, right = 0.22, 0.4, 0.16
     foot += 0.14 * len(_wrapped(note, width)) + 0.02 if note else 0.04
-    legend_columns, legend_rows = (1, 0) if legend == "none" else _legend_shape(entries, width)
+    legend_columns, legend_rows = (1, 0) if legend == "none" else _legend_shape(methods, width)
     foot_total = foot + legend_rows * LEGEND_ROW + (0.06 if legend_rows else 0)
     label = 0.17  # the y label, left of the first panel of each row
     inner = (width - label - first - right - (columns - 1) * (left + right)) / columns
@@ -93,7 +93,7 @@ def panels(
         axes.append(axis)
     if legend_rows:
         draw = line if legend == "lines" else point
-        _legend(figure, {e.label: draw(e) for e in entries}, legend_columns, foot / total)
+        _legend(figure, {e.label: draw(e) for e in methods}, legend_columns, foot / total)
     if note:
         text = "\n".join(_wrapped(note, width))
         figure.text(0.5, 0.03 / total, text, ha="center", va="bottom", size=6, color=QUIET)
@@ -111,12 +111,12 @@ def _wrapped(note: str, width: float) -> list[str]:
     return textwrap.wrap(note, int((width - 0.2) / 0.05))
 
 
-def _legend_shape(entries: Sequence[Entry], width: float) -> tuple[int, int]:
-    if not entries:
+def _legend_shape(methods: Sequence[Method], width: float) -> tuple[int, int]:
+    if not methods:
         return 1, 0
-    longest = max(len(entry.label) for entry in entries)
-    columns = max(1, min(len(entries), int((width - 0.1) / (0.5 + CHARACTER * longest))))
-    return columns, math.ceil(len(entries) / columns)
+    longest = max(len(method.label) for method in methods)
+    columns = max(1, min(len(methods), int((width - 0.1) / (0.5 + CHARACTER * longest))))
+    return columns, math.ceil(len(methods) / columns)
 
 
 def _legend(figure: "Figure", looks: dict[str, dict[str, Any]], columns: int, y: float) -> None:
@@ -162,12 +162,14 @@ def rows(axis: "Axes", labels: Sequence[str], labelled: bool) -> None:
     axis.spines["left"].set_visible(False)
 
 
-def interval(axis: "Axes", row: float, found: Estimate, look: dict[str, Any]) -> None:
+def interval(axis: "Axes", row: float, estimate: Estimate, look: dict[str, Any]) -> None:
     """Draw a mean and its horizontal interval in a row; nothing where there is no mean."""
-    if found.low is not None and found.high is not None:
-        axis.plot([found.low, found.high], [row, row], color=look["color"], linewidth=1.4, zorder=3)
-    if found.value is not None:
-        axis.plot([found.value], [row], **look, zorder=4)
+    if estimate.low is not None and estimate.high is not None:
+        axis.plot(
+            [estimate.low, estimate.high], [row, row], color=look["color"], linewidth=1.4, zorder=3
+        )
+    if estimate.value is not None:
+        axis.plot([estimate.value], [row], **look, zorder=4)
 
 
 def seeds(axis: "Axes", row: float, values: Sequence[float | None], colour: str) -> None:
@@ -179,9 +181,9 @@ def seeds(axis: "Axes", row: float, values: Sequence[float | None], colour: str)
     )  # fmt: skip
 
 
-def line(entry: Entry) -> dict[str, Any]:
-    """Return the drawing arguments of an entry's line with markers."""
-    look = style.of(entry.algorithm, entry.variant)
+def line(method: Method) -> dict[str, Any]:
+    """Return the drawing arguments of a method's line with markers."""
+    look = style.of(method.algorithm, method.variant)
     return {
         "color": look.colour, "marker": look.marker, "linestyle": look.line,
         "markeredgewidth": 1.1 if look.marker in "1234x+" else 0.4,
@@ -189,9 +191,9 @@ def line(entry: Entry) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def point(entry: Entry) -> dict[str, Any]:
-    """Return the drawing arguments of an entry's marker alone."""
-    return {**line(entry), "linestyle": "none"}
+def point(method: Method) -> dict[str, Any]:
+    """Return the drawing arguments of a method's marker alone."""
+    return {**line(method), "linestyle": "none"}
 
 
 def label_room(labels: Sequence[str]) -> float:
@@ -251,8 +253,8 @@ def save(
     section: str,
     title: str,
     caption: str,
-) -> Plate:
-    """Write `name`.pdf and `name`.png without dates or versions and return the plate."""
+) -> SavedFigure:
+    """Write `name`.pdf and `name`.png without dates or versions and return the figure."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
@@ -267,4 +269,4 @@ def save(
     flat = image.quantize(128, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     flat.save(raw, format="png", compress_level=6, dpi=(DOTS, DOTS))
     (folder / f"{name}.png").write_bytes(raw.getvalue())
-    return Plate(name, section, title, caption, raw.getvalue(), image.size)
+    return SavedFigure(name, section, title, caption, raw.getvalue(), image.size)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from reports import captions
 from reports.drawing import canvas, style
 from reports.figures.curves import AXES, measure
-from reports.reading.results import Entry, Group, Results, Track
+from reports.reading.results import Group, Method, Results, Track
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,16 +31,16 @@ class Ablation:
 
 def find(results: Results) -> list[Ablation]:
     """Return every setting in which an algorithm's configurations on a track differ alone."""
-    found = []
+    ablations = []
     for track in results.tracks:
         groups = [group for group in results.on(track) if group.estimate("return_mean").n]
-        names = {group.entry.algorithm for group in groups}
+        names = {group.method.algorithm for group in groups}
         families: dict[str, list[Group]] = defaultdict(list)
         for group in groups:
-            families[_family(group.entry.algorithm, names)].append(group)
+            families[_family(group.method.algorithm, names)].append(group)
         for algorithm, members in families.items():
-            found += _of(track, algorithm, members)
-    return found
+            ablations += _of(track, algorithm, members)
+    return ablations
 
 
 def _family(name: str, names: set[str]) -> str:
@@ -74,7 +74,7 @@ def _of(track: Track, algorithm: str, groups: list[Group]) -> list[Ablation]:
 
 
 def _is(group: Group, algorithm: str) -> bool:
-    return group.entry.algorithm == algorithm
+    return group.method.algorithm == algorithm
 
 
 def _sorted(values: list[tuple[Any, Group]]) -> list[tuple[Any, Group]]:
@@ -83,30 +83,31 @@ def _sorted(values: list[tuple[Any, Group]]) -> list[tuple[Any, Group]]:
     return sorted(values, key=lambda one: one[0]) if numbers else values
 
 
-def draw(results: Results, folder: Path, kind: str) -> list[canvas.Plate]:
+def draw(results: Results, folder: Path, kind: str) -> list[canvas.SavedFigure]:
     """Draw one figure per algorithm and track with a panel for each ablated setting."""
     together: dict[tuple[str, Track], list[Ablation]] = defaultdict(list)
     for one in find(results):
         together[one.algorithm, one.track].append(one)
     return [
-        _plate(algorithm, track, found, folder, kind)
-        for (algorithm, track), found in together.items()
+        _figure(algorithm, track, ablations, folder, kind)
+        for (algorithm, track), ablations in together.items()
     ]
 
 
-def _plate(
-    algorithm: str, track: Track, found: list[Ablation], folder: Path, kind: str
-) -> canvas.Plate:
-    groups = [group for one in found for _, group in one.groups]
+def _figure(
+    algorithm: str, track: Track, ablations: list[Ablation], folder: Path, kind: str
+) -> canvas.SavedFigure:
+    groups = [group for one in ablations for _, group in one.groups]
     column = measure(groups)
-    values = [value for one in found for value, _ in one.groups]
-    most = max(len(one.groups) for one in found)
+    values = [value for one in ablations for value, _ in one.groups]
+    most = max(len(one.groups) for one in ablations)
     room = canvas.label_room(values)
     figure, axes = canvas.panels(
-        [one.setting.rpartition(".")[2] for one in found], [], height=max(0.6, ROW * most + 0.15),
-        left=room, first_left=max(0.0, room - 0.17), legend="none",
+        [one.setting.rpartition(".")[2] for one in ablations], [],
+        height=max(0.6, ROW * most + 0.15), left=room,
+        first_left=max(0.0, room - 0.17), legend="none",
     )  # fmt: skip
-    for axis, one in zip(axes, found, strict=True):
+    for axis, one in zip(axes, ablations, strict=True):
         _panel(axis, one, column, kind)
     canvas.outer_labels(axes, AXES[column], "")
     caption = captions.sentence(
@@ -123,7 +124,7 @@ def _plate(
 def _panel(axis: "Axes", one: Ablation, column: str, kind: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    look = canvas.point(Entry(one.algorithm, one.algorithm))
+    look = canvas.point(Method(one.algorithm, one.algorithm))
     for row, (_, group) in enumerate(one.groups):
         canvas.seeds(axis, row + 0.22, group.values(column), look["color"])
         canvas.interval(axis, row, group.estimate(column, kind), look)

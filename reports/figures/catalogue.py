@@ -17,10 +17,10 @@ SECTIONS = (
 
 
 MANY = 24  # jobs beyond which other processes help
-Job = Callable[[], list[canvas.Plate]]
+Job = Callable[[], list[canvas.SavedFigure]]
 
 
-def draw_all(results: Results, folder: Path, kind: str = "ci95") -> list[canvas.Plate]:
+def draw_all(results: Results, folder: Path, kind: str = "ci95") -> list[canvas.SavedFigure]:
     """Draw every figure that these results can fill, as PDF and PNG, into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     jobs: list[Job] = [partial(overall.draw, results, folder)]
@@ -33,14 +33,14 @@ def draw_all(results: Results, folder: Path, kind: str = "ci95") -> list[canvas.
     jobs += [partial(data.histograms, results, task, tracks, folder) for task, tracks in tasks]
     with canvas.look():
         drawn = _in_processes(jobs) if len(jobs) > MANY else [job() for job in jobs]
-    plates = [plate for some in drawn for plate in some]
-    return sorted(plates, key=lambda plate: SECTIONS.index(plate.section))
+    figures = [figure for some in drawn for figure in some]
+    return sorted(figures, key=lambda figure: SECTIONS.index(figure.section))
 
 
 _jobs: list[Job] = []  # what forked processes find; empty outside `_in_processes`
 
 
-def _in_processes(jobs: list[Job]) -> list[list[canvas.Plate]]:
+def _in_processes(jobs: list[Job]) -> list[list[canvas.SavedFigure]]:
     """Run the jobs in forked processes, which share the results without copying them.
 
     Where a system cannot fork, they run one after the other.
@@ -56,5 +56,5 @@ def _in_processes(jobs: list[Job]) -> list[list[canvas.Plate]]:
         _jobs.clear()
 
 
-def _run(at: int) -> list[canvas.Plate]:
+def _run(at: int) -> list[canvas.SavedFigure]:
     return _jobs[at]()

@@ -10,7 +10,7 @@ import numpy as np
 from bench.results import statistics
 from reports import captions
 from reports.drawing import canvas, style
-from reports.reading.results import Entry, Group, Results, Track
+from reports.reading.results import Group, Method, Results, Track
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,7 +44,7 @@ def band(group: Group, column: str, kind: str, machine: str | None = None) -> Ba
         }
         for cell in group.cells
         if not cell.word
-        and (machine is None or (cell["machine_class"] == machine and not cell.aside))
+        and (machine is None or (cell["machine_class"] == machine and not cell.excluded))
     ]
     runs = [run for run in runs if run]
     if not runs:
@@ -54,9 +54,9 @@ def band(group: Group, column: str, kind: str, machine: str | None = None) -> Ba
         return None
     values = np.array([[run[at][column] for at in common] for run in runs], dtype=float)
     seconds = [[run[at].get("train_seconds") or np.nan for at in common] for run in runs]
-    found = [statistics.summarise(points, kind) for points in values.T.tolist()]
-    low = [np.nan if one.low is None else one.low for one in found]
-    high = [np.nan if one.high is None else one.high for one in found]
+    estimates = [statistics.summarise(points, kind) for points in values.T.tolist()]
+    low = [np.nan if one.low is None else one.low for one in estimates]
+    high = [np.nan if one.high is None else one.high for one in estimates]
     return Band(
         np.array(common), np.median(np.array(seconds, dtype=float), axis=0), values.mean(axis=0),
         np.array(low), np.array(high), len(runs),
@@ -71,40 +71,40 @@ def measure(groups: Sequence[Group]) -> str:
 
 def draw(
     results: Results, task: str, tracks: list[Track], folder: Path, kind: str
-) -> list[canvas.Plate]:
+) -> list[canvas.SavedFigure]:
     """Draw a task's learning curves over updates and over training seconds."""
     groups = [group for track in tracks for group in results.on(track)]
     column = measure(groups)
     bands = {id(group): band(group, column, kind) for group in groups}
-    plates = [_plate(results, task, tracks, bands, column, "updates", folder, kind)]
+    figures = [_figure(results, task, tracks, bands, column, "updates", folder, kind)]
     machine = next(iter(results.machine_classes), None)
     if machine is not None:
         bands = {id(group): band(group, column, kind, machine) for group in groups}
-        plates.append(_plate(results, task, tracks, bands, column, "seconds", folder, kind))
-    return [plate for plate in plates if plate is not None]
+        figures.append(_figure(results, task, tracks, bands, column, "seconds", folder, kind))
+    return [figure for figure in figures if figure is not None]
 
 
-def _plate(
+def _figure(
     results: Results, task: str, tracks: list[Track], bands: dict[int, Band | None], column: str,
     over: str, folder: Path, kind: str,
-) -> canvas.Plate | None:  # fmt: skip
+) -> canvas.SavedFigure | None:  # fmt: skip
     """Draw a task's curves over updates or seconds; None where no run has any."""
     shown = [track for track in tracks if any(bands[id(group)] for group in results.on(track))]
     if not shown:
         return None
     drawn = [group for track in shown for group in results.on(track) if bands[id(group)]]
-    entries = [entry for entry in results.entries if any(g.entry == entry for g in drawn)]
+    methods = [method for method in results.methods if any(g.method == method for g in drawn)]
     timed = over == "seconds"
     note = captions.TIMING if timed else ""
-    figure, axes = canvas.panels(canvas.titles(shown), entries, note=note)
+    figure, axes = canvas.panels(canvas.titles(shown), methods, note=note)
     for axis, track in zip(axes, shown, strict=True):
         pairs = [(g, b) for g in results.on(track) if (b := bands[id(g)]) is not None]
-        _panel(axis, pairs, over, column, few=len(entries) <= FEW)
+        _panel(axis, pairs, over, column, few=len(methods) <= FEW)
     xlabel = "training time (s)" if timed else "gradient updates"
     canvas.outer_labels(axes, xlabel, AXES[column])
     caption = captions.sentence(
         f"Learning curves on {task} over {xlabel}: mean over {captions.seeds(drawn)}",
-        captions.interval(_bars(entries), kind, drawn),
+        captions.interval(_bars(methods), kind, drawn),
         "Grey line: the recorded data's own score" if column == "score" else "",
         "Times are medians over seeds of the training clock" if timed else "",
         captions.other_machines(results, results.machine_classes[0]) if timed else "",
@@ -130,15 +130,15 @@ def _panel(
     ends = [float((b.updates if over == "updates" else b.seconds)[-1]) for _, b in pairs]
     for at, (group, curve) in reversed(list(enumerate(pairs))):
         x = curve.updates if over == "updates" else curve.seconds
-        look = canvas.line(group.entry)
+        look = canvas.line(group.method)
         axis.plot(x, curve.mean, **look, markevery=_marks(len(x)), zorder=3)
         if few:
             shade = {"color": look["color"], "alpha": 0.13, "linewidth": 0}
             axis.fill_between(x, curve.low, curve.high, **shade)
         else:
-            aside = max(ends) * (1.03 + 0.12 * at / len(pairs))
+            excluded = max(ends) * (1.03 + 0.12 * at / len(pairs))
             ends_at = [curve.low[-1], curve.high[-1]]
-            axis.plot([aside, aside], ends_at, color=look["color"], linewidth=0.9, alpha=0.8)
+            axis.plot([excluded, excluded], ends_at, color=look["color"], linewidth=0.9, alpha=0.8)
     means = np.concatenate(
         [curve.mean for _, curve in pairs] + [[data] if data is not None else []]
     )
@@ -151,8 +151,8 @@ def _panel(
     axis.xaxis.set_major_formatter(FuncFormatter(canvas.plain_number))
 
 
-def _bars(entries: Sequence[Entry]) -> str:
-    if len(entries) <= FEW:
+def _bars(methods: Sequence[Method]) -> str:
+    if len(methods) <= FEW:
         return "Bands"
     return f"Whiskers on the right, at the last evaluation (no bands beyond {FEW} algorithms)"
 

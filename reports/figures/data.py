@@ -10,7 +10,7 @@ from bench.results.section import value_at
 from reports import captions
 from reports.drawing import canvas, style
 from reports.figures.curves import AXES, measure
-from reports.reading.results import Entry, Results, Track
+from reports.reading.results import Method, Results, Track
 
 MOST_BINS = 10_000
 FILLS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7F7F7F", "#000000")
@@ -18,15 +18,15 @@ FILLS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7F7
 
 def histograms(
     results: Results, task: str, tracks: list[Track], folder: Path
-) -> list[canvas.Plate]:
+) -> list[canvas.SavedFigure]:
     """Draw the distribution of the recorded episodes' returns, one line per dataset of a task."""
-    found = {track: card for track in tracks if (card := _histogram(results, track))}
-    if not found:
+    drawn = {track: card for track in tracks if (card := _histogram(results, track))}
+    if not drawn:
         return []
-    figure, axes = canvas.panels([task], [], height=1.5, foot=0.16 * -(-len(found) // 3))
+    figure, axes = canvas.panels([task], [], height=1.5, foot=0.16 * -(-len(drawn) // 3))
     handles = []
-    for track, colour in zip(found, FILLS * len(found), strict=False):
-        counts, edges = found[track]
+    for track, colour in zip(drawn, FILLS * len(drawn), strict=False):
+        counts, edges = drawn[track]
         # A density, because each dataset's bins have a width of their own.
         density = counts / counts.sum() / np.diff(edges)
         axes[0].stairs(density, edges, fill=True, color=colour, alpha=0.22)
@@ -36,7 +36,7 @@ def histograms(
     canvas.outer_labels(axes, "return of an episode", "density")
     caption = captions.sentence(
         f"Returns of the recorded episodes of {task}",
-        f"Episodes per dataset: {', '.join(_episodes(results, track) for track in found)}",
+        f"Episodes per dataset: {', '.join(_episodes(results, track) for track in drawn)}",
         "These are the data themselves: no seeds, no interval",
     )
     name = f"returns_of_data_{style.slug(task)}"
@@ -78,28 +78,28 @@ def _episodes(results: Results, track: Track) -> str:
 
 def fractions(
     results: Results, task: str, tracks: list[Track], folder: Path, kind: str
-) -> list[canvas.Plate]:
+) -> list[canvas.SavedFigure]:
     """Draw the score against the share of the data, where a dataset was run with several."""
     at = 3  # of a track's key: the fraction
-    found: dict[tuple[Any, ...], list[Track]] = defaultdict(list)
+    alike: dict[tuple[Any, ...], list[Track]] = defaultdict(list)
     for track in tracks:
         if isinstance(track.key[at], int | float):
             rest = track.key[:at] + track.key[at + 1 : -1]
-            found[rest].append(track)
-    series = [sorted(some, key=lambda t: t.key[at]) for some in found.values() if len(some) > 1]
+            alike[rest].append(track)
+    series = [sorted(some, key=lambda t: t.key[at]) for some in alike.values() if len(some) > 1]
     if not series:
         return []
     groups = [g for some in series for track in some for g in results.on(track)]
     column = measure(groups)
     curves = [_by_fraction(results, some, column, kind) for some in series]
-    entries = [e for e in results.entries if any(e in curve for curve in curves)]
-    if not entries:
+    methods = [e for e in results.methods if any(e in curve for curve in curves)]
+    if not methods:
         return []
-    figure, axes = canvas.panels([some[0].dataset for some in series], entries)
+    figure, axes = canvas.panels([some[0].dataset for some in series], methods)
     for axis, curve in zip(axes, curves, strict=True):
-        for entry, points in curve.items():
+        for method, points in curve.items():
             x, y, low, high = np.array(points, dtype=float).T
-            look = canvas.line(entry)
+            look = canvas.line(method)
             axis.plot(x, y, **look)
             axis.vlines(x, low, high, color=look["color"], linewidth=0.9, alpha=0.7)
         shares = sorted({point[0] for points in curve.values() for point in points})
@@ -117,14 +117,14 @@ def fractions(
 
 def _by_fraction(
     results: Results, tracks: list[Track], column: str, kind: str
-) -> dict[Entry, list[tuple[float, float, float, float]]]:
-    """Return (fraction, mean, low, high) per entry that was run with at least two fractions."""
-    curves: dict[Entry, list[tuple[float, float, float, float]]] = defaultdict(list)
+) -> dict[Method, list[tuple[float, float, float, float]]]:
+    """Return (fraction, mean, low, high) per method that was run with at least two fractions."""
+    curves: dict[Method, list[tuple[float, float, float, float]]] = defaultdict(list)
     for track in tracks:
         for group in results.on(track):
             one = group.estimate(column, kind)
             if one.value is not None and not group.trouble:
                 low = one.value if one.low is None else one.low
                 high = one.value if one.high is None else one.high
-                curves[group.entry].append((float(track.key[3]), one.value, low, high))
-    return {entry: points for entry, points in curves.items() if len(points) > 1}
+                curves[group.method].append((float(track.key[3]), one.value, low, high))
+    return {method: points for method, points in curves.items() if len(points) > 1}

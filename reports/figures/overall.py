@@ -11,7 +11,7 @@ from bench.results import statistics
 from reports import captions
 from reports.drawing import canvas, style
 from reports.reading.aggregates import AGGREGATES, RESAMPLES, aggregate_sets, runs_by_dataset
-from reports.reading.results import Entry, Results, Track
+from reports.reading.results import Method, Results, Track
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,45 +24,45 @@ RUNS_DRAWN = 1_000  # resamples of profiles and probabilities
 FEW = 6  # algorithms whose bands can still be told apart
 
 
-def draw(results: Results, folder: Path) -> list[canvas.Plate]:
-    """Draw the aggregate figures of every set of datasets that somebody was run on completely."""
-    plates = []
-    for at, (tracks, found, _) in enumerate(aggregate_sets(results), start=1):
+def draw(results: Results, folder: Path) -> list[canvas.SavedFigure]:
+    """Draw the aggregate figures of every set of datasets that a method was run on wholly."""
+    figures = []
+    for at, (tracks, aggregates, _) in enumerate(aggregate_sets(results), start=1):
         mark = "" if at == 1 else f"_{at}"
-        entries = [entry for entry in results.entries if entry in found]
+        methods = [method for method in results.methods if method in aggregates]
         where = (
             f"{len(tracks)} datasets of {captions.domains(tracks)} ({captions.setting(tracks[0])})"
         )
-        seeds = captions.span(one["iqm"].n for one in found.values())
-        told = f"{where}, n = {seeds} training seeds on each"
-        plates.append(_aggregates(entries, found, folder, mark, told))
-        plates.append(_profiles(results, entries, tracks, folder, mark, told))
-        if len(entries) > 1:
-            plates.append(_improvement(results, entries, tracks, folder, mark, told))
-    return plates
+        seeds = captions.span(one["iqm"].n for one in aggregates.values())
+        what = f"{where}, n = {seeds} training seeds on each"
+        figures.append(_aggregates(methods, aggregates, folder, mark, what))
+        figures.append(_profiles(results, methods, tracks, folder, mark, what))
+        if len(methods) > 1:
+            figures.append(_improvement(results, methods, tracks, folder, mark, what))
+    return figures
 
 
 def _aggregates(
-    entries: list[Entry], found: dict[Entry, dict[str, statistics.Estimate]], folder: Path,
-    mark: str, told: str,
-) -> canvas.Plate:  # fmt: skip
+    methods: list[Method], aggregates: dict[Method, dict[str, statistics.Estimate]], folder: Path,
+    mark: str, what: str,
+) -> canvas.SavedFigure:  # fmt: skip
     """Draw IQM, mean, median and optimality gap side by side, one row per algorithm."""
     from matplotlib.ticker import MaxNLocator
 
     names = ("iqm", "median", "optimality_gap")
     figure, axes = canvas.panels(
         [f"{AGGREGATES[name][0]} {'↑' if AGGREGATES[name][1] == 'up' else '↓'}" for name in names],
-        entries, height=max(0.6, ROW * len(entries) + 0.1), left=0.12,
-        first_left=canvas.label_room([entry.label for entry in entries]) - 0.17, legend="none",
+        methods, height=max(0.6, ROW * len(methods) + 0.1), left=0.12,
+        first_left=canvas.label_room([method.label for method in methods]) - 0.17, legend="none",
     )  # fmt: skip
     for axis, name in zip(axes, names, strict=True):
-        for row, entry in enumerate(entries):
-            canvas.interval(axis, row, found[entry][name], canvas.point(entry))
-        canvas.rows(axis, [entry.label for entry in entries], labelled=axis is axes[0])
+        for row, method in enumerate(methods):
+            canvas.interval(axis, row, aggregates[method][name], canvas.point(method))
+        canvas.rows(axis, [method.label for method in methods], labelled=axis is axes[0])
         axis.xaxis.set_major_locator(MaxNLocator(nbins=5))
     canvas.outer_labels(axes, "score", "")
     caption = captions.sentence(
-        f"Scores over {told}",
+        f"Scores over {what}",
         "IQM is the mean of the middle half of all runs, median that of the datasets' means, "
         "optimality gap the mean shortfall below 100",
         f"Bars: {statistics.BOOTSTRAP}, {RESAMPLES} resamples; {statistics.BOOTSTRAP_COVERAGE}",
@@ -71,46 +71,47 @@ def _aggregates(
 
 
 def _profiles(
-    results: Results, entries: list[Entry], tracks: list[Track], folder: Path, mark: str, told: str
-) -> canvas.Plate:
+    results: Results, methods: list[Method], tracks: list[Track], folder: Path, mark: str, what: str
+) -> canvas.SavedFigure:
     """Draw the share of runs above every score."""
-    figure, axes = canvas.panels([""], entries, height=1.9)
+    figure, axes = canvas.panels([""], methods, height=1.9)
     matrices = {
-        entry: statistics.score_matrix(runs_by_dataset(results, entry, tracks)) for entry in entries
+        method: statistics.score_matrix(runs_by_dataset(results, method, tracks))
+        for method in methods
     }
     low = min(0.0, *(float(scores.min()) for scores in matrices.values()))
     high = max(float(scores.max()) for scores in matrices.values())
     grid = np.linspace(low, high, GRID)
-    for entry, scores in reversed(matrices.items()):
+    for method, scores in reversed(matrices.items()):
         share, below, above = statistics.performance_profile(scores, grid, RUNS_DRAWN)
-        look = style.of(entry.algorithm, entry.variant)
-        axes[0].plot(grid, share, **canvas.line(entry), markevery=GRID // 5)
-        if below is not None and above is not None and len(entries) <= FEW:
+        look = style.of(method.algorithm, method.variant)
+        axes[0].plot(grid, share, **canvas.line(method), markevery=GRID // 5)
+        if below is not None and above is not None and len(methods) <= FEW:
             axes[0].fill_between(grid, below, above, color=look.colour, alpha=0.13, linewidth=0)
     axes[0].set_ylim(0, 1.02)
     axes[0].set_xlim(low, high)
     canvas.outer_labels(axes, "score", "share of runs above")
     band = f"{statistics.BOOTSTRAP}, pointwise, {RUNS_DRAWN} resamples"
     caption = captions.sentence(
-        f"Performance profiles over {told}: the share of runs that score more than x",
-        f"Bands: {band}" if len(entries) <= FEW else f"No bands beyond {FEW} algorithms",
+        f"Performance profiles over {what}: the share of runs that score more than x",
+        f"Bands: {band}" if len(methods) <= FEW else f"No bands beyond {FEW} algorithms",
     )
     return canvas.save(figure, folder, f"profiles{mark}", SECTION, "Performance profiles", caption)
 
 
 def _improvement(
-    results: Results, entries: list[Entry], tracks: list[Track], folder: Path, mark: str, told: str
-) -> canvas.Plate:
+    results: Results, methods: list[Method], tracks: list[Track], folder: Path, mark: str, what: str
+) -> canvas.SavedFigure:
     """Draw the probability that the row's algorithm beats the column's as a matrix."""
-    runs = {entry: runs_by_dataset(results, entry, tracks) for entry in entries}
-    found: dict[tuple[Entry, Entry], statistics.Estimate] = {}
-    for row, column in combinations(entries, 2):
+    runs = {method: runs_by_dataset(results, method, tracks) for method in methods}
+    estimates: dict[tuple[Method, Method], statistics.Estimate] = {}
+    for row, column in combinations(methods, 2):
         one = statistics.probability_of_improvement(runs[row], runs[column], RUNS_DRAWN)
-        found[row, column], found[column, row] = one, _other_way(one)
-    figure, axis = canvas.square([entry.label for entry in entries], SQUARE)
-    _matrix(axis, found, entries)
+        estimates[row, column], estimates[column, row] = one, _other_way(one)
+    figure, axis = canvas.square([method.label for method in methods], SQUARE)
+    _matrix(axis, estimates, methods)
     caption = captions.sentence(
-        f"Probability that a run of the row's algorithm beats one of the column's, over {told}",
+        f"Probability that a run of the row's algorithm beats one of the column's, over {what}",
         "Ties count half, datasets count equally; blue where the row is better",
         f"Framed where the {statistics.BOOTSTRAP} lies on one side of one half",
     )
@@ -125,21 +126,21 @@ def _other_way(one: statistics.Estimate) -> statistics.Estimate:
 
 
 def _matrix(
-    axis: "Axes", found: dict[tuple[Entry, Entry], statistics.Estimate], entries: list[Entry]
+    axis: "Axes", estimates: dict[tuple[Method, Method], statistics.Estimate], methods: list[Method]
 ) -> None:
     import seaborn
     from matplotlib.patches import Rectangle
 
-    labels = [entry.label for entry in entries]
-    values = np.full((len(entries), len(entries)), np.nan)
-    places = {entry: at for at, entry in enumerate(entries)}
-    for (row, column), one in found.items():
+    labels = [method.label for method in methods]
+    values = np.full((len(methods), len(methods)), np.nan)
+    places = {method: at for at, method in enumerate(methods)}
+    for (row, column), one in estimates.items():
         values[places[row], places[column]] = one.value
     seaborn.heatmap(
         values, ax=axis, vmin=0, vmax=1, cmap="RdBu", cbar=False, linewidths=0.6,
         linecolor="white", xticklabels=labels, yticklabels=labels,
     )  # fmt: skip
-    for (row, column), one in found.items():
+    for (row, column), one in estimates.items():
         x, y, value = places[column], places[row], float(values[places[row], places[column]])
         axis.text(
             x + 0.5, y + 0.5, f"{value:.2f}".removeprefix("0"), ha="center", va="center", size=6,

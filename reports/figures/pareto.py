@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Spot:
-    """One entry on one track: what it costs and what it reaches."""
+    """One method on one track: what it costs and what it reaches."""
 
     group: Group
     cost: float
@@ -42,21 +42,21 @@ def frontier(points: list[tuple[float, float]]) -> list[int]:
 
 def draw(
     results: Results, task: str, tracks: list[Track], folder: Path, kind: str
-) -> list[canvas.Plate]:
+) -> list[canvas.SavedFigure]:
     """Draw a task's pictures of value against each cost that its runs recorded."""
-    plates: dict[str, canvas.Plate] = {}
+    figures: dict[str, canvas.SavedFigure] = {}
     groups = [group for track in tracks for group in results.on(track)]
     value = measure(groups)
     for name, column in COLUMNS.items():
         spots = {track: _spots(results, track, name, value) for track in tracks if column.pareto}
-        shown = {track: found for track, found in spots.items() if found}
+        shown = {track: some for track, some in spots.items() if some}
         if shown:  # of columns that share a figure the last known one has it
-            plates[column.pareto] = _plate(results, task, shown, column, value, folder, kind)
-    return list(plates.values())
+            figures[column.pareto] = _figure(results, task, shown, column, value, folder, kind)
+    return list(figures.values())
 
 
 def _spots(results: Results, track: Track, column: str, value: str) -> list[Spot]:
-    """Return the entries of a track with a complete result and a cost.
+    """Return the methods of a track with a complete result and a cost.
 
     A cost that a clock or a peak fills is that of the class of machine with most runs.
     """
@@ -72,14 +72,14 @@ def _spots(results: Results, track: Track, column: str, value: str) -> list[Spot
     return spots
 
 
-def _plate(
+def _figure(
     results: Results, task: str, shown: dict[Track, list[Spot]], column: Column, value: str,
     folder: Path, kind: str,
-) -> canvas.Plate:  # fmt: skip
+) -> canvas.SavedFigure:  # fmt: skip
     groups = [spot.group for spots in shown.values() for spot in spots]
-    entries = [entry for entry in results.entries if any(g.entry == entry for g in groups)]
+    methods = [method for method in results.methods if any(g.method == method for g in groups)]
     note = captions.TIMING if column.timed else ""
-    figure, axes = canvas.panels(canvas.titles(list(shown)), entries, note=note, legend="points")
+    figure, axes = canvas.panels(canvas.titles(list(shown)), methods, note=note, legend="points")
     for axis, spots in zip(axes, shown.values(), strict=True):
         _panel(axis, spots, value, kind)
     canvas.outer_labels(axes, column.axis, AXES[value])
@@ -90,7 +90,7 @@ def _plate(
         captions.interval("Bars", kind, groups),
         "The stepped line joins the ringed algorithms, which no other beats in both",
         column.note,
-        "Entries with seeds that have no result are left out"
+        "Algorithms with seeds that have no result are left out"
         if _incomplete(results, shown)
         else "",
         captions.other_machines(results, machine) if column.timed else "",
@@ -107,7 +107,7 @@ def _incomplete(results: Results, shown: dict[Track, list[Spot]]) -> bool:
 
 
 def _panel(axis: "Axes", spots: list[Spot], value: str, kind: str) -> None:
-    """Draw one track: a marker per entry, its interval, and the frontier as a stepped line."""
+    """Draw one track: a marker per method, its interval, and the frontier as a stepped line."""
     from matplotlib.ticker import MaxNLocator
 
     points = [(spot.cost, spot.value) for spot in spots]
@@ -129,11 +129,11 @@ def _panel(axis: "Axes", spots: list[Spot], value: str, kind: str) -> None:
         [spot.cost for spot in spots],
         np.array([one.low for one in ends], dtype=float),  # None, for one seed, becomes NaN
         np.array([one.high for one in ends], dtype=float),
-        colors=[canvas.point(spot.group.entry)["color"] for spot in spots],
+        colors=[canvas.point(spot.group.method)["color"] for spot in spots],
         alpha=0.6 if len(spots) <= FEW else 0.35, linewidth=0.8, zorder=2,
     )  # fmt: skip
     for spot in spots:
-        look = {**canvas.point(spot.group.entry), "markersize": 5}
+        look = {**canvas.point(spot.group.method), "markersize": 5}
         axis.plot([spot.cost], [spot.value], **look, zorder=3)
     axis.yaxis.set_major_locator(MaxNLocator(nbins=5))
 
@@ -142,9 +142,9 @@ def _limits(spots: list[Spot], value: str, kind: str) -> tuple[float, float]:
     """Return limits that hold all means, and all intervals that are not far wider than those."""
     low, high = min(s.value for s in spots), max(s.value for s in spots)
     room = max(0.6 * (high - low), 0.05 * abs(high), 1.0)
-    found = [spot.group.estimate(value, kind) for spot in spots]
-    lows = [one.low for one in found if one.low is not None]
-    highs = [one.high for one in found if one.high is not None]
+    estimates = [spot.group.estimate(value, kind) for spot in spots]
+    lows = [one.low for one in estimates if one.low is not None]
+    highs = [one.high for one in estimates if one.high is not None]
     bottom = max(min([low, *lows]), low - room)
     top = min(max([high, *highs]), high + room)
     pad = 0.06 * (top - bottom) or room

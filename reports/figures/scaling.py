@@ -13,7 +13,7 @@ from reports import captions
 from reports.drawing import canvas
 from reports.reading import order
 from reports.reading.measurements import Measured
-from reports.reading.results import Cell, Entry, Results
+from reports.reading.results import Cell, Method, Results
 from reports.reading.runs import typical
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ Key = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Size:
-    """What is varied: its name, its axis, and how a run's size and its other settings are found."""
+    """What is varied: its name, its axis, and where a run's size and other settings stand."""
 
     name: str
     label: str
@@ -35,9 +35,9 @@ class Size:
 Curve = dict[float, list[Cell]]
 
 
-def draw(results: Results, folder: Path) -> list[canvas.Plate]:
+def draw(results: Results, folder: Path) -> list[canvas.SavedFigure]:
     """Draw one figure per size that was varied alone, with a panel per cost."""
-    plates = []
+    figures = []
     for size in SIZES:
         curves = _curves(results, size)
         costs = {
@@ -46,15 +46,15 @@ def draw(results: Results, folder: Path) -> list[canvas.Plate]:
             if any(_points(curve, name) for curve in curves.values())
         }
         if costs:
-            plates.append(_plate(results, size, curves, costs, folder))
+            figures.append(_figure(results, size, curves, costs, folder))
     for at, points in enumerate(results.measured, start=1):
-        plates += _measured(points, "" if at == 1 else f"_{at}", folder)
-    return plates
+        figures += _measured(points, "" if at == 1 else f"_{at}", folder)
+    return figures
 
 
-def _measured(points: Sequence[Measured], mark: str, folder: Path) -> list[canvas.Plate]:
-    """Draw one figure per size that a measurement varied, all others as in its first entry."""
-    plates = []
+def _measured(points: Sequence[Measured], mark: str, folder: Path) -> list[canvas.SavedFigure]:
+    """Draw one figure per size that a measurement varied, all others as in its first row."""
+    figures = []
     for name, label, of in MEASURED:
         base = next((_others(one, of) for one in points), None)
         curves: dict[str, list[Measured]] = defaultdict(list)
@@ -69,16 +69,16 @@ def _measured(points: Sequence[Measured], mark: str, folder: Path) -> list[canva
         }
         if not costs:
             continue
-        entries = {n: Entry(n, n) for n in sorted(several, key=order.of_algorithm)}
-        figure, axes = canvas.panels([one.title for one in costs.values()], list(entries.values()))
+        methods = {n: Method(n, n) for n in sorted(several, key=order.of_algorithm)}
+        figure, axes = canvas.panels([one.title for one in costs.values()], list(methods.values()))
         for axis, (cost, column) in zip(axes, costs.items(), strict=True):
             drawn = {
-                entry: sorted(
+                method: sorted(
                     (float(of(one) or 0), one.values[cost] / column.scale)
                     for one in several[n]
                     if cost in one.values
                 )
-                for n, entry in entries.items()
+                for n, method in methods.items()
             }
             _panel(axis, drawn)
         canvas.outer_labels(axes, label, "")
@@ -89,8 +89,8 @@ def _measured(points: Sequence[Measured], mark: str, folder: Path) -> list[canva
             "Both axes are logarithmic; the tables of `python -m bench measure` have the quartiles",
         )
         stem, title = f"scaling_measured_{name}{mark}", f"Measured costs against {label}"
-        plates.append(canvas.save(figure, folder, stem, SECTION, title, caption))
-    return plates
+        figures.append(canvas.save(figure, folder, stem, SECTION, title, caption))
+    return figures
 
 
 def _others(one: Measured, of: "Callable[[Measured], int | None]") -> tuple[Any, ...]:
@@ -109,12 +109,12 @@ def _curves(results: Results, size: Size) -> dict[tuple[str, int], Curve]:
     Timings of several machines never share a curve: only the class with most runs is drawn.
     """
     machine = next(iter(results.machine_classes), None)
-    found: dict[tuple[str, Key], Curve] = defaultdict(lambda: defaultdict(list))
+    curves: dict[tuple[str, Key], Curve] = defaultdict(lambda: defaultdict(list))
     for cell in results.cells:
         place = None if cell.word or cell["machine_class"] != machine else size.of(cell)
         if place is not None:
-            found[cell["algorithm"], place[1]][place[0]].append(cell)
-    several = {key: dict(sorted(c.items())) for key, c in found.items() if len(c) > 1}
+            curves[cell["algorithm"], place[1]][place[0]].append(cell)
+    several = {key: dict(sorted(c.items())) for key, c in curves.items() if len(c) > 1}
     seen: dict[str, int] = defaultdict(int)
     named: dict[tuple[str, int], Curve] = {}
     for (name, _), curve in sorted(several.items(), key=lambda item: (-len(item[1]), str(item[0]))):
@@ -125,25 +125,25 @@ def _curves(results: Results, size: Size) -> dict[tuple[str, int], Curve]:
 
 def _points(curve: Curve, cost: str) -> list[tuple[float, float]]:
     """Return (size, median) of one cost; nothing unless two sizes have it."""
-    found = {size: typical(cells, cost) for size, cells in curve.items()}
-    points = [(size, value / COLUMNS[cost].scale) for size, value in found.items() if value]
+    medians = {size: typical(cells, cost) for size, cells in curve.items()}
+    points = [(size, value / COLUMNS[cost].scale) for size, value in medians.items() if value]
     return points if len(points) > 1 else []
 
 
-def _plate(
+def _figure(
     results: Results, size: Size, curves: dict[tuple[str, int], Curve],
     costs: dict[str, Column], folder: Path,
-) -> canvas.Plate:  # fmt: skip
-    order = [entry.algorithm for entry in results.entries]
+) -> canvas.SavedFigure:  # fmt: skip
+    order = [method.algorithm for method in results.methods]
     keys = sorted(curves, key=lambda key: (order.index(key[0]), key[1]))
-    entries = {key: Entry(key[0], _label(*key), key[1]) for key in keys}
+    methods = {key: Method(key[0], _label(*key), key[1]) for key in keys}
     cells = [cell for curve in curves.values() for some in curve.values() for cell in some]
     timed = [column.timed for column in costs.values()]
     note = captions.TIMING if any(timed) else ""
     titles = [column.title for column in costs.values()]
-    figure, axes = canvas.panels(titles, list(entries.values()), note=note)
+    figure, axes = canvas.panels(titles, list(methods.values()), note=note)
     for axis, cost in zip(axes, costs, strict=True):
-        _panel(axis, {entries[key]: _points(curves[key], cost) for key in keys})
+        _panel(axis, {methods[key]: _points(curves[key], cost) for key in keys})
     canvas.outer_labels(axes, size.label, "")
     counts = captions.span(len(some) for curve in curves.values() for some in curve.values())
     caption = captions.sentence(
@@ -163,10 +163,10 @@ def _label(name: str, at: int) -> str:
     return name if at == 0 else f"{name} ({at + 1})"
 
 
-def _panel(axis: "Axes", curves: dict[Entry, list[tuple[float, float]]]) -> None:
-    for entry, points in curves.items():
+def _panel(axis: "Axes", curves: dict[Method, list[tuple[float, float]]]) -> None:
+    for method, points in curves.items():
         if points:
-            axis.plot(*zip(*points, strict=True), **canvas.line(entry))
+            axis.plot(*zip(*points, strict=True), **canvas.line(method))
     sizes = sorted({x for points in curves.values() for x, _ in points})
     canvas.log_axis(axis, [y for points in curves.values() for _, y in points], "y")
     canvas.log_axis(axis, sizes)

@@ -12,7 +12,7 @@ SECTION = "One step and many"
 SIDE = 1.6  # inches of a panel
 
 
-def draw(toy: Toy | None, folder: Path) -> list[canvas.Plate]:
+def draw(toy: Toy | None, folder: Path) -> list[canvas.SavedFigure]:
     """Draw the data's density and each learnt one in a panel of its own."""
     if toy is None:
         return []

@@ -33,7 +33,7 @@ FEW_SEEDS = 5
 
 def summary(results: Results) -> dict[str, Any]:
     """Return the page's headline and its first facts."""
-    algorithms = list(dict.fromkeys(entry.algorithm for entry in results.entries))
+    algorithms = list(dict.fromkeys(method.algorithm for method in results.methods))
     datasets = list(dict.fromkeys(track.dataset for track in results.tracks))
     done = sum(not cell.word for cell in results.cells)
     pending = sum(cell["status"] in PENDING for cell in results.cells)
@@ -63,36 +63,38 @@ def _seed_counts(results: Results) -> list[int]:
 
 def limits(results: Results) -> list[str]:
     """Return plain sentences on what these numbers cannot say."""
-    told = []
+    sentences = []
     fewest = min(_seed_counts(results))
     if fewest < FEW_SEEDS:
-        told.append(
+        sentences.append(
             f"Some results rest on {fewest} training seed{'s' if fewest > 1 else ''}: "
             + ("no interval can be given." if fewest == 1 else "their intervals are wide.")
         )
-    told += _presets(results)
+    sentences += _presets(results)
     counted = Counter(cell["status"] for cell in results.cells if cell["status"] != "done")
     if counted:
         which = ", ".join(f"{count} {WORDS[status]}" for status, count in sorted(counted.items()))
-        told.append(f"Runs without a result: {which}. They enter no mean and are never bold.")
-    missing = len(results.entries) * len(results.tracks) - len(results.groups)
+        sentences.append(f"Runs without a result: {which}. They enter no mean and are never bold.")
+    missing = len(results.methods) * len(results.tracks) - len(results.groups)
     if missing:
-        told.append(
-            f"{missing} of {len(results.entries) * len(results.tracks)} pairs of algorithm and "
+        sentences.append(
+            f"{missing} of {len(results.methods) * len(results.tracks)} pairs of algorithm and "
             "dataset were not run."
         )
     if len(results.tracks) == 1:
-        told.append("One dataset: nothing can be said about others, and nothing is aggregated.")
+        sentences.append(
+            "One dataset: nothing can be said about others, and nothing is aggregated."
+        )
     if len(results.machine_classes) > 1:
-        told.append(
+        sentences.append(
             f"{len(results.machine_classes)} classes of machine: their timings are never mixed; "
             "figures show the one with most runs."
         )
     dirty = sum(bool(value_at(cell.record, "versions.dirty")) for cell in results.cells)
     if dirty:
-        told.append(f"{dirty} runs were made from a checkout with uncommitted changes.")
-    told += filter(None, [captions.left_out(results.cells), captions.TIMING])
-    return [*told, *_recordings(results)]
+        sentences.append(f"{dirty} runs were made from a checkout with uncommitted changes.")
+    sentences += filter(None, [captions.left_out(results.cells), captions.TIMING])
+    return [*sentences, *_recordings(results)]
 
 
 def _recordings(results: Results) -> list[str]:
@@ -118,16 +120,16 @@ def _presets(results: Results) -> list[str]:
         updates = cell.number("updates")
         if cell["preset"] and updates is not None:
             known.setdefault(cell["preset"], set()).add(int(updates))
-    told = []
+    sentences = []
     for preset, counted in sorted(known.items()):
         counts = " or ".join(captions.thousands(count) for count in sorted(counted))
         official = "" if preset == "paper" else "; it is not the official sizes and step counts"
-        told.append(f"Preset {preset}: {counts} gradient updates{official}.")
-    return told
+        sentences.append(f"Preset {preset}: {counts} gradient updates{official}.")
+    return sentences
 
 
 def _origin(card: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return what an import found out about its files: rows that obey the rules, and notes."""
+    """Return what an import recorded about its files: rows that obey the rules, and notes."""
     replay, notes = card.get("replay"), card.get("notes")
     facts: list[tuple[str, str]] = []
     if isinstance(replay, dict) and isinstance(replay.get("share"), float):
@@ -143,7 +145,7 @@ def _origin(card: dict[str, Any]) -> list[tuple[str, str]]:
 
 def datasets(results: Results) -> list[dict[str, Any]]:
     """Return a card per track, from what its runs recorded of their data."""
-    found = []
+    shown = []
     for track in results.tracks:
         cells = [cell for group in results.on(track) for cell in group.cells]
         sections = (cell.record.dataset for cell in cells)
@@ -179,13 +181,13 @@ def datasets(results: Results) -> list[dict[str, Any]]:
             )
             facts.append(("data seeds", f"{', '.join(map(str, seeds))}, the training seeds'"))
         facts.append(("sha256", str((section and section.checksum) or "not recorded")[:16]))
-        found.append({"title": track.label, "facts": facts})
-    return found
+        shown.append({"title": track.label, "facts": facts})
+    return shown
 
 
 def machines(results: Results) -> list[dict[str, Any]]:
     """Return a card per class of machine with its versions and how many runs it made."""
-    found = []
+    shown = []
     for name in results.machine_classes:
         cells = [cell for cell in results.cells if cell["machine_class"] == name]
         record = cells[0].record
@@ -198,5 +200,5 @@ def machines(results: Results) -> list[dict[str, Any]]:
                 facts.append((label, str(value)))
         versions = {key: value_at(record, f"versions.{key}") for key in VERSIONS}
         facts += [(key, str(value)) for key, value in versions.items() if value]
-        found.append({"title": "Machine", "facts": [("class", name), *facts]})
-    return found
+        shown.append({"title": "Machine", "facts": [("class", name), *facts]})
+    return shown

@@ -9,7 +9,7 @@ from typing import Any
 from bench.results import columns
 from bench.results.columns import COLUMNS
 from reports import captions
-from reports.drawing.canvas import Plate
+from reports.drawing.canvas import SavedFigure
 from reports.options import Options
 from reports.page import cards, leaderboard
 from reports.reading.results import PENDING, Cell, Results
@@ -18,8 +18,8 @@ from reports.tables.model import Table
 
 TEMPLATES = Path(__file__).with_name("templates")
 SECTIONS = {
-    "overview": "Overview", "leaderboard": "Leaderboard", "films": "Teams", "figures": "Figures",
-    "tables": "Tables", "runs": "Runs", "data": "Data and machines",
+    "overview": "Overview", "leaderboard": "Leaderboard", "animations": "Teams",
+    "figures": "Figures", "tables": "Tables", "runs": "Runs", "data": "Data and machines",
 }  # fmt: skip
 EXTRA = ("config", "error")
 OPEN = ("returns", "scores", "aggregates", "efficiency")  # the others are folded at first
@@ -27,12 +27,15 @@ FAILURES = 30  # runs without a result whose logs stand in the page itself
 LOG_END = 4_000  # characters of a log that the page shows
 LOGS = 200  # runs whose logs the page carries
 CURVE_POINTS = 40
-FILM_LIMIT, FILMS_LIMIT = 1_500_000, 3_000_000  # bytes of one film, and of all on the page
+ANIMATION_LIMIT, ANIMATIONS_LIMIT = (
+    1_500_000,
+    3_000_000,
+)  # bytes of one animation, and of all on the page
 
 
 def render(
     results: Results,
-    plates: list[Plate],
+    figures: list[SavedFigure],
     tables: list[Table],
     sources: dict[str, str],
     options: Options,
@@ -45,9 +48,11 @@ def render(
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    films, left_out = _films(results)
+    animations, left_out = _animations(results)
     failed = [cell for cell in results.cells if cell.word and cell["status"] not in PENDING]
-    shown = {key: name for key, name in SECTIONS.items() if films or left_out or key != "films"}
+    shown = {
+        key: name for key, name in SECTIONS.items() if animations or left_out or key != "animations"
+    }
     html: str = environment.get_template("page.html.j2").render(
         css=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
         js=Markup((TEMPLATES / "page.js").read_text(encoding="utf-8")),
@@ -59,13 +64,13 @@ def render(
         summary=cards.summary(results),
         limits=cards.limits(results),
         warnings=results.warnings,
-        board=leaderboard.build(results, options.uncertainty),
-        board_words=leaderboard.caption(results, options.uncertainty),
-        films=films,
-        films_left_out=left_out,
+        leaderboard=leaderboard.build(results, options.uncertainty),
+        leaderboard_caption=leaderboard.caption(results, options.uncertainty),
+        animations=animations,
+        animations_left_out=left_out,
         figures=[
-            (section, [_plate(plate) for plate in members])
-            for section, members in groupby(plates, key=lambda plate: plate.section)
+            (section, [_figure(figure) for figure in members])
+            for section, members in groupby(figures, key=lambda figure: figure.section)
         ],
         tables=[_table(table, sources[table.stem]) for table in tables],
         failures=[_failure(cell) for cell in failed[:FAILURES]],
@@ -81,21 +86,21 @@ def _json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
-def _plate(plate: Plate) -> dict[str, Any]:
+def _figure(figure: SavedFigure) -> dict[str, Any]:
     return {
-        "name": plate.name, "title": plate.title, "caption": plate.caption, "size": plate.size,
-        "data": base64.b64encode(plate.png).decode(),
+        "name": figure.name, "title": figure.title, "caption": figure.caption, "size": figure.size,
+        "data": base64.b64encode(figure.png).decode(),
     }  # fmt: skip
 
 
 def _table(table: Table, latex: str) -> dict[str, Any]:
-    """Return what the template needs of a table: heads, bodies by group, notes."""
+    """Return what the template needs of a table: heads, rows by group, notes."""
     arrows = text.ARROWS
     groups = [
         (name, len(list(members)))
         for name, members in groupby(table.columns, key=lambda column: column.group)
     ]
-    body = [
+    rows = [
         (
             group,
             [
@@ -119,7 +124,7 @@ def _table(table: Table, latex: str) -> dict[str, Any]:
         "corner": table.corner + arrows[table.better],
         "groups": groups if any(name for name, _ in groups) else [],
         "heads": [column.head + arrows[column.better] for column in table.columns],
-        "body": body,
+        "rows": rows,
         "notes": list(table.notes.items()),
         "latex": latex,
     }
@@ -197,27 +202,27 @@ def _log(cell: Cell) -> str:
         return file.read().decode("utf-8", "replace")[-LOG_END:]
 
 
-def _films(results: Results) -> tuple[list[dict[str, str]], list[str]]:
+def _animations(results: Results) -> tuple[list[dict[str, str]], list[str]]:
     """Return a rendered team per task, and the files that are too large to be carried along.
 
-    Of a task's films the first that fits is shown, in the order of tasks and algorithms.
+    Of a task's animations the first that fits is shown, in the order of tasks and algorithms.
     """
-    films: dict[str, dict[str, str]] = {}
-    left_out, room = [], FILMS_LIMIT
+    animations: dict[str, dict[str, str]] = {}
+    left_out, room = [], ANIMATIONS_LIMIT
     for cell in results.cells:
-        if cell.word or cell["task"] in films:
+        if cell.word or cell["task"] in animations:
             continue
         for path in sorted(cell.folder.glob("*.gif")):
             size = path.stat().st_size
-            if size > min(FILM_LIMIT, room):
+            if size > min(ANIMATION_LIMIT, room):
                 left_out.append(f"{cell['cell']}/{path.name} ({size / 1e6:.1f} MB)")
                 continue
             room -= size
-            films[cell["task"]] = {
+            animations[cell["task"]] = {
                 "task": cell["task"],
                 "algorithm": cell["algorithm"],
                 "seed": captions.whole(cell.number("seed")),
                 "data": base64.b64encode(path.read_bytes()).decode(),
             }
             break
-    return list(films.values()), left_out
+    return list(animations.values()), left_out

@@ -1,4 +1,4 @@
-"""The leaderboard of the page: one row per entry and dataset, with a small picture of its seeds."""
+"""The leaderboard of the page: a row per method and dataset, with a small picture of its seeds."""
 
 from typing import Any
 
@@ -90,7 +90,7 @@ def _row(
     here = [cell for cell in group.cells if cell["machine_class"] == machine]
     note = group.trouble or (group.word if not value.n else "")
     cells = [
-        _words(group.entry.label),
+        _words(group.method.label),
         _words(group.track.label),
         {**_estimate(score, value.n), "note": note},
         {**_words(""), "picture": _strip(group, score, reach), "sort": _sort(score.value)},
@@ -105,8 +105,8 @@ def _row(
     return {
         "task": group.track.task,
         "quality": group.track.quality,
-        "algorithm": group.entry.label,
-        "colour": style.of(group.entry.algorithm).colour,
+        "algorithm": group.method.label,
+        "colour": style.of(group.method.algorithm).colour,
         "cells": cells,
     }
 
@@ -120,11 +120,11 @@ def _number(value: float | None, digits: int) -> dict[str, Any]:
     return {**_words(text), "sort": _sort(value), "number": True}
 
 
-def _estimate(found: statistics.Estimate, n: int) -> dict[str, Any]:
-    if found.value is None:
+def _estimate(estimate: statistics.Estimate, n: int) -> dict[str, Any]:
+    if estimate.value is None:
         return {**_words("" if n else "none"), "sort": "", "number": True}
-    half = "" if found.half_width is None else f" ± {found.half_width:.1f}"
-    return {**_words(f"{found.value:.1f}{half}"), "sort": _sort(found.value), "number": True}
+    half = "" if estimate.half_width is None else f" ± {estimate.half_width:.1f}"
+    return {**_words(f"{estimate.value:.1f}{half}"), "sort": _sort(estimate.value), "number": True}
 
 
 def _sort(value: float | None) -> str:
@@ -146,7 +146,7 @@ def _strip(group: Group, score: statistics.Estimate, reach: tuple[float, float])
         share = (min(max(value, low), high) - low) / (high - low)
         return f"{MARGIN + share * (WIDTH - 2 * MARGIN):.1f}"
 
-    colour, middle = style.of(group.entry.algorithm).colour, HEIGHT // 2
+    colour, middle = style.of(group.method.algorithm).colour, HEIGHT // 2
     parts = [f'<path class="axis" d="M{MARGIN} {middle}H{WIDTH - MARGIN}"/>']
     parts += [f'<path class="mark" d="M{x(at)} 3V{HEIGHT - 3}"/>' for at in (0.0, 100.0)]
     if score.low is not None and score.high is not None:

@@ -1,9 +1,9 @@
-"""Which runs may be averaged: equal data on one track, equal configuration in one entry."""
+"""Which runs may be averaged: equal data on one track, equal configuration in one method."""
 
 from collections import Counter, defaultdict
 from typing import Any
 
-from reports.reading.runs import Cell, Entry, Track
+from reports.reading.runs import Cell, Method, Track
 
 RECIPE = (
     "dataset", "rules", "preset", "fraction", "data_seed", "protocol_version", "prey",
@@ -25,12 +25,12 @@ def tracks_of(cells: list[Cell], warnings: list[str]) -> dict[str, Track]:
     for key in keys.values():
         by_dataset[key[0]].add(key)
     suffixes = {
-        key: suffix for found in by_dataset.values() for key, suffix in _suffixes(found).items()
+        key: suffix for several in by_dataset.values() for key, suffix in _suffixes(several).items()
     }
-    for dataset, found in sorted(by_dataset.items()):
-        if len(found) > 1:
-            told = "; ".join(sorted(suffixes[key] for key in found))
-            warnings.append(f"{dataset} was run in {len(found)} ways, kept apart: {told}")
+    for dataset, several in sorted(by_dataset.items()):
+        if len(several) > 1:
+            ways = "; ".join(sorted(suffixes[key] for key in several))
+            warnings.append(f"{dataset} was run in {len(several)} ways, kept apart: {ways}")
     return {
         cell["cell"]: Track(
             keys[cell["cell"]][0],
@@ -83,14 +83,14 @@ def _suffixes(keys: set[tuple[Any, ...]]) -> dict[tuple[Any, ...], str]:
     if differing != [last] and last in differing:
         differing.remove(last)  # another recipe has another checksum anyway
 
-    def told(key: tuple[Any, ...], at: int) -> str:
+    def value_of(key: tuple[Any, ...], at: int) -> str:
         value = str(key[at])[:8] if at in SHORTENED else key[at]
         return f"{names[at].replace('_', ' ')} {'default' if value is None else value}"
 
-    found = {key: ", ".join(told(key, at) for at in differing) for key in keys}
-    if len(set(found.values())) < len(found):
-        return {key: f"{one}, checksum {str(key[last])[:8]}" for key, one in found.items()}
-    return found
+    suffixes = {key: ", ".join(value_of(key, at) for at in differing) for key in keys}
+    if len(set(suffixes.values())) < len(suffixes):
+        return {key: f"{one}, checksum {str(key[last])[:8]}" for key, one in suffixes.items()}
+    return suffixes
 
 
 def _identity(cell: Cell) -> tuple[Any, ...]:
@@ -102,8 +102,8 @@ def _name(cell: Cell) -> str:
     return f"{cell['algorithm']} (tuned)" if cell["tuned"] else str(cell["algorithm"])
 
 
-def entries_of(cells: list[Cell], tracks: dict[str, Track]) -> dict[str, Entry]:
-    """Name each cell's entry: plain where an algorithm has one configuration on the track."""
+def methods_of(cells: list[Cell], tracks: dict[str, Track]) -> dict[str, Method]:
+    """Name each cell's method: plain where an algorithm has one configuration on the track."""
     rivals: dict[tuple[Track, str], set[tuple[Any, ...]]] = defaultdict(set)
     sample: dict[tuple[Any, ...], Cell] = {}
     for cell in cells:
@@ -131,7 +131,7 @@ def entries_of(cells: list[Cell], tracks: dict[str, Track]) -> dict[str, Entry]:
             variants[cell["algorithm"]].append(label)
     rank = {label: 1 + at for known in variants.values() for at, label in enumerate(sorted(known))}
     return {
-        cell["cell"]: Entry(
+        cell["cell"]: Method(
             cell["algorithm"], labels[cell["cell"]], rank.get(labels[cell["cell"]], 0)
         )
         for cell in cells
@@ -140,14 +140,17 @@ def entries_of(cells: list[Cell], tracks: dict[str, Track]) -> dict[str, Entry]:
 
 def _variant(cell: Cell, base: Cell) -> str:
     """Name a configuration by how it differs from the algorithm's most used one."""
-    told = []
+    differences = []
     if cell["algorithm_version"] != base["algorithm_version"]:
-        told.append(f"version {cell['algorithm_version']}")
+        differences.append(f"version {cell['algorithm_version']}")
     for key in sorted({*cell.settings, *base.settings}):
         value = cell.settings.get(key)
         if value != base.settings.get(key):
-            told.append(f"{key.rpartition('.')[2]}={value}")
-    if not 1 <= len(told) <= LONGEST_CONTRAST:
-        told = [*told[: LONGEST_CONTRAST - 1], f"configuration {str(cell['config_hash'])[:8]}"]
+            differences.append(f"{key.rpartition('.')[2]}={value}")
+    if not 1 <= len(differences) <= LONGEST_CONTRAST:
+        differences = [
+            *differences[: LONGEST_CONTRAST - 1],
+            f"configuration {str(cell['config_hash'])[:8]}",
+        ]
     tuned = ["tuned"] if cell["tuned"] else []
-    return f"{cell['algorithm']} ({', '.join([*tuned, *told])})"
+    return f"{cell['algorithm']} ({', '.join([*tuned, *differences])})"

@@ -30,7 +30,7 @@ class Measured:
 
 def read(out: Path, warnings: list[str]) -> list[list[Measured]]:
     """Return the measurements beside the runs, a list per file; broken ones become warnings."""
-    found = []
+    measured = []
     for path in sorted(out.glob("*.json")):
         try:
             if not path.is_file() or path.stat().st_size > SIZE_LIMIT:
@@ -43,23 +43,23 @@ def read(out: Path, warnings: list[str]) -> list[list[Measured]]:
         try:
             if content["schema"] != SCHEMA:
                 raise ValueError(f"its schema version is {content['schema']!r}, not {SCHEMA}")
-            found.append([_entry(content, entry) for entry in content["entries"]])
+            measured.append([_measured(content, row) for row in content["entries"]])
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             warnings.append(f"skipped the measurement {path.name}: it cannot be read ({error})")
-    return found
+    return measured
 
 
-def _entry(content: dict[str, Any], entry: dict[str, Any]) -> Measured:
-    size, cost = entry["size"], content["costs"].get(entry["key"], {})
-    rounds = content["rounds"].get(entry["key"], [])
+def _measured(content: dict[str, Any], row: dict[str, Any]) -> Measured:
+    size, cost = row["size"], content["costs"].get(row["key"], {})
+    rounds = content["rounds"].get(row["key"], [])
     # On a GPU the processor only waits, and the wall clock counts.
     clock = "cpu" if content["configuration"]["device"] == "cpu" else "wall"
     values = {name: cost.get(name) for name in ("peak_tensor_bytes", "flops_update")}
     values["ms_per_update"] = _milliseconds(rounds, lambda one: one["update"][clock])
     values["latency_p50_ms"] = _milliseconds(rounds, lambda one: one["latency"])
     return Measured(
-        str(entry["algorithm"]), int(size["agents"]), int(size["batch"]),
-        tuple(int(width) for width in size["hidden"] or entry["settings"].get("hidden") or ()),
+        str(row["algorithm"]), int(size["agents"]), int(size["batch"]),
+        tuple(int(width) for width in size["hidden"] or row["settings"].get("hidden") or ()),
         len(rounds), {name: float(v) for name, v in values.items() if v and math.isfinite(v)},
     )  # fmt: skip
 

@@ -1,7 +1,7 @@
 """What was run, sorted into sets that may be compared.
 
-A *track* is one set of recorded data under one set of rules and one preset; an *entry* is one
-algorithm in one version and configuration. Averages are taken over the seeds of one entry on one
+A *track* is one set of recorded data under one set of rules and one preset; a *method* is one
+algorithm in one version and configuration. Averages are taken over the seeds of one method on one
 track and over nothing else. Timings are kept apart by machine class as well, and runs whose clock
 was not their own (`bench.results.comparable`) give none.
 """
@@ -18,18 +18,18 @@ from typing import Any
 from bench.results import comparable, statistics, store
 from bench.results.store import BenchError
 from reports.reading import measurements, order, toys
-from reports.reading.grouping import entries_of, tracks_of
+from reports.reading.grouping import methods_of, tracks_of
 from reports.reading.measurements import Measured
-from reports.reading.runs import PENDING, WORDS, Cell, Entry, Track
+from reports.reading.runs import PENDING, WORDS, Cell, Method, Track
 
-__all__ = ["PENDING", "WORDS", "Cell", "Entry", "Group", "Results", "Track", "read"]
+__all__ = ["PENDING", "WORDS", "Cell", "Group", "Method", "Results", "Track", "read"]
 
 
 @dataclass
 class Group:
-    """The seeds of one entry on one track."""
+    """The seeds of one method on one track."""
 
-    entry: Entry
+    method: Method
     track: Track
     cells: list[Cell]
 
@@ -45,8 +45,8 @@ class Group:
     def trouble(self) -> str:
         """Say in words which seeds gave no result; empty where all did."""
         words = Counter(cell.word for cell in self.cells if cell.word)
-        told = ", ".join(f"{count} {word}" for word, count in sorted(words.items()))
-        return f"{told} of {len(self.cells)} seeds" if told else ""
+        counted = ", ".join(f"{count} {word}" for word, count in sorted(words.items()))
+        return f"{counted} of {len(self.cells)} seeds" if counted else ""
 
     @property
     def word(self) -> str:
@@ -66,7 +66,7 @@ class Results:
         measured: Sequence[list[Measured]] = (),
     ) -> None:
         self.cells = [
-            replace(cell, aside=why)
+            replace(cell, excluded=why)
             for cell, why in zip(cells, comparable.reasons(cells), strict=True)
         ]
         self.warnings = list(warnings)
@@ -74,24 +74,24 @@ class Results:
         self.measured = measured  # a list per file of the efficiency track
         self.groups = self._group()
         self.tracks = sorted({group.track for group in self.groups}, key=_track_order)
-        entries = {group.entry for group in self.groups}
-        self.entries = sorted(
-            entries, key=lambda entry: (order.of_algorithm(entry.algorithm), entry.variant)
+        methods = {group.method for group in self.groups}
+        self.methods = sorted(
+            methods, key=lambda method: (order.of_algorithm(method.algorithm), method.variant)
         )
-        self._index = {(group.entry, group.track): group for group in self.groups}
+        self._index = {(group.method, group.track): group for group in self.groups}
         self.cells = self.cells_on(self.tracks)
 
-    def group(self, entry: Entry, track: Track) -> Group | None:
-        """Return the seeds of an entry on a track, or None where it was not run."""
-        return self._index.get((entry, track))
+    def group(self, method: Method, track: Track) -> Group | None:
+        """Return the seeds of a method on a track, or None where it was not run."""
+        return self._index.get((method, track))
 
     def on(self, track: Track) -> list[Group]:
-        """Return the track's groups in the order of the entries."""
-        found = (self.group(entry, track) for entry in self.entries)
-        return [group for group in found if group is not None]
+        """Return the track's groups in the order of the methods."""
+        groups = (self.group(method, track) for method in self.methods)
+        return [group for group in groups if group is not None]
 
     def cells_on(self, tracks: Iterable[Track]) -> list[Cell]:
-        """Return the runs on these tracks, entries in their order."""
+        """Return the runs on these tracks, methods in their order."""
         return [cell for track in tracks for group in self.on(track) for cell in group.cells]
 
     def by_task(self) -> dict[str, list[Track]]:
@@ -132,13 +132,13 @@ class Results:
 
     def _group(self) -> list[Group]:
         tracks = tracks_of(self.cells, self.warnings)
-        entries = entries_of(self.cells, tracks)
-        grouped: dict[tuple[Entry, Track], list[Cell]] = defaultdict(list)
+        methods = methods_of(self.cells, tracks)
+        grouped: dict[tuple[Method, Track], list[Cell]] = defaultdict(list)
         for cell in self.cells:
-            grouped[entries[cell["cell"]], tracks[cell["cell"]]].append(cell)
+            grouped[methods[cell["cell"]], tracks[cell["cell"]]].append(cell)
         for cells in grouped.values():
             cells.sort(key=lambda cell: (cell.number("seed") or 0, cell["cell"]))
-        return [Group(entry, track, cells) for (entry, track), cells in grouped.items()]
+        return [Group(method, track, cells) for (method, track), cells in grouped.items()]
 
 
 def _track_order(track: Track) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""Single runs, and the names under which they are compared: tracks and entries."""
+"""Single runs, and the names under which they are compared: tracks and methods."""
 
 import json
 import math
@@ -28,13 +28,13 @@ PENDING = ("queued", "running")
 class Cell:
     """One run: its flat row, its full record and the folder it lies in.
 
-    aside: why its times and peaks of memory enter no table or figure; empty where they do.
+    excluded: why its times and peaks of memory enter no table or figure; empty where they do.
     """
 
     row: dict[str, Any]
     record: Record
     folder: Path
-    aside: str = ""
+    excluded: str = ""
 
     def __getitem__(self, column: str) -> Any:
         return self.row[column]
@@ -47,8 +47,8 @@ class Cell:
         return "" if self.number("return_mean") is not None else "diverged"
 
     def number(self, column: str) -> float | None:
-        """Return a finite number of the row, else None; no time or memory of a run set aside."""
-        if self.aside and COLUMNS[column].timed:
+        """Return a finite number of the row, else None; no time or memory of an excluded run."""
+        if self.excluded and COLUMNS[column].timed:
             return None
         value = self.row[column]
         known = isinstance(value, int | float) and math.isfinite(value)
@@ -119,7 +119,7 @@ class Track:
 
 
 @dataclass(frozen=True)
-class Entry:
+class Method:
     """One algorithm as it appears in every table and legend."""
 
     algorithm: str

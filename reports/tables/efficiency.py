@@ -6,7 +6,7 @@ from dataclasses import replace
 from bench.results import columns
 from bench.results.columns import Column
 from reports import captions
-from reports.reading.results import Cell, Entry, Results
+from reports.reading.results import Cell, Method, Results
 from reports.reading.runs import typical
 from reports.tables.model import NOT_RUN, Head, Item, Row, Table
 
@@ -38,8 +38,8 @@ def _table(results: Results, place: str, at: int, machine: str) -> Table:
     used = dict(_used(place, cells))
     sets = _sets(results, cells)
     rows = [
-        Row(entry.label, [_item(here, name, column) for name, column in used.items()], head)
-        for head, entry, here in sets
+        Row(method.label, [_item(here, name, column) for name, column in used.items()], head)
+        for head, method, here in sets
     ]
     counts = captions.span(len(here) for _, _, here in sets)
     notes = dict.fromkeys(column.note for column in used.values())
@@ -74,22 +74,22 @@ def _used(place: str, cells: list[Cell]) -> Iterable[tuple[str, Column]]:
             yield name, column
 
 
-def _sets(results: Results, cells: list[Cell]) -> list[tuple[str, Entry, list[Cell]]]:
-    """Return the cells of each task and entry, over all qualities of data."""
+def _sets(results: Results, cells: list[Cell]) -> list[tuple[str, Method, list[Cell]]]:
+    """Return the cells of each task and method, over all qualities of data."""
     chosen = {cell["cell"] for cell in cells}
     presets = {track.key[2] for track in results.tracks}
-    found: dict[str, dict[Entry, list[Cell]]] = {}
+    by_head: dict[str, dict[Method, list[Cell]]] = {}
     for track in results.tracks:
         head = f"{track.task} ({track.key[2]})" if len(presets) > 1 else track.task
         for group in results.on(track):
             here = [cell for cell in group.cells if cell["cell"] in chosen]
             if here:
-                found.setdefault(head, {}).setdefault(group.entry, []).extend(here)
+                by_head.setdefault(head, {}).setdefault(group.method, []).extend(here)
     return [
-        (head, entry, by_entry[entry])
-        for head, by_entry in found.items()
-        for entry in results.entries
-        if entry in by_entry
+        (head, method, by_method[method])
+        for head, by_method in by_head.items()
+        for method in results.methods
+        if method in by_method
     ]
 
 

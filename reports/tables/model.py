@@ -69,20 +69,20 @@ class Table:
         """Return the runs of columns that stand side by side; groups stay together if they fit."""
         if len(self.columns) <= self.widest:
             return [range(len(self.columns))]
-        found: list[range] = []
+        blocks: list[range] = []
         start = stop = 0
         for _, group in groupby(self.columns, key=lambda column: column.group):
             count = len(list(group))
             if stop - start + count > BLOCK and stop > start:
-                found.append(range(start, stop))
+                blocks.append(range(start, stop))
                 start = stop
             stop += count
             while stop - start > BLOCK:
-                found.append(range(start, start + BLOCK))
+                blocks.append(range(start, start + BLOCK))
                 start += BLOCK
         if stop > start:
-            found.append(range(start, stop))
-        return found
+            blocks.append(range(start, stop))
+        return blocks
 
 
 class Notes:
@@ -124,11 +124,11 @@ def oriented(columns: Sequence[Head], rows: Sequence[Row]) -> list[tuple[list[He
     if len(columns) <= WIDEST:
         return [(list(columns), list(rows))]
     blocks = max(1, TALLEST // (len(columns) + 3))
-    found = []
+    parts = []
     for chunk in _cut(rows, blocks * BLOCK, heads=0):
         heads, lines = turned(columns, chunk)
-        found.append((heads, [line for line in lines if any(_ran(one) for one in line.items)]))
-    return found
+        parts.append((heads, [line for line in lines if any(_ran(one) for one in line.items)]))
+    return parts
 
 
 def _ran(one: Item) -> bool:

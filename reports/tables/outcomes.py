@@ -31,7 +31,7 @@ def build(results: Results, column: str, kind: str) -> list[Table]:
     if not groups:
         return []
     notes = Notes()
-    columns = [Head(entry.label) for entry in results.entries]
+    columns = [Head(method.label) for method in results.methods]
     rows: list[Row] = []
     for task, tracks in results.by_task().items():
         for track in tracks:
@@ -46,14 +46,14 @@ def build(results: Results, column: str, kind: str) -> list[Table]:
         SCORE if column == "score" else "",
         f"{NOT_RUN}: not run",
     )
-    found = oriented(columns, rows)
+    parts = oriented(columns, rows)
     tables = []
-    for at, (heads, lines) in enumerate(found, start=1):
+    for at, (heads, lines) in enumerate(parts, start=1):
         stem = {"return_mean": "returns", "score": "scores"}[column]
-        part = f" (part {at} of {len(found)})" if len(found) > 1 else ""
+        part = f" (part {at} of {len(parts)})" if len(parts) > 1 else ""
         tables.append(
             Table(
-                f"{stem}_{at}" if len(found) > 1 else stem, f"Final {name}{part}", caption + part,
+                f"{stem}_{at}" if len(parts) > 1 else stem, f"Final {name}{part}", caption + part,
                 "algorithm" if len(columns) > WIDEST else name, heads, lines,
                 used_notes(notes.by_letter(), lines),
                 better="" if len(columns) > WIDEST else "up",
@@ -70,24 +70,24 @@ def _plus_minus(kind: str, groups: list[Group]) -> str:
 
 
 def _items(results: Results, track: Track, column: str, kind: str, notes: Notes) -> list[Item]:
-    """Return one dataset's items, in the order of the entries."""
-    samples = {group.entry: group.values(column) for group in results.on(track)}
+    """Return one dataset's items, in the order of the methods."""
+    samples = {group.method: group.values(column) for group in results.on(track)}
     bold, _ = statistics.not_distinguishable_from_best(
-        {entry.label: values for entry, values in samples.items()}
+        {method.label: values for method, values in samples.items()}
     )
     usual = max((len(values) for values in samples.values()), default=0)
-    found = []
-    for entry in results.entries:
-        group = results.group(entry, track)
+    items = []
+    for method in results.methods:
+        group = results.group(method, track)
         if group is None:
-            found.append(Item(words=NOT_RUN))
+            items.append(Item(words=NOT_RUN))
             continue
         mark = notes.mark(_remark(group, column, usual))
         if group.word or not group.estimate(column).n:
-            found.append(Item(words=group.word or NOT_RUN, mark=mark))
+            items.append(Item(words=group.word or NOT_RUN, mark=mark))
         else:
-            found.append(item(group.estimate(column, kind), 1, entry.label in bold, mark))
-    return found
+            items.append(item(group.estimate(column, kind), 1, method.label in bold, mark))
+    return items
 
 
 def _remark(group: Group, column: str, usual: int) -> str:
@@ -104,26 +104,26 @@ def _remark(group: Group, column: str, usual: int) -> str:
 def aggregate_tables(results: Results) -> list[Table]:
     """Return aggregates over the datasets of each setting that has at least two."""
     tables: list[Table] = []
-    for tracks, found, refused in aggregate_sets(results):
+    for tracks, aggregates, refused in aggregate_sets(results):
         notes = Notes()
         columns = [Head(head, better=better) for head, better in AGGREGATES.values()]
         rows = [
-            Row(entry.label, [item(found[entry][name]) for name in AGGREGATES])
-            if entry in found
+            Row(method.label, [item(aggregates[method][name]) for name in AGGREGATES])
+            if method in aggregates
             else Row(
-                entry.label,
+                method.label,
                 [
                     Item(
                         words=NOT_RUN,
-                        mark=notes.mark(refused[entry].removeprefix("no aggregate: ")),
+                        mark=notes.mark(refused[method].removeprefix("no aggregate: ")),
                     )
                 ]
                 + [Item(words=NOT_RUN)] * (len(AGGREGATES) - 1),
             )
-            for entry in results.entries
-            if entry in found or entry in refused
+            for method in results.methods
+            if method in aggregates or method in refused
         ]
-        counts = captions.span(one["iqm"].n for one in found.values())
+        counts = captions.span(one["iqm"].n for one in aggregates.values())
         caption = captions.sentence(
             f"Scores over {len(tracks)} datasets of {captions.domains(tracks)} "
             f"({captions.setting(tracks[0])})",
@@ -139,17 +139,17 @@ def aggregate_tables(results: Results) -> list[Table]:
 
 
 def comparison_table(results: Results) -> list[Table]:
-    """Return each dataset's entries tested against its first one, corrected over the table."""
+    """Return each dataset's methods tested against its first one, corrected over the table."""
     pairs, differences = {}, {}
     for track in results.tracks:
         groups = [group for group in results.on(track) if group.estimate("return_mean").n]
         for group in groups[1:]:
             base = groups[0]
-            pairs[track, base.entry, group.entry] = (
+            pairs[track, base.method, group.method] = (
                 base.values("return_mean"), group.values("return_mean")
             )  # fmt: skip
     tested = statistics.mann_whitney_table(pairs)
-    usable = [key for key, found in tested.items() if found.p is not None]
+    usable = [key for key, test in tested.items() if test.p is not None]
     if not usable:
         return []
     for key in usable:
@@ -188,7 +188,7 @@ def speed_table(results: Results) -> list[Table]:
         for group in results.on(track):
             items = list(_speed(group, machine))
             if any(one.value is not None for one in items):
-                rows.append(Row(group.entry.label, items, track.label))
+                rows.append(Row(group.method.label, items, track.label))
     if not rows:
         return []
     groups = [group for group in results.groups if group.estimate("score").n]
@@ -222,7 +222,7 @@ def _speed(group: Group, machine: str | None) -> Iterable[Item]:
             updates, scores = [[row[key] for row in known] for key in ("update", "score")]
             curves.append((updates, scores, cell.number("updates")))
             seconds = [s for row in known if (s := row.get("train_seconds")) is not None]
-            own = cell["machine_class"] == machine and not cell.aside
+            own = cell["machine_class"] == machine and not cell.excluded
             if own and len(seconds) == len(scores):
                 clocks.append((seconds, scores))
     budgeted = [

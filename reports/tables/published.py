@@ -18,12 +18,12 @@ def table(results: Results, kind: str) -> list[Table]:
     notes, rows, groups = Notes(), [], []
     for track in results.tracks:
         for group in results.on(track):
-            name = ALGORITHMS.get(group.entry.algorithm, "")
-            found = known.get((TASKS.get(track.task, ""), track.quality, name), [])
-            if not found or not group.estimate("score").n:
+            name = ALGORITHMS.get(group.method.algorithm, "")
+            rivals = known.get((TASKS.get(track.task, ""), track.quality, name), [])
+            if not rivals or not group.estimate("score").n:
                 continue
             groups.append(group)
-            rows += [_row(group, one, kind, notes) for one in found]
+            rows += [_row(group, one, kind, notes) for one in rivals]
     if not rows:
         return []
     columns = [Head("ours"), Head("published"), Head("comparable")]
@@ -53,7 +53,7 @@ def _row(group: Group, one: Published, kind: str, notes: Notes) -> Row:
     imported = group.track.dataset.startswith("import/")
     caution = "" if imported else "same rules, but data recorded by our own policies"
     return Row(
-        group.entry.label,
+        group.method.label,
         [
             Item(ours.value, ours.half_width, mark=notes.mark(group.trouble)),
             published,

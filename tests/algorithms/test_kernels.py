@@ -397,17 +397,17 @@ def test_other_networks_are_torchs() -> None:
 def test_a_copy_is_torchs_until_it_takes_a_kernel_of_its_own() -> None:
     """A copy's parameters lie elsewhere; the library must not read those of the first."""
     net, x = network((7, 33, 2)), torch.randn(6, 11, 7)
-    for twin in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
-        assert twin.kernel is None
+    for copied in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        assert copied.kernel is None
         with torch.no_grad():
-            twin.weights[0].zero_()
-            assert not torch.allclose(twin(x), net(x))
-        twin.flatten()
-        assert twin.take_kernel(library.load())
+            copied.weights[0].zero_()
+            assert not torch.allclose(copied(x), net(x))
+        copied.flatten()
+        assert copied.take_kernel(library.load())
         with torch.no_grad():
-            before = twin(x)
-            twin.flat.mul_(2.0)
-            assert not torch.allclose(twin(x), before)
+            before = copied(x)
+            copied.flat.mul_(2.0)
+            assert not torch.allclose(copied(x), before)
 
 
 def test_parameters_changed_before_the_backward_pass_are_noticed() -> None:

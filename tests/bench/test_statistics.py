@@ -204,8 +204,8 @@ def test_the_order_of_runs_does_not_matter(runs, random):
 
 @given(TABLES, TABLES)
 def test_another_algorithm_changes_nobodys_score(ours, other):
-    def leaderboard(entries):
-        return {name: statistics.aggregate(runs, resamples=20) for name, runs in entries.items()}
+    def leaderboard(rows):
+        return {name: statistics.aggregate(runs, resamples=20) for name, runs in rows.items()}
 
     assert leaderboard({"ours": ours})["ours"] == leaderboard({"b": other, "ours": ours})["ours"]
 

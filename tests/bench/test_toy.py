@@ -50,10 +50,10 @@ def test_ten_steps_beat_one_and_the_report_draws_them(
     warnings: list[str] = []
     read = toys.read(tmp_path, warnings)
     with canvas.look():
-        (plate,) = figure.draw(read, tmp_path)
+        (drawn,) = figure.draw(read, tmp_path)
     assert warnings == []
-    assert "4,000 samples each" in plate.caption
-    assert "300 updates" in plate.caption
+    assert "4,000 samples each" in drawn.caption
+    assert "300 updates" in drawn.caption
 
 
 def test_equal_seeds_give_equal_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,6 +70,6 @@ def test_a_place_that_cannot_be_written_is_one_sentence(
     monkeypatch.setattr(toy, "measure", lambda *_: {})
     (tmp_path / "file").write_text("")
     assert app.main(["toy", "--out", str(tmp_path / "file")]) == 2
-    told = capsys.readouterr().err
-    assert "toy.json cannot be written" in told
-    assert told.count("\n") == 1
+    message = capsys.readouterr().err
+    assert "toy.json cannot be written" in message
+    assert message.count("\n") == 1

@@ -40,14 +40,14 @@ def test_the_table_is_the_published_one() -> None:
         assert [found.values["cql_weight"] for found in found_values if found] == list(values)
 
 
-def test_every_entry_names_an_algorithm_fits_its_settings_and_has_a_source() -> None:
+def test_every_value_names_an_algorithm_fits_its_settings_and_has_a_source() -> None:
     for name, tasks in tuned.table().items():
         assert name in algorithms.names()
         for qualities in tasks.values():
-            for entry in qualities.values():
-                assert entry.source
+            for published in qualities.values():
+                assert published.source
                 for preset in presets.names():
-                    resolve.resolve_settings(name, presets.load(preset), {}, 7, entry.values)
+                    resolve.resolve_settings(name, presets.load(preset), {}, 7, published.values)
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_published_values_that_are_the_usual_ones_are_marked_all_the_same(
 def test_reports_say_tuned() -> None:
     from pathlib import Path
 
-    from reports.reading.grouping import entries_of, tracks_of
+    from reports.reading.grouping import methods_of, tracks_of
     from reports.reading.runs import Cell
 
     rows = []
@@ -108,9 +108,9 @@ def test_reports_say_tuned() -> None:
             "config_hash": text, "created": str(index), "status": "done",
         }  # fmt: skip
         rows.append(Cell(row, {}, Path()))
-    entries = entries_of(rows, tracks_of(rows, []))
-    labels = [entries[str(index)].label for index in range(3)]
+    methods = methods_of(rows, tracks_of(rows, []))
+    labels = [methods[str(index)].label for index in range(3)]
     assert labels == ["omar", "omar (tuned)", "omar (tuned, cql_weight=2)"]
-    alone = entries_of(rows[1:2], tracks_of(rows[1:2], []))
+    alone = methods_of(rows[1:2], tracks_of(rows[1:2], []))
     assert alone["1"].label == "omar (tuned)"
-    assert {entry.algorithm for entry in entries.values()} == {"omar"}
+    assert {method.algorithm for method in methods.values()} == {"omar"}

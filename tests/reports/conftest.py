@@ -69,8 +69,8 @@ def record(
     value = random + score / 100 * (expert - random)
     if checksum == "":
         data_seed = seed if paired else 0
-        told = f"{dataset}{fraction}{data_seed}{recipe_version}"
-        checksum = hashlib.sha256(told.encode()).hexdigest()
+        identity = f"{dataset}{fraction}{data_seed}{recipe_version}"
+        checksum = hashlib.sha256(identity.encode()).hexdigest()
     data_return = random + DATA_SCORE.get(quality, 50.0) / 100 * (expert - random)
     last = {"return_mean": value, "return_std": 70.0, "episodes": 1000, "score": score}
     return {
@@ -211,7 +211,7 @@ class Shared:
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
     """Write one report of three datasets, a hostile name, and a failed run with markup in its log.
 
-    A toy lies beside the runs, and a film in the folder of one.
+    A toy lies beside the runs, and an animation in the folder of one.
     """
     import reports
 
@@ -220,15 +220,15 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
     write_study(root / "results", ["om2p", "dom2"], datasets, range(3))
     write_study(root / "results", [EVIL], datasets[:2], range(3))
     write_study(root / "results", ["bc"], datasets[:1], range(2), status="failed")
-    filmed = record("om2p", datasets[0], 1)
-    (root / "results" / filmed["cell"] / "team.gif").write_bytes(gif())
+    animated = record("om2p", datasets[0], 1)
+    (root / "results" / animated["cell"] / "team.gif").write_bytes(gif())
     (root / "results" / "toy.json").write_text(json.dumps(toy()))
     out = root / "out"
     return Shared(root / "results", out, reports.write(root / "results", out, command=COMMAND))
 
 
 def gif(colour: str = "red") -> bytes:
-    """Return a film of two pictures."""
+    """Return an animation of two pictures."""
     from PIL import Image
 
     pictures = [Image.new("RGB", (40, 40), one) for one in (colour, "white")]

@@ -64,10 +64,10 @@ def test_live_says_at_once_where_the_page_lies(study, tmp_path, monkeypatch, cap
 
 
 @pytest.mark.parametrize(
-    ("options", "told"), [({"uncertainty": "sigma"}, "choose one of ci95, std, sem")]
+    ("options", "message"), [({"uncertainty": "sigma"}, "choose one of ci95, std, sem")]
 )
-def test_bad_options_are_one_sentence(study, tmp_path, options, told):
-    with pytest.raises(BenchError, match=told):
+def test_bad_options_are_one_sentence(study, tmp_path, options, message):
+    with pytest.raises(BenchError, match=message):
         reports.write(study(["om2p"], seeds=[0]), tmp_path / "out", **options)
 
 
@@ -81,12 +81,12 @@ def test_a_page_of_a_thousand_runs_is_small_and_quick(tmp_path, write):
     names = [f"method-{at}" for at in range(10)]
     tasks = ("mpe/spread", "mpe/tag", "mpe/world", "mamujoco/ant-2x4", "mamujoco/hopper-3x1")
     datasets = [f"{task}/{quality}" for task in tasks for quality in ("expert", "medium")]
-    found = results.read(write(tmp_path / "results", names, datasets, range(10)))
-    assert len(found.cells) == 1000
-    tables = build.all_tables(found, "ci95")
+    read = results.read(write(tmp_path / "results", names, datasets, range(10)))
+    assert len(read.cells) == 1000
+    tables = build.all_tables(read, "ci95")
     started = time.process_time()
     html = page_module.render(
-        found, [], tables, dict.fromkeys([t.stem for t in tables], ""), OPTIONS
+        read, [], tables, dict.fromkeys([t.stem for t in tables], ""), OPTIONS
     )
     assert time.process_time() - started < 5
     assert len(html) < 3_000_000, "figures come on top of this"
@@ -115,7 +115,7 @@ def test_returns_without_references_are_shown_raw(tmp_path, cell):
     written = reports.write(folder.parent, tmp_path / "out")
     assert "scores" not in {table.stem for table in written.tables}
     assert "returns" in {table.stem for table in written.tables}
-    curves = [plate for plate in written.figures if plate.section == "Learning curves"]
+    curves = [figure for figure in written.figures if figure.section == "Learning curves"]
     assert curves
-    scores = next(plate for plate in written.figures if plate.section == "Scores")
+    scores = next(figure for figure in written.figures if figure.section == "Scores")
     assert scores.caption.startswith("Final return")

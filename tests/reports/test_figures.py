@@ -9,7 +9,7 @@ from reports.drawing import canvas
 from reports.figures import ablations, curves, data, pareto, scaling
 from reports.page import leaderboard
 from reports.reading import results
-from reports.reading.results import Entry
+from reports.reading.results import Method
 from reports.tables import efficiency
 
 
@@ -17,9 +17,9 @@ from reports.tables import efficiency
 def test_no_label_leaves_the_paper(count):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    entries = [Entry(f"method-number-{at}", f"method-number-{at}") for at in range(count)]
+    methods = [Method(f"method-number-{at}", f"method-number-{at}") for at in range(count)]
     with canvas.look():
-        figure, axes = canvas.panels(["one", "two", "three"], entries, note="a note " * 30)
+        figure, axes = canvas.panels(["one", "two", "three"], methods, note="a note " * 30)
         canvas.outer_labels(axes, "gradient updates", "score")
         FigureCanvasAgg(figure).draw()
         width, height = figure.canvas.get_width_height()
@@ -50,26 +50,26 @@ def test_curves_stand_on_evaluations_that_all_seeds_have(study, cell):
     study(["om2p"], seeds=range(3))
     root = cell("om2p", "mpe/spread/expert", 3, points=5).parent
     (group,) = results.read(root).groups
-    found = curves.band(group, "score", "ci95")
-    assert found.n == 4
-    assert found.updates.tolist() == [400, 800, 1200, 1600, 2000]
-    assert (found.low <= found.mean).all()
+    band = curves.band(group, "score", "ci95")
+    assert band.n == 4
+    assert band.updates.tolist() == [400, 800, 1200, 1600, 2000]
+    assert (band.low <= band.mean).all()
 
 
-def test_entries_with_failed_seeds_are_not_on_the_frontier_picture(study, cell):
+def test_methods_with_failed_seeds_are_not_on_the_frontier_picture(study, cell):
     study(["om2p", "bc"])
     root = cell("bc", "mpe/spread/expert", 5, status="failed").parent
-    found = results.read(root)
-    spots = pareto._spots(found, found.tracks[0], "seconds_train", "score")
-    assert [spot.group.entry.label for spot in spots] == ["om2p"]
+    read = results.read(root)
+    spots = pareto._spots(read, read.tracks[0], "seconds_train", "score")
+    assert [spot.group.method.label for spot in spots] == ["om2p"]
 
 
 def test_an_ablation_compares_what_differs_in_one_setting(study):
     study(["om2p"], seeds=range(6))
     study(["om2p"], settings={"q_weight": 0.1})
     study(["om2p"], settings={"q_weight": 1.0})
-    found = results.read(study(["om2p"], settings={"q_weight": 1.0, "learning_rate": 0.1}))
-    (one,) = ablations.find(found)
+    read = results.read(study(["om2p"], settings={"q_weight": 1.0, "learning_rate": 0.1}))
+    (one,) = ablations.find(read)
     assert (one.algorithm, one.setting) == ("om2p", "algorithm.q_weight")
     assert [value for value, _ in one.groups] == ["None", "0.1", "1.0"]
 
@@ -77,64 +77,64 @@ def test_an_ablation_compares_what_differs_in_one_setting(study):
 def test_shares_of_the_data_make_a_curve(study, tmp_path):
     study(["om2p"], seeds=range(2))
     root = study(["om2p"], seeds=range(2), fraction=0.1)
-    found = results.read(root)
+    read = results.read(root)
     with canvas.look():
-        (plate,) = data.fractions(found, "mpe/spread", found.tracks, tmp_path, "ci95")
-    assert "share of the data" in plate.caption
-    assert (tmp_path / f"{plate.name}.pdf").stat().st_size > 1000
+        (figure,) = data.fractions(read, "mpe/spread", read.tracks, tmp_path, "ci95")
+    assert "share of the data" in figure.caption
+    assert (tmp_path / f"{figure.name}.pdf").stat().st_size > 1000
 
 
 def test_curves_over_time_use_one_class_of_machine(study, tmp_path):
     study(["om2p"], seeds=range(3), machine="cpu-a")
-    found = results.read(study(["dom2"], seeds=range(2), machine="cpu-b"))
+    read = results.read(study(["dom2"], seeds=range(2), machine="cpu-b"))
     with canvas.look():
-        updates, seconds = curves.draw(found, "mpe/spread", found.tracks, tmp_path, "ci95")
+        updates, seconds = curves.draw(read, "mpe/spread", read.tracks, tmp_path, "ci95")
     assert "n = 2 to 3" in updates.caption
     assert "n = 3" in seconds.caption
     assert "2 runs timed on another class of machine are left out" in seconds.caption
-    rows = leaderboard.build(found, "ci95")["rows"]
+    rows = leaderboard.build(read, "ci95")["rows"]
     times = {row["algorithm"]: row["cells"][7]["text"] for row in rows}
     assert times["om2p"]
     assert times["dom2"] == ""
 
 
-def test_times_of_runs_in_company_are_in_no_figure(study, tmp_path):
+def test_times_of_runs_that_shared_a_gpu_are_in_no_figure(study, tmp_path):
     study(["om2p"], seeds=range(3))
-    found = results.read(study(["dom2"], seeds=range(2), shared=True))
-    (track,) = found.tracks
+    read = results.read(study(["dom2"], seeds=range(2), shared=True))
+    (track,) = read.tracks
     with canvas.look():
-        updates, seconds = curves.draw(found, "mpe/spread", found.tracks, tmp_path, "ci95")
-        plates = pareto.draw(found, "mpe/spread", found.tracks, tmp_path, "ci95")
-    told = "Times and peaks of memory leave out 2 of 5 runs: 2 shared a GPU."
+        updates, seconds = curves.draw(read, "mpe/spread", read.tracks, tmp_path, "ci95")
+        figures = pareto.draw(read, "mpe/spread", read.tracks, tmp_path, "ci95")
+    words = "Times and peaks of memory leave out 2 of 5 runs: 2 shared a GPU."
     assert "n = 2 to 3" in updates.caption
-    assert told not in updates.caption
+    assert words not in updates.caption
     assert "n = 3" in seconds.caption
-    assert told in seconds.caption
+    assert words in seconds.caption
     costs = {name: column for name, column in COLUMNS.items() if column.pareto}
     assert {column.pareto for column in costs.values()} == {
-        plate.name.removeprefix("pareto_").removesuffix("_mpe-spread") for plate in plates
+        figure.name.removeprefix("pareto_").removesuffix("_mpe-spread") for figure in figures
     }
     for name in ("seconds_train", "peak_rss_bytes", "latency_p50_ms", "flops_act"):
         cost = costs[name]
-        (plate,) = [one for one in plates if f"pareto_{cost.pareto}_" in one.name]
-        spots = pareto._spots(found, track, name, "score")
-        assert [s.group.entry.label for s in spots] == (
+        (figure,) = [one for one in figures if f"pareto_{cost.pareto}_" in one.name]
+        spots = pareto._spots(read, track, name, "score")
+        assert [s.group.method.label for s in spots] == (
             ["om2p"] if cost.timed else ["om2p", "dom2"]
         )
-        assert (told in plate.caption) == cost.timed
-    shown = leaderboard.build(found, "ci95")
+        assert (words in figure.caption) == cost.timed
+    shown = leaderboard.build(read, "ci95")
     heads = [head["name"] for head in shown["heads"]]
     for row in shown["rows"]:
         for head in ("Train (s)", "Update (ms)", "Process (MiB)", "Action (ms)"):
             text = row["cells"][heads.index(head)]["text"]
             assert bool(text) == (row["algorithm"] == "om2p")
-    assert told in leaderboard.caption(found, "ci95")
+    assert words in leaderboard.caption(read, "ci95")
 
 
-def test_times_of_runs_in_company_are_on_no_scaling_curve(study, tmp_path):
+def test_times_of_runs_that_shared_a_gpu_are_on_no_scaling_curve(study, tmp_path):
     study(["om2p"], seeds=range(3))
-    found = results.read(study(["om2p"], seeds=[0], batch=64, shared=True))
-    (curve,) = scaling._curves(found, next(s for s in scaling.SIZES if s.name == "batch")).values()
+    read = results.read(study(["om2p"], seeds=[0], batch=64, shared=True))
+    (curve,) = scaling._curves(read, next(s for s in scaling.SIZES if s.name == "batch")).values()
     for name, column in shown_in(SCALING).items():
         assert bool(scaling._points(curve, name)) == (not column.timed)
 
@@ -143,8 +143,8 @@ def test_a_variant_with_a_fixed_switch_is_an_ablation_of_its_family(study):
     study(["om2p"], seeds=range(3), settings={"derivative": "finite_difference"})
     study(["om2p-jvp"], seeds=range(3), settings={"derivative": "jvp"})
     study(["om2p-release"], seeds=range(3), settings={"derivative": "zero", "other": 1})
-    found = results.read(study(["om2p"], settings={"derivative": "zero"}))
-    (one,) = ablations.find(found)
+    read = results.read(study(["om2p"], settings={"derivative": "zero"}))
+    (one,) = ablations.find(read)
     assert (one.algorithm, one.setting) == ("om2p", "algorithm.derivative")
     assert {value for value, _ in one.groups} == {"finite_difference", "jvp", "zero"}
 
@@ -152,14 +152,14 @@ def test_a_variant_with_a_fixed_switch_is_an_ablation_of_its_family(study):
 def test_sizes_that_differ_alone_make_curves(study, tmp_path):
     for batch in (64, 256, 1024):
         study(["om2p", "bc"], seeds=range(3), batch=batch)
-    found = results.read(study(["om2p"], seeds=[0], batch=4096, settings={"hidden": [64, 64]}))
+    read = results.read(study(["om2p"], seeds=[0], batch=4096, settings={"hidden": [64, 64]}))
     with canvas.look():
-        (plate,) = scaling.draw(found, tmp_path)
-    assert plate.name == "scaling_batch"
-    assert "medians over 3 runs each" in plate.caption
-    assert "dedicated measurement" in plate.caption
+        (figure,) = scaling.draw(read, tmp_path)
+    assert figure.name == "scaling_batch"
+    assert "medians over 3 runs each" in figure.caption
+    assert "dedicated measurement" in figure.caption
     (size,) = [one for one in scaling.SIZES if one.name == "batch"]
-    curves = scaling._curves(found, size)
+    curves = scaling._curves(read, size)
     assert set(curves) == {("om2p", 0), ("bc", 0)}, "another width is another curve"
     points = scaling._points(curves["bc", 0], "peak_tensor_bytes")
     assert [x for x, _ in points] == [64, 256, 1024]
@@ -168,29 +168,29 @@ def test_sizes_that_differ_alone_make_curves(study, tmp_path):
 
 def test_runs_of_another_machine_are_on_no_scaling_curve(study, tmp_path):
     study(["om2p"], seeds=range(3), machine="cpu-a")
-    found = results.read(study(["om2p"], seeds=[0], machine="cpu-b", batch=64))
-    assert scaling.draw(found, tmp_path) == []
+    read = results.read(study(["om2p"], seeds=[0], machine="cpu-b", batch=64))
+    assert scaling.draw(read, tmp_path) == []
 
 
 def test_latency_has_a_picture_and_columns_where_it_was_recorded(study):
-    found = results.read(study(["om2p", "bc"], seeds=range(2)))
-    heads = [column.head for column in efficiency.build(found)[0].columns]
+    read = results.read(study(["om2p", "bc"], seeds=range(2)))
+    heads = [column.head for column in efficiency.build(read)[0].columns]
     assert {"median (ms)", "95% (ms)"} <= set(heads)
-    assert len(pareto._spots(found, found.tracks[0], "latency_p50_ms", "score")) == 2
-    shown = [head["name"] for head in leaderboard.build(found, "ci95")["heads"]]
+    assert len(pareto._spots(read, read.tracks[0], "latency_p50_ms", "score")) == 2
+    shown = [head["name"] for head in leaderboard.build(read, "ci95")["heads"]]
     assert "Action (ms)" in shown
-    for cell in found.cells:
+    for cell in read.cells:
         cell.row["latency_p50_ms"] = cell.row["latency_p95_ms"] = None
-    heads = [column.head for column in efficiency.build(found)[0].columns]
+    heads = [column.head for column in efficiency.build(read)[0].columns]
     assert "median (ms)" not in heads
-    shown = leaderboard.build(found, "ci95")
+    shown = leaderboard.build(read, "ci95")
     assert "Action (ms)" not in [head["name"] for head in shown["heads"]]
     assert {len(row["cells"]) for row in shown["rows"]} == {len(shown["heads"])}
-    assert pareto._spots(found, found.tracks[0], "latency_p50_ms", "score") == []
+    assert pareto._spots(read, read.tracks[0], "latency_p50_ms", "score") == []
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "words"),
     [
         ("{", "Expecting property name"),
         ('{"kind": "other"}', "of another kind"),
@@ -200,14 +200,14 @@ def test_latency_has_a_picture_and_columns_where_it_was_recorded(study):
         ('{"kind": "toy", "rows": [{"counts": [[1, -2], [0, 0]]}]}', "no counts"),
     ],
 )
-def test_what_is_no_toy_is_a_warning(study, content, told):
+def test_what_is_no_toy_is_a_warning(study, content, words):
     root = study(["om2p"], seeds=[0])
     (root / "toy.json").write_text(content)
-    found = results.read(root)
-    assert found.toy is None
-    (warning,) = found.warnings
+    read = results.read(root)
+    assert read.toy is None
+    (warning,) = read.warnings
     assert "skipped toy.json" in warning
-    assert told in warning
+    assert words in warning
 
 
 @pytest.mark.parametrize("span", [1.01, 1.4, 3, 8, 30, 500, 1e5])
@@ -227,17 +227,17 @@ def test_a_logarithmic_axis_has_enough_labels_and_not_too_many(span, which):
 def measurement():
     """Return what `python -m bench measure` writes, invented: agents and batch varied."""
     sizes = [(3, 256), (3, 1024), (8, 256)]
-    entries = [
+    rows = [
         {"key": f"{name} {agents} {batch}", "algorithm": name, "settings": {"hidden": [128, 128]},
          "size": {"agents": agents, "batch": batch, "hidden": None}}
         for name in ("om2p", "bc")
         for agents, batch in sizes
     ]  # fmt: skip
-    keys = [entry["key"] for entry in entries]
+    keys = [row["key"] for row in rows]
     taken = {"update": {"cpu": [0.004, 0.002, 0.003], "wall": [9.0]}, "latency": [0.1, 0.2, 0.3]}
     return {
         "kind": "om2p-bench measurement", "schema": 1, "configuration": {"device": "cpu"},
-        "entries": entries, "failures": {}, "rounds": {key: [taken, taken] for key in keys},
+        "entries": rows, "failures": {}, "rounds": {key: [taken, taken] for key in keys},
         "costs": {key: {"peak_tensor_bytes": 2**20, "flops_update": 10**9} for key in keys},
     }  # fmt: skip
 
@@ -246,26 +246,26 @@ def test_a_measurement_beside_the_runs_makes_scaling_curves(study, tmp_path):
     root = study(["om2p"], seeds=[0])
     (root / "efficiency.json").write_text(json.dumps(measurement()))
     (root / "foreign.json").write_text("[1, 2")
-    found = results.read(root)
-    assert found.warnings == []
-    (points,) = found.measured
+    read = results.read(root)
+    assert read.warnings == []
+    (points,) = read.measured
     assert points[0].values == {
         "peak_tensor_bytes": 2**20, "flops_update": 1e9, "ms_per_update": pytest.approx(3.0),
         "latency_p50_ms": pytest.approx(200.0),
     }  # fmt: skip
     with canvas.look():
-        plates = scaling.draw(found, tmp_path)
-    assert [plate.name for plate in plates] == [
+        figures = scaling.draw(read, tmp_path)
+    assert [figure.name for figure in figures] == [
         "scaling_measured_agents", "scaling_measured_batch",
     ]  # fmt: skip
-    assert "medians over 2 rounds" in plates[0].caption
+    assert "medians over 2 rounds" in figures[0].caption
 
 
 @pytest.mark.parametrize("change", [{"schema": 7}, {"entries": [{}]}, {"costs": None}])
 def test_a_broken_measurement_is_a_warning(study, change):
     root = study(["om2p"], seeds=[0])
     (root / "efficiency.json").write_text(json.dumps(measurement() | change))
-    found = results.read(root)
-    assert list(found.measured) == []
-    (warning,) = found.warnings
+    read = results.read(root)
+    assert list(read.measured) == []
+    (warning,) = read.warnings
     assert "skipped the measurement efficiency.json" in warning

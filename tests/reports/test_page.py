@@ -68,22 +68,22 @@ def page(chromium, written):
 
 
 def shown(page, column=1):
-    query = f"#board tbody tr:not([hidden]) > :nth-child({column})"
+    query = f"#leaderboard-table tbody tr:not([hidden]) > :nth-child({column})"
     return [text.strip() for text in page.locator(query).all_inner_texts()]
 
 
 def test_the_leaderboard_sorts_by_number_and_by_name(page):
-    button = page.locator("#board thead button", has_text="Score")
+    button = page.locator("#leaderboard-table thead button", has_text="Score")
     button.click()
     falling = [float(text.split()[0]) for text in shown(page, 3) if text[0].isdigit()]
     assert falling == sorted(falling, reverse=True)
-    assert page.locator("#board th[aria-sort=descending]").inner_text() == "Score"
+    assert page.locator("#leaderboard-table th[aria-sort=descending]").inner_text() == "Score"
     button.click()
     rising = [float(text.split()[0]) for text in shown(page, 3) if text[0].isdigit()]
     assert rising == sorted(rising)
     assert len(rising) == 8
     assert shown(page)[-1] == "bc", "what has no score comes last"
-    page.locator("#board thead button", has_text="Algorithm").click()
+    page.locator("#leaderboard-table thead button", has_text="Algorithm").click()
     assert shown(page) == sorted(shown(page), key=str.lower)
 
 
@@ -97,14 +97,14 @@ def test_the_leaderboard_filters_by_task_quality_and_algorithm(page):
     page.select_option("[data-filter=quality]", "")
     page.fill("[data-filter=algorithm]", "DOM")
     assert set(shown(page)) == {"dom2"}
-    assert page.locator("#board-count").inner_text() == "3 of 9 rows"
+    assert page.locator("#leaderboard-count").inner_text() == "3 of 9 rows"
 
 
 def test_the_keyboard_reaches_and_works_the_sort_buttons(page):
-    page.locator("#board thead button").first.focus()
+    page.locator("#leaderboard-table thead button").first.focus()
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    assert page.locator("#board th[aria-sort]").inner_text() == "Dataset"
+    assert page.locator("#leaderboard-table th[aria-sort]").inner_text() == "Dataset"
     page.keyboard.press("Home")
     page.locator(".skip").focus()
     assert page.evaluate("document.activeElement.getBoundingClientRect().left") >= 0
@@ -129,9 +129,9 @@ def test_a_run_opens_with_its_configuration_curve_accounts_and_error(page):
     first = page.locator(".run").first
     first.locator("summary").first.click()
     first.locator(".inside").wait_for()
-    told = first.inner_text()
-    assert "train (s)" in told
-    assert "process (MiB)" in told
+    details = first.inner_text()
+    assert "train (s)" in details
+    assert "process (MiB)" in details
     assert first.locator("svg path.curve").count() == 1
     first.locator("summary", has_text="Configuration").click()
     assert '"learning_rate": 0.003' in first.locator("pre").inner_text()
@@ -161,20 +161,20 @@ def test_print_opens_every_table_and_drops_the_controls(page):
     assert not page.locator(".filters").first.is_visible()
 
 
-def test_a_film_per_task_is_carried_along(page):
-    film = page.locator("#films img")
-    assert film.count() == 1
-    assert film.evaluate("image => image.complete && image.naturalWidth") == 40
-    assert page.locator("#films figcaption").inner_text() == "mpe/spread: om2p, seed 1"
+def test_an_animation_per_task_stands_on_the_page(page):
+    animation = page.locator("#animations img")
+    assert animation.count() == 1
+    assert animation.evaluate("image => image.complete && image.naturalWidth") == 40
+    assert page.locator("#animations figcaption").inner_text() == "mpe/spread: om2p, seed 1"
 
 
-def test_films_are_bounded_and_what_is_left_out_is_named(tmp_path, monkeypatch):
+def test_animations_are_bounded_and_what_is_left_out_is_named(tmp_path, monkeypatch):
     for task in ("mpe/spread", "mpe/tag", "mpe/world"):
         folder = write_cell(tmp_path, record("om2p", f"{task}/expert", 0))
         (folder / "team.gif").write_bytes(gif())
-    monkeypatch.setattr(page_module, "FILMS_LIMIT", 2 * len(gif()))
-    shown, left_out = page_module._films(results.read(tmp_path))
-    assert [film["task"] for film in shown] == ["mpe/spread", "mpe/tag"]
+    monkeypatch.setattr(page_module, "ANIMATIONS_LIMIT", 2 * len(gif()))
+    shown, left_out = page_module._animations(results.read(tmp_path))
+    assert [animation["task"] for animation in shown] == ["mpe/spread", "mpe/tag"]
     assert left_out == [f"{folder.name}/team.gif (0.0 MB)"]
 
 
@@ -215,8 +215,8 @@ def drawn(shared):
 
 
 def test_every_figure_is_a_pdf_and_a_png(drawn):
-    folder, plates = drawn
-    names = {plate.name for plate in plates}
+    folder, figures = drawn
+    names = {figure.name for figure in figures}
     assert names >= {
         "scores_mpe-spread", "learning_curves_updates_mpe-spread", "pareto_memory_mpe-spread",
         "learning_curves_seconds_mpe-spread", "pareto_training_time_mpe-spread",
@@ -226,40 +226,40 @@ def test_every_figure_is_a_pdf_and_a_png(drawn):
 
 
 def test_fonts_are_embedded_as_truetype(drawn):
-    folder, plates = drawn
-    text = (folder / f"{plates[0].name}.pdf").read_bytes()
+    folder, figures = drawn
+    text = (folder / f"{figures[0].name}.pdf").read_bytes()
     assert b"/FontFile2" in text
     assert b"/Type3" not in text
 
 
 def test_every_caption_says_n_and_the_kind_of_interval(drawn):
-    _, plates = drawn
-    for plate in plates:
-        if plate.section in ("Scores", "Learning curves", "Cost and benefit"):
-            assert "n = 3 training seeds" in plate.caption
-            assert "95% Student t interval" in plate.caption
+    _, figures = drawn
+    for figure in figures:
+        if figure.section in ("Scores", "Learning curves", "Cost and benefit"):
+            assert "n = 3 training seeds" in figure.caption
+            assert "95% Student t interval" in figure.caption
 
 
 def test_timed_figures_say_what_their_timings_are_worth(drawn):
-    _, plates = drawn
-    timed = [p for p in plates if "training_time" in p.name or "seconds" in p.name]
+    _, figures = drawn
+    timed = [p for p in figures if "training_time" in p.name or "seconds" in p.name]
     assert timed
     assert all("dedicated measurement; these are clocks of" in p.caption for p in timed)
 
 
 def test_aggregate_figures_need_two_datasets_and_name_their_bootstrap(drawn):
-    _, plates = drawn
-    overall = {plate.name: plate for plate in plates if plate.section == "Over all datasets"}
+    _, figures = drawn
+    overall = {figure.name: figure for figure in figures if figure.section == "Over all datasets"}
     assert set(overall) == {"aggregates", "profiles", "improvement"}
-    assert all("3 datasets of mpe" in plate.caption for plate in overall.values())
-    assert all("n = 3 training seeds" in plate.caption for plate in overall.values())
-    assert all("stratified bootstrap" in plate.caption for plate in overall.values())
+    assert all("3 datasets of mpe" in figure.caption for figure in overall.values())
+    assert all("n = 3 training seeds" in figure.caption for figure in overall.values())
+    assert all("stratified bootstrap" in figure.caption for figure in overall.values())
 
 
 def test_recorded_returns_are_drawn_from_the_cards(drawn):
-    _, plates = drawn
-    (plate,) = [plate for plate in plates if plate.name == "returns_of_data_mpe-spread"]
-    assert "Episodes per dataset: expert 4,000, medium 4,000" in plate.caption
+    _, figures = drawn
+    (figure,) = [figure for figure in figures if figure.name == "returns_of_data_mpe-spread"]
+    assert "Episodes per dataset: expert 4,000, medium 4,000" in figure.caption
 
 
 # --- the gallery that is made of it ---------------------------------------------------------------

@@ -9,15 +9,15 @@ from reports.page import cards
 from reports.reading import order, results
 
 
-def test_seeds_of_one_entry_are_one_group(study):
-    found = results.read(study(["om2p", "dom2"], ["mpe/spread/expert", "mpe/tag/medium"]))
-    assert [entry.label for entry in found.entries] == ["om2p", "dom2"]
-    assert [track.label for track in found.tracks] == ["mpe/spread/expert", "mpe/tag/medium"]
-    assert all(len(group.cells) == 5 for group in found.groups)
+def test_seeds_of_one_method_are_one_group(study):
+    read = results.read(study(["om2p", "dom2"], ["mpe/spread/expert", "mpe/tag/medium"]))
+    assert [method.label for method in read.methods] == ["om2p", "dom2"]
+    assert [track.label for track in read.tracks] == ["mpe/spread/expert", "mpe/tag/medium"]
+    assert all(len(group.cells) == 5 for group in read.groups)
 
 
 @pytest.mark.parametrize(
-    ("other", "told"),
+    ("other", "words"),
     [
         ({"checksum": "f" * 64}, "checksum"),
         ({"rules": "mpe2"}, "rules mpe2"),
@@ -29,60 +29,58 @@ def test_seeds_of_one_entry_are_one_group(study):
         ({"protocol": 2}, "protocol version 2"),
     ],
 )
-def test_other_data_rules_or_presets_are_kept_apart_and_named(study, other, told):
+def test_other_data_rules_or_presets_are_kept_apart_and_named(study, other, words):
     study(["om2p"], seeds=range(3))
-    found = results.read(study(["om2p"], seeds=range(3), **other))
-    assert len(found.tracks) == 2
-    assert [len(group.cells) for group in found.groups] == [3, 3]
-    assert any(told in warning and "kept apart" in warning for warning in found.warnings)
-    assert any(told in track.label for track in found.tracks)
+    read = results.read(study(["om2p"], seeds=range(3), **other))
+    assert len(read.tracks) == 2
+    assert [len(group.cells) for group in read.groups] == [3, 3]
+    assert any(words in warning and "kept apart" in warning for warning in read.warnings)
+    assert any(words in track.label for track in read.tracks)
 
 
 def test_records_from_before_there_were_versions_are_of_version_one(study):
     study(["om2p"], seeds=range(3))
-    found = results.read(study(["om2p"], seeds=(3, 4), task_version=1, protocol=1))
-    assert [len(group.cells) for group in found.groups] == [5]
-    assert not found.warnings
+    read = results.read(study(["om2p"], seeds=(3, 4), task_version=1, protocol=1))
+    assert [len(group.cells) for group in read.groups] == [5]
+    assert not read.warnings
 
 
 def test_scores_of_several_protocols_enter_no_common_aggregate(study):
     study(["om2p"], ["mpe/spread/expert", "mpe/tag/expert"])
-    found = results.read(study(["om2p"], ["mpe/world/expert", "mpe/spread/medium"], protocol=2))
-    assert sorted(len(tracks) for tracks in found.settings) == [2, 2]
-    settings = [captions.setting(tracks[0]) for tracks in found.settings]
+    read = results.read(study(["om2p"], ["mpe/world/expert", "mpe/spread/medium"], protocol=2))
+    assert sorted(len(tracks) for tracks in read.settings) == [2, 2]
+    settings = [captions.setting(tracks[0]) for tracks in read.settings]
     assert sum("protocol version 2" in setting for setting in settings) == 1
 
 
 def test_seeds_with_recordings_of_their_own_are_one_group(study, cell):
     study(["om2p"], seeds=range(3), paired=True)
     failed = cell("om2p", "mpe/spread/expert", 3, status="failed", checksum=None, paired=True)
-    found = results.read(failed.parent)
-    (group,) = found.groups
+    read = results.read(failed.parent)
+    (group,) = read.groups
     assert len(group.cells) == 4
-    assert found.tracks[0].paired
-    assert found.tracks[0].label == "mpe/spread/expert"
-    assert captions.setting(found.tracks[0]).endswith(
+    assert read.tracks[0].paired
+    assert read.tracks[0].label == "mpe/spread/expert"
+    assert captions.setting(read.tracks[0]).endswith(
         "every training seed on a recording of its own"
     )
-    (facts,) = cards.datasets(found)
+    (facts,) = cards.datasets(read)
     assert ("data seeds", "0, 1, 2, 3, the training seeds'") in facts["facts"]
-    assert any("intervals cover the data too" in told for told in cards.limits(found))
+    assert any("intervals cover the data too" in words for words in cards.limits(read))
 
 
 def test_paired_seeds_on_other_recordings_than_their_siblings_are_kept_apart(study):
     for algorithm in ("om2p", "bc"):
         study([algorithm], seeds=range(3), paired=True)
-    found = results.read(study(["dom2"], seeds=(1,), paired=True, checksum="f" * 64))
-    assert [len(group.cells) for group in found.groups] == [3, 3, 1]
-    assert len(found.tracks) == 2
+    read = results.read(study(["dom2"], seeds=(1,), paired=True, checksum="f" * 64))
+    assert [len(group.cells) for group in read.groups] == [3, 3, 1]
+    assert len(read.tracks) == 2
 
 
 def test_a_run_that_failed_before_its_data_joins_its_siblings(study, cell):
     study(["om2p"], seeds=range(2))
-    found = results.read(
-        cell("om2p", "mpe/spread/expert", 2, status="failed", checksum=None).parent
-    )
-    (group,) = found.groups
+    read = results.read(cell("om2p", "mpe/spread/expert", 2, status="failed", checksum=None).parent)
+    (group,) = read.groups
     assert len(group.cells) == 3
     assert group.trouble == "1 failed of 3 seeds"
     assert group.values("score")[2] is None
@@ -91,16 +89,16 @@ def test_a_run_that_failed_before_its_data_joins_its_siblings(study, cell):
 def test_configurations_are_told_apart_by_what_differs(study):
     study(["om2p"])
     study(["om2p"], seeds=range(3), settings={"q_weight": 0.1})
-    found = results.read(study(["om2p"], seeds=range(3), version=2))
-    labels = [entry.label for entry in found.entries]
+    read = results.read(study(["om2p"], seeds=range(3), version=2))
+    labels = [method.label for method in read.methods]
     assert labels[0] == "om2p"
     assert set(labels[1:]) == {"om2p (q_weight=0.1)", "om2p (version 2)"}
 
 
-def test_tuned_values_of_each_dataset_are_one_entry(study):
+def test_tuned_values_of_each_dataset_are_one_method(study):
     study(["om2p"], ["mpe/spread/expert"], settings={"q_weight": 0.1})
-    found = results.read(study(["om2p"], ["mpe/tag/expert"], settings={"q_weight": 1.0}))
-    assert [entry.label for entry in found.entries] == ["om2p"]
+    read = results.read(study(["om2p"], ["mpe/tag/expert"], settings={"q_weight": 1.0}))
+    assert [method.label for method in read.methods] == ["om2p"]
 
 
 def test_half_written_and_foreign_folders_are_warnings(study):
@@ -108,10 +106,10 @@ def test_half_written_and_foreign_folders_are_warnings(study):
     (root / "foreign").mkdir()
     (root / "half").mkdir()
     (root / "half" / "run.json").write_text('{"cell": "ha')
-    found = results.read(root)
-    assert len(found.cells) == 1
-    assert len(found.warnings) == 2
-    assert all("skipped" in warning for warning in found.warnings)
+    read = results.read(root)
+    assert len(read.cells) == 1
+    assert len(read.warnings) == 2
+    assert all("skipped" in warning for warning in read.warnings)
 
 
 def test_nothing_to_report_is_one_sentence(tmp_path):

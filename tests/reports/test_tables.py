@@ -27,7 +27,7 @@ def row_of(table, head, column):
     return next(row.items[at] for row in table.rows if row.head == head)
 
 
-def in_company(algorithm, seed, tmp_path, **execution):
+def add_shared(algorithm, seed, tmp_path, **execution):
     """Write a run that was slow, big, and not alone."""
     run = record(algorithm, "mpe/spread/expert", seed)
     run["execution"] |= execution
@@ -108,20 +108,20 @@ def test_aggregates_name_what_they_leave_out(study):
 
 def test_timings_of_two_machines_are_two_tables(study):
     study(["om2p"], machine="cpu-a", seeds=range(3))
-    found = made(study(["dom2"], machine="cpu-b", seeds=range(2)))
-    assert "Class of machine: cpu-a" in found["efficiency"].caption
-    assert "Class of machine: cpu-b" in found["efficiency_machine2"].caption
-    assert [row.head for row in found["efficiency"].rows] == ["om2p"]
-    assert "dedicated measurement" in found["efficiency"].caption
+    tables = made(study(["dom2"], machine="cpu-b", seeds=range(2)))
+    assert "Class of machine: cpu-a" in tables["efficiency"].caption
+    assert "Class of machine: cpu-b" in tables["efficiency_machine2"].caption
+    assert [row.head for row in tables["efficiency"].rows] == ["om2p"]
+    assert "dedicated measurement" in tables["efficiency"].caption
 
 
-def test_times_of_runs_in_company_enter_no_table(study, tmp_path):
+def test_times_of_runs_that_shared_their_clock_enter_no_table(study, tmp_path):
     study(["om2p", "dom2"], seeds=range(3))
     alone = made(tmp_path / "results")["efficiency"]
     for seed in range(3, 8):
-        in_company("om2p", seed, tmp_path, shared=True)
-        in_company("om2p", seed + 10, tmp_path, replicas=5)
-        in_company("bc", seed, tmp_path, replicas=5)
+        add_shared("om2p", seed, tmp_path, shared=True)
+        add_shared("om2p", seed + 10, tmp_path, replicas=5)
+        add_shared("bc", seed, tmp_path, replicas=5)
     table = made(tmp_path / "results")["efficiency"]
     for head in ("train (s)", "update (ms)", "process (MiB)", "median (ms)"):
         assert row_of(table, "om2p", head) == row_of(alone, "om2p", head)
@@ -137,7 +137,7 @@ def test_times_of_runs_in_company_enter_no_table(study, tmp_path):
 def test_times_from_cuda_graphs_never_join_others(study, tmp_path):
     """Plain updates are kept where a class of machine has any, else the replayed ones."""
     for seed in range(3):
-        in_company("om2p", seed, tmp_path, cuda_graphs=True)
+        add_shared("om2p", seed, tmp_path, cuda_graphs=True)
     table = made(tmp_path / "results")["efficiency"]
     assert row_of(table, "om2p", "update (ms)").value is not None
     assert "3 of 3 runs replayed their updates from CUDA graphs" in table.caption
@@ -153,7 +153,7 @@ def test_seconds_until_a_score_are_those_of_runs_by_themselves(study, tmp_path):
     study(["om2p"], seeds=range(3))
     alone = made(tmp_path / "results")["learning_speed"]
     for seed in range(3, 10):
-        in_company("om2p", seed, tmp_path, shared=True)
+        add_shared("om2p", seed, tmp_path, shared=True)
     table = made(tmp_path / "results")["learning_speed"]
     at = [(column.group, column.head) for column in table.columns].index(
         ("seconds until", "score 50")
@@ -173,24 +173,24 @@ def test_published_scores_are_beside_ours_with_what_differs(study):
     study(["bc"], ["mpe/tag/expert"], rules="mpe2")
     study(["bc"], ["mpe/world/expert"])  # against a prey that is not OMAR's
     table = made(study(["omar"], ["mamujoco/halfcheetah-2x3/expert"]))["published"]
-    told = {(row.group, row.head): row.items for row in table.rows}
-    why = {key: table.notes.get(items[2].mark, "") for key, items in told.items()}
-    omar = told["mpe/spread/expert", "omar"]
+    items_of = {(row.group, row.head): row.items for row in table.rows}
+    why = {key: table.notes.get(items[2].mark, "") for key, items in items_of.items()}
+    omar = items_of["mpe/spread/expert", "omar"]
     assert omar[1].value == 114.9
     assert omar[2].words == "with care"
     assert "own policies" in why["mpe/spread/expert", "omar"]
-    assert told["mpe/tag/expert", "bc"][1].value is None
-    assert told["mpe/tag/expert", "bc"][2].words == "no"
+    assert items_of["mpe/tag/expert", "bc"][1].value is None
+    assert items_of["mpe/tag/expert", "bc"][2].words == "no"
     assert "rules differ" in why["mpe/tag/expert", "bc"]
-    world = told["mpe/world/expert", "bc"]
+    world = items_of["mpe/world/expert", "bc"]
     assert world[1].value is None
     assert "the prey differs" in why["mpe/world/expert", "bc"]
-    cheetah = told["mamujoco/halfcheetah-2x3/expert", "omar"]
+    cheetah = items_of["mamujoco/halfcheetah-2x3/expert", "omar"]
     assert cheetah[1].value is None
     assert "MuJoCo version differs" in why["mamujoco/halfcheetah-2x3/expert", "omar"]
 
 
-def test_twins_hold_the_same_numbers(study):
+def test_every_format_of_a_table_holds_the_same_numbers(study):
     table = made(study(["om2p", "dom2"]))["scores"]
     read = list(csv.DictReader(io.StringIO(text.as_csv(table))))
     assert float(read[0]["om2p"]) == table.rows[0].items[0].value
@@ -209,12 +209,12 @@ def test_names_are_escaped_everywhere():
 
 
 def test_every_table_starts_with_where_it_comes_from(study, tmp_path):
-    found = results.read(study(["om2p"]))
-    build._write_tables(found, build.all_tables(found, "ci95"), tmp_path, Options())
+    read = results.read(study(["om2p"]))
+    build._write_tables(read, build.all_tables(read, "ci95"), tmp_path, Options())
     first = (tmp_path / "scores.tex").read_text().splitlines()
     assert first[0].startswith("% om2p-bench: python -m bench report")
     assert "0123456789ab" in first[1]
-    assert found.checksum in first[2]
+    assert read.checksum in first[2]
 
 
 def test_tall_tables_are_cut_between_groups():
@@ -232,8 +232,8 @@ def many(tmp_path_factory):
     datasets = ["mpe/spread/expert", "mpe/spread/medium", "mpe/tag/expert"]
     write_study(root, [*FOURTEEN, "a_b <50%>"], datasets, range(2))
     write_study(root, ["edp"], datasets[:1], range(2), status="timeout")
-    found = results.read(root)
-    return found, build.all_tables(found, "ci95")
+    read = results.read(root)
+    return read, build.all_tables(read, "ci95")
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on this machine")
@@ -257,8 +257,8 @@ def test_every_table_compiles_and_fits(many, tmp_path, siunitx, options):
 
 
 def _has_siunitx():
-    found = subprocess.run(["kpsewhich", "siunitx.sty"], capture_output=True, check=False)
-    return found.returncode == 0
+    search = subprocess.run(["kpsewhich", "siunitx.sty"], capture_output=True, check=False)
+    return search.returncode == 0
 
 
 def test_learning_speed_counts_updates_and_seconds_until_a_score(study, cell):
@@ -266,9 +266,9 @@ def test_learning_speed_counts_updates_and_seconds_until_a_score(study, cell):
     study(["om2p"], seeds=[7], score=100.0, machine="cpu-b")
     root = cell("bc", "mpe/spread/expert", 0, score=20.0).parent
     table = made(root)["learning_speed"]
-    told = {f"{column.group} {column.head}": at for at, column in enumerate(table.columns)}
+    places = {f"{column.group} {column.head}": at for at, column in enumerate(table.columns)}
     rows = {row.head: row.items for row in table.rows}
-    updates, seconds = (told[f"{what} until score 50"] for what in ("updates", "seconds"))
+    updates, seconds = (places[f"{what} until score 50"] for what in ("updates", "seconds"))
     assert rows["om2p"][updates].value == 800, "half the final score comes at two fifths"
     here = [c for c in results.read(root).cells if c["machine_class"] == "cpu-a"]
     taken = sorted(c["seconds_train"] for c in here if c["algorithm"] == "om2p")

@@ -22,8 +22,8 @@
   });
 
   // The leaderboard: filter and sort.
-  const board = one("#board");
-  const rows = all("tbody tr", board);
+  const leaderboard = one("#leaderboard-table");
+  const rows = all("tbody tr", leaderboard);
   const filters = all("[data-filter]");
   const filter = () => {
     let shown = 0;
@@ -35,7 +35,7 @@
       });
       shown += !row.hidden;
     }
-    one("#board-count").textContent = `${shown} of ${rows.length} rows`;
+    one("#leaderboard-count").textContent = `${shown} of ${rows.length} rows`;
     for (const field of filters) remember(`filter-${field.dataset.filter}`, field.value);
   };
   for (const field of filters) {
@@ -44,7 +44,7 @@
     field.addEventListener("input", filter);
   }
   filter();
-  const heads = all("thead th", board);
+  const heads = all("thead th", leaderboard);
   const key = (row, column) => {
     const cell = row.children[column];
     const given = cell.dataset.sort;
@@ -63,7 +63,7 @@
       const order = typeof x === "number" ? x - y : x.localeCompare(y);
       return up ? order : -order;
     });
-    one("tbody", board).append(...sorted);
+    one("tbody", leaderboard).append(...sorted);
   }));
 
   // Copying a table's LaTeX.
@@ -89,7 +89,7 @@
     });
   }
 
-  // Every run: found, paged, and filled when opened.
+  // Every run: searched, paged, and filled when opened.
   const data = JSON.parse(one("#cells").textContent);
   const at = Object.fromEntries(data.columns.map((name, index) => [name, index]));
   const text = (value) => (Array.isArray(value) ? data.strings[value[0]] : value);
@@ -160,14 +160,14 @@
   };
   const show = () => {
     const words = one("#run-find").value.trim().toLowerCase().split(/\s+/).filter(Boolean);
-    const found = data.runs.filter((_, i) => words.every((word) => index[i].includes(word)));
-    const pages = Math.max(1, Math.ceil(found.length / size));
+    const matches = data.runs.filter((_, i) => words.every((word) => index[i].includes(word)));
+    const pages = Math.max(1, Math.ceil(matches.length / size));
     page = Math.min(page, pages - 1);
-    one("#run-count").textContent = `${found.length} of ${data.runs.length} runs`;
+    one("#run-count").textContent = `${matches.length} of ${data.runs.length} runs`;
     one("#run-page").textContent = `page ${page + 1} of ${pages}`;
     one("#run-back").disabled = page === 0;
     one("#run-next").disabled = page === pages - 1;
-    one("#run-list").replaceChildren(...found.slice(page * size, (page + 1) * size).map((run) => {
+    one("#run-list").replaceChildren(...matches.slice(page * size, (page + 1) * size).map((run) => {
       const details = make("details", null, "run");
       const summary = make("summary");
       const status = field(run, "status");
