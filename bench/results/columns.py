@@ -203,6 +203,9 @@ COLUMNS: dict[str, Column] = {
     "cuda_graphs": Column(
         "execution.cuda_graphs", MACHINE, "CUDA graphs", "whether updates were replayed"
     ),
+    "mixed": Column(
+        "execution.mixed", MACHINE, "mixed", "in which ways parts of the run ran differently"
+    ),
     "kernels": Column("execution.kernels", MACHINE, "kernels", "what computes the networks"),
     "threads": Column("machine.threads", MACHINE, "threads", "threads that torch computes with"),
     "device": Column("execution.device", MACHINE, "device", "device of training"),

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 SHARED = "shared a GPU"
 TOGETHER = "trained beside other seeds in one process"
+MIXED = "ran differently before and after an interruption"
 GRAPHS = "replayed CUDA graphs beside runs that did not"
 
 
@@ -18,9 +19,11 @@ class Row(Protocol):
 
 
 def company(row: Row) -> str:
-    """Say with whom a run shared its clock and its memory; empty where with nobody."""
+    """Say with whom a run shared its clock and its memory, or that it changed; else nothing."""
     if row["shared"]:
         return SHARED
+    if row["mixed"]:
+        return MIXED
     return "" if row["replicas"] in (None, 1) else TOGETHER
 
 

@@ -143,9 +143,11 @@ class Execution(Section):
     """How the cell was run, which is no part of its identity."""
 
     device: str | None  # device of training
-    shared: bool | None  # whether other cells used the same GPU
+    shared: bool | None  # whether other cells used the same GPU at any time
     replicas: int | None  # the most seeds that were ever trained together with it, itself included
-    cuda_graphs: bool | None  # whether updates were replayed from CUDA graphs
+    cuda_graphs: bool | None  # whether updates were replayed from CUDA graphs at any time
+    parts: list[dict[str, Any]] | None  # how it ran from which update on, where that changed
+    mixed: str | None  # in which ways its parts ran differently; its times then enter no table
     kernels: str | None  # what computed the networks, "c" or "torch"; records without it: torch
     kernels_reason: str | None  # why not the C kernels
 

@@ -216,18 +216,19 @@ class Trainer:
 
     def _execution(self, cell: RunningCell) -> sections.Execution:
         """Return the section of a record that says how the cell was run."""
-        cell.replicas = max(cell.replicas, len(self.cells))
-        return sections.Execution(
-            device=self.device,
+        described = cell.record.machine
+        cell.history.say(
+            from_update=self.update,
             shared=self.options.shared,
-            replicas=cell.replicas,
+            replicas=len(self.cells),
             cuda_graphs=self.settings.cuda_graphs,
-            kernels=None if self.kernels is None else self.kernels.name,
-            kernels_reason=None if self.kernels is None else self.kernels.reason,
+            machine_class=None if described is None else described.machine_class,
         )
+        return cell.execution(self.device, self.kernels)
 
     def _restore(self, states: list[State] | None) -> None:
         """Continue from checkpoints that lie at one update, or start over."""
+        self.update = states[0]["update"] if states else 0
         for replica, cell in enumerate(self.cells):
             if states is None:
                 cell.start_over()
@@ -236,7 +237,6 @@ class Trainer:
             cell.record.execution = self._execution(cell)
         if states is None:
             return
-        self.update = states[0]["update"]
         names = states[0]["metrics"]
         self.metrics = {name: torch.cat([s["metrics"][name] for s in states]) for name in names}
         self.parts.load_states([s["algorithm"] for s in states], [s["sampler"] for s in states])
@@ -326,6 +326,9 @@ class Trainer:
         learnt, drawn = self.parts.states()
         self.cells = [self.cells[replica] for replica in kept]
         self.metrics = {name: value[kept] for name, value in self.metrics.items()}
+        for cell in self.cells:
+            cell.history.change(self.update, replicas=len(self.cells))
+            cell.record.execution = cell.execution(self.device, self.kernels)
         if self.cells:
             self.parts.build(self._seeds())
             self.parts.load_states([learnt[r] for r in kept], [drawn[r] for r in kept])

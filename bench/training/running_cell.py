@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from algorithms.kernels.choice import Kernels
 from bench.errors import BenchError
 from bench.meters.clock import Clock
 from bench.meters.memory import Nvml
@@ -23,6 +24,7 @@ from bench.results.record import (
 )
 from bench.training import checkpoint
 from bench.training.evaluation import Evaluation
+from bench.training.history import History, Part
 
 State = dict[str, Any]
 
@@ -35,7 +37,7 @@ class RunningCell:
         self.cell, self.folder = cell, folder
         self.record = new_record(cell, "running")
         self.rows: list[dict[str, Any]] = []  # the evaluations so far, as in progress.jsonl
-        self.replicas = 1  # the most cells that ever shared its clock
+        self.history = History()  # how it ran, now and before interruptions
         self._earlier: dict[str, list[float]] = {}  # time accounts of the runs that it continues
         self._spent: dict[str, Any] = {"elapsed": 0.0, "gpu_joules": 0.0}  # by those runs
 
@@ -62,6 +64,19 @@ class RunningCell:
         self.record.execution = execution
         store.write_run(self.folder, self.record)
 
+    def execution(self, device: str, kernels: Kernels | None) -> sections.Execution:
+        """Return the section that says how the cell ran, all its parts together."""
+        return sections.Execution(
+            device=device,
+            shared=self.history.shared(),
+            replicas=self.history.replicas(),
+            cuda_graphs=self.history.cuda_graphs(),
+            parts=self.history.parts(),
+            mixed=self.history.mixed(),
+            kernels=None if kernels is None else kernels.name,
+            kernels_reason=None if kernels is None else kernels.reason,
+        )
+
     def checkpoints(self, device: str) -> Iterator[State]:
         """Yield the whole checkpoints that were made on this kind of device, the newest first."""
         for state in checkpoint.whole(self.folder, self.id, self.log):
@@ -86,7 +101,9 @@ class RunningCell:
         self._earlier = state["clock"]
         accounted = sum(wall for wall, _ in self._earlier.values())
         self._spent = state.get("spent", {"elapsed": accounted, "gpu_joules": None})
-        self.replicas = state.get("replicas", 1)
+        # An older checkpoint says of how it was made only with how many seeds.
+        unknown: Part = {"from_update": 0, "replicas": state.get("replicas", 1)}
+        self.history = History(state.get("parts", [unknown]))
         # Checkpoints carry the rows themselves: the file beside them may have been cut off.
         rows = state.get("progress")
         self.rows = store.read_progress(self.folder)[: state["rows"]] if rows is None else rows
@@ -139,7 +156,7 @@ class RunningCell:
                 "cell": self.id,
                 "rows": len(self.rows),
                 "progress": self.rows,
-                "replicas": self.replicas,
+                "parts": self.history.parts(),
             },
         )
 

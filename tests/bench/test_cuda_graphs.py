@@ -67,6 +67,19 @@ def test_an_interrupted_replayed_cell_goes_on(
     assert numbers(tmp_path / "parts" / cell.id) == numbers(tmp_path / "whole" / cell.id)
 
 
+def test_updates_replayed_before_an_interruption_are_not_forgotten(
+    make_cell: Make, tmp_path: Path, recorder: Recorder
+) -> None:
+    graphed = make_cell("bc", run__cuda_graphs=True, run__kernels="torch", **CONSTANT)
+    folder = tmp_path / graphed.id
+    run_cell(graphed, folder, ExecutionOptions(), stop=stop_after(50))
+    plain = make_cell("bc", run__kernels="torch", **CONSTANT)
+    assert plain.id == graphed.id
+    row = store.flatten(run_cell(plain, folder, ExecutionOptions()))
+    assert row["cuda_graphs"] is True
+    assert row["mixed"] == "with CUDA graphs and without CUDA graphs"
+
+
 def test_a_cell_whose_replays_differ_fails_before_it_trains(
     make_cell: Make, tmp_path: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,7 +50,7 @@ def test_a_cell_leaves_everything_that_is_promised(make_cell: Make, tmp_path: Pa
     unknown = {name for name, value in row.items() if value is None}
     assert unknown == {
         "error", "prey", "torch_peak_allocated_bytes", "torch_peak_reserved_bytes", "nvml_bytes",
-        "nvml_attribution", "nvml_period_seconds", "gpu_joules", "plugin", "tuned",
+        "nvml_attribution", "nvml_period_seconds", "gpu_joules", "plugin", "tuned", "mixed",
     }  # fmt: skip
     assert row["status"] == "done"
     assert row["return_episodes"] == 10

@@ -20,6 +20,10 @@ def row(**values: Any) -> dict[str, Any]:
     [
         ([row(), row(replicas=None, cuda_graphs=None)], ["", ""]),
         ([row(shared=True), row(replicas=2)], [comparable.SHARED, comparable.TOGETHER]),
+        (
+            [row(mixed="on A and on B"), row(mixed="x", shared=True)],
+            [comparable.MIXED, comparable.SHARED],
+        ),
         ([row(cuda_graphs=True)] * 2, ["", ""]),
         ([row(cuda_graphs=True), row(cuda_graphs=False)], [comparable.GRAPHS, ""]),
         ([row(cuda_graphs=True), row(machine_class="there")], ["", ""]),
