@@ -296,8 +296,8 @@ def import_(
     episode_steps: Annotated[
         int | None,
         typer.Option(
-            help="Rows of an episode in the files (omar), where not the task's steps: "
-            "--episode-steps 26",
+            help="Rows of an episode in the files, where not the task's steps; in layouts that "
+            "mark ends, after how many an end is a time limit: --episode-steps 26",
             show_default=False,
         ),
     ] = None,

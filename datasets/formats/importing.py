@@ -14,7 +14,7 @@ import numpy as np
 
 from datasets.errors import DatasetError, unknown
 from datasets.formats import actions, imported, sources
-from datasets.formats.layout import Layout, Part, check_layout, continues
+from datasets.formats.layout import Last, Layout, Part, check_layout, continues
 from datasets.paths import sha256
 from datasets.recorded.card import write_card
 from datasets.recorded.files import Progress
@@ -73,12 +73,14 @@ def import_dataset(
     such a folder with one sub-folder per data seed, ``seed_0_data`` and so on.
     rules, prey: under which and against which they were recorded, where that is known.
     action_order, action_form: what the files' actions mean (see formats/actions.py).
-    episode_steps: rows of an episode in files of the omar layout, where not the task's horizon.
+    episode_steps: rows of an episode in files of the omar layout, where not the task's horizon; in
+    the others, after how many steps an end is a time limit.
     accept: import rows that do not obey the task's rules too; the card says so for ever.
 
     Raises DatasetError, with a likely cause, where too few rows of a sample obey the task's rules.
     """
-    _check_layout_name(layout_name, episode_steps)
+    if layout_name not in FORMATS:
+        raise unknown("format", layout_name, FORMATS)
     task = load_task(task_id, rules, prey)
     if prey is None:
         task = replace(task, prey=None)  # the files do not say who it was
@@ -112,15 +114,6 @@ def import_dataset(
     return folder
 
 
-def _check_layout_name(layout_name: str, episode_steps: int | None) -> None:
-    if layout_name not in FORMATS:
-        raise unknown("format", layout_name, FORMATS)
-    if episode_steps is not None and layout_name != "omar":
-        raise DatasetError(
-            f"--episode-steps is for the omar layout, which marks no ends; {layout_name} does."
-        )
-
-
 def _recordings(path: Path) -> list[tuple[int | None, Path]]:
     """Return the recordings to read: the path itself, or a folder's one sub-folder per seed."""
     if not path.is_dir():
@@ -147,8 +140,7 @@ def _import_one(
     """
     kind = known["recipe"]["format"]
     reader = importlib.import_module(FORMATS[kind])
-    extra = {} if reading.episode_steps is None else {"episode_steps": reading.episode_steps}
-    with reader.opened(path, task, **extra) as opened:
+    with reader.opened(path, task, reading.episode_steps) as opened:
         layout = actions.in_our_form(opened, task, reading.action_form)
         check_layout(layout, task)
         facts = _facts(layout, task, name)
@@ -199,12 +191,26 @@ def copy(
         arrays["reward"][rows] = _rewards(layout.reward, rows, task)
         if layout.state is not None:
             arrays["state"][rows] = _numbers(layout.state, rows, layout.state.width)
-        if layout.following is None:
-            arrays["terminated"][step + np.cumsum(lengths) - 1] = True
+        ends = layout.terminal[episode : episode + len(lengths)]
+        arrays["terminated"][step + np.cumsum(lengths)[ends] - 1] = True
         if progress is not None:
             progress(rows.stop, total, "importing")
+    if layout.last is not None:
+        arrays["last_reward"][:] = _last_rewards(layout.last, task)
     for array in arrays.values():
         array.flush()
+
+
+def _last_rewards(last: Last, task: Task) -> np.ndarray:
+    """Return the rewards (episodes, N) of the steps that were left out, 0 where there is none."""
+    out = np.zeros((len(last.rows), task.agents), np.float32)
+    for start in range(0, int(last.rows.max()) + 1, BLOCK):
+        stop = min(start + BLOCK, int(last.rows.max()) + 1)
+        inside = np.flatnonzero((last.rows >= start) & (last.rows < stop))
+        if len(inside):
+            values = _rewards(last.reward, slice(start, stop), task)
+            out[inside] = values[last.rows[inside] - start]
+    return out
 
 
 def _create(layout: Layout, task: Task, folder: Path) -> dict[str, np.memmap]:
@@ -220,6 +226,8 @@ def _create(layout: Layout, task: Task, folder: Path) -> dict[str, np.memmap]:
     }  # fmt: skip
     if layout.state is not None:
         shapes["state"] = (np.float32, (steps, layout.state.width))
+    if layout.last is not None:
+        shapes["last_reward"] = (np.float32, (episodes, task.agents))
     arrays = {
         name: np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
         for name, (dtype, shape) in shapes.items()

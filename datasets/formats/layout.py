@@ -3,7 +3,7 @@
 Readers open files without reading them through: arrays stay on disk until they are copied.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,9 +17,18 @@ NUMBERS = "fiub"  # kinds of dtype: floats, integers, booleans
 SAME = 1e-5  # two records of one observation differ by rounding at most
 UNITS = 4  # and by so many units in the last place of float32, where numbers are large
 BORDER_ROWS = 200_000  # in which episodes are looked for
-NO_FOLLOWING = (
-    "the files do not hold the observation after an episode's last step: every end is marked "
-    "terminal, time limits included, and the last observation stands in for the missing one"
+LEFT_OUT = (
+    "the files do not hold the observation after an episode's last step: {count:,} episodes that "
+    "the time limit ended lost that step, whose rewards still count in their returns"
+)
+TERMINAL = (
+    "the files do not hold the observation after an episode's last step: at the {count:,} terminal "
+    "ends the last observation stands in for the missing one, which nothing bootstraps from"
+)
+TOO_SHORT = "{count:,} episodes of a single step that did not end terminally were left out whole"
+BY_LENGTH = (
+    "the files have one kind of end: those after {limit:,} steps were read as time limits, all "
+    "others as terminal"
 )
 
 
@@ -31,6 +40,12 @@ class Cut(NamedTuple):
     first: int = 0
 
 
+class Chosen(NamedTuple):
+    """Which rows are read, where no rule gives them: their places in the file, in order."""
+
+    places: np.ndarray  # (rows,) int64
+
+
 @dataclass(frozen=True)
 class Part:
     """One agent's share of a published array, read row by row."""
@@ -38,12 +53,14 @@ class Part:
     name: str  # the file, and the key in it
     array: Any  # (T, D), (T,) or, stacked over agents, (T, N, D) or (T, N)
     agent: int | None = None  # the agent's place in a stacked array
-    cut: Cut | None = None  # None: every row
+    cut: Cut | Chosen | None = None  # None: every row
 
     @property
     def rows(self) -> int:
         """Number of time steps."""
         count = int(self.array.shape[0])
+        if isinstance(self.cut, Chosen):
+            return len(self.cut.places)
         return count if self.cut is None else count // self.cut.every * self.cut.keep
 
     @property
@@ -56,6 +73,8 @@ class Part:
         """Return where a row, or an array of them, lies in the file."""
         if self.cut is None:
             return row
+        if isinstance(self.cut, Chosen):
+            return self.cut.places[row]
         return row // self.cut.keep * self.cut.every + row % self.cut.keep + self.cut.first
 
     def at(self, row: int) -> str:
@@ -83,11 +102,21 @@ class Layout:
     reward: list[Part]
     following: list[Part] | None  # next observations, where the layout holds them
     lengths: np.ndarray  # (episodes,); rows beyond their sum are left out
+    terminal: np.ndarray  # (episodes,) bool: which of them end for good, not by the time limit
     cut_rule: str
     files: list[Path]
     notes: list[str] = field(default_factory=list)
     state: Part | None = None  # the task's global state, where the layout holds it
     root: Path | None = None  # the folder that files are named from; None: by their own names
+    last: "Last | None" = None  # steps that were left out because nothing follows them
+
+
+@dataclass(frozen=True)
+class Last:
+    """The last steps of episodes that a time limit ended, in files without the next observation."""
+
+    reward: list[Part]  # one per agent, all rows of the file
+    rows: np.ndarray  # (episodes,) the row of the step in the file, -1 where none was left out
 
 
 def open_array(path: Path) -> np.ndarray:
@@ -137,6 +166,71 @@ def find_ends(name: str, flags: np.ndarray) -> np.ndarray:
     if not len(ends):
         raise DatasetError(f"{name} is 0 throughout, so no episode ends; repair the file.")
     return ends
+
+
+def ended(layout: Layout, terminal: np.ndarray, limit: int, one_kind: bool = False) -> Layout:
+    """Return a layout without next observations as one that has them, or says that none is needed.
+
+    layout: its lengths are those of the files. An episode that ends terminally keeps all its steps.
+    Any other loses the last one, of which nobody recorded where it led: its observation closes the
+    episode, and its rewards are kept for the return.
+    terminal: (episodes,) bool, which episodes the files mark as ended for good.
+    limit: steps of the time limit. one_kind: whether the files mark ends without saying of which
+    kind; then those at the limit are time limits.
+    """
+    check_rows([*layout.observation, *layout.action, *layout.reward])
+    if layout.state is not None:
+        check_rows([layout.observation[0], layout.state])
+    lengths, notes = layout.lengths.astype(np.int64), [*layout.notes]
+    if one_kind:
+        terminal = terminal & (lengths < limit)
+        notes.append(BY_LENGTH.format(limit=limit))
+    if terminal.any():
+        notes.append(TERMINAL.format(count=int(terminal.sum())))
+    if terminal.all():
+        return replace(layout, terminal=terminal, notes=notes)
+    notes.append(LEFT_OUT.format(count=int((~terminal & (lengths > 1)).sum())))
+    ends = np.cumsum(lengths) - 1
+    kept = np.ones(int(lengths.sum()), dtype=bool)
+    kept[ends[~terminal]] = False
+    places = np.flatnonzero(kept)
+    following = places + 1
+    following[np.isin(places, ends)] -= 1  # of terminal ends, whose last observation is repeated
+    whole = lengths > ~terminal
+    if not whole.all():
+        notes.append(TOO_SHORT.format(count=int((~whole).sum())))
+    if not whole.any():
+        raise DatasetError(
+            f"{layout.observation[0].name} has only episodes of a single step that did not end "
+            "terminally, and no observation follows them; there is nothing to learn from."
+        )
+
+    def chosen(parts: list[Part], rows: np.ndarray) -> list[Part]:
+        return [replace(part, cut=Chosen(rows)) for part in parts]
+
+    return replace(
+        layout,
+        observation=chosen(layout.observation, places),
+        action=chosen(layout.action, places),
+        reward=chosen(layout.reward, places),
+        following=chosen(layout.observation, following),
+        state=None if layout.state is None else chosen([layout.state], places)[0],
+        lengths=(lengths - ~terminal)[whole].astype(np.int32),
+        terminal=terminal[whole],
+        last=Last(layout.reward, np.where(terminal, -1, ends)[whole]),
+        notes=notes,
+    )
+
+
+def time_limit(asked: int | None, task: Task) -> int:
+    """Return after how many steps an end is a time limit: those asked for, else the task's."""
+    if asked is not None and not 1 <= asked <= task.horizon:
+        raise DatasetError(
+            f"--episode-steps {asked} does not fit {task.id}, whose episodes have {task.horizon} "
+            f"steps: in this layout it says after how many steps, 1 to {task.horizon}, an end is a "
+            "time limit."
+        )
+    return task.horizon if asked is None else asked
 
 
 def unfinished(steps: int, ends: np.ndarray, notes: list[str]) -> None:

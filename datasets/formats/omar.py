@@ -58,6 +58,7 @@ def opened(folder: Path, task: Task, episode_steps: int | None = None) -> Iterat
         reward=parts["rews"],
         following=parts["next_obs"],
         lengths=np.full(steps // recorded, length, dtype=np.int32),
+        terminal=np.zeros(steps // recorded, dtype=bool),
         cut_rule=f"cut every {recorded} rows; the time limit is not terminal",
         files=files if state is None else [*files, Path(state.name)],
         notes=notes,

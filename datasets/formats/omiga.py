@@ -1,7 +1,7 @@
 """OMIGA's layout: one HDF5 file with o (T, N, O), a (T, N, A), r and d (T, 1 or N), s unused.
 
 ``d`` is 1 on the last row of every episode, at time limits too, and there are no next
-observations.
+observations. OMIGA's own loader takes every ``d`` for terminal; here one at the time limit is none.
 """
 
 from collections.abc import Iterator
@@ -13,15 +13,16 @@ import numpy as np
 
 from datasets.errors import DatasetError
 from datasets.formats.layout import (
-    NO_FOLLOWING,
     Layout,
     Part,
     check_lengths,
     check_numbers,
     check_rows,
+    ended,
     find_ends,
     split_agents,
     split_rewards,
+    time_limit,
     unfinished,
 )
 from datasets.tasks import Task
@@ -30,8 +31,9 @@ MOST_UNPACKED = 1000  # times its file: what deflate can do at best
 
 
 @contextmanager
-def opened(path: Path, task: Task) -> Iterator[Layout]:
-    """Open one .hdf5 file."""
+def opened(path: Path, task: Task, episode_steps: int | None = None) -> Iterator[Layout]:
+    """Open one .hdf5 file; ``episode_steps`` are those of the time limit."""
+    limit = time_limit(episode_steps, task)
     try:
         import h5py
     except ImportError as error:
@@ -48,7 +50,7 @@ def opened(path: Path, task: Task) -> Iterator[Layout]:
         ) from error
     with file:
         try:
-            layout = _layout(path, {key: _open(file, key, path) for key in "oard"}, task)
+            layout = _layout(path, {key: _open(file, key, path) for key in "oard"}, task, limit)
         except DatasetError:
             raise
         except Exception as error:  # h5py raises many types for a damaged file
@@ -64,6 +66,11 @@ def _open(file: Any, key: str, path: Path) -> Any:
 
     name = f"key {key} of {path}"
     if key not in file:
+        if "timeouts" in file:
+            raise DatasetError(
+                f"{path} is in D4RL's layout (terminals beside timeouts, of one agent), which "
+                "holds no team's data; name a file with the keys o, a, r and d."
+            )
         raise DatasetError(f"{name} is missing; the omiga layout has the keys o, a, r and d.")
     link, array = file.get(key, getlink=True), None
     if isinstance(link, h5py.HardLink):
@@ -79,25 +86,27 @@ def _open(file: Any, key: str, path: Path) -> Any:
     return array
 
 
-def _layout(path: Path, arrays: dict[str, Any], task: Task) -> Layout:
+def _layout(path: Path, arrays: dict[str, Any], task: Task, limit: int) -> Layout:
     names = {key: f"key {key} of {path}" for key in arrays}
     steps = check_rows([Part(names[key], arrays[key]) for key in arrays])
     flags = np.asarray(arrays["d"])
     ends = find_ends(names["d"], flags.reshape(steps, -1))
     lengths = check_lengths(np.diff(ends, prepend=-1), task.horizon, names["d"])
     _check_views(names["o"], arrays["o"], task)
-    notes = [NO_FOLLOWING]
+    notes: list[str] = []
     unfinished(steps, ends, notes)
-    return Layout(
+    layout = Layout(
         observation=split_agents(names["o"], arrays["o"], task),
         action=split_agents(names["a"], arrays["a"], task),
         reward=split_rewards(names["r"], arrays["r"], task, notes),
         following=None,
         lengths=lengths,
+        terminal=np.ones(len(lengths), dtype=bool),
         cut_rule="cut after every row with d = 1",
         files=[path],
         notes=notes,
     )
+    return ended(layout, layout.terminal, limit, one_kind=True)
 
 
 def _check_views(name: str, array: Any, task: Task) -> None:

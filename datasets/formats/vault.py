@@ -19,13 +19,14 @@ import numpy as np
 from datasets.errors import DatasetError
 from datasets.formats.archives import ALWAYS, MAX_RATIO
 from datasets.formats.layout import (
-    NO_FOLLOWING,
     Cut,
     Layout,
     Part,
     check_lengths,
     check_numbers,
+    ended,
     find_ends,
+    time_limit,
     unfinished,
 )
 from datasets.tasks import Task
@@ -41,8 +42,12 @@ ONE_MORE = (
 
 
 @contextmanager
-def opened(path: Path, task: Task) -> Iterator[Layout]:
-    """Open one vault: the folder that holds metadata.json, or one with a single such folder."""
+def opened(path: Path, task: Task, episode_steps: int | None = None) -> Iterator[Layout]:
+    """Open one vault: the folder that holds metadata.json, or one with a single such folder.
+
+    episode_steps: those of the time limit, for vaults that mark ends without saying of which kind.
+    """
+    limit = time_limit(episode_steps, task)
     try:
         import tensorstore
     except ImportError as error:
@@ -53,7 +58,7 @@ def opened(path: Path, task: Task) -> Iterator[Layout]:
     folder = _folder(path)
     leaves = _leaves(folder)
     store = _Store(tensorstore, folder)
-    yield _layout(store, leaves, task)
+    yield _layout(store, leaves, task, limit)
 
 
 def _folder(path: Path) -> Path:
@@ -192,7 +197,7 @@ class _Leaf:
         return self._kept[1]
 
 
-def _layout(store: _Store, leaves: set[str], task: Task) -> Layout:
+def _layout(store: _Store, leaves: set[str], task: Task, limit: int) -> Layout:
     for name in ("observations", "actions", "rewards"):
         if name not in leaves:
             raise DatasetError(f"{store.folder} is a vault without the leaf {name}.")
@@ -201,7 +206,10 @@ def _layout(store: _Store, leaves: set[str], task: Task) -> Layout:
     notes: list[str] = []
     _check_team(observation, task, notes)
     name = f"terminals and truncations of {store.folder}"
-    ends = find_ends(name, _flags(store, leaves, task))
+    flags = {one: _flags(store, one, task) for one in ("terminals", "truncations") if one in leaves}
+    if not flags:
+        raise DatasetError(f"{store.folder} is a vault without terminals and truncations.")
+    ends = find_ends(name, np.maximum.reduce(list(flags.values())))
     lengths = np.diff(ends, prepend=-1)
     unfinished(store.rows, ends, notes)
     cut = following = None
@@ -211,23 +219,29 @@ def _layout(store: _Store, leaves: set[str], task: Task) -> Layout:
         notes.append(ONE_MORE)
     else:
         _check_one_more(lengths, task, name)
-        notes.append(NO_FOLLOWING)
 
     def parts(leaf: _Leaf, rows: Cut | None) -> list[Part]:
         return [Part(leaf.name, leaf, agent, rows) for agent in range(task.agents)]
 
-    return Layout(
+    layout = Layout(
         observation=parts(observation, cut),
         action=parts(action, cut),
         reward=parts(reward, cut),
         following=None if following is None else parts(observation, following),
         lengths=check_lengths(lengths, task.horizon, name),
+        terminal=np.zeros(len(lengths), dtype=bool),
         cut_rule="cut after every row with a terminal or truncation",
         files=sorted(file for file in store.folder.rglob("*") if file.is_file()),
         notes=notes,
         state=_state(store, leaves, cut, notes),
         root=store.folder,
     )
+    if following is not None:  # every end is the wrapper's clock
+        return layout
+    # An end is terminal where its flag says so. Where that is everywhere, the files tell no time
+    # limit from a terminal end.
+    terminal = flags["terminals"][ends, 0] == 1 if "terminals" in flags else ends < 0
+    return ended(layout, terminal, limit, one_kind=bool(terminal.all()))
 
 
 def _check_team(observation: _Leaf, task: Task, notes: list[str]) -> None:
@@ -245,18 +259,14 @@ def _check_team(observation: _Leaf, task: Task, notes: list[str]) -> None:
     )
 
 
-def _flags(store: _Store, leaves: set[str], task: Task) -> np.ndarray:
-    """Return where either flag is set for the team, (T, N); 0.5 marks what is no flag."""
+def _flags(store: _Store, name: str, task: Task) -> np.ndarray:
+    """Return where a flag is set for the team, (T, N); 0.5 marks what is no flag."""
     found = np.zeros((store.rows, task.agents), dtype=np.float32)
-    for name in ("terminals", "truncations"):
-        if name not in leaves:
-            continue
-        leaf = store.leaf(name, 3)
-        for start in range(0, store.rows, BLOCK):
-            block = np.asarray(leaf[start : start + BLOCK], dtype=np.float32)[:, : task.agents]
-            clean = (block == 0) | (block == 1)
-            rows = found[start : start + BLOCK]
-            np.maximum(rows, np.where(clean, block, 0.5), out=rows)
+    leaf = store.leaf(name, 3)
+    for start in range(0, store.rows, BLOCK):
+        block = np.asarray(leaf[start : start + BLOCK], dtype=np.float32)[:, : task.agents]
+        clean = (block == 0) | (block == 1)
+        found[start : start + BLOCK] = np.where(clean, block, 0.5)
     return found
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from datasets.paths import sha256
-from datasets.recorded.episodes import ARRAYS, STATE, Episodes, rows_at_once, spaced
+from datasets.recorded.episodes import ARRAYS, OPTIONAL, Episodes, rows_at_once, spaced
 from datasets.recorded.files import CARD, checksum
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -27,7 +27,7 @@ ACTION_BINS = 5
 
 def write_card(folder: Path, facts: dict[str, Any]) -> None:
     """Write the card of arrays that are complete: ``facts``, hashes and statistics."""
-    names = [*ARRAYS, STATE] if (folder / f"{STATE}.npy").is_file() else ARRAYS
+    names = [*ARRAYS, *(name for name in OPTIONAL if (folder / f"{name}.npy").is_file())]
     files = {f"{name}.npy": sha256(folder / f"{name}.npy") for name in names}
     card = facts | {"dtype": "float32", "files": files, "checksum": checksum(files)}
     partial = folder / f"{CARD}.partial"

@@ -101,6 +101,25 @@ def check_arrays(folder: Path, card: dict[str, Any], arrays: dict[str, "np.ndarr
             )
 
 
+def check_optional(
+    folder: Path, arrays: dict[str, "np.ndarray"], optional: dict[str, "np.ndarray"]
+) -> None:
+    """Refuse arrays that not every recording has, where they do not fit the others."""
+    steps, episodes = len(arrays["action"]), len(arrays["episode_length"])
+    for name, rows, width in (
+        ("state", steps, None), ("last_reward", episodes, arrays["reward"].shape[1])
+    ):  # fmt: skip
+        array = optional.get(name)
+        if array is None:
+            continue
+        fits = array.ndim == 2 and len(array) == rows and width in (None, array.shape[1])
+        if not fits or array.dtype != "f4":
+            raise broken(
+                folder / f"{name}.npy",
+                f"it holds {array.dtype.str} of shape {array.shape} where {rows} rows of f4 belong",
+            )
+
+
 def _is_count(value: Any, limit: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= limit
 

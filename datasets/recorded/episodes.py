@@ -6,6 +6,7 @@ reward.npy        (T, N) float32                   every agent's own reward
 terminated.npy    (T,) bool                        true ends; the time limit is not one
 episode_length.npy (episodes,) int32
 state.npy         (T, S) float32                   the task's global state, where it was recorded
+last_reward.npy   (episodes, N) float32            of last steps that an import had to leave out
 card.json         statistics, recipe, sha256 of every file
 
 rows of observation.npy      episode 0: o_0 o_1 ... o_L | episode 1: o_0 ... o_L | ...
@@ -21,7 +22,7 @@ import numpy as np
 
 from datasets.errors import DatasetError
 from datasets.paths import sha256
-from datasets.recorded.checks import check_arrays, check_card, open_plain
+from datasets.recorded.checks import check_arrays, check_card, check_optional, open_plain
 from datasets.recorded.files import broken, read_card, verify_files
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 ARRAYS = ("observation", "action", "reward", "terminated", "episode_length")
 STATE = "state"
+LAST_REWARD = "last_reward"
+OPTIONAL = (STATE, LAST_REWARD)
 REWEIGHT = (None, "quantiles")
 REWEIGHT_QUANTILES = (1 / 2, 3 / 4, 7 / 8, 7 / 8)
 CHUNK_BYTES = 1 << 25  # that statistics read at a time, in float64: memory stays bounded
@@ -56,8 +59,14 @@ class Episodes:
         self.observation, self.action = arrays["observation"], arrays["action"]
         self.reward, self.terminated = arrays["reward"], arrays["terminated"]
         self.episode_length = arrays["episode_length"]
-        has_state = f"{STATE}.npy" in self.recorded_card["files"]
-        self.state = self._open(STATE) if has_state else None
+        optional = {
+            name: self._open(name)
+            for name in OPTIONAL
+            if f"{name}.npy" in self.recorded_card["files"]
+        }
+        check_optional(folder, arrays, optional)
+        self.state = optional.get(STATE)
+        self.last_reward = optional.get(LAST_REWARD)
 
     def _stamp(self, name: str) -> tuple[int, int, int] | None:
         """Return what changes when a file is written to; None where it is gone."""
@@ -157,7 +166,10 @@ class Episodes:
         return len(self.action) if self.transitions is None else len(self.transitions)
 
     def episode_returns(self) -> np.ndarray:
-        """Return the kept episodes' returns per agent, (episodes, N) float64."""
+        """Return the kept episodes' returns per agent, (episodes, N) float64.
+
+        A last step that an import had to leave out counts: the episode was played with it.
+        """
         starts, count = self.episode_start, len(self.episode_length)
         sums = np.empty((count, self.reward.shape[1]))
         first, rows = 0, rows_at_once(self.reward)
@@ -170,6 +182,8 @@ class Episodes:
             sums[first:after] = np.add.reduceat(block, chosen - chosen[0], axis=0)
             self.release()
             first = after
+        if self.last_reward is not None:
+            sums += self.last_reward
         return sums[self.episodes]
 
     def release(self) -> None:

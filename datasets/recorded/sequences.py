@@ -13,15 +13,22 @@ from datasets.recorded.sampler import Source
 
 
 def returns_to_go(
-    reward: np.ndarray, starts: np.ndarray, lengths: np.ndarray, discount: float
+    reward: np.ndarray,
+    starts: np.ndarray,
+    lengths: np.ndarray,
+    discount: float,
+    last: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the discounted sum of rewards from every step to its episode's end, (T, N) float32.
 
     All episodes go backwards side by side; sums run in float64.
+    last: (episodes, N) rewards of steps that came after the recorded ones, see `Episodes`.
     """
     out = np.empty(reward.shape, dtype=np.float32)
     longest = int(lengths.max())
     following = np.zeros((len(lengths), reward.shape[1]))
+    if last is not None:
+        following += last
     for back in range(1, longest + 1):
         alive = np.flatnonzero(lengths >= back)
         rows = starts[alive] + lengths[alive] - back
@@ -59,7 +66,7 @@ class SequenceSampler:
         self._stream = IndexStream(len(dataset), batch_size, seeds, source.home, spans)
         self.count = self._stream.count
         starts, lengths = dataset.episode_start, np.asarray(dataset.episode_length, dtype=np.int64)
-        to_go = returns_to_go(dataset.reward, starts, lengths, discount)
+        to_go = returns_to_go(dataset.reward, starts, lengths, discount, dataset.last_reward)
         source.pages.release()
         source.arrays["return_to_go"] = source.place(to_go)
         self._starts, self._lengths = source.place(starts), source.place(lengths)

@@ -134,5 +134,5 @@ class Joints:
             torch.cat(column).numpy() for column in zip(*rows, strict=True)
         )
         place = np.zeros(len(before), dtype=int)
-        sample = Sample(before, moved, earned, after, place, place)
+        sample = Sample(before, moved, earned, after, place, place, place > 0)
         return np.diag(self.gains(sample, sample.action))

@@ -14,7 +14,8 @@ class Sample:
     """Consecutive transitions of whole episodes, as they were recorded.
 
     observation, next_observation: (K, N, O), padded with zeros; action: (K, N, A); reward: (K, N);
-    step: (K,) place in the episode, from 0; left: (K,) steps that follow in the episode.
+    step: (K,) place in the episode, from 0; left: (K,) steps that follow in the episode;
+    terminated: (K,) whether the episode ends for good with the step.
     """
 
     observation: np.ndarray
@@ -23,6 +24,7 @@ class Sample:
     next_observation: np.ndarray
     step: np.ndarray
     left: np.ndarray
+    terminated: np.ndarray
 
     def __len__(self) -> int:
         """Return the number of transitions."""
@@ -36,12 +38,12 @@ class Sample:
 def take(folder: Path, rows: int = ROWS) -> Sample:
     """Return about ``rows`` transitions of evenly spaced episodes of a recording.
 
-    folder: with observation.npy (T + episodes, N, O), action.npy (T, N, A), reward.npy (T, N) and
-    episode_length.npy (episodes,), as `datasets.recorded.store` describes them.
+    folder: with observation.npy (T + episodes, N, O), action.npy (T, N, A), reward.npy (T, N),
+    terminated.npy (T,) and episode_length.npy (episodes,), as `datasets.recorded.episodes` says.
     """
     arrays = {
         name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-        for name in ("observation", "action", "reward", "episode_length")
+        for name in ("observation", "action", "reward", "terminated", "episode_length")
     }
     lengths = np.asarray(arrays["episode_length"], dtype=np.int64)
     ends = np.cumsum(lengths)
@@ -59,6 +61,7 @@ def take(folder: Path, rows: int = ROWS) -> Sample:
                 seen[1:],
                 np.arange(length),
                 np.arange(length)[::-1],
+                arrays["terminated"][first : first + length],
             )
         )
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]

@@ -95,9 +95,39 @@ def judge(sample: Sample, task: Task) -> Verdict | None:
     if task.rules.startswith(PLUGIN):
         return None
     family, _, name = task.id.partition("/")
-    if family == "mpe":
-        return _particles(sample, task)
-    return _joints(sample, name)
+    verdict = _particles(sample, task) if family == "mpe" else _joints(sample, name)
+    if not task.ends:
+        _judge_ends(verdict, sample, task)
+    return verdict
+
+
+def _judge_ends(verdict: Verdict, sample: Sample, task: Task) -> None:
+    """Check that no episode of a task ends for good that never does."""
+    last = sample.left == 0
+    ended = sample.terminated[last]
+    share = 1.0 - float(ended.mean())
+    verdict.checks.append(
+        Check("ends", share, ENOUGH, "of episodes end as this task's do, by the time limit alone")
+    )
+    if share >= ENOUGH:
+        return
+    lengths = np.unique(sample.step[last][ended] + 1)
+    if len(lengths) > 1:
+        verdict.causes.append(
+            f"episodes end for good after {lengths[0]} to {lengths[-1]} steps, which {task.id} "
+            "never does: another environment, or flags that mean something else"
+        )
+        return
+    habit = (
+        " (D4RL's tools leave out the last step, whose next observation they lack)"
+        if lengths[0] == task.horizon - 1
+        else ""
+    )
+    verdict.causes.append(
+        f"episodes end after {lengths[0]} of {task.horizon} steps{habit}, by a flag that counts as "
+        f"terminal, and {task.id} never ends early: --episode-steps {lengths[0]} reads such ends "
+        "as time limits"
+    )
 
 
 # --- particles -----------------------------------------------------------------------------------

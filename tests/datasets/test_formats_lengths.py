@@ -43,14 +43,18 @@ def test_any_lengths_survive_both_layouts(
         importing.BLOCK = before
     for name in ARRAYS:
         np.testing.assert_array_equal(one[name], two[name])
-    assert one["episode_length"].tolist() == lengths
-    assert np.flatnonzero(one["terminated"]).tolist() == (np.cumsum(lengths) - 1).tolist()
-    rows = np.arange(sum(lengths)) + np.repeat(np.arange(len(lengths)), lengths)
+    whole, limited = np.array(lengths), np.array(lengths) == SMALL.horizon
+    short = whole - limited
+    assert one["episode_length"].tolist() == short.tolist()
+    assert np.flatnonzero(one["terminated"]).tolist() == (np.cumsum(short) - 1)[~limited].tolist()
+    kept = np.ones(whole.sum(), bool)
+    kept[(np.cumsum(whole) - 1)[limited]] = False
+    np.testing.assert_array_equal(one["reward"], arrays["r"][kept].astype(np.float32))
+    # The rows of the file in the order in which ours repeats or closes with them.
+    rows = [r for n, e in zip(whole, np.cumsum(whole), strict=True)
+            for r in [*range(e - n, e), *([] if n == SMALL.horizon else [e - 1])]]  # fmt: skip
     expected = np.where(np.isinf(arrays["o"]), 0.0, arrays["o"]).astype(np.float32)
-    np.testing.assert_array_equal(one["observation"][rows], expected)
-    np.testing.assert_array_equal(one["reward"], arrays["r"].astype(np.float32))
-    closing = np.cumsum(lengths) + np.arange(len(lengths))
-    np.testing.assert_array_equal(one["observation"][closing], one["observation"][closing - 1])
+    np.testing.assert_array_equal(one["observation"], expected[rows])
 
 
 def small_dataset(folder: Path, lengths: list[int]) -> Dataset:
@@ -66,16 +70,16 @@ def small_dataset(folder: Path, lengths: list[int]) -> Dataset:
 
 
 def test_sampler_and_card_keep_episodes_of_any_length_apart(tmp_path: Path) -> None:
-    lengths = [3, 8, 1, 5]
+    lengths = [3, 7, 1, 5]
     dataset, arrays = small_dataset(tmp_path, lengths), toy(lengths)
-    assert dataset.card["episode_length"] == {"min": 1, "mean": 4.25, "max": 8}
+    assert dataset.card["episode_length"] == {"min": 1, "mean": 4.0, "max": 7}
     returns = [part.sum(axis=0).mean() for part in np.split(arrays["r"], np.cumsum(lengths)[:-1])]
     assert dataset.card["returns"]["mean"] == pytest.approx(np.mean(returns), abs=1e-6)
     assert dataset.card["terminated_count"] == 4
     batch = dataset.sampler(400).next()
     reward = arrays["r"].astype(np.float32)
     index = [int(np.flatnonzero(reward[:, 0] == value)[0]) for value in batch.reward[0].numpy()]
-    assert set(index) == set(range(17))
+    assert set(index) == set(range(16))
     observation = np.where(np.isinf(arrays["o"]), 0.0, arrays["o"]).astype(np.float32)
     ends = np.cumsum(lengths) - 1
     following = [t if t in ends else t + 1 for t in index]
@@ -88,18 +92,20 @@ def test_sampler_and_card_keep_episodes_of_any_length_apart(tmp_path: Path) -> N
 
 
 def test_a_fraction_of_unequal_episodes_keeps_whole_ones(tmp_path: Path) -> None:
-    half = Dataset(small_dataset(tmp_path, [3, 8, 1, 5]).folder, fraction=0.5)
+    half = Dataset(small_dataset(tmp_path, [3, 7, 1, 5]).folder, fraction=0.5)
     assert half.transitions is not None
-    assert half.transitions.tolist() == [0, 1, 2, 11]
+    assert half.transitions.tolist() == [0, 1, 2, 10]
     assert half.card["n_transitions"] == 4
 
 
 def test_the_omar_layout_takes_no_unequal_or_terminal_ends(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="episodes of 1 to 8 steps"):
-        omar.export(small_dataset(tmp_path, [8, 1]), tmp_path / "out")
+    with pytest.raises(DatasetError, match="episodes of 1 to 6 steps"):
+        omar.export(small_dataset(tmp_path, [6, 1]), tmp_path / "out")
     (tmp_path / "other").mkdir()
+    terminal = small_dataset(tmp_path / "other", [6, 6])
+    terminal.card["horizon"] = 6
     with pytest.raises(DatasetError, match="has terminal ends"):
-        omar.export(small_dataset(tmp_path / "other", [8, 8]), tmp_path / "out")
+        omar.export(terminal, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -108,7 +114,7 @@ def read_omiga(folder: Path, arrays: dict[str, Any]) -> Any:
     return read_in(omiga.opened(path, SMALL), SMALL, folder / "ours")
 
 
-def test_ends_are_terminal_and_the_card_says_so(tmp_path: Path) -> None:
+def test_ends_are_time_limits_and_the_card_says_so(tmp_path: Path) -> None:
     """A team of mpe/spread in OMIGA's layout, with one reward for all and an unfinished rest."""
     rng = np.random.default_rng(0)
     ends = np.zeros((60, 1))
@@ -119,10 +125,11 @@ def test_ends_are_terminal_and_the_card_says_so(tmp_path: Path) -> None:
     }  # fmt: skip
     path = save_omiga(tmp_path / "x.hdf5", arrays)
     dataset = import_spread(path, tmp_path, layout="omiga", accept=True)
-    assert np.flatnonzero(dataset.terminated).tolist() == [24, 49]
-    assert not dataset.timeout.any()
+    assert not dataset.terminated.any()
+    assert np.flatnonzero(dataset.timeout).tolist() == [23, 47]
     notes = " ".join(dataset.card["notes"])
-    assert "every end is marked terminal, time limits included" in notes
+    assert "those after 25 steps were read as time limits" in notes
+    assert "2 episodes that the time limit ended lost that step" in notes
     assert "10 rows of an unfinished last episode were left out" in notes
     assert "one reward per step, which every agent receives" in notes
     assert dataset.card["differing_reward_share"] == 0.0

@@ -64,7 +64,7 @@ def played(task_id: str, steps: int) -> Sample:
         torch.stack(column, 1).flatten(0, 1).double().numpy() for column in zip(*rows, strict=True)
     ]
     place = np.tile(np.arange(steps), 20)
-    return Sample(*columns, place, steps - 1 - place)
+    return Sample(*columns, place, steps - 1 - place, np.zeros(len(place), bool))
 
 
 def test_a_genuine_recording_obeys(genuine: Sample) -> None:
