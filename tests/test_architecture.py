@@ -101,8 +101,8 @@ LAYERS = {
     ),
     "datasets": (
         "errors", "paths", "batch", "references", "actors", "drawing", "environments", "tasks",
-        "protocol", "rollout", "replay", "recorded", "formats", "recipes", "behaviour", "loading",
-        "measurement",
+        "protocol", "rollout", "perturb", "replay", "recorded", "formats", "recipes",
+        "behaviour", "loading", "measurement",
     ),
     "reports": (
         "options", "reading", "captions", "drawing", "tables", "figures", "page", "build",

@@ -1,9 +1,11 @@
-"""Algorithms and tasks from elsewhere: plug-in files, and entry points of installed packages.
+"""Algorithms, tasks and perturbations from elsewhere: plug-in files and installed packages.
 
 A plug-in file registers what it brings when it is executed, by `algorithms.register`. It is
-executed once per process; its sha256 is part of the identity of every cell of its algorithms.
+executed once per process; its sha256 is part of the identity of every cell of its algorithms. What
+installed packages offer are entry points.
 """
 
+import dataclasses
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -19,6 +21,7 @@ import algorithms
 import datasets
 from bench.errors import BenchError
 from bench.results.record import Record
+from datasets.perturb.table import TABLE as PERTURBATIONS
 from datasets.tasks import TASKS
 
 GROUP = "om2p_bench.algorithms"
@@ -132,7 +135,7 @@ def _execute(path: Path, source: bytes, digest: str) -> None:
     name = f"om2p_bench_plugin_{digest[:12]}"
     module = ModuleType(name)
     module.__file__ = str(path)
-    tables: tuple[dict[str, Any], ...] = (algorithms.TABLE, TASKS)
+    tables: tuple[dict[str, Any], ...] = (algorithms.TABLE, TASKS, PERTURBATIONS)
     before, copies = _names(), [dict(table) for table in tables]
     sys.modules[name] = module  # dataclasses and pickling look their module up
     try:
@@ -155,11 +158,14 @@ def _execute(path: Path, source: bytes, digest: str) -> None:
             f"the plug-in {path} registers nothing: call algorithms.register at its end, as "
             "algorithms/template.py does"
         )
+    for key, row in PERTURBATIONS.items():
+        if key not in before:
+            PERTURBATIONS[key] = dataclasses.replace(row, plugin=digest)
 
 
 def _names() -> set[str]:
     """Return everything that a plug-in could have added to."""
-    return {*algorithms.names(), *datasets.task_ids()}
+    return {*algorithms.names(), *datasets.task_ids(), *PERTURBATIONS}
 
 
 def _one_line(error: BaseException) -> str:

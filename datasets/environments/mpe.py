@@ -126,6 +126,30 @@ class ParticleEnv(BatchedEnv):
         self._last_step = torch.tensor(self.horizon)
         self._never = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
 
+    def change_team(
+        self,
+        force: float = 1.0,
+        top_speed: float = 1.0,
+        mass: float = 1.0,
+        damping: float | None = None,
+    ) -> None:
+        """Multiply the force, top speed and mass of the agents that are controlled from outside.
+
+        damping: the share of its velocity that the team loses in a step. A prey inside stays as it
+        is. Contact forces act on the mass too.
+        """
+        team = torch.arange(self.scenario.num_agents, device=self.device)[:, None] < self.num_agents
+
+        def of_team(value: float) -> Tensor:
+            return torch.where(team, torch.tensor(value, dtype=self.dtype, device=self.device), 1.0)
+
+        self.gain = self.gain * of_team(force / mass)
+        self._max_speed = self._max_speed * of_team(top_speed)
+        self._incidence = self._incidence * of_team(1.0 / mass)
+        if damping is not None:
+            self.keep = self.keep * of_team((1.0 - damping) / (1.0 - DAMPING))
+        self._single = None  # it knows the usual numbers
+
     def reset(self, mask: Tensor | None = None) -> Tensor:
         """Draw positions uniformly in each entity's start region; velocities are zero."""
         shape = self.layout.position.shape

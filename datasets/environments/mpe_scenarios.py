@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+OWN = 4  # numbers of an agent's own velocity and position, before those of the others
+
 
 @dataclass(frozen=True)
 class Entity:
@@ -34,6 +36,13 @@ class Layout(NamedTuple):
     position: Tensor
     delta: Tensor
     distance: Tensor
+
+
+class Body(NamedTuple):
+    """Where an observation tells of a body: its relative position, and what else."""
+
+    place: int  # of the first of the two numbers
+    others: tuple[int, ...] = ()
 
 
 class Scenario(ABC):
@@ -77,6 +86,15 @@ class Scenario(ABC):
     @abstractmethod
     def reward(self, layout: Layout) -> Tensor:
         """Return all agents' rewards (E, agents)."""
+
+    def bodies(self) -> list[list[Body]]:
+        """Return of every agent where its observation tells of which other body."""
+        count = len(self.entities) - 1
+        return [[Body(OWN + 2 * at) for at in range(count)] for _ in range(self.num_agents)]
+
+    def velocities(self) -> list[list[int]]:
+        """Return of every agent which numbers of its observation are velocities."""
+        return [[0, 1] for _ in range(self.num_agents)]
 
     def _relative(self, layout: Layout) -> Tensor:
         """Return landmarks, then other agents, relative to each agent: (E, agents, .)."""
@@ -171,6 +189,20 @@ class Tag(Scenario):
         """Own velocity and position, landmarks, other agents; for predators the prey's velocity."""
         own, tail = layout.position[:, :4], self._tail(layout, velocity)
         return torch.cat([velocity, own, self._relative(layout), tail], dim=-1)
+
+    def bodies(self) -> list[list[Body]]:
+        """Predators see the prey last, and its velocity with it."""
+        found, after = super().bodies(), OWN + 2 * (len(self.entities) - 1)
+        for known in found[:3]:
+            known[-1] = Body(known[-1].place, (after, after + 1))
+        return found
+
+    def velocities(self) -> list[list[int]]:
+        """Everybody's own; predators see the prey's too."""
+        seen = self.bodies()[0][-1].others
+        return [
+            [*own, *(seen if agent < 3 else ())] for agent, own in enumerate(super().velocities())
+        ]
 
     def _tail(self, layout: Layout, velocity: Tensor) -> Tensor:
         seen = velocity[:, 3:4].expand(-1, 4, -1).clone()

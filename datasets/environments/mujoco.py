@@ -8,6 +8,7 @@ gymnasium. ``mujoco.rollout`` would be faster on several cores, but it drops the
 start and the contact forces between calls, so that its trajectories drift from gymnasium's.
 """
 
+import copy
 import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,7 @@ class MujocoEnv(BatchedEnv):
         self.observation_sizes = tuple(len(view) for view in self.team.observed)
         self.action_sizes = tuple(len(own) for own in self.team.actuators)
         self.model = load_model(self.robot)
+        self._models = [self.model] * num_envs
         self._prepare_copies()
         self._prepare_views()
 
@@ -80,6 +82,19 @@ class MujocoEnv(BatchedEnv):
         self._ended = np.zeros(self.num_envs, dtype=bool)
         self._live = list(range(self.num_envs))  # the copies that have not ended
         self._reached = np.zeros(self.num_envs)  # x at the end of the last step
+
+    def new_model(self) -> "mujoco.MjModel":
+        """Return a copy of the robot's model, to be changed and given to :meth:`use_models`."""
+        return copy.copy(self.model)
+
+    def use_models(self, models: "list[mujoco.MjModel]") -> None:
+        """Let every copy be a robot of its own from its next reset on: one model per copy.
+
+        Models may differ in numbers (masses, friction, gears), never in their parts.
+        """
+        if len(models) != self.num_envs:
+            raise ValueError(f"{self.num_envs} copies need as many models, not {len(models)}")
+        self._models = list(models)
 
     def _prepare_views(self) -> None:
         """Index tables: one more column of zeros behind the state pads short observations."""
@@ -149,11 +164,11 @@ class MujocoEnv(BatchedEnv):
         return draw(*shape, dtype=torch.float64, generator=self.generator).numpy()
 
     def _place(self, index: int, qpos: np.ndarray, qvel: np.ndarray) -> None:
-        data = self._copies[index]
-        self._mujoco.mj_resetData(self.model, data)
+        data, model = self._copies[index], self._models[index]
+        self._mujoco.mj_resetData(model, data)
         self._qpos[index][:] = qpos
         self._qvel[index][:] = qvel
-        self._mujoco.mj_forward(self.model, data)
+        self._mujoco.mj_forward(model, data)
 
     def _begin(self, copies: Iterable[int]) -> None:
         """Let the episodes of ``copies`` begin where they have been placed."""
@@ -189,13 +204,13 @@ class MujocoEnv(BatchedEnv):
         """Do what :meth:`step` does, for arrays of finite numbers instead of tensors."""
         self._check(action.shape)
         control, live = self.global_action(action), self._live
-        step, model, frames = self._mujoco.mj_step, self.model, self.robot.frames
+        step, models, frames = self._mujoco.mj_step, self._models, self.robot.frames
         for index in live:
             self._ctrl[index][:] = control[index]
-            step(model, self._copies[index], frames)
+            step(models[index], self._copies[index], frames)
         if self.robot.contacts:
             for index in live:
-                self._mujoco.mj_rnePostConstraint(model, self._copies[index])
+                self._mujoco.mj_rnePostConstraint(models[index], self._copies[index])
         self._read(live)
         before, self._reached = self._reached, self._position()
         reward = self._reward(control, before)
