@@ -57,6 +57,10 @@ def _guard() -> None:
 
 def __getattr__(name: str) -> Any:
     """Import the public functions on first use, so that `import bench` stays light."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version(OM2P_BENCH)
     if name not in _LAZY:
         raise AttributeError(f"module 'bench' has no attribute {name!r}")
     return getattr(importlib.import_module(_LAZY[name]), name)

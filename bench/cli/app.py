@@ -6,7 +6,7 @@ Importing this module loads neither torch, pandas, matplotlib nor pydantic: `--h
 import contextlib
 import sys
 import warnings
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -34,14 +34,34 @@ def make_app() -> typer.Typer:
         epilog=EPILOG,
         cls=flags.CommandGroup,
         no_args_is_help=True,
-        add_completion=False,
+        add_completion=True,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+    app.callback(invoke_without_command=False)(_whole)
     for family in FAMILIES:
         family.register(app)
     return app
+
+
+def _whole(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and end", is_eager=True),
+    ] = False,
+) -> None:
+    """Take the options of the command line as a whole."""
+    if version:
+        print_version()
+        raise typer.Exit
+
+
+def print_version() -> None:
+    """Print which om2p-bench this is."""
+    import bench
+
+    print(f"om2p-bench {bench.__version__}")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -49,7 +69,9 @@ def main(arguments: list[str] | None = None) -> int:
     warnings.showwarning = _show_warning
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        if len(arguments) == 2 and arguments[0] == "list" and not arguments[1].startswith("-"):
+        if arguments == ["--version"]:
+            print_version()
+        elif len(arguments) == 2 and arguments[0] == "list" and arguments[1] in run.LISTS:
             run.print_list(arguments[1], [])  # at once: typer loads pydantic to parse a command
         else:
             make_app()(args=arguments)

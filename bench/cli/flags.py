@@ -36,7 +36,9 @@ class CommandGroup(TyperGroup):
     """A command with subcommands, which stand under the headings of their groups."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write one section of commands per group, in their order."""
+        """Write the options, then one section of commands per group, in their order."""
+        records = [parameter.get_help_record(ctx) for parameter in self.get_params(ctx)]
+        _write_sections({"Options": [record for record in records if record]}, formatter)
         commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
         limit = formatter.width - 6 - max(map(len, commands), default=0)
         sections: dict[str, list[tuple[str, str]]] = {}

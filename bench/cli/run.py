@@ -9,9 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from bench.cli import output
-from bench.cli.flags import PluginFiles, add, with_run_flags
+from bench.cli.flags import PluginFiles, add, option, with_run_flags
 from bench.errors import BenchError, closest, counted
 from bench.plan.config import RESULTS, RunConfig
+from bench.plan.flags import flags_of
 
 GROUP = "Train"
 
@@ -182,17 +183,26 @@ def _plan_estimate(rows: list[dict[str, Any]], config: RunConfig) -> str:
 
 
 def list_(
-    what: Annotated[str, typer.Argument(help="algorithms, datasets, tasks or presets")],
+    what: Annotated[str, typer.Argument(help="algorithms, datasets, tasks, presets or settings")],
+    algorithm: Annotated[
+        str | None, typer.Argument(help="whose settings: list settings om2p", show_default=False)
+    ] = None,
+    preset: Annotated[str, option(flags_of(RunConfig)["preset"])] = RunConfig.preset,
     plugin: PluginFiles = None,
 ) -> None:
-    """List algorithms, datasets, tasks or presets, one line each.
+    """List algorithms, datasets, tasks, presets, or settings.
 
     \b
     Examples:
       python -m bench list algorithms
-      python -m bench list datasets
+      python -m bench list settings om2p --preset cpu
     """
-    print_list(what, plugin or [])
+    if what == "settings":
+        _print_settings(algorithm, preset, plugin or [])
+    elif algorithm is not None:
+        raise BenchError(f"list {what} takes no further name: leave out {algorithm!r}")
+    else:
+        print_list(what, plugin or [])
 
 
 def print_list(what: str, plugin: list[Path]) -> None:
@@ -205,12 +215,22 @@ def print_list(what: str, plugin: list[Path]) -> None:
 
 def lines(what: str) -> str:
     """Return the lines of `list WHAT`."""
-    kinds = {"algorithms": _algorithms, "datasets": _datasets, "tasks": _tasks, "presets": _presets}
-    if what not in kinds:
-        raise BenchError(f"unknown list '{what}': {closest(what, kinds)}")
-    rows = kinds[what]()
+    if what not in LISTS:
+        raise BenchError(f"unknown list '{what}': {closest(what, [*LISTS, 'settings'])}")
+    rows = LISTS[what]()
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name.ljust(width)}  {text}".rstrip() for name, text in rows)
+
+
+def _print_settings(algorithm: str | None, preset: str, plugin: list[Path]) -> None:
+    """Print every setting of an algorithm: name, value in the preset, range, what it is."""
+    from bench.plan import plugins, presets, resolve
+
+    plugins.load_all(plugin)
+    if algorithm is None:
+        raise BenchError("list settings needs the name of an algorithm: list settings om2p")
+    output.print_rows(resolve.described_settings(algorithm, presets.load(preset)))
+    print(f"\nchange one with --set {algorithm}.KEY=VALUE, or for all with --set algorithm.KEY=VALUE")
 
 
 def _algorithms() -> list[tuple[str, str]]:
@@ -255,3 +275,6 @@ def _presets() -> list[tuple[str, str]]:
     from bench.plan import presets
 
     return [(name, presets.load(name).description) for name in presets.names()]
+
+
+LISTS = {"algorithms": _algorithms, "datasets": _datasets, "tasks": _tasks, "presets": _presets}

@@ -50,7 +50,7 @@ class RunConfig:
         Bounds(min_length=1),
         Flag(
             WHAT,
-            "Algorithms, as a comma list; `list algorithms` names them: --algos om2p,bc",
+            "Algorithms, as a comma list, or all; `list algorithms` names them: --algos om2p,bc",
             option="--algos",
             metavar="NAME,...",
             form=NAMES,

@@ -17,6 +17,7 @@ from bench.errors import BenchError
 
 MAX_SEEDS = 100_000
 MAX_SEED = 2**31 - 1
+ALL = "all"  # in place of names: every algorithm there is
 PAIRED = "paired"  # the data seed by which training seed s learns from recording s
 
 

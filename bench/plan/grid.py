@@ -8,10 +8,11 @@ from typing import Any
 
 import algorithms
 import datasets
+from algorithms.errors import AlgorithmError
 from bench.errors import BenchError
 from bench.plan import plugins, presets, resolve, tuned
 from bench.plan.config import RunConfig
-from bench.plan.flags import PAIRED
+from bench.plan.flags import ALL, PAIRED
 from bench.results import record
 from bench.results.record import SCHEMA, canonical, cell_id, digest
 from datasets.protocol import PROTOCOL, Protocol
@@ -72,15 +73,14 @@ def cells(config: RunConfig) -> list[Cell]:
     """
     plugins.load_all(config.plugins)
     preset = presets.load(config.preset)
-    for name in config.algorithms:
-        algorithms.row(name)
-    resolve.check_overrides(config.overrides, config.algorithms)
+    names = algorithms_of(config)
+    resolve.check_overrides(config.overrides, names)
     paired = config.data_seed == PAIRED
     found: list[Cell] = []
     for name in config.datasets:
         recipe = datasets.recipe(name, **data_of(config, config.seeds[0]))
         run = resolve.resolve_run(preset, config.overrides, recipe["task"])
-        methods = [_method(one, preset, run, config, recipe) for one in config.algorithms]
+        methods = [_method(one, preset, run, config, recipe) for one in names]
         for seed in config.seeds:
             data = data_of(config, seed)
             own = _paired(name, data) if paired else recipe
@@ -88,6 +88,24 @@ def cells(config: RunConfig) -> list[Cell]:
                 _cell(method, name, own, seed, run, data, preset.name, paired) for method in methods
             ]
     return found
+
+
+def algorithms_of(config: RunConfig) -> tuple[str, ...]:
+    """Return the algorithms of a study: those it names, or with the word `all` every one.
+
+    Plug-ins have to be loaded. Raises AlgorithmError for an unknown name, with the switch that
+    loads one's own.
+    """
+    if ALL in config.algorithms:
+        return tuple(algorithms.names())
+    for name in config.algorithms:
+        try:
+            algorithms.row(name)
+        except AlgorithmError as error:
+            raise AlgorithmError(
+                f"{str(error).rstrip('.')} (one of your own comes with --plugin FILE)"
+            ) from error
+    return config.algorithms
 
 
 def _paired(dataset: str, data: dict[str, Any]) -> dict[str, Any]:

@@ -138,6 +138,47 @@ def resolve_settings(
     return dataclasses.asdict(build_settings(name, values))
 
 
+def described_settings(name: str, preset: Preset) -> list[dict[str, str]]:
+    """Return a row for each setting of an algorithm: its name, value in a preset, range, help.
+
+    A setting that a variant fixes says so instead of a range.
+    """
+    values = resolve_settings(name, preset, {}, int(preset.run["updates"]))
+    kind = algorithms.settings_class(name)
+    hints = typing.get_type_hints(kind)
+    switches = algorithms.row(name).switches
+    rows = []
+    for field in dataclasses.fields(kind):
+        allowed = _allowed(hints[field.name], field.metadata.get("range"))
+        if field.name in switches:
+            allowed = "fixed: it makes the variant"
+        elif field.name == "total_updates":
+            allowed = "follows run.updates"
+        rows.append(
+            {
+                "setting": field.name,
+                preset.name: json.dumps(values[field.name]).strip('"'),
+                "allowed": allowed,
+                "what it is": field.metadata.get("help", ""),
+            }
+        )
+    return rows
+
+
+def _allowed(kind: Any, limits: Any) -> str:
+    """Return in words what a setting may be: its choices, or its type with the range."""
+    if typing.get_origin(kind) is Literal:
+        return " | ".join(map(str, typing.get_args(kind)))
+    if kind is bool:
+        return "true | false"
+    words = {int: "whole number", float: "number", str: "word"}
+    noun = words.get(kind, "list of whole numbers" if "tuple[int" in str(kind) else str(kind))
+    rule = str(limits or "").removeprefix("be ")  # what completes "it must ..."
+    if rule.startswith("lie "):
+        return f"{noun} {rule.removeprefix('lie ')}"
+    return f"{noun}, {rule.replace('not be', 'not')}" if rule.strip() else noun
+
+
 def build_settings(name: str, values: dict[str, Any]) -> Any:
     """Return the settings instance of an algorithm from plain values, strictly typed."""
     try:

@@ -22,10 +22,15 @@ class StudyPlan:
     records: dict[str, Record]  # of the study's own cells that have one, by id
     all_records: dict[str, Record]  # of all cells in the folder
     damaged: list[str]  # a sentence per cell of the study whose record cannot be read
+    untuned: list[str] = dataclasses.field(default_factory=list)  # a sentence: --tuned in vain
 
     def warn(self) -> None:
-        """Warn of the cells that may have been finished and have to run again all the same."""
-        for sentence in self.damaged:
+        """Warn of what may surprise.
+
+        Of cells that may have been finished and run again all the same, and of methods for which
+        `--tuned` changes nothing.
+        """
+        for sentence in self.damaged + self.untuned:
             warnings.warn(sentence, stacklevel=2)
 
 
@@ -38,7 +43,22 @@ def plan_study(config: RunConfig) -> StudyPlan:
     todo = [cell for cell in cells if _has_to_run(records.get(cell.id), config.resume)]
     unread = (folder / cell.id for cell in cells if cell.id not in found)
     damaged = [_complaint(own) for own in unread if (own / RECORD).exists()]
-    return StudyPlan(folder, cells, todo, records, found, damaged)
+    untuned = _tuned_in_vain(cells) if config.tuned else []
+    return StudyPlan(folder, cells, todo, records, found, damaged, untuned)
+
+
+def _tuned_in_vain(cells: list[Cell]) -> list[str]:
+    """Name the methods, dataset by dataset, for which no values were published."""
+    without: dict[str, list[str]] = {}
+    for cell in cells:
+        names = without.setdefault(cell.dataset, [])
+        if cell.tuned is None and cell.algorithm not in names:
+            names.append(cell.algorithm)
+    return [
+        f"--tuned changes nothing for {', '.join(names)} on {dataset}: no values were published"
+        for dataset, names in without.items()
+        if names
+    ]
 
 
 def _complaint(folder: Path) -> str:

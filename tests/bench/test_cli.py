@@ -1,10 +1,12 @@
 """The command line as users meet it: help, lists, plans, runs, and every refusal."""
 
+import dataclasses
 import json
 import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 import algorithms
+import bench
 import datasets
 from bench.cli import app
 from bench.plan import config
@@ -121,6 +124,47 @@ def test_lists_name_everything(capsys: Capture) -> None:
         assert [line.split()[0] for line in output.splitlines()] == names
 
 
+def test_settings_are_listed_with_value_range_and_meaning(capsys: Capture) -> None:
+    for name in algorithms.names():
+        code, output, _ = call(capsys, "list", "settings", name, "--preset", "cpu")
+        assert code == 0
+        listed = [line.split()[0] for line in output.partition("\n\n")[0].splitlines()[1:]]
+        fields = dataclasses.fields(algorithms.settings_class(name))
+        assert listed == [field.name for field in fields]
+        for key in algorithms.row(name).switches:
+            assert re.search(rf"^{key} .*fixed: it makes the variant", output, re.M)
+    _, output, _ = call(capsys, "list", "settings", "om2p", "--preset", "cpu")
+    assert re.search(r"^hidden +\[128, 128\] +list of whole numbers, at least 1  +width", output, re.M)
+    assert re.search(r"^q_weight +\S+ +number, not negative  +weight of the Q term", output, re.M)
+    assert re.search(r"^target_rate +0.005 +number in \(0, 1\]  ", output, re.M)
+    assert re.search(r"^lr_schedule +cosine +constant \| cosine  ", output, re.M)
+
+
+def test_the_version_is_that_of_the_package(capsys: Capture) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert bench.__version__ == project["version"]
+    assert f"\nversion: {bench.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    assert call(capsys, "--version")[:2] == (0, f"om2p-bench {bench.__version__}\n")
+    assert "--version" in call(capsys, "--help")[1]
+
+
+def test_all_algorithms_have_a_name(capsys: Capture, tmp_path: Path) -> None:
+    code, output, _ = call(
+        capsys, "plan", "--algos", "all", "--seeds", "1", "--format", "json", "--preset", "smoke",
+        "--out", str(tmp_path / "none"),
+    )  # fmt: skip
+    assert code == 0
+    assert [row["algorithm"] for row in json.loads(output)] == algorithms.names()
+
+
+def test_a_plan_says_for_whom_tuned_changes_nothing(capsys: Capture, tmp_path: Path) -> None:
+    flags = ("--seeds", "1", "--out", str(tmp_path / "none"))
+    _, _, errors = call(capsys, "plan", "--tuned", "--algos", "bc,om2p,omar", *flags)
+    sentence = "--tuned changes nothing for bc, om2p on mpe/spread/expert: no values were published"
+    assert errors.strip() == f"warning: {sentence}"
+    assert not call(capsys, "plan", "--tuned", "--algos", "omar", *flags)[2]
+
+
 def test_a_run_trains_evaluates_reports_and_is_not_repeated(
     command: Callable, small_flags: list[str], tmp_path: Path, capsys: Capture
 ) -> None:
@@ -186,6 +230,10 @@ def test_a_finished_cell_with_a_damaged_record_is_not_run_again_in_silence(
 
 BAD = [
     (["run", "--algos", "om3p"], "unknown algorithm 'om3p'", "om2p"),
+    (["run", "--algos", "my-method"], "unknown algorithm 'my-method'", "--plugin FILE"),
+    (["list", "settings"], "list settings needs the name", "list settings om2p"),
+    (["list", "settings", "om3p"], "unknown algorithm 'om3p'", "om2p"),
+    (["list", "tasks", "om2p"], "list tasks takes no further name", "leave out"),
     (["run", "--algos", ","], "--algos names nothing", "om2p,dom2"),
     (["run", "--datasets", "mpe/spread/expret"], "unknown dataset", "mpe/spread/expert"),
     (["run", "--preset", "quik"], "unknown preset 'quik'", "quick"),
