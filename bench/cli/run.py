@@ -230,7 +230,9 @@ def _print_settings(algorithm: str | None, preset: str, plugin: list[Path]) -> N
     if algorithm is None:
         raise BenchError("list settings needs the name of an algorithm: list settings om2p")
     output.print_rows(resolve.described_settings(algorithm, presets.load(preset)))
-    print(f"\nchange one with --set {algorithm}.KEY=VALUE, or for all with --set algorithm.KEY=VALUE")
+    print(
+        f"\nchange one with --set {algorithm}.KEY=VALUE, or for all with --set algorithm.KEY=VALUE"
+    )
 
 
 def _algorithms() -> list[tuple[str, str]]:

@@ -134,7 +134,7 @@ def test_settings_are_listed_with_value_range_and_meaning(capsys: Capture) -> No
         for key in algorithms.row(name).switches:
             assert re.search(rf"^{key} .*fixed: it makes the variant", output, re.M)
     _, output, _ = call(capsys, "list", "settings", "om2p", "--preset", "cpu")
-    assert re.search(r"^hidden +\[128, 128\] +list of whole numbers, at least 1  +width", output, re.M)
+    assert re.search(r"^hidden +\[128, 128\] +list of whole numbers, at least 1  ", output, re.M)
     assert re.search(r"^q_weight +\S+ +number, not negative  +weight of the Q term", output, re.M)
     assert re.search(r"^target_rate +0.005 +number in \(0, 1\]  ", output, re.M)
     assert re.search(r"^lr_schedule +cosine +constant \| cosine  ", output, re.M)
