@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from algorithms.base import Algorithm, Generators, Metrics, TeamSpec
-from algorithms.parts.critics import td_loss, td_target
+from algorithms.parts.critics import TwinCritic, td_loss, td_target
 from algorithms.parts.networks import MemberNetwork
 from algorithms.settings import CqlSettings, Td3BcSettings
 from datasets.batch import Batch
@@ -29,9 +29,12 @@ class ActorCritic(Algorithm[Config]):
     def __init__(self, spec: TeamSpec, settings: Config, seeds: tuple[int, ...]) -> None:
         super().__init__(spec, settings, seeds)
         self.policy = self.deterministic_policy()
-        self.critic = self.twin_critic()
+        self.critic = self._make_critic()
         self.target_policy = self.target_of(self.policy, settings.target_rate)
         self.target_critic = self.target_of(self.critic, settings.target_rate)
+
+    def _make_critic(self) -> TwinCritic:
+        return self.twin_critic()
 
     def trained_networks(self) -> list[MemberNetwork]:
         """Return policy and critic."""
@@ -44,12 +47,20 @@ class ActorCritic(Algorithm[Config]):
     def losses(self, batch: Batch) -> tuple[Tensor, Metrics]:
         """Return L_actor + L_critic of every member."""
         observation, next_observation = self.observations(batch)
-        action = torch.tanh(self.policy(observation))
+        action = self._chosen(observation)
         actor_loss, metrics = self._actor(batch, observation, action)
         critic_loss, critic_metrics = self._critic(
             batch, observation, next_observation, action.detach()
         )
         return actor_loss + critic_loss, metrics | critic_metrics
+
+    def _chosen(self, observation: Tensor) -> Tensor:
+        """Return the policy's actions for a batch of training, (M, B, A)."""
+        return torch.tanh(self.policy(observation))
+
+    def _target_chosen(self, observation: Tensor) -> Tensor:
+        """Return the target policy's actions for a batch of training, (M, B, A)."""
+        return torch.tanh(self.target_policy(observation))
 
     @abstractmethod
     def _actor(self, batch: Batch, observation: Tensor, action: Tensor) -> tuple[Tensor, Metrics]:
@@ -65,7 +76,7 @@ class ActorCritic(Algorithm[Config]):
     @torch.no_grad()
     def _goal(self, batch: Batch, next_observation: Tensor) -> Tensor:
         """Return y = r + discount (1 - done) min_k Qbar_k(o', pibar(o')), (M, B)."""
-        next_action = torch.tanh(self.target_policy(next_observation))
+        next_action = self._target_chosen(next_observation)
         next_value = self.target_critic(next_observation, next_action)
         discount = self.settings.discount
         return td_target(batch.reward, batch.terminated, next_value, discount, "min")

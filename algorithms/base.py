@@ -16,6 +16,7 @@ from algorithms.kernels.choice import Kernels, using
 from algorithms.parts.critics import NetworkType, TwinCritic, copy_of, move
 from algorithms.parts.gaussian import GaussianPolicy
 from algorithms.parts.networks import Gradients, MemberMLP, MemberNetwork, take_kernels
+from algorithms.parts.normalisation import InputNorm
 from algorithms.parts.optimiser import Adam
 from algorithms.settings import Settings, ValueSettings
 from datasets.batch import Batch
@@ -183,8 +184,12 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
         """
         largest = getattr(self.settings, "gradient_clip", 0.0)
         if largest > 0:
-            for network in self.trained_networks():
-                self.clip_gradients(network, largest)
+            for networks in self.clipped_together():
+                self.clip_gradients(networks, largest)
+
+    def clipped_together(self) -> list[list[MemberNetwork]]:
+        """Return the groups of networks whose gradients are clipped by one norm of each agent."""
+        return [[network] for network in self.trained_networks()]
 
     def after_update(self) -> None:
         """Move the networks that :meth:`target_of` made; called after every optimiser step."""
@@ -228,8 +233,13 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
             output_mask=self.output_mask,
         )
 
-    def gaussian_policy(self, log_std_bounds: tuple[float, float]) -> GaussianPolicy:
-        """Return a network from observations to the mean and log deviation of a Gaussian."""
+    def gaussian_policy(
+        self, log_std_bounds: tuple[float, float], deviation: str
+    ) -> GaussianPolicy:
+        """Return a network from observations to the mean and log deviation of a Gaussian.
+
+        deviation: "constant" or "observation", what it depends on.
+        """
         return GaussianPolicy(
             self.init_generators,
             self.num_agents,
@@ -239,6 +249,7 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
             self.settings.activation,
             log_std_bounds,
             self.output_mask,
+            deviation,
         )
 
     def timed_policy(self, kind: Callable[..., TimedType], times: int) -> TimedType:
@@ -257,7 +268,9 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
             self.output_mask,
         )
 
-    def twin_critic(self: "Algorithm[ValueConfig]") -> TwinCritic:
+    def twin_critic(
+        self: "Algorithm[ValueConfig]", input_norm: InputNorm | None = None
+    ) -> TwinCritic:
         """Return two Q(observation, action) for every member."""
         settings = self.settings
         return TwinCritic(
@@ -268,6 +281,7 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
             settings.critic_hidden,
             settings.activation,
             settings.critic_layer_norm,
+            input_norm,
         )
 
     def target_of(self, online: NetworkType, rate: float) -> NetworkType:
@@ -277,7 +291,8 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
         named ``target_...`` after the network's, or ``average_...`` where it acts or samples.
         """
         target = copy_of(online)
-        self._targets.append((_network_of(target), _network_of(online), rate))
+        pairs = zip(_networks_of(target), _networks_of(online), strict=True)
+        self._targets += [(one, other, rate) for one, other in pairs]
         return target
 
     # What all share --------------------------------------------------------------------------
@@ -351,18 +366,27 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
         mask = self.action_mask
         return (value * mask).sum(dim=-1) / mask.sum(dim=-1)
 
-    def clip_gradients(self, network: MemberNetwork, largest: float) -> None:
-        """Scale the gradients of ``network`` so that no agent's norm exceeds ``largest``.
+    def clip_gradients(self, networks: Sequence[MemberNetwork], largest: float) -> None:
+        """Scale the gradients of ``networks`` so that no agent's norm exceeds ``largest``.
 
-        An agent's heads count as one network; no agent's norm enters another's.
+        The networks, and an agent's heads, count as one; no agent's norm enters another's.
         """
         members = self.num_agents * self.num_replicas
+        squares = [self._squared_norm(network, members) for network in networks]
+        norm = functools.reduce(torch.add, squares).sqrt()  # (M,)
+        scale = largest / norm.clamp_min(largest)
+        for network in networks:
+            heads = len(network.gradients[0]) // members
+            each = scale.repeat_interleave(heads)
+            scales = [each.view(-1, *[1] * (g.dim() - 1)) for g in network.gradients]
+            torch._foreach_mul_(network.gradients, scales)
+
+    @staticmethod
+    def _squared_norm(network: MemberNetwork, members: int) -> Tensor:
+        """Return the squared norm of the gradients of every agent's heads together, (M,)."""
         squares = [g.square().flatten(1).sum(dim=1) for g in network.gradients]  # (heads * M,)
         # Added one by one: a sum over a stack rounds by its width, so by the replicas beside it.
-        norm = functools.reduce(torch.add, squares).view(members, -1).sum(dim=1).sqrt()
-        scale = (largest / norm.clamp_min(largest)).repeat_interleave(len(squares[0]) // members)
-        scales = [scale.view(-1, *[1] * (g.dim() - 1)) for g in network.gradients]
-        torch._foreach_mul_(network.gradients, scales)
+        return functools.reduce(torch.add, squares).view(members, -1).sum(dim=1)
 
     # Checkpoints: nn.Module.state_dict() picks these up as "_extra_state" ----------------------
 
@@ -384,8 +408,6 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
                 generator.set_state(value.cpu())
 
 
-def _network_of(module: nn.Module) -> MemberNetwork:
-    """Return the one network of a policy or critic, or the network itself."""
-    network = module if isinstance(module, MemberNetwork) else module.get_submodule("network")
-    assert isinstance(network, MemberNetwork)
-    return network
+def _networks_of(module: nn.Module) -> list[MemberNetwork]:
+    """Return the networks of a policy or critic, or the network itself."""
+    return [one for one in module.modules() if isinstance(one, MemberNetwork)]

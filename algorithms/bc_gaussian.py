@@ -1,10 +1,12 @@
 """Stochastic cloning: a Gaussian fitted by maximum likelihood.
 
 Source: behaviour cloning; the Gaussian is that of `iql`, so that the two differ in the weights of
-transitions alone. Choices: mean through tanh, log standard deviation from the state
-within [-5, 2], mean over action dimensions (a likelihood would sum them, which only rescales the
-loss), samples clipped to [-1, 1] when acting. A Gaussian has one mode: the comparison
-shows what generative policies add.
+transitions alone. As in IQL's code, the standard deviation does not depend on the observation
+(`deviation=observation` is the other form: where the mean fits badly the deviation grows, and the
+mean is then hardly corrected there). Choices: mean through tanh, log standard deviation bent into
+[-5, 2], mean over action dimensions (a likelihood would sum them, which only rescales the loss),
+samples clipped to [-1, 1] when acting. A Gaussian has one mode: the comparison shows what
+generative policies add.
 """
 
 from torch import Tensor, nn
@@ -23,11 +25,12 @@ class BcGaussian(Algorithm[BcGaussianSettings]):
         self, spec: TeamSpec, settings: BcGaussianSettings, seeds: tuple[int, ...]
     ) -> None:
         super().__init__(spec, settings, seeds)
-        self.policy = self.gaussian_policy((settings.log_std_min, settings.log_std_max))
+        bounds = (settings.log_std_min, settings.log_std_max)
+        self.policy = self.gaussian_policy(bounds, settings.deviation)
 
     def trained_networks(self) -> list[MemberNetwork]:
-        """Return the policy, which alone is trained."""
-        return [self.policy.network]
+        """Return the policy's networks, which alone are trained."""
+        return self.policy.networks()
 
     def acting_parameters(self) -> list[nn.Parameter]:
         """Return all of the policy's parameters."""

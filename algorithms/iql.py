@@ -2,12 +2,13 @@
 
 Source: "Offline Reinforcement Learning with Implicit Q-Learning", arXiv 2110.06169 (equations 5 to
 7), run per agent, decentralised. From the paper: expectile .7, beta 3, weights capped at 100, the
-mean of the Gaussian acts. Choices: value, critic and actor take one step together, all from the
-values before it (the release steps the value first); the Gaussian is that of `bc-gaussian`, so that
-beta = 0 is that algorithm; mean over action dimensions; advantages are divided by their batch
-standard deviation, in place of the release's scaling of rewards by the range of returns, because
-agents and tasks differ in the scale of rewards and one beta has to serve all
-(`advantage_normalise=none` is the equation as printed).
+mean of the Gaussian acts. From its code: a standard deviation that does not depend on the
+observation (`deviation=observation` is the other form). Choices: value, critic and actor take one
+step together, all from the values before it (the release steps the value first); the Gaussian is
+that of `bc-gaussian`, so that beta = 0 is that algorithm; mean over action dimensions; advantages
+are divided by their batch standard deviation, in place of the release's scaling of rewards by the
+range of returns, because agents and tasks differ in the scale of rewards and one beta has to serve
+all (`advantage_normalise=none` is the equation as printed).
 """
 
 import torch
@@ -26,7 +27,8 @@ class Iql(Algorithm[IqlSettings]):
 
     def __init__(self, spec: TeamSpec, settings: IqlSettings, seeds: tuple[int, ...]) -> None:
         super().__init__(spec, settings, seeds)
-        self.policy = self.gaussian_policy((settings.log_std_min, settings.log_std_max))
+        bounds = (settings.log_std_min, settings.log_std_max)
+        self.policy = self.gaussian_policy(bounds, settings.deviation)
         self.critic = self.twin_critic()
         self.value = MemberMLP(
             self.init_generators,
@@ -39,7 +41,7 @@ class Iql(Algorithm[IqlSettings]):
 
     def trained_networks(self) -> list[MemberNetwork]:
         """Return policy, critic and value."""
-        return [self.policy.network, self.critic.network, self.value]
+        return [*self.policy.networks(), self.critic.network, self.value]
 
     def acting_parameters(self) -> list[nn.Parameter]:
         """Return the policy's parameters."""

@@ -228,7 +228,7 @@ TABLE: dict[str, Row] = {
     "bc-gaussian": Row(
         target="algorithms.bc_gaussian:BcGaussian",
         settings="BcGaussianSettings",
-        version=1,
+        version=2,
         summary="cloning by a Gaussian's likelihood, one mode by construction",
         source="behaviour cloning",
         deviations="mean instead of sum over action dimensions",
@@ -244,7 +244,7 @@ TABLE: dict[str, Row] = {
     "cql": Row(
         target="algorithms.cql:Cql",
         settings="CqlSettings",
-        version=1,
+        version=2,
         summary="MA-CQL: deterministic actor on a conservative twin critic",
         source="CQL, arXiv 2006.04779, as in ling-pan/OMAR 0e52ad6",
         deviations="log-density where the code subtracts a density; its weight is a median",
@@ -252,7 +252,7 @@ TABLE: dict[str, Row] = {
     "omar": Row(
         target="algorithms.omar:Omar",
         settings="OmarSettings",
-        version=1,
+        version=2,
         summary="cql whose actor also follows the best action a zeroth-order search finds",
         source="OMAR, arXiv 2111.11188, and ling-pan/OMAR 0e52ad6",
         deviations="as cql; the share c is a median of the published values",
@@ -260,7 +260,7 @@ TABLE: dict[str, Row] = {
     "iql": Row(
         target="algorithms.iql:Iql",
         settings="IqlSettings",
-        version=1,
+        version=2,
         summary="expectile value, advantage-weighted cloning of a Gaussian",
         source="IQL, arXiv 2110.06169, per agent",
         deviations="advantages divided by their batch deviation instead of scaled rewards",

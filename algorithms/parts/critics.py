@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from algorithms.parts.networks import MemberMLP, MemberNetwork
+from algorithms.parts.normalisation import InputNorm
 
 NetworkType = TypeVar("NetworkType", bound=nn.Module)
 
@@ -27,29 +28,49 @@ class TwinCritic(nn.Module):
         hidden: Sequence[int],
         activation: str,
         layer_norm: bool,
+        input_norm: InputNorm | None = None,
     ) -> None:
         super().__init__()
         sizes = (observation_dim + action_dim, *hidden, 1)
         self.network = MemberMLP(generators, HEADS * agents, sizes, activation, layer_norm)
-
-    def _rows(self, observation: Tensor, action: Tensor) -> tuple[Tensor, int]:
-        """Return the rows of both heads, once for all who share them, and how many do."""
-        return self.network.shared(torch.cat([observation, action], dim=-1), HEADS)
+        self.input_norm = input_norm  # before both heads
 
     def forward(self, observation: Tensor, action: Tensor) -> Tensor:
         """Return both heads' values, (M, 2, B)."""
-        rows, share = self._rows(observation, action)
-        return self.network(rows, share).view(-1, HEADS, action.shape[1])
+        return self._both(self._rows(observation, action))
 
     def frozen(self, observation: Tensor, action: Tensor) -> Tensor:
         """Return both heads' values, (M, 2, B); gradients reach the action only."""
-        rows, share = self._rows(observation, action)
+        rows, share = self.network.shared(self._rows(observation, action, frozen=True), HEADS)
         return self.network.frozen(rows, share=share).view(-1, HEADS, action.shape[1])
 
     def frozen_first(self, observation: Tensor, action: Tensor) -> Tensor:
         """Return the first head's values alone, (M, B); gradients reach the action only."""
-        rows = torch.cat([observation, action], dim=-1)
+        rows = self._rows(observation, action, frozen=True)
         return self.network.frozen(rows, every=HEADS)[..., 0]
+
+    def of_laws(self, observation: Tensor, laws: Sequence[Tensor]) -> Tensor:
+        """Return the values of actions of several laws, (M, B, K, A) each: (M, 2, B, sum of K).
+
+        One evaluation of the network; an input norm takes each law's actions for a batch.
+        """
+        parts = []
+        for actions in laws:
+            states = observation[:, :, None].expand(-1, -1, actions.shape[2], -1)
+            rows = self._rows(states.flatten(1, 2), actions.flatten(1, 2))
+            parts.append(rows.unflatten(1, actions.shape[1:3]))
+        shape = observation.shape[1], sum(actions.shape[2] for actions in laws)
+        return self._both(torch.cat(parts, dim=2).flatten(1, 2)).unflatten(-1, shape)
+
+    def _both(self, rows: Tensor) -> Tensor:
+        """Return both heads' values of rows (M, B, .), (M, 2, B)."""
+        count = rows.shape[1]
+        rows, share = self.network.shared(rows, HEADS)
+        return self.network(rows, share).view(-1, HEADS, count)
+
+    def _rows(self, observation: Tensor, action: Tensor, frozen: bool = False) -> Tensor:
+        rows = torch.cat([observation, action], dim=-1)
+        return rows if self.input_norm is None else self.input_norm(rows, frozen)
 
 
 def td_target(

@@ -19,4 +19,7 @@ class BcGaussianSettings(Settings):
         -5.0, "smallest logarithm of a standard deviation", below="log_std_max"
     )
     log_std_max: float = setting(2.0, "largest logarithm of a standard deviation")
+    deviation: Literal["constant", "observation"] = setting(
+        "constant", "what the standard deviation depends on: nothing (as published), or that"
+    )
     act_with: Literal["sample", "mean"] = setting("sample", "what of the Gaussian acts")

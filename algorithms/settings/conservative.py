@@ -43,6 +43,11 @@ class CqlSettings(ValueSettings):
     critic_hidden: tuple[int, ...] = as_in(ValueSettings, "critic_hidden", RELU_256)
     critic_layer_norm: bool = as_in(ValueSettings, "critic_layer_norm", False)
     gradient_clip: float = as_in(Td3BcSettings, "gradient_clip", 0.5)
+    input_norm: Literal["batch", "none"] = setting(
+        "batch",
+        "normalise the inputs of policy and critic, actions included: by BatchNorm (as OMAR's "
+        "code) or not",
+    )
     action_penalty: float = setting(
         1e-3, "weight of the mean squared action in the actor's loss", least=0
     )
@@ -108,4 +113,5 @@ class IqlSettings(ValueSettings):
     )
     log_std_min: float = as_in(BcGaussianSettings, "log_std_min")
     log_std_max: float = as_in(BcGaussianSettings, "log_std_max")
+    deviation: Literal["constant", "observation"] = as_in(BcGaussianSettings, "deviation")
     act_with: Literal["sample", "mean"] = as_in(BcGaussianSettings, "act_with", "mean")

@@ -1,5 +1,6 @@
 """The conservative family against brute force, closed forms and plain implementations."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -61,7 +62,8 @@ def test_weighing_by_the_log_density_estimates_the_integral_under_every_law(laws
             parameter
         ) in learner.policy.parameters():  # so that the policy acts near the box's middle
             parameter.mul_(0.05)
-    actions, log_density = learner._others(following, centre)
+    laws_actions, log_density = learner._others(following, centre)
+    actions = torch.cat(laws_actions, dim=2)
     value = -((actions - centre[:, :, None]) / width).square().sum(dim=-1) / 2  # (M, B, K)
     dims = torch.tensor([2.0, 1.0, 2.0])[:, None]
     exact = dims * math.log(width * math.sqrt(2 * math.pi))
@@ -80,7 +82,8 @@ def test_padding_of_smaller_agents_stays_zero_in_all_sampled_actions() -> None:
     spec = team(action_sizes=(2, 1, 2))
     config = CqlSettings(**TINY, cql_laws="uniform_and_policy")
     learner: Any = algorithms.make("cql", spec, config)
-    actions, _ = learner._others(torch.randn(3, 4, 7), torch.zeros(3, 4, 2))
+    laws, _ = learner._others(torch.randn(3, 4, 7), torch.zeros(3, 4, 2))
+    actions = torch.cat(laws, dim=2)
     assert actions.shape == (3, 4, 30, 2)
     assert actions[1, ..., 1].abs().max() == 0
     assert actions[0, ..., 1].abs().max() > 0
@@ -97,12 +100,64 @@ def test_values_of_several_actions_equal_one_evaluation_each() -> None:
     torch.testing.assert_close(first, both[:, 0], rtol=1e-5, atol=1e-6)
 
 
+# The norm of the inputs ---------------------------------------------------------------------------
+
+
+def test_each_law_is_normalised_by_its_own_batch() -> None:
+    learner: Any = algorithms.make("cql", team(), CqlSettings(**TINY))
+    critic, seen = learner.critic, torch.randn(3, 5, 7)
+    laws = [torch.randn(3, 5, 1, 2), 3.0 + torch.randn(3, 5, 4, 2)]
+    together = critic.of_laws(seen, laws)  # (M, 2, B, 1 + 4)
+    torch.testing.assert_close(together[..., 0], critic(seen, laws[0][:, :, 0]))
+    torch.testing.assert_close(together[..., 1:], of_each(critic, seen, laws[1]))
+    assert not torch.allclose(together, of_each(critic, seen, torch.cat(laws, dim=2)))
+
+
+def test_q_cannot_see_a_shift_that_all_actions_of_a_batch_share() -> None:
+    """Which is why a policy that follows Q alone can leave the data, and OMAR's search cannot."""
+    learner: Any = algorithms.make("cql", team(), CqlSettings(**TINY))
+    seen, action = torch.randn(3, 8, 7), torch.randn(3, 8, 2)
+    shifted = learner.critic(seen, action + 0.4)
+    torch.testing.assert_close(learner.critic(seen, action), shifted, rtol=1e-4, atol=1e-5)
+    plain: Any = algorithms.make("cql", team(), CqlSettings(**TINY, input_norm="none"))
+    assert not torch.allclose(plain.critic(seen, action), plain.critic(seen, action + 0.4))
+
+
+def test_acting_recalls_statistics_and_changes_none() -> None:
+    """The rows beside an observation do not matter, and acting leaves training as it was."""
+    learner: Any = algorithms.make("omar", team(), OmarSettings(**TINY))
+    for step in range(3):
+        learner.update(batch_for(team(), seed=step))
+    before = learner.policy_norm.running_mean.clone()
+    seen = torch.randn(3, 6, 7)
+    torch.testing.assert_close(learner.act(seen)[0][:, :2], learner.act(seen[:, :2])[0])
+    assert torch.equal(before, learner.policy_norm.running_mean)
+    learner.update(batch_for(team(), seed=9))
+    assert not torch.equal(before, learner.policy_norm.running_mean)
+
+
+def test_padding_stays_zero_behind_the_norm() -> None:
+    spec = team(action_sizes=(2, 1, 2))
+    learner: Any = algorithms.make("cql", spec, CqlSettings(**TINY))
+    for step in range(3):
+        learner.update(batch_for(spec, seed=step))
+    rows = learner.critic._rows(torch.randn(3, 4, 7), torch.randn(3, 4, 2) * learner.action_mask)
+    assert rows[1, :, -1].abs().max() == 0
+    assert rows[0, :, -1].abs().max() > 0
+    norm = learner.critic.input_norm
+    assert norm.weight[1, 0, -1] == 1
+    assert norm.bias[1, 0, -1] == 0
+
+
 # OMAR's search -----------------------------------------------------------------------------------
 
 
 def omar(search: str, **changes: Any) -> Any:
-    """An OMAR learner whose critic is uneven: the search has something to find."""
-    config = OmarSettings(**TINY, search=search, **changes)  # type: ignore[arg-type]
+    """An OMAR learner whose critic is uneven: the search has something to find.
+
+    Without an input norm, by which an action's value depends on the others beside it.
+    """
+    config = OmarSettings(**TINY, input_norm="none", search=search, **changes)  # type: ignore[arg-type]
     learner: Any = algorithms.make("omar", team(), config)
     with torch.no_grad():
         learner.critic.network.weights[0][:, 7:].mul_(6.0)
@@ -238,6 +293,30 @@ def test_iql_with_beta_0_is_gaussian_cloning_bit_for_bit() -> None:
         assert torch.equal(first, second)
 
 
+@pytest.mark.parametrize("deviation", ["constant", "observation"])
+def test_the_gaussians_deviation_depends_on_what_it_should(deviation: str) -> None:
+    config = BcGaussianSettings(hidden=(16,), deviation=deviation)  # type: ignore[arg-type]
+    learner: Any = algorithms.make("bc-gaussian", team(), config)
+    for step in range(20):
+        learner.update(batch_for(team(), seed=step))
+    _, log_std = learner.policy(torch.randn(3, 6, 7))
+    differs = (log_std - log_std[:, :1]).abs().max().item() > 1e-6
+    assert differs == (deviation == "observation")
+    assert (log_std[0, 0] - log_std[1, 0]).abs().max() > 0  # each agent's own
+
+
+def test_a_constant_deviation_becomes_that_of_the_errors() -> None:
+    """Maximum likelihood: the deviation is the root mean squared error of the mean."""
+    config = BcGaussianSettings(hidden=(8,), learning_rate=0.02)
+    learner: Any = algorithms.make("bc-gaussian", team(), config)
+    batch = batch_for(team(), 256)
+    for _ in range(400):
+        learner.update(batch)
+    mean, log_std = learner.policy(learner.observed(batch.observation))
+    error = (batch.action - mean).square().mean(dim=1).sqrt()  # (M, A)
+    torch.testing.assert_close(log_std[:, 0].exp(), error, rtol=0.1, atol=0)
+
+
 def test_weights_of_iql_are_capped_and_grow_with_the_advantage() -> None:
     config = IqlSettings(**TINY, advantage_normalise="none", weight_cap=5.0)
     learner: Any = algorithms.make("iql", team(), config)
@@ -271,11 +350,17 @@ def test_td3bc_without_q_is_cloning_bit_for_bit() -> None:
         assert torch.equal(first, second)
 
 
+PLAIN_CQL = CqlSettings(
+    **TINY, target_rate=0.1, cql_weight=0.0, gradient_clip=0.05, input_norm="none"
+)
+
+
 class PlainNet(nn.Module):
     """Two dense layers with the weights of one member."""
 
-    def __init__(self, source: Any, member: int, squash: bool) -> None:
+    def __init__(self, source: Any, member: int, squash: bool, norm: Any = None) -> None:
         super().__init__()
+        self.norm = nn.Identity() if norm is None else norm
         pairs = zip(source.weights, source.biases, strict=True)
         self.layers = nn.ParameterList()
         for weight, bias in pairs:
@@ -284,7 +369,7 @@ class PlainNet(nn.Module):
         self.squash = squash
 
     def forward(self, *parts: Tensor) -> Tensor:
-        x = torch.cat(parts, dim=-1)
+        x = self.norm(torch.cat(parts, dim=-1))
         for index in range(0, len(self.layers), 2):
             x = x @ self.layers[index] + self.layers[index + 1]
             x = torch.relu(x) if index < len(self.layers) - 2 else x
@@ -296,13 +381,22 @@ class PlainAgent:
 
     def __init__(self, learner: Any, agent: int, actor_loss: Callable[..., Tensor]) -> None:
         self.settings, self.actor_loss = learner.settings, actor_loss
-        self.actor = PlainNet(learner.policy, agent, True)
-        self.critics = [PlainNet(learner.critic.network, 2 * agent + k, False) for k in (0, 1)]
-        self.old_actor = PlainNet(learner.policy, agent, True)
-        self.old = [PlainNet(learner.critic.network, 2 * agent + k, False) for k in (0, 1)]
+
+        def norm(size: int) -> Any:  # one before both heads of a critic, as in OMAR's code
+            normed = getattr(learner.settings, "input_norm", "none") == "batch"
+            return nn.BatchNorm1d(size) if normed else None
+
+        def critics() -> list[PlainNet]:
+            shared = norm(9)
+            return [PlainNet(learner.critic.network, 2 * agent + k, False, shared) for k in (0, 1)]
+
+        self.actor = PlainNet(learner.policy, agent, True, norm(7))
+        self.critics = critics()
+        self.old_actor = PlainNet(learner.policy, agent, True, norm(7))
+        self.old = critics()
         rate = self.settings.learning_rate
         self.actor_step = torch.optim.Adam(self.actor.parameters(), lr=rate)
-        heads = [p for critic in self.critics for p in critic.parameters()]
+        heads = list(dict.fromkeys(p for critic in self.critics for p in critic.parameters()))
         self.critic_step = torch.optim.Adam(heads, lr=rate)
         self.heads = heads
 
@@ -324,9 +418,14 @@ class PlainAgent:
             nn.utils.clip_grad_norm_(self.heads, settings.gradient_clip)
         self.actor_step.step()
         self.critic_step.step()
-        for old, new in [(self.old_actor, self.actor), *zip(self.old, self.critics, strict=True)]:
-            for p, q in zip(old.parameters(), new.parameters(), strict=True):
-                p.data += settings.target_rate * (q.data - p.data)
+        pairs = [(self.old_actor, self.actor), *zip(self.old, self.critics, strict=True)]
+        moved = {
+            p: q  # a norm shared by both heads moves once
+            for old, new in pairs
+            for p, q in zip(old.parameters(), new.parameters(), strict=True)
+        }
+        for p, q in moved.items():
+            p.data += settings.target_rate * (q.data - p.data)
 
 
 def td3bc_loss(agent: PlainAgent, o: Tensor, a: Tensor) -> Tensor:
@@ -344,7 +443,8 @@ def td3_loss(agent: PlainAgent, o: Tensor, a: Tensor) -> Tensor:
     ("name", "config", "loss"),
     [
         ("td3bc", Td3BcSettings(**TINY, target_rate=0.1), td3bc_loss),
-        ("cql", CqlSettings(**TINY, target_rate=0.1, cql_weight=0.0, gradient_clip=0.05), td3_loss),
+        ("cql", PLAIN_CQL, td3_loss),
+        ("cql", dataclasses.replace(PLAIN_CQL, input_norm="batch"), td3_loss),
     ],
 )
 def test_updates_equal_a_plain_implementation(
@@ -375,13 +475,20 @@ def test_updates_equal_a_plain_implementation(
                 torch.testing.assert_close(
                     weight[member], plain.layers[2 * layer], rtol=2e-3, atol=2e-5
                 )
+    acted = learner.act(observations := torch.randn(3, 5, 7))[0]
+    for index, agent in enumerate(agents):
+        alone = agent.actor.eval()(learner.observed(observations)[index])
+        torch.testing.assert_close(acted[index], alone, rtol=2e-3, atol=2e-4)
 
 
 def test_no_agents_gradient_norm_exceeds_the_clip() -> None:
     learner: Any = algorithms.make("cql", team(), CqlSettings(**TINY, gradient_clip=0.01))
     learner.update(batch_for(team()))
-    for network, heads in ((learner.policy, 1), (learner.critic.network, 2)):
-        squares = sum(g.square().flatten(1).sum(dim=1) for g in network.gradients)
-        norms = squares.view(3, heads).sum(dim=1).sqrt()  # type: ignore[union-attr]
+    for networks in ((learner.policy, learner.policy_norm),
+                     (learner.critic.network, learner.critic.input_norm)):  # fmt: skip
+        squares = [
+            g.square().reshape(3, -1).sum(dim=1) for network in networks for g in network.gradients
+        ]
+        norms = torch.stack(squares).sum(dim=0).sqrt()
         assert (norms <= 0.01 * (1 + 1e-5)).all()
         assert (norms > 0.0099).any()
