@@ -1,4 +1,7 @@
-"""Cells recorded before the code was parted into rooms: they load, keep their ids, and repeat."""
+"""Recorded cells load, keep their ids, and repeat.
+
+They are from before the code was parted into rooms, but for algorithms whose version rose since.
+"""
 
 import json
 import math
