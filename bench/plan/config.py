@@ -131,6 +131,24 @@ class RunConfig:
             "`track`); then: tensorboard --logdir results",
         ),
     ] = False
+    wandb: Annotated[
+        bool,
+        Flag(
+            RESULTS,
+            "Log to Weights & Biases too (extra `wandb`): offline runs in DIR/wandb, for `wandb "
+            "sync`; online with WANDB_MODE=online",
+            whole_study=True,
+        ),
+    ] = False
+    mlflow: Annotated[
+        bool,
+        Flag(
+            RESULTS,
+            "Log to MLflow too (extra `mlflow`): files in DIR/mlruns, or the server that "
+            "MLFLOW_TRACKING_URI names",
+            whole_study=True,
+        ),
+    ] = False
     jobs: Annotated[
         Places | None,
         Flag(

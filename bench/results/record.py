@@ -41,6 +41,7 @@ CELL_FILES = (RECORD, PROGRESS, EPISODES, CHECKPOINT, PREVIOUS_CHECKPOINT, LOG, 
 TABLE = "results.parquet"  # a row per cell, rebuilt from the folders
 TABLE_CSV = "results.csv"
 TOY = "toy.json"  # densities that `python -m bench toy` learnt
+TRACKERS = ("wandb", "mlruns")  # folders that hold no cell: the files of trackers
 ENVIRONMENT_PATTERN = "environment-*.txt"  # lists of installed distributions
 
 

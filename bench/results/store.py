@@ -31,6 +31,7 @@ from bench.results.record import (
     STATUSES,
     TABLE,
     TABLE_CSV,
+    TRACKERS,
     Record,
 )
 from bench.results.section import LARGEST, value_at
@@ -267,7 +268,9 @@ def cell_folders(root: Path) -> list[Path]:
         return sorted(
             root / entry.name
             for entry in entries
-            if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
+            if not entry.name.startswith(".")
+            and entry.name not in TRACKERS
+            and entry.is_dir(follow_symlinks=False)
         )
 
 

@@ -22,7 +22,7 @@ from bench.plan.grid import Cell
 from bench.results import store
 from bench.results.locks import folder_lock
 from bench.results.record import CHECKPOINT, TABLE, Record, environment_file
-from bench.study import tensorboard
+from bench.study import trackers
 from bench.study.callbacks import Callback, Callbacks
 from bench.study.progress import Quiet
 from bench.study.resume import StudyPlan, plan_study, starts_over
@@ -64,9 +64,7 @@ def run(config: RunConfig, callbacks: Sequence[Callback] = ()) -> list[Record]:
 def run_study(config: RunConfig, display: Callback, callbacks: Sequence[Callback] = ()) -> Outcome:
     """Run a study that a display shows and callbacks follow."""
     plan_study(config)  # everything wrong with names and settings is said before files are written
-    if config.tensorboard:
-        tensorboard.require()
-        callbacks = [*callbacks, tensorboard.TensorBoard()]
+    callbacks = [*callbacks, *trackers.of(config)]
     slots = _slots(config)
     root = Path(config.out).absolute()
     with folder_lock(root):

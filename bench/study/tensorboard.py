@@ -123,16 +123,17 @@ def _event(row: dict[str, Any], start: float) -> Any:
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
 
-    metrics = row.get("metrics") or {}
-    found = {f"evaluation/{k}": v for k, v in row.items() if k not in COUNTS}
-    found |= {f"training/{k}": v for k, v in metrics.items()}
-    values = [
-        Summary.Value(tag=tag, simple_value=value)
-        for tag, value in found.items()
-        if isinstance(value, int | float)
-    ]
+    values = [Summary.Value(tag=tag, simple_value=value) for tag, value in numbers(row).items()]
     time = start + float(row.get("train_seconds") or 0.0)
     return Event(wall_time=time, step=int(row.get("update") or 0), summary=Summary(value=values))
+
+
+def numbers(row: dict[str, Any]) -> dict[str, float]:
+    """Return the curves of an evaluation by name: `evaluation/score`, `training/critic/loss`."""
+    metrics = row.get("metrics") or {}
+    named = {f"evaluation/{key}": value for key, value in row.items() if key not in COUNTS}
+    named |= {f"training/{key}": value for key, value in metrics.items()}
+    return {name: value for name, value in named.items() if isinstance(value, int | float)}
 
 
 def _seconds(created: str) -> float:
