@@ -121,7 +121,7 @@ class Wandb(Tracker):
             group=f"{cell.algorithm} {cell.dataset}",
             config=description(cell),
             dir=self._folder,
-            mode=os.environ.get("WANDB_MODE", "offline"),  # type: ignore[arg-type]
+            mode=os.environ.get("WANDB_MODE", "offline"),
             resume="allow",
             reinit="create_new",  # cells run side by side
             settings=wandb.Settings(console="off", silent=True, disable_git=True),

@@ -382,10 +382,14 @@ def test_the_workflow_runs_tests_and_gate_with_the_pinned_python() -> None:
     for line in joined.splitlines():
         if line.strip().startswith("make "):
             assert f"\n{line.split()[1]}:" in makefile
-    tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
-    version = tools["mypy"]["python_version"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    version = project["tool"]["mypy"]["python_version"]
     setups = [s["with"]["python-version"] for job in workflow["jobs"].values()
               for s in job["steps"] if "setup-python" in s.get("uses", "")]  # fmt: skip
     assert setups
-    assert set(setups) == {version}
+    assert set(setups) == {version, "${{ matrix.python }}"}
+    prefix = "Programming Language :: Python :: 3."
+    named = [text for text in project["project"]["classifiers"] if text.startswith(prefix)]
+    tried = workflow["jobs"]["tests"]["strategy"]["matrix"]["python"]
+    assert [f"{prefix.removesuffix('3.')}{python}" for python in tried] == named
     assert json.dumps(workflow).count("secrets.") == 0
