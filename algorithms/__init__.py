@@ -19,6 +19,7 @@ from algorithms.registry import (
     resolve,
     row,
     sampling_steps,
+    search_space,
     settings_class,
 )
 from algorithms.table import TABLE, Row
@@ -38,5 +39,6 @@ __all__ = [
     "resolve",
     "row",
     "sampling_steps",
+    "search_space",
     "settings_class",
 ]

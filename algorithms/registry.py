@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from algorithms import moved
 from algorithms import settings as all_settings
 from algorithms.errors import AlgorithmError
-from algorithms.settings import Settings
+from algorithms.settings import Dimension, Settings
 from algorithms.table import TABLE, Row
 
 if TYPE_CHECKING:
@@ -52,6 +52,16 @@ def _settings_named(kind: Any) -> Any:
 def default_settings(name: str) -> Settings:
     """Return the official hyper-parameters with the row's fixed switches applied."""
     return settings_class(name)(**row(name).switches)
+
+
+def search_space(name: str) -> dict[str, Dimension]:
+    """Return where tuning looks for an algorithm's settings; what a variant fixes is left out."""
+    fixed = row(name).switches
+    return {
+        one.name: one.metadata["search"]
+        for one in dataclasses.fields(settings_class(name))
+        if one.metadata.get("search") is not None and one.name not in fixed
+    }
 
 
 def sampling_steps(name: str, config: Settings | None = None) -> int:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from bench.results import statistics
+from bench.results.record import START_SEED
 from reports.reading.results import Cell, Group, Results, Track
 
 
@@ -85,7 +86,7 @@ def domains(tracks: Sequence[Track]) -> str:
 
 def setting(track: Track) -> str:
     """Say under which preset and from how much data a track was learned."""
-    preset, fraction, data_seed, protocol = track.setting
+    preset, fraction, data_seed, protocol, start_seed = track.setting
     if isinstance(data_seed, str):
         data = "every training seed on a recording of its own"
     else:
@@ -97,6 +98,7 @@ def setting(track: Track) -> str:
             f"fraction {fraction:g}" if fraction not in (None, 1, 1.0) else "",
             data,
             f"protocol version {protocol:g}" if protocol != 1 else "",
+            f"start seed {start_seed:g}" if start_seed != START_SEED else "",
         )
         if part
     )

@@ -33,22 +33,27 @@ from algorithms.settings.flow import (
     MeanFlowQlSettings,
     Om2pSettings,
 )
+from algorithms.settings.search import Choice, Dimension, LinearRange, LogRange
 from algorithms.settings.trajectory import MadiffSettings
 
 __all__ = [
     "Activation",
     "BcGaussianSettings",
     "BcSettings",
+    "Choice",
     "CqlSettings",
     "CriticSettings",
     "DiffusionBcSettings",
     "DiffusionQlSettings",
+    "Dimension",
     "DofSettings",
     "Dom2Settings",
     "EdpSettings",
     "FlowBcSettings",
     "FqlSettings",
     "IqlSettings",
+    "LinearRange",
+    "LogRange",
     "MacFlowSettings",
     "MadiffSettings",
     "MeanFlowQlSettings",

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from algorithms.settings.common import Settings, setting
+from algorithms.settings.search import Choice
 
 
 @dataclass(frozen=True)
@@ -22,4 +23,6 @@ class BcGaussianSettings(Settings):
     deviation: Literal["constant", "observation"] = setting(
         "constant", "what the standard deviation depends on: nothing (as published), or that"
     )
-    act_with: Literal["sample", "mean"] = setting("sample", "what of the Gaussian acts")
+    act_with: Literal["sample", "mean"] = setting(
+        "sample", "what of the Gaussian acts", search=Choice("sample", "mean")
+    )

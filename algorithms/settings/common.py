@@ -3,9 +3,12 @@
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from algorithms.settings.search import Choice, Dimension, LogRange
+
 Activation = Literal["gelu", "silu", "mish", "relu", "tanh"]
 Schedule = Literal["constant", "cosine"]
 Bound = float | str | None  # a number, the name of another setting, or none
+Q_WEIGHTS = LogRange(0.01, 100)  # official codes lie between: docs/tuning.md
 
 
 @dataclass(frozen=True)
@@ -55,23 +58,31 @@ def setting(
     least: Bound = None,
     most: Bound = None,
     below: Bound = None,
+    search: Dimension | None = None,
 ) -> Any:
     """Return a dataclass field: its default, the sentence that explains it, and its range.
 
     above, below: bounds that are not allowed themselves; least, most: bounds that are. A bound is a
     number or the name of another setting. Settings check their ranges when they are made.
+    search: where tuning looks for a better value; None where it does not.
     """
     limits = Range(above, least, most, below)
-    return field(default=default, metadata={"help": text, "range": limits})
+    return field(default=default, metadata={"help": text, "range": limits, "search": search})
 
 
 _SAME = object()
 
 
-def as_in(kind: type, name: str, default: Any = _SAME) -> Any:
-    """Return the field ``name`` of the settings ``kind`` again, perhaps with another default."""
+def as_in(kind: type, name: str, default: Any = _SAME, search: Any = _SAME) -> Any:
+    """Return the field ``name`` of the settings ``kind`` again.
+
+    Perhaps with another default, or searched elsewhere (None: not at all).
+    """
     (known,) = (one for one in fields(kind) if one.name == name)
-    return field(default=known.default if default is _SAME else default, metadata=known.metadata)
+    metadata = dict(known.metadata)
+    if search is not _SAME:
+        metadata["search"] = search
+    return field(default=known.default if default is _SAME else default, metadata=metadata)
 
 
 def require(condition: bool, message: str) -> None:
@@ -86,9 +97,13 @@ class Settings:
 
     hidden: tuple[int, ...] = setting((512, 512, 512, 512), "widths of the hidden layers", least=1)
     activation: Activation = setting("gelu", "activation of all hidden layers")
-    learning_rate: float = setting(3e-4, "Adam's learning rate", above=0)
+    learning_rate: float = setting(
+        3e-4, "Adam's learning rate", above=0, search=LogRange(3e-4, 1e-2)
+    )
     lr_schedule: Schedule = setting(
-        "constant", "course of the learning rate; cosine ends at zero after total_updates"
+        "constant",
+        "course of the learning rate; cosine ends at zero after total_updates",
+        search=Choice("constant", "cosine"),
     )
     total_updates: int = setting(
         0, "updates of the whole run, for the cosine; set by the runner", least=0
@@ -117,9 +132,15 @@ class Settings:
 class ValueSettings(Settings):
     """What algorithms with a Q-function add."""
 
-    discount: float = setting(0.99, "discount factor of the TD target", least=0, below=1)
+    discount: float = setting(
+        0.99, "discount factor of the TD target", least=0, below=1, search=Choice(0.95, 0.99)
+    )
     target_rate: float = setting(
-        0.005, "step of the target critic towards the critic, each update", above=0, most=1
+        0.005,
+        "step of the target critic towards the critic, each update",
+        above=0,
+        most=1,
+        search=LogRange(0.002, 0.02),
     )
     critic_hidden: tuple[int, ...] = setting((512, 512, 512, 512), "widths of the critic", least=1)
     critic_layer_norm: bool = setting(True, "LayerNorm after each hidden activation of the critic")
@@ -130,7 +151,10 @@ class CriticSettings(ValueSettings):
     """What algorithms add whose actor's loss is cloning plus a weighted Q term."""
 
     q_weight: float = setting(
-        1.0, "weight of the Q term in the actor's loss; 0 is pure cloning", least=0
+        1.0,
+        "weight of the Q term in the actor's loss; 0 is pure cloning",
+        least=0,
+        search=Q_WEIGHTS,
     )
     q_normalise: Literal["none", "mean_abs"] = setting(
         "mean_abs", "divide the Q term by the batch mean of |Q| of each agent"

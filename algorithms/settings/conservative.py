@@ -9,6 +9,7 @@ from typing import Literal
 
 from algorithms.settings.cloning import BcGaussianSettings
 from algorithms.settings.common import (
+    Q_WEIGHTS,
     Activation,
     CriticSettings,
     ValueSettings,
@@ -16,6 +17,7 @@ from algorithms.settings.common import (
     require,
     setting,
 )
+from algorithms.settings.search import Choice, LinearRange, LogRange
 
 RELU_256 = (256, 256)  # policy and critic of the whole family
 
@@ -28,7 +30,9 @@ class Td3BcSettings(CriticSettings):
     activation: Activation = as_in(CriticSettings, "activation", "relu")
     critic_hidden: tuple[int, ...] = as_in(CriticSettings, "critic_hidden", RELU_256)
     critic_layer_norm: bool = as_in(CriticSettings, "critic_layer_norm", False)
-    q_weight: float = setting(2.5, "weight lambda of the Q term; 0 is pure cloning", least=0)
+    q_weight: float = setting(
+        2.5, "weight lambda of the Q term; 0 is pure cloning", least=0, search=Q_WEIGHTS
+    )
     gradient_clip: float = setting(
         0.0, "largest gradient norm of an agent's actor, and of its critic; 0 is off", least=0
     )
@@ -51,7 +55,12 @@ class CqlSettings(ValueSettings):
     action_penalty: float = setting(
         1e-3, "weight of the mean squared action in the actor's loss", least=0
     )
-    cql_weight: float = setting(1.0, "weight of the conservative term (cql_alpha)", least=0)
+    cql_weight: float = setting(
+        1.0,
+        "weight of the conservative term (cql_alpha)",
+        least=0,
+        search=LogRange(0.1, 20),
+    )
     cql_samples: int = setting(10, "actions of each law in the conservative log-sum-exp", least=1)
     cql_temperature: float = setting(1.0, "temperature of the conservative log-sum-exp", above=0)
     cql_laws: Literal["uniform", "uniform_and_policy"] = setting(
@@ -71,6 +80,7 @@ class OmarSettings(CqlSettings):
         "share c of the searched action in the actor's loss; 1 - c is the Q term's (omar_coe)",
         least=0,
         most=1,
+        search=LinearRange(0.1, 1),
     )
     search: Literal["softmax", "elites"] = setting(
         "softmax", "how a round refits the search: softmax of Q (MPE) or elites (HalfCheetah)"
@@ -103,13 +113,24 @@ class IqlSettings(ValueSettings):
     critic_layer_norm: bool = setting(
         False, "LayerNorm after each hidden activation of critic and value"
     )
-    expectile: float = setting(0.7, "expectile of Q that the value regresses", above=0, below=1)
+    expectile: float = setting(
+        0.7,
+        "expectile of Q that the value regresses",
+        above=0,
+        below=1,
+        search=LinearRange(0.5, 0.95),
+    )
     inverse_temperature: float = setting(
-        3.0, "beta of the weights exp(beta A); 0 is pure cloning", least=0
+        3.0,
+        "beta of the weights exp(beta A); 0 is pure cloning",
+        least=0,
+        search=LogRange(0.1, 10),
     )
     weight_cap: float = setting(100.0, "largest weight of a transition", above=0)
     advantage_normalise: Literal["none", "std"] = setting(
-        "std", "divide advantages by their batch standard deviation, of each agent"
+        "std",
+        "divide advantages by their batch standard deviation, of each agent",
+        search=Choice("none", "std"),
     )
     log_std_min: float = as_in(BcGaussianSettings, "log_std_min")
     log_std_max: float = as_in(BcGaussianSettings, "log_std_max")

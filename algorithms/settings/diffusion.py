@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from algorithms.settings.common import (
+    Q_WEIGHTS,
     Activation,
     CriticSettings,
     Schedule,
@@ -12,9 +13,11 @@ from algorithms.settings.common import (
     require,
     setting,
 )
+from algorithms.settings.search import LogRange
 
 Prediction = Literal["noise", "velocity"]
 MISH_256 = (256, 256, 256)  # the trunk of Diffusion-QL, EDP and DoF
+EMA_RATES = LogRange(0.001, 0.05)
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,11 @@ class DiffusionBcSettings(Settings):
         "what the network predicts and regresses: noise eps, or v = alpha eps - sigma action",
     )
     ema_rate: float = setting(
-        0.005, "step of the averaged policy that acts, after every update", above=0, most=1
+        0.005,
+        "step of the averaged policy that acts, after every update",
+        above=0,
+        most=1,
+        search=EMA_RATES,
     )
 
 
@@ -43,10 +50,16 @@ class Dom2Settings(CriticSettings):
     beta_min: float = as_in(DiffusionBcSettings, "beta_min")
     beta_max: float = as_in(DiffusionBcSettings, "beta_max")
     prediction: Prediction = as_in(DiffusionBcSettings, "prediction")
-    cql_weight: float = setting(1.0, "weight of the conservative term (zeta)", least=0)
+    cql_weight: float = setting(
+        1.0, "weight of the conservative term (zeta)", least=0, search=LogRange(0.01, 10)
+    )
     cql_samples: int = setting(10, "uniform actions in the conservative log-sum-exp", least=1)
     ema_rate: float = setting(
-        0.005, "step of the averaged policy in the TD target, each update", above=0, most=1
+        0.005,
+        "step of the averaged policy in the TD target, each update",
+        above=0,
+        most=1,
+        search=EMA_RATES,
     )
 
 
@@ -72,7 +85,11 @@ class DiffusionQlSettings(CriticSettings):
     beta_max: float = setting(10.0, "largest rate of the vp schedule, or last beta of linear")
     prediction: Prediction = as_in(DiffusionBcSettings, "prediction")
     ema_rate: float = setting(
-        0.005, "step of the averaged policy in the TD target", above=0, most=1
+        0.005,
+        "step of the averaged policy in the TD target",
+        above=0,
+        most=1,
+        search=EMA_RATES,
     )
     ema_every: int = setting(5, "updates between two steps of the averaged policy", least=1)
     ema_start: int = setting(
@@ -105,7 +122,9 @@ class EdpSettings(DiffusionQlSettings):
     """EDP: Diffusion-QL whose Q term uses a one-step estimate of the action."""
 
     lr_schedule: Schedule = as_in(DiffusionQlSettings, "lr_schedule", "constant")
-    q_weight: float = setting(2.0, "weight of the Q term (alpha); 0 is pure cloning", least=0)
+    q_weight: float = setting(
+        2.0, "weight of the Q term (alpha); 0 is pure cloning", least=0, search=Q_WEIGHTS
+    )
     diffusion_steps: int = setting(100, "noise levels in training", least=1)
     schedule: Literal["vp", "linear"] = as_in(DiffusionQlSettings, "schedule", "linear")
     beta_min: float = as_in(DiffusionQlSettings, "beta_min", 1e-4)
@@ -122,7 +141,9 @@ class DofSettings(DiffusionQlSettings):
     """DoF's policy variant: factorised diffusion, one network and twin critic per agent."""
 
     lr_schedule: Schedule = as_in(DiffusionQlSettings, "lr_schedule", "constant")
-    q_weight: float = setting(0.5, "weight of the Q term (eta); 0 is pure cloning", least=0)
+    q_weight: float = setting(
+        0.5, "weight of the Q term (eta); 0 is pure cloning", least=0, search=Q_WEIGHTS
+    )
     diffusion_steps: int = as_in(DiffusionQlSettings, "diffusion_steps", 10)
     gradient_clip: float = as_in(DiffusionQlSettings, "gradient_clip", 0.5)
     critics: Literal["separate", "joint"] = setting(

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from algorithms.settings.common import CriticSettings, Schedule, Settings, as_in, require, setting
+from algorithms.settings.search import Choice, LinearRange
 
 CANDIDATES = "actions drawn when acting, of which one is taken by its Q"
 GRADIENT_CLIP = "largest gradient norm of an agent's policy, and of its critic; 0 is off"
@@ -41,7 +42,11 @@ class Om2pSettings(CriticSettings):
     )
     order_times: bool = setting(True, "sort the times so that s <= e")
     equal_share: float = setting(
-        0.25, "probability that e is set to s: plain flow matching", least=0, most=1
+        0.25,
+        "probability that e is set to s: plain flow matching",
+        least=0,
+        most=1,
+        search=LinearRange(0, 0.75),
     )
     anchor: Literal["start", "end"] = setting("start", "time of the state: s, or e as released")
     sign: Literal["identity", "release"] = setting("identity", "sign of the derivative's term")
@@ -64,7 +69,9 @@ class Om2pSettings(CriticSettings):
         0.0, "alpha-Flow's alpha in place of a derivative; 0 is off", least=0, most=1
     )
     target_clip: float = setting(0.0, "clip the target to [-c, c]; 0 is off", least=0)
-    q_aggregate: Literal["mean", "min"] = setting("mean", "how the two heads form the TD target")
+    q_aggregate: Literal["mean", "min"] = setting(
+        "mean", "how the two heads form the TD target", search=Choice("mean", "min")
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

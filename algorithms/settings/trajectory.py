@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from algorithms.settings.common import Activation, Settings, as_in, require, setting
-from algorithms.settings.diffusion import DiffusionBcSettings, Prediction
+from algorithms.settings.diffusion import EMA_RATES, DiffusionBcSettings, Prediction
+from algorithms.settings.search import LinearRange
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,21 @@ class MadiffSettings(Settings):
     return_dropout: float = setting(
         0.25, "probability that training hides the return", least=0, most=1
     )
-    target_return: float = setting(0.9, "return asked for when acting, in the data's largest")
+    target_return: float = setting(
+        0.9, "return asked for when acting, in the data's largest", search=LinearRange(0.6, 1)
+    )
     guidance: float = setting(
-        1.2, "weight w of the return: unconditional + w (difference)", least=0
+        1.2,
+        "weight w of the return: unconditional + w (difference)",
+        least=0,
+        search=LinearRange(1, 2),
     )
     ema_rate: float = setting(
-        0.005, "step of the averaged network that acts, after every update", above=0, most=1
+        0.005,
+        "step of the averaged network that acts, after every update",
+        above=0,
+        most=1,
+        search=EMA_RATES,
     )
 
     def __post_init__(self) -> None:

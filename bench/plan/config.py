@@ -16,11 +16,13 @@ from bench.plan.flags import (
     MAX_SEED,
     NAMES,
     OVERRIDES,
+    PRESET,
     SEEDS,
     Bounds,
     Flag,
     flags_of,
 )
+from datasets.protocol import PROTOCOL
 
 Count = Annotated[int, Bounds(ge=1, le=10**9)]
 Positive = Annotated[float, Bounds(gt=0)]
@@ -85,8 +87,10 @@ class RunConfig:
         Flag(
             WHAT,
             "Budget and network sizes. smoke: a check in under a minute; quick: learns in minutes; "
-            "cpu: a study without a GPU; paper: the official sizes",
-            metavar="smoke|quick|cpu|paper",
+            "cpu: a study without a GPU; paper: the official sizes. Or a file of your own, as "
+            "`tune` writes it: --preset tuned.toml",
+            metavar="smoke|quick|cpu|paper|FILE.toml",
+            form=PRESET,
         ),
     ] = "quick"
     overrides: Annotated[
@@ -246,6 +250,15 @@ class RunConfig:
             shown_default="OM2P_BENCH_DATA or the user's cache",
         ),
     ] = None
+    start_seed: Annotated[
+        Seed,
+        Flag(
+            DATA,
+            "Seed of the start states of all evaluations: --start-seed 7. Scores on other start "
+            "states are kept apart",
+            metavar="N",
+        ),
+    ] = PROTOCOL.seed
     rules: Annotated[
         str | None,
         Flag(

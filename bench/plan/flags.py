@@ -196,8 +196,21 @@ def _write_files(paths: Iterable[Path]) -> list[str]:
     return [str(Path(path).expanduser().absolute()) for path in paths]
 
 
+def is_preset_file(preset: str) -> bool:
+    """Tell whether a preset is given as a file of one's own."""
+    return preset.endswith(".toml")
+
+
+def _write_preset(preset: str) -> str:
+    """Return a preset's name, or the absolute path of its file: a job may start elsewhere."""
+    if not is_preset_file(preset):
+        return preset
+    return str(Path(preset).expanduser().absolute())
+
+
 NAMES = Form(parse_names, ",".join)
 SEEDS = Form(parse_seeds, write_seeds)
 DATA_SEED = Form(parse_data_seed, str)
+PRESET = Form(lambda text, flag: text, _write_preset)
 OVERRIDES = Form(parse_overrides, write_overrides, repeated=True)
 FILES = Form(lambda paths, flag: tuple(map(Path, paths)), _write_files, repeated=True)

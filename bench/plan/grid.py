@@ -40,6 +40,7 @@ class Cell:
     plugin: dict[str, str] | None = None  # file name and sha256 of the plug-in it comes from
     paired: bool = False  # whether every training seed of the study has a recording of its own
     protocol: Protocol = PROTOCOL  # how it is evaluated
+    tuning: dict[str, Any] | None = None  # how a preset's file says that its values were chosen
 
     def identity(self) -> dict[str, Any]:
         """Return what the id is a hash of."""
@@ -59,6 +60,8 @@ class Cell:
             identity["paired"] = True
         if self.protocol.version != 1:  # so that cells of version 1 keep their ids
             identity["protocol"] = self.protocol.version
+        if self.protocol.seed != PROTOCOL.seed:
+            identity["start_seed"] = self.protocol.seed
         return identity
 
     def as_dict(self) -> dict[str, Any]:
@@ -76,16 +79,18 @@ def cells(config: RunConfig) -> list[Cell]:
     names = algorithms_of(config)
     resolve.check_overrides(config.overrides, names)
     paired = config.data_seed == PAIRED
+    protocol = dataclasses.replace(PROTOCOL, seed=config.start_seed)
     found: list[Cell] = []
     for name in config.datasets:
         recipe = datasets.recipe(name, **data_of(config, config.seeds[0]))
         run = resolve.resolve_run(preset, config.overrides, recipe["task"])
-        methods = [_method(one, preset, run, config, recipe) for one in names]
+        methods = [_method(one, preset, run, config, name, recipe) for one in names]
         for seed in config.seeds:
             data = data_of(config, seed)
             own = _paired(name, data) if paired else recipe
             found += [
-                _cell(method, name, own, seed, run, data, preset.name, paired) for method in methods
+                _cell(method, name, own, seed, run, data, preset.name, paired, protocol)
+                for method in methods
             ]
     return found
 
@@ -148,6 +153,7 @@ class _Method:
     canonical: str
     hash: str
     tuned: dict[str, Any] | None
+    tuning: dict[str, Any] | None
 
 
 def _method(
@@ -155,19 +161,26 @@ def _method(
     preset: presets.Preset,
     run: resolve.RunSettings,
     config: RunConfig,
+    dataset: str,
     recipe: dict[str, Any],
 ) -> _Method:
     """Resolve one algorithm's settings on a dataset and their canonical form."""
     published = None
     if config.tuned:
         published = tuned.lookup(name, recipe.get("task"), recipe.get("quality"))
+    values = published.values if published else None
     settings = resolve.resolve_settings(
-        name, preset, config.overrides, run.updates, published.values if published else None
+        name, preset, config.overrides, run.updates, values, dataset
     )
     text = canonical({"algorithm": settings, "run": run.identity()})
     version = algorithms.row(name).version
     note = published.as_dict() if published else None
-    return _Method(name, version, settings, text, digest(text), note)
+    own = preset.own(name, dataset)
+    changed = any(
+        f"{section}.{key}" in config.overrides for key in own for section in (name, "algorithm")
+    )
+    tuning = None if changed else preset.tuning(name, dataset)
+    return _Method(name, version, settings, text, digest(text), note, tuning)
 
 
 def _cell(
@@ -179,12 +192,13 @@ def _cell(
     data: dict[str, Any],
     preset: str,
     paired: bool,
+    protocol: Protocol,
 ) -> Cell:
     """Put one cell together and give it its id."""
     cell = Cell(
         "", method.name, method.version, dataset, recipe, seed, run.model_dump(), method.settings,
         method.canonical, method.hash, preset, data, method.tuned, plugins.of(method.name), paired,
-        PROTOCOL,
+        protocol, method.tuning,
     )  # fmt: skip
     return dataclasses.replace(cell, id=cell_id(cell.identity()))
 
@@ -209,6 +223,7 @@ def new_record(cell: Cell, status: str = "queued") -> record.Record:
             run=cell.run,
             algorithm=cell.settings,
             tuned=cell.tuned,
+            tuning=cell.tuning,
             data=_data_asked_for(cell),
         ),
         dataset=record.Dataset(
@@ -230,6 +245,12 @@ def new_record(cell: Cell, status: str = "queued") -> record.Record:
             horizon=cell.protocol.horizon,
         ),
     )
+
+
+def protocol_of(found: record.Record) -> Protocol:
+    """Return how a recorded cell was evaluated, in the protocol's present version."""
+    seed = None if found.protocol is None else found.protocol.seed
+    return PROTOCOL if seed is None else dataclasses.replace(PROTOCOL, seed=seed)
 
 
 def _data_asked_for(cell: Cell) -> dict[str, Any]:

@@ -93,6 +93,7 @@ def resolve_run(preset: Preset, overrides: dict[str, Any], task: str = "") -> Ru
     """Return the run settings of a preset for a task, under the `run.KEY` overrides."""
     changes = _section(overrides, "run")
     _check_keys(changes, RunSettings.model_fields, "run")
+    _check_keys(preset.run, RunSettings.model_fields, f"run (preset {preset.name})")
     family = preset.families.get(task.partition("/")[0], {})
     _check_keys(family, RunSettings.model_fields, f"families (preset {preset.name})")
     values = {**preset.run, **family, **changes}
@@ -108,10 +109,12 @@ def resolve_settings(
     overrides: dict[str, Any],
     updates: int,
     tuned: Mapping[str, Any] | None = None,
+    dataset: str = "",
 ) -> dict[str, Any]:
     """Return the settings of an algorithm as plain JSON values, validated.
 
-    tuned: what was published for the dataset, where the user asks for it.
+    tuned: what was published for the dataset, where the user asks for it. dataset: its id, for
+    presets that have values of their own for it.
     """
     switches = algorithms.row(name).switches
     defaults = dataclasses.asdict(algorithms.default_settings(name))
@@ -128,7 +131,7 @@ def resolve_settings(
         if key == "total_updates":
             raise BenchError(f"{name}.total_updates cannot be set: it follows run.updates")
     shared = {key: value for key, value in preset.shared.items() if key in defaults}
-    own = preset.algorithms.get(name, {})
+    own = preset.own(name, dataset)
     _check_keys(own, defaults, f"algorithms.{name} (preset {preset.name})")
     tuned = {} if tuned is None else tuned
     _check_keys(tuned, defaults, f"{name} (tuned.toml)")

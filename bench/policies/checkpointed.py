@@ -11,7 +11,7 @@ import datasets
 from algorithms.base import TeamSpec
 from algorithms.kernels.choice import using
 from bench.errors import BenchError
-from bench.plan import plugins, resolve
+from bench.plan import grid, plugins, resolve
 from bench.policies.team import TeamPolicy
 from bench.results import store
 from bench.results.record import RECORD, Record
@@ -97,7 +97,7 @@ def evaluate_again(
     rules: str | None = None,
     prey: str | None = None,
 ) -> Evaluation:
-    """Evaluate the last checkpoint of a cell; nothing is written.
+    """Evaluate the last checkpoint of a cell on its own start states; nothing is written.
 
     rules, prey: play under and against these instead of the cell's own.
     """
@@ -112,7 +112,8 @@ def evaluate_again(
             f"the team of cell {record.cell} has observations and actions of sizes {own}, but "
             f"{task.id} under {task.rules} rules has {other}: evaluate it as it was trained"
         )
-    (result,) = evaluate(_restore(record, state, device), task, episodes, device)
+    protocol = grid.protocol_of(record)
+    (result,) = evaluate(_restore(record, state, device), task, episodes, device, protocol)
     return result
 
 

@@ -121,6 +121,9 @@ COLUMNS: dict[str, Column] = {
     "protocol_version": Column(
         "protocol.version", IDENTITY, "protocol version", "version of what defines a score"
     ),
+    "start_seed": Column(
+        "protocol.seed", IDENTITY, "start seed", "seed of the start states of evaluations"
+    ),
     "prey": Column("dataset.prey", IDENTITY, "prey", "hash of the prey's policy"),
     "data_seed": Column("dataset.data_seed", IDENTITY, "data seed", "seed of the recording"),
     "paired": Column(
@@ -143,6 +146,10 @@ COLUMNS: dict[str, Column] = {
     "tuned": Column(
         "config.tuned.source", IDENTITY, "tuned", "source of values published per dataset",
         type=str,
+    ),
+    "trials": Column(
+        "config.tuning.trials", IDENTITY, "trials", "trials of tuning behind the preset's values",
+        type=int,
     ),
     "updates": Column(
         "config.run.updates", IDENTITY, "updates", "gradient updates of a run", type=int

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.results.section import Section, later, named
+from datasets.protocol import PROTOCOL
 
 SCHEMA = 1  # of run.json and of checkpoints
 ID_DIGITS = 12  # of the sha256 that names a cell
+START_SEED = PROTOCOL.seed  # of evaluations, in records that do not hold it
 ENVIRONMENT_DIGITS = 12  # of the sha256 that names a list of installed distributions
 
 # --- statuses ------------------------------------------------------------------------------------
@@ -101,6 +103,7 @@ class Config(Section):
     algorithm: dict[str, Any]  # settings of the algorithm
     tuned: dict[str, Any] | None  # values published for the dataset and their source, with --tuned
     data: dict[str, Any]  # how the data were asked for, without folders of this machine
+    tuning: dict[str, Any] | None = later()  # trials behind the preset's values, and on which data
 
 
 @dataclass(kw_only=True)

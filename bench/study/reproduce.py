@@ -114,4 +114,6 @@ def _rebuild(record: Record, data_dir: Path | None, prey: str | None) -> Cell:
         tuned=made.tuned,
         plugin=plugins.of(name),
         paired=bool(record.dataset.paired),
+        protocol=grid.protocol_of(record),
+        tuning=made.tuning,
     )

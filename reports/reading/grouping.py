@@ -3,13 +3,14 @@
 from collections import Counter, defaultdict
 from typing import Any
 
+from bench.results.record import START_SEED
 from reports.reading.runs import Cell, Method, Track
 
 RECIPE = (
-    "dataset", "rules", "preset", "fraction", "data_seed", "protocol_version", "prey",
-    "recipe_version", "task_version",
+    "dataset", "rules", "preset", "fraction", "data_seed", "protocol_version", "start_seed",
+    "prey", "recipe_version", "task_version",
 )  # fmt: skip
-VERSIONS = ("protocol_version", "task_version")  # 1 in records that do not hold them
+USUAL = {"protocol_version": 1, "task_version": 1, "start_seed": START_SEED}  # where none is held
 PAIRED = "paired"  # in place of a data seed: every training seed has a recording of its own
 SHORTENED = (RECIPE.index("prey"), len(RECIPE))  # hashes, of which eight letters suffice
 LONGEST_CONTRAST = 3
@@ -46,7 +47,7 @@ def tracks_of(cells: list[Cell], warnings: list[str]) -> dict[str, Track]:
 def _recipe(cell: Cell) -> tuple[Any, ...]:
     values = dict(zip(RECIPE, (cell[column] for column in RECIPE), strict=True))
     values["dataset"] = str(cell["dataset"] or "unknown")
-    values |= {name: 1 if values[name] is None else values[name] for name in VERSIONS}
+    values |= {name: usual for name, usual in USUAL.items() if values[name] is None}
     values["data_seed"] = PAIRED if cell["paired"] else cell["data_seed"]
     return tuple(values.values())
 

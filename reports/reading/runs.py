@@ -113,9 +113,9 @@ class Track:
     def setting(self) -> tuple[Any, ...]:
         """What all tracks of one aggregate share.
 
-        Preset, fraction, data seed (or "paired") and the protocol's version.
+        Preset, fraction, data seed (or "paired"), the protocol's version and its start states.
         """
-        return self.key[2:6]
+        return self.key[2:7]
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def test_every_flag_survives_the_way_to_words_and_back() -> None:
         tuned=True, out=Path("a b"), resume="failed", tensorboard=True, jobs=2, device="cpu",
         threads=3, replicas="auto", jobs_per_gpu=2, timeout=9.5, memory_limit=2.0, data_seed=4,
         size=500, fraction=0.5, data_dir=Path("/data"), rules="mpe2", prey="/a prey",
-        launcher="ray", address="h:1", plugins=(Path("/p one.py"), Path("/two.py")),
+        launcher="ray", start_seed=5, address="h:1", plugins=(Path("/p one.py"), Path("/two.py")),
     )  # fmt: skip
     plain = RunConfig()
     known = flags.flags_of(RunConfig)

@@ -62,6 +62,7 @@ def test_ids_are_the_same_in_another_process() -> None:
         {"preset": "smoke"},
         {"data_seed": 1},
         {"size": 5000},
+        {"start_seed": 7},
         {"fraction": 0.5},
         {"datasets": ("mpe/spread/random-medium",)},
     ],
@@ -244,3 +245,12 @@ def test_records_hold_the_protocol_and_the_versions(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(tasks.TASKS, "mpe/spread", dataclasses.replace(row, version=2))
     (cell, *_) = grid.cells(config.make_config(**BASE))
     assert grid.new_record(cell).dataset.task_version == 2
+
+
+def test_start_states_are_in_the_id_only_where_they_are_not_the_usual_ones() -> None:
+    made = config.make_config(**BASE, start_seed=7)
+    (cell, *_) = grid.cells(made)
+    assert cell.identity()["start_seed"] == 7
+    assert cell.protocol == Protocol(seed=7)
+    assert grid.new_record(cell).as_json()["protocol"]["seed"] == 7
+    assert ids(start_seed=Protocol().seed) == ids()

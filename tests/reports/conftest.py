@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from bench.results import store
-from bench.results.record import SCHEMA
+from bench.results.record import SCHEMA, START_SEED
 from tests.bench import documents
 
 REFERENCES = {"mpe/spread": (160.2, 520.0), "mpe/tag": (-4.2, 190.0), "mpe/world": (-6.8, 80.0)}
@@ -47,6 +47,7 @@ def record(
     recipe_version: int = 1,
     task_version: int | None = None,
     protocol: int | None = None,
+    start_seed: int = START_SEED,
 ) -> dict[str, Any]:
     """Return one cell's record; equal arguments give equal records."""
     settings = {"hidden": [128, 128], "learning_rate": 0.003, **(settings or {})}
@@ -55,7 +56,7 @@ def record(
     task, quality = dataset.rsplit("/", 1)
     recipe = (
         algorithm, version, dataset, seed, text, preset, checksum, machine, fraction, rules, paired,
-        recipe_version, task_version, protocol,
+        recipe_version, task_version, protocol, *([] if start_seed == START_SEED else [start_seed]),
     )  # fmt: skip
     cell = hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]
     random, expert = REFERENCES.get(task, (-280.0, 3400.0))
@@ -110,7 +111,11 @@ def record(
                 },
             },
         },
-        **({} if protocol is None else {"protocol": {"version": protocol, "seed": 7}}),
+        **(
+            {}
+            if protocol is None and start_seed == START_SEED
+            else {"protocol": {"version": protocol or 1, "seed": start_seed}}
+        ),
         "results": {"last": last, "best": {**last, "score": score + 2, "update": 1800}}
         if done
         else {},

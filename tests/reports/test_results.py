@@ -27,6 +27,7 @@ def test_seeds_of_one_method_are_one_group(study):
         ({"paired": True}, "data seed paired"),
         ({"task_version": 2}, "task version 2"),
         ({"protocol": 2}, "protocol version 2"),
+        ({"start_seed": 7}, "start seed 7"),
     ],
 )
 def test_other_data_rules_or_presets_are_kept_apart_and_named(study, other, words):
