@@ -165,8 +165,9 @@ def reproduce(
     if comparison.equal:
         print("equal to the last bit")
         return
-    elsewhere = "" if comparison.same_machine_class else ", on another class of machine"
-    print(f"the results differ{elsewhere}")
+    print("the results differ; what is not as it was then:")
+    for cause in comparison.causes():
+        print(f"  {cause}")
     raise typer.Exit(1)
 
 

@@ -37,7 +37,7 @@ class Cell:
     preset: str
     data: dict[str, Any]  # the keyword arguments of datasets.load besides the id
     tuned: dict[str, Any] | None = None  # values and source, where --tuned found published ones
-    plugin: dict[str, str] | None = None  # file name and sha256 of the plug-in it comes from
+    plugin: dict[str, Any] | None = None  # what records say of the plug-in it comes from
     paired: bool = False  # whether every training seed of the study has a recording of its own
     protocol: Protocol = PROTOCOL  # how it is evaluated
     tuning: dict[str, Any] | None = None  # how a preset's file says that its values were chosen

@@ -1,12 +1,12 @@
 """Algorithms, tasks and perturbations from elsewhere: plug-in files and installed packages.
 
 A plug-in file registers what it brings when it is executed, by `algorithms.register`. It is
-executed once per process; its sha256 is part of the identity of every cell of its algorithms. What
-installed packages offer are entry points.
+executed once per process; one sha256 of it and of the modules of its own folder that it imports is
+part of the identity of every cell of its algorithms (`datasets.plugin_source`). What installed
+packages offer are entry points.
 """
 
 import dataclasses
-import hashlib
 import importlib.metadata
 import importlib.util
 import sys
@@ -20,19 +20,20 @@ from typing import Any
 import algorithms
 import datasets
 from bench.errors import BenchError
-from bench.results.record import Record
+from bench.results.record import Plugin, Record
+from datasets import plugin_source
 from datasets.perturb.table import TABLE as PERTURBATIONS
 from datasets.tasks import TASKS
 
 GROUP = "om2p_bench.algorithms"
 
 _hashes: dict[str, str] = {}  # absolute path of a plug-in -> sha256 of what was executed
-_files: dict[str, str] = {}  # sha256 -> file name, for records
+_files: dict[str, dict[str, Any]] = {}  # sha256 -> what records say of the plug-in
 _state = {"discovered": False}
 
 
 def load(path: str | Path) -> str:
-    """Execute a plug-in file, once per process, and return the sha256 of its source.
+    """Execute a plug-in file, once per process, and return the sha256 of its source and modules.
 
     Raises BenchError with one sentence where the file is missing, cannot be executed, or registers
     nothing. What a file registers before it fails is taken back.
@@ -46,10 +47,15 @@ def load(path: str | Path) -> str:
         raise BenchError(
             f"the plug-in {path} cannot be read ({error.strerror}): give the path of a Python file"
         ) from error
-    digest = hashlib.sha256(source).hexdigest()
-    _execute(path, source, digest)
-    _hashes[str(path)], _files[digest] = digest, path.name
+    digest = _execute(path, source)
+    _hashes[str(path)], _files[digest] = digest, _described(path, digest)
     return digest
+
+
+def _described(path: Path, digest: str, root: Path | None = None) -> dict[str, Any]:
+    """Return what records say of a plug-in."""
+    modules = plugin_source.modules_of(path, root)
+    return {"file": path.name, "sha256": digest, "modules": modules or None}
 
 
 def load_all(paths: Iterable[str | Path]) -> None:
@@ -70,14 +76,18 @@ def load_expected(wanted: Iterable[Iterable[str]]) -> None:
     for path, digest in wanted:
         if load(path) != digest:
             raise BenchError(
-                f"the plug-in {path} has changed since the study began: start the study again"
+                f"the plug-in {path}, or a module that it imports, has changed since the study "
+                "began: start the study again"
             )
 
 
-def of(name: str) -> dict[str, str] | None:
-    """Return file name and sha256 of the plug-in that an algorithm comes from, None for ours."""
+def of(name: str) -> dict[str, Any] | None:
+    """Return what records say of the plug-in that an algorithm comes from, None for ours.
+
+    "file": its name; "sha256": of it and its modules; "modules": their hashes by name, or None.
+    """
     digest = algorithms.row(name).plugin
-    return None if digest is None else {"file": _files[digest], "sha256": digest}
+    return None if digest is None else dict(_files[digest])
 
 
 def require(record: Record) -> None:
@@ -96,8 +106,17 @@ def require(record: Record) -> None:
     if present["sha256"] != needed.sha256:
         raise BenchError(
             f"cell {record.cell} was trained by another version of the plug-in "
-            f"{needed.file}: its sha256 begins with {needed.sha256[:12]}"
+            f"{needed.file}: its sha256 begins with {needed.sha256[:12]}{changed(needed, present)}"
         )
+
+
+def changed(recorded: Plugin, present: dict[str, Any]) -> str:
+    """Say which files of a plug-in are not those of a record, as the end of a clause."""
+    then, now = recorded.modules or {}, present["modules"] or {}
+    names = sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
+    if not names:
+        return f" ({recorded.file} has changed)"
+    return f" ({', '.join(names)} {'has' if len(names) == 1 else 'have'} changed)"
 
 
 def discover() -> None:
@@ -121,8 +140,10 @@ def _import(entry: importlib.metadata.EntryPoint) -> None:
     spec = importlib.util.find_spec(entry.module)
     if spec is None or spec.origin is None:
         raise BenchError(f"there is no module {entry.module}")
-    digest = hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
-    _files[digest] = Path(spec.origin).name
+    origin = Path(spec.origin)
+    root = origin.parents[entry.module.count(".") + (origin.name == "__init__.py")]
+    digest = plugin_source.digest(origin, root)
+    _files[digest] = _described(origin, digest, root)
     before = _names()
     with algorithms.registering(digest):
         entry.load()
@@ -130,22 +151,48 @@ def _import(entry: importlib.metadata.EntryPoint) -> None:
         raise BenchError(f"{entry.module} registers nothing: call algorithms.register in it")
 
 
-def _execute(path: Path, source: bytes, digest: str) -> None:
-    """Execute a plug-in's source as a module of its own name."""
+def _execute(path: Path, source: bytes) -> str:
+    """Execute a plug-in's source as a module of its own name; return its digest.
+
+    A module that only the execution showed changes the digest, under which everything is
+    registered: the source is then executed once more.
+    """
+    digest, before = plugin_source.digest(path), list(sys.modules)
+    tables: tuple[dict[str, Any], ...] = (algorithms.TABLE, TASKS, PERTURBATIONS)
+    copies = [dict(table) for table in tables]
+    try:
+        _execute_as(path, source, digest)
+        if plugin_source.note_loaded(path, before):
+            _take_back(tables, copies)
+            digest = plugin_source.digest(path)
+            _execute_as(path, source, digest)
+    except BaseException:
+        _take_back(tables, copies)
+        for _, name in list(plugin_source.loaded_from(path, before)):
+            sys.modules.pop(name, None)
+        raise
+    return digest
+
+
+def _take_back(tables: tuple[dict[str, Any], ...], copies: list[dict[str, Any]]) -> None:
+    """Make tables what they were before a plug-in was executed."""
+    for table, old in zip(tables, copies, strict=True):
+        table.clear()
+        table.update(old)
+
+
+def _execute_as(path: Path, source: bytes, digest: str) -> None:
+    """Execute a plug-in's source; what it registers is marked with the digest."""
     name = f"om2p_bench_plugin_{digest[:12]}"
     module = ModuleType(name)
     module.__file__ = str(path)
-    tables: tuple[dict[str, Any], ...] = (algorithms.TABLE, TASKS, PERTURBATIONS)
-    before, copies = _names(), [dict(table) for table in tables]
+    before = _names()
     sys.modules[name] = module  # dataclasses and pickling look their module up
     try:
         with algorithms.registering(digest):
             exec(compile(source, str(path), "exec"), module.__dict__)
     except BaseException as error:
         del sys.modules[name]
-        for table, old in zip(tables, copies, strict=True):
-            table.clear()
-            table.update(old)
         if isinstance(error, algorithms.AlgorithmError | datasets.DatasetError):
             raise BenchError(f"the plug-in {path}: {error}") from error
         if isinstance(error, Exception | SystemExit):

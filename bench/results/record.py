@@ -78,7 +78,8 @@ class Plugin(Section):
     """The plug-in file that an algorithm comes from."""
 
     file: str  # name of the file, without folders
-    sha256: str  # of its source; part of the cell's identity
+    sha256: str  # of its source and modules; part of the cell's identity
+    modules: dict[str, Any] | None  # sha256 of every module of its own folder that it imports
 
 
 @dataclass(kw_only=True)

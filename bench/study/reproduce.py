@@ -2,7 +2,9 @@
 
 import dataclasses
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import algorithms
 import datasets
@@ -15,6 +17,9 @@ from bench.results import store
 from bench.results.record import Record, cell_id, digest
 from bench.study.callbacks import Callback
 from bench.study.resume import StudyPlan
+
+VERSIONS = ("commit", "python", "torch", "numpy", "mujoco", "pettingzoo", "scipy")
+SHORT = 40  # characters of a value in a sentence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +40,29 @@ class Comparison:
         """Tell whether equality was promised: same processor, GPU, threads and versions."""
         first, second = (record.machine and record.machine.machine_class for record in self.both)
         return first is not None and bool(first == second)
+
+    def causes(self) -> list[str]:
+        """Return what is not as it was and may explain other results; what remains, if nothing."""
+        first, second = self.both
+        found = []
+        if first.dataset.checksum != second.dataset.checksum:
+            found.append("the data: their checksum is another one")
+        if not self.same_machine_class:
+            found.append("the machine: numbers are equal on one class of machine only")
+        then, now = (record.versions for record in self.both)
+        for key in VERSIONS:
+            old, new = (None if one is None else one[key] for one in (then, now))
+            if old != new:
+                found.append(f"{key}: {old} then, {new} now")
+        if then is not None and then.dirty:
+            found.append("the code: it had changes then that no commit holds")
+        how = [record.execution and record.execution.kernels for record in self.both]
+        if how[0] != how[1]:
+            found.append(f"the kernels: {how[0] or 'torch'} then, {how[1] or 'torch'} now")
+        return found or [
+            "nothing that is recorded differs, so something draws random numbers that no seed "
+            "determines: look into the algorithm, and into an environment of your own"
+        ]
 
     @property
     def both(self) -> tuple[Record, Record]:
@@ -82,12 +110,46 @@ def cell_of(record: Record, data_dir: Path | None = None, prey: str | None = Non
         ) from error
     today = cell_id(cell.identity())
     if today != cell.id:
+        what = ", ".join(_changes(record, cell)) or "its record"
         raise BenchError(
-            f"cell {cell.id} cannot be reproduced: algorithm, data, task or protocol have changed "
-            f"since (it would be cell {today}); use the version that made it, commit "
+            f"cell {cell.id} cannot be reproduced: it would be cell {today}, since other than then "
+            f"is {what}; use the version that made it, commit "
             f"{record.versions and record.versions.commit}"
         )
     return cell
+
+
+NAMES = {
+    "algorithm_version": "the algorithm's version",
+    "config": "the configuration",
+    "protocol": "the protocol",
+    "schema": "the schema",
+}
+
+
+def _changes(record: Record, cell: Cell) -> Iterator[str]:
+    """Yield what of a cell's identity is not what its record says."""
+    then, now = record.identity or {}, cell.identity()
+    for key in sorted({*then, *now}):
+        old, new = then.get(key), now.get(key)
+        if old == new:
+            continue
+        if key == "dataset" and isinstance(old, dict) and isinstance(new, dict):
+            rows = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+            shown = [
+                f"{name} ({_brief(old.get(name))}, now {_brief(new.get(name))})" for name in rows
+            ]
+            yield f"the data's {', '.join(shown)}"
+        elif key == "plugin" and record.algorithm.plugin is not None and cell.plugin is not None:
+            yield f"the plug-in{plugins.changed(record.algorithm.plugin, cell.plugin)}"
+        else:
+            yield f"{NAMES.get(key, key)} ({_brief(old)}, now {_brief(new)})"
+
+
+def _brief(value: Any) -> str:
+    """Return a value in at most a few words."""
+    text = str(value)
+    return text if len(text) <= SHORT else f"{text[:SHORT]} ..."
 
 
 def _rebuild(record: Record, data_dir: Path | None, prey: str | None) -> Cell:

@@ -15,12 +15,13 @@ from torch import Tensor
 
 from datasets.environments.base import BatchedEnv
 from datasets.errors import DatasetError
-from datasets.paths import sha256
+from datasets.plugin_source import digest
 from datasets.references import Reference
 from datasets.tasks import PLUGIN, Task, register
 
 Factory = Callable[[], Any]
 DIGITS = 12
+SEEDED_STEPS, SEEDED_BY = 10, 20_000  # steps of the check of seeds, and the seed
 COPIES = 100  # episodes evaluated side by side: every copy is an environment of its own
 
 
@@ -39,9 +40,10 @@ def plugin_task(
     """Register the environment that ``factory()`` returns as the task ``task_id``.
 
     horizon: steps after which an episode is cut, unless the environment ends it before. source: the
-    plug-in file, ``__file__``; its sha256 is the version of the task, part of the identity of every
-    result. scored_agents: whose mean is the return (default: all). Without both references returns
-    have no score. copies: episodes that are evaluated side by side.
+    plug-in file, ``__file__``; one sha256 of it and of the modules of its folder that it imports is
+    the version of the task, part of the identity of every result. scored_agents: whose mean is the
+    return (default: all). Without both references returns have no score. copies: episodes that are
+    evaluated side by side.
     Raises DatasetError for an environment that cannot be a task.
     """
     if task_id.count("/") != 1 or not all(task_id.split("/")) or horizon < 1 or copies < 1:
@@ -66,12 +68,49 @@ def plugin_task(
         scored_agents=tuple(agents.index(name) for name in scored),
         random_return=random_return,
         expert_return=expert_return,
-        rules=f"{PLUGIN}{sha256(Path(source))[:DIGITS]}",
+        rules=f"{PLUGIN}{digest(Path(source))[:DIGITS]}",
         copies=copies,
         maker=partial(_make, factory, agents, acts),
     )
+    check_seeded(task)
     register(task)
     return task
+
+
+def check_seeded(task: Task, steps: int = SEEDED_STEPS) -> None:
+    """Refuse an environment that does not repeat itself from a seed: no result could be repeated.
+
+    Two copies begin with one seed and take the same random actions.
+    """
+    generator = torch.Generator().manual_seed(0)
+    shape = (steps, 1, task.agents, max(task.action_sizes))
+    actions = 2.0 * torch.rand(shape, generator=generator) - 1.0
+    first, second = (_rolled(task, actions) for _ in range(2))
+    for step, (one, other) in enumerate(zip(first, second, strict=False)):
+        if all(_same(*pair) for pair in zip(one, other, strict=True)):
+            continue
+        when = "start with different observations" if step == 0 else f"differ after step {step}"
+        raise DatasetError(
+            f"two copies of the environment of {task.id} {when}, although both were reset with one "
+            "seed and took the same actions, so no result could be repeated; draw every random "
+            "number from a generator that reset(seed=...) seeds."
+        )
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Tell whether two answers are equal, NaN at the same places included."""
+    return bool(((one == other) | (one.isnan() & other.isnan())).all())
+
+
+def _rolled(task: Task, actions: Tensor) -> list[tuple[Tensor, ...]]:
+    """Return what an environment answers to a reset and to actions (steps, 1, N, A)."""
+    env = task.make_env(1, seed=SEEDED_BY, dtype=torch.float64)
+    answers: list[tuple[Tensor, ...]] = [(env.reset(),)]
+    for action in actions:
+        answers.append(env.step(action))
+        if bool((answers[-1][2] | answers[-1][3]).any()):
+            break
+    return answers
 
 
 def _make(

@@ -138,22 +138,32 @@ class TestReproduce:
         assert "equal to the last bit" in capsys.readouterr().out
 
     @pytest.mark.parametrize(
-        ("machine_class", "says"),
-        [("here", "the results differ\n"), ("elsewhere", "differ, on another class of machine")],
+        ("change", "says"),
+        [
+            ({}, "no seed determines"),
+            ({"machine.machine_class": "elsewhere"}, "the machine: numbers are equal on one class"),
+            ({"versions.commit": "def"}, "commit: abc then, def now"),
+            ({"versions.torch": "9"}, "torch: None then, 9 now"),
+            ({"dataset.checksum": "x"}, "the data: their checksum"),
+        ],
     )
     def test_a_difference_in_the_last_bit_is_a_difference(
         self, make_cell: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-        capsys: pytest.CaptureFixture[str], machine_class: str, says: str,
+        capsys: pytest.CaptureFixture[str], change: dict[str, str], says: str,
     ) -> None:  # fmt: skip
-        folder = finished(make_cell(), tmp_path, value=1.0)
+        folder = finished(make_cell(), tmp_path, value=1.0, versions={"commit": "abc"})
         recorded = store.read_run(folder)
         repeated = store.read_run(folder)
         repeated.results.last.return_mean = 1.0 + 2**-52
-        repeated.machine.machine_class = machine_class
+        for path, value in change.items():
+            section, name = path.split(".")
+            setattr(getattr(repeated, section), name, value)
         found = reproduce.Comparison(recorded, repeated)
         monkeypatch.setattr(reproduce, "reproduce", lambda *_: found)
         assert app.main(["reproduce", str(folder)]) == 1
-        assert says in capsys.readouterr().out
+        told = capsys.readouterr().out
+        assert says in told
+        assert len(told.splitlines()) == 4  # both results, the sentence, and one cause
 
     def test_the_cell_comes_back_from_its_record(self, make_cell: Make, tmp_path: Path) -> None:
         cell = make_cell("om2p", seed=4)
@@ -175,7 +185,7 @@ class TestReproduce:
         newer = dataclasses.replace(algorithms.TABLE["bc"], version=99)
         monkeypatch.setitem(algorithms.TABLE, "bc", newer)
         with pytest.raises(
-            BenchError, match="cannot be reproduced: algorithm, data, task or protocol have"
+            BenchError, match=r"other than then is the algorithm's version \(1, now 99\)"
         ):
             cell_of(record)
 

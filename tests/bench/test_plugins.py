@@ -1,5 +1,7 @@
 """Plug-in files: what they add, what cells keep of them, and refusals in one sentence."""
 
+import importlib
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,10 @@ from bench.cli import app
 from bench.errors import BenchError
 from bench.plan import grid, plugins
 from bench.policies import checkpointed
+from bench.results.record import Plugin
 from bench.study import study
+from datasets import plugin_source
+from datasets.paths import sha256
 
 GOOD = """
 import algorithms
@@ -49,7 +54,7 @@ def test_a_file_is_executed_once_and_known_by_its_hash(write: Callable[..., Path
     path = write()
     digest = plugins.load(path)
     assert plugins.load(path) == digest  # executed again it would find its own name taken
-    assert plugins.of("mine") == {"file": "mine.py", "sha256": digest}
+    assert plugins.of("mine") == {"file": "mine.py", "sha256": digest, "modules": None}
     assert plugins.of("bc") is None
     assert plugins.loaded() == [(str(path), digest)]
 
@@ -158,3 +163,97 @@ def test_a_team_of_a_plug_in_can_be_rendered(
     assert app.main(["render", "--run", "abc", "--out", str(tmp_path), "--plugin", str(path)]) == 2
     assert "there is no cell 'abc'" in capsys.readouterr().err  # the flag itself is understood
     assert "mine" in algorithms.names()
+
+
+HELPED = GOOD.replace("import algorithms\n", "import algorithms\n{line}\n", 1)
+FORMS = {
+    "plain": ("import aid", "aid.py"),
+    "package": ("from aids.first import rate", "aids/first.py"),
+    "inside a function": ("def later():\n    import aid", "aid.py"),
+    "by a name": ("import importlib; importlib.import_module('a' + 'id')", "aid.py"),
+    "of a helper": ("import second", "aid.py"),
+}
+
+
+@pytest.fixture
+def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
+    """Write a module beside the plug-in, importable there; forget it afterwards."""
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+
+    def put(name: str, text: str) -> None:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+
+    def forget() -> None:
+        for _, name in list(plugin_source.loaded_from(tmp_path / "mine.py", before)):
+            del sys.modules[name]
+        importlib.invalidate_caches()
+
+    put.forget = forget  # type: ignore[attr-defined]
+    yield put
+    forget()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_module_beside_the_file_is_part_of_the_identity(
+    form: str,
+    write: Callable[..., Path],
+    beside: Any,
+    make_config: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    line, helper = FORMS[form]
+    monkeypatch.setattr(plugin_source, "_noted", {})
+    beside("second.py", "import aid\n")
+    beside("unused.py", "rate = 1.0\n")
+    beside("aids/__init__.py", "")
+    found = []
+    for value in ("1.0", "2.0", "1.0"):
+        beside(helper, f"rate = {value}\n")
+        config = make_config(algorithms=("mine",), plugins=(write(HELPED.format(line=line)),))
+        (cell,) = grid.cells(config)
+        assert cell.plugin is not None
+        assert helper in cell.plugin["modules"]
+        assert "unused.py" not in cell.plugin["modules"]
+        assert cell.identity()["plugin"] == algorithms.row("mine").plugin
+        found.append(cell.id)
+        del algorithms.TABLE["mine"]
+        monkeypatch.setattr(plugins, "_hashes", {})
+        beside.forget()
+    assert found[0] == found[2] != found[1]
+
+
+def test_our_own_modules_are_no_part_of_it(write: Callable[..., Path]) -> None:
+    """A plug-in may lie in a checkout of om2p-bench, beside our packages."""
+    path = write()
+    (path.parent / "algorithms").mkdir()
+    (path.parent / "algorithms/__init__.py").write_text("")
+    (path.parent / "algorithms/bc.py").write_text("x = 1\n")
+    assert plugins.load(path) == sha256(path)
+
+
+def test_a_record_says_which_module_has_changed(
+    write: Callable[..., Path], beside: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside("aid.py", "rate = 1.0\n")
+    path = write(HELPED.format(line="import aid"))
+    plugins.load(path)
+    then = Plugin.filled(plugins.of("mine"))
+    beside("aid.py", "rate = 2.0\n")
+    assert plugins.changed(then, plugins._described(path, "x")) == " (aid.py has changed)"
+    same = Plugin.filled({**plugins.of("mine"), "sha256": "y"})
+    assert plugins.changed(same, plugins.of("mine")) == " (mine.py has changed)"
+
+
+def test_a_package_is_hashed_with_its_modules(tmp_path: Path) -> None:
+    """Of an entry point's package all that it imports counts, of its neighbours nothing."""
+    package = tmp_path / "site-packages" / "mypackage"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("from . import method\nimport other\n")
+    (package / "method.py").write_text("from .parts import loss\n")
+    (package / "parts.py").write_text("loss = 1\n")
+    (package.parent / "other.py").write_text("")
+    found = plugin_source.modules_of(package / "__init__.py", package.parent)
+    assert list(found) == ["mypackage/method.py", "mypackage/parts.py"]

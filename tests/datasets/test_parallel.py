@@ -153,12 +153,14 @@ def test_the_tasks_clock_cuts() -> None:
 
 @pytest.mark.parametrize("how", ["one leaves", "vanishes"])
 def test_a_team_that_changes_is_refused(how: str) -> None:
-    env = counting({2: how}).make_env(1, seed=0)
+    says = r"agent (small|large) of mine/counting left the episode"
+    with pytest.raises(DatasetError, match=says):  # the first steps are tried when it is registered
+        counting({2: how})
+    env = counting({12: how}, horizon=20).make_env(1, seed=0)
     env.reset()
-    env.step(torch.zeros(1, 2, 3))
-    with pytest.raises(
-        DatasetError, match=r"agent (small|large) of mine/counting left the episode"
-    ):
+    for _ in range(11):
+        env.step(torch.zeros(1, 2, 3))
+    with pytest.raises(DatasetError, match=says):
         env.step(torch.zeros(1, 2, 3))
 
 
@@ -312,3 +314,30 @@ def test_what_cannot_be_a_task_is_one_sentence(
 
 def test_scored_agents_are_named() -> None:
     assert counting(scored_agents=["large"]).scored_agents == (1,)
+
+
+class Unseeded(Counting):
+    """An environment that draws where it starts, or what it pays, from a generator of its own."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self.what, self.own = what, np.random.default_rng()
+
+    def reset(self, seed: int | None = None, options: Any = None) -> tuple[dict, dict]:
+        return super().reset(int(self.own.integers(2**31)) if self.what == "start" else seed)
+
+    def step(self, actions: dict[str, np.ndarray]) -> tuple[dict, dict, dict, dict, dict]:
+        seen, rewards, *rest = super().step(actions)
+        if self.what == "rewards" and self.steps == 3:
+            rewards = {agent: float(self.own.uniform()) for agent in rewards}
+        return seen, rewards, *rest
+
+
+@pytest.mark.parametrize(
+    ("what", "said"), [("start", "start with different obs"), ("rewards", "differ after step 3")]
+)
+def test_an_environment_that_ignores_its_seed_is_refused(what: str, said: str) -> None:
+    with pytest.raises(DatasetError, match=rf"two copies .*mine/wild {said}.*that reset\(seed"):
+        plugin_task("mine/wild", lambda: Unseeded(what), horizon=5, source=__file__)
+    assert "mine/wild" not in tasks.TASKS
+    plugin_task("mine/calm", lambda: Unseeded("nothing"), horizon=5, source=__file__)
