@@ -100,7 +100,7 @@ LAYERS = {
         "rendering", "tracks", "gate", "doctor", "diagnose", "cli",
     ),
     "datasets": (
-        "errors", "paths", "batch", "references", "actors", "drawing", "environments", "tasks",
+        "errors", "paths", "plugin_source", "batch", "references", "actors", "drawing", "environments", "tasks",
         "protocol", "rollout", "perturb", "replay", "recorded", "formats", "recipes",
         "behaviour", "loading", "measurement",
     ),
