@@ -100,9 +100,9 @@ LAYERS = {
         "rendering", "tracks", "gate", "doctor", "diagnose", "cli",
     ),
     "datasets": (
-        "errors", "paths", "plugin_source", "batch", "references", "actors", "drawing", "environments", "tasks",
-        "protocol", "rollout", "perturb", "replay", "recorded", "formats", "recipes",
-        "behaviour", "loading", "measurement",
+        "errors", "paths", "plugin_source", "batch", "references", "actors", "drawing",
+        "environments", "tasks", "protocol", "rollout", "perturb", "replay", "recorded", "formats",
+        "recipes", "behaviour", "loading", "measurement",
     ),
     "reports": (
         "options", "reading", "captions", "drawing", "tables", "figures", "page", "build",

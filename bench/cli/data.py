@@ -308,6 +308,14 @@ def import_(
             help="Import rows that do not obey the task's rules too; card and reports say so",
         ),
     ] = False,
+    quality: Annotated[
+        str | None,
+        typer.Option(
+            help="What its publishers call the quality of the data, for the comparison with "
+            "published scores: --quality medium-replay",
+            show_default=False,
+        ),
+    ] = None,
     data_dir: DataDir = None,
     rules: Rules = None,
     prey: Prey = None,
@@ -332,7 +340,7 @@ def import_(
     plugins.load_all(plugin or [])
     folder = import_dataset(
         format_, path, task, name, data_dir, Ticker(), rules, prey, action_order,
-        action_form, episode_steps, accept_unlike,
+        action_form, episode_steps, accept_unlike, quality,
     )  # fmt: skip
     print(f"dataset import/{name}: {folder}")
     for line in imported_text(folder):

@@ -27,6 +27,7 @@ FORMATS = {
     "vault": "datasets.formats.vault",
 }
 SEED_FOLDER = re.compile(r"seed_(\d{1,9})(?:_data)?")  # as OMAR and OM2P name them
+QUALITY = re.compile(r"[a-z][a-z-]{0,31}")
 BLOCK = 50_000  # steps held in memory at a time, up to one episode more
 BOUND = 1.0 + 1e-6
 UNKNOWN_PHYSICS = (
@@ -51,6 +52,7 @@ class Reading:
     action_form: str | None = None
     episode_steps: int | None = None
     accept: bool = False
+    quality: str | None = None  # as the publishers call it
 
 
 def import_dataset(
@@ -66,6 +68,7 @@ def import_dataset(
     action_form: str | None = None,
     episode_steps: int | None = None,
     accept: bool = False,
+    quality: str | None = None,
 ) -> Path:
     """Import published files as the dataset ``import/<name>``; return its folder.
 
@@ -76,6 +79,7 @@ def import_dataset(
     episode_steps: rows of an episode in files of the omar layout, where not the task's horizon; in
     the others, after how many steps an end is a time limit.
     accept: import rows that do not obey the task's rules too; the card says so for ever.
+    quality: what the publishers call the quality of the data, for comparisons with their scores.
 
     Raises DatasetError, with a likely cause, where too few rows of a sample obey the task's rules.
     """
@@ -89,20 +93,19 @@ def import_dataset(
         raise DatasetError(
             f"import/{name} is there already, in {folder}; choose another --name or delete it."
         )
-    reading = Reading(
-        actions.actuators(layout_name, task, action_order), action_form, episode_steps, accept
-    )
+    places, quality = actions.actuators(layout_name, task, action_order), _checked_quality(quality)
+    reading = Reading(places, action_form, episode_steps, accept, quality)
     try:
         with sources.opened(path, folder.parent) as source:
             folder.parent.mkdir(parents=True, exist_ok=True)
             partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
             try:
+                origin = {"format": layout_name, **source.origin}
                 for seed, place in _recordings(source.path):
                     made = imported.seed_folder(partial, seed)
                     made.mkdir(exist_ok=True)
-                    origin = {"format": layout_name, **source.origin}
-                    facts = {"data_seed": seed, "recipe": origin}
-                    _import_one(place, task, folder.name, made, facts, reading, progress)
+                    known = {"data_seed": seed, "recipe": origin}
+                    _import_one(place, task, folder.name, made, known, reading, progress)
                 os.rename(partial, folder)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
@@ -112,6 +115,15 @@ def import_dataset(
             "the files, or choose another data folder with --data-dir."
         ) from error
     return folder
+
+
+def _checked_quality(quality: str | None) -> str | None:
+    """Return a published quality; refuse a text that cannot be the name of one."""
+    if quality is not None and not QUALITY.fullmatch(quality):
+        raise DatasetError(
+            f"'{quality}' names no quality; use small letters and hyphens, as in medium-replay."
+        )
+    return quality
 
 
 def _recordings(path: Path) -> list[tuple[int | None, Path]]:
@@ -147,6 +159,7 @@ def _import_one(
         facts["data_seed"] = known["data_seed"]
         facts["recipe"] |= known["recipe"]
         facts["source"] = f"imported from files in the {kind} layout"
+        facts["published_quality"] = reading.quality
         if reading.places is not None:
             facts["notes"].append(actions.REORDERED)
         copy(layout, task, folder, progress, reading.places)

@@ -1,13 +1,26 @@
-"""Published scores beside ours, with what makes them comparable or not.
+"""Published scores beside ours, on one scale, with what makes them comparable or not.
 
 The two are never mixed: each has its own column, nothing is bold, and the last column says what
 differs.
 """
 
 from reports import captions
-from reports.reading.published import ALGORITHMS, TASKS, Published, load, why_not
+from reports.reading.published import (
+    ALGORITHMS,
+    TASKS,
+    UNTRAINED,
+    Published,
+    cautions,
+    load,
+    quality_of,
+    scale_of,
+    why_not,
+)
 from reports.reading.results import Group, Results
 from reports.tables.model import NOT_RUN, Head, Item, Notes, Row, Table
+
+UNKNOWN_SCALE = "its source does not say which returns are 0 and 100, so no common scale is known"
+NO_REFERENCES = "our task has no random and expert return, so no common scale is known"
 
 
 def table(results: Results, kind: str) -> list[Table]:
@@ -19,20 +32,24 @@ def table(results: Results, kind: str) -> list[Table]:
     for track in results.tracks:
         for group in results.on(track):
             name = ALGORITHMS.get(group.method.algorithm, "")
-            rivals = known.get((TASKS.get(track.task, ""), track.quality, name), [])
-            if not rivals or not group.estimate("score").n:
+            found = known.get((TASKS.get(track.task, ""), quality_of(track, group), name), [])
+            usable = group.estimate("return_mean").n and group.cells[0]["preset"] != UNTRAINED
+            if not found or not usable:
                 continue
             groups.append(group)
-            rows += [_row(group, one, kind, notes) for one in rivals]
+            rows += [_row(group, one, kind, notes) for one in found]
     if not rows:
         return []
-    columns = [Head("ours"), Head("published"), Head("comparable")]
+    columns = [Head("ours"), Head("published"), Head("as printed"), Head("comparable")]
     caption = captions.sentence(
         f"Scores beside published ones: ours over {captions.seeds(groups)}, "
         f"{captions.episodes(groups)}",
         captions.interval("± of ours", kind, groups),
-        "± of the published ones as their papers print it, see the notes",
-        "The two columns are never mixed and nothing is bold",
+        "Both are on the scale of our references (0: a random team, 100: our expert data). The "
+        "published score as printed was turned into a return by the random and expert return of "
+        "its paper, and that into a score of ours",
+        "± of the published ones as their papers define it, see the notes",
+        "The columns are never mixed, nothing is bold, and smoke runs are left out",
     )
     return [
         Table(
@@ -44,22 +61,29 @@ def table(results: Results, kind: str) -> list[Table]:
 
 def _row(group: Group, one: Published, kind: str, notes: Notes) -> Row:
     """Return our score, the published one where it may stand beside it, and what differs."""
-    ours = group.estimate("score", kind)
+    ours, scale = group.estimate("score", kind), scale_of(group)
+    same = None if scale is None else one.on(scale)
     reason = why_not(group)
-    source = notes.mark(f"{one.source}; {one.note}" if one.note else one.source)
-    published = (
-        Item(words=NOT_RUN, mark=source) if reason else Item(one.score, one.spread, mark=source)
-    )
-    imported = group.track.dataset.startswith("import/")
-    caution = "" if imported else "same rules, but data recorded by our own policies"
+    if not reason and same is None:
+        reason = NO_REFERENCES if scale is None else UNKNOWN_SCALE
+    source = f"{one.source}; {one.note}" if one.note else one.source
+    if one.scale is not None:
+        source += f"; printed with 0 = {one.scale.random:g} and 100 = {one.scale.expert:g}"
+    careful = "; ".join(cautions(group))
+    if reason or same is None:
+        published, printed = Item(words=NOT_RUN), Item(words=NOT_RUN, mark=notes.mark(source))
+    else:
+        published = Item(same[0], same[1])
+        printed = Item(one.score, one.spread, mark=notes.mark(source))
     return Row(
         group.method.label,
         [
-            Item(ours.value, ours.half_width, mark=notes.mark(group.trouble)),
+            Item(ours.value, ours.half_width, words=NOT_RUN, mark=notes.mark(group.trouble)),
             published,
+            printed,
             Item(
-                words="no" if reason else "with care" if caution else "yes",
-                mark=notes.mark(reason or caution),
+                words="no" if reason else "with care" if careful else "yes",
+                mark=notes.mark(reason or careful),
             ),
         ],
         group.track.label,

@@ -48,12 +48,15 @@ def record(
     task_version: int | None = None,
     protocol: int | None = None,
     start_seed: int = START_SEED,
+    task: str | None = None,
+    card: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return one cell's record; equal arguments give equal records."""
     settings = {"hidden": [128, 128], "learning_rate": 0.003, **(settings or {})}
     canonical = {"algorithm": settings, "run": {"updates": 2000, "batch_size": batch}}
     text = json.dumps(canonical, sort_keys=True)
-    task, quality = dataset.rsplit("/", 1)
+    quality = dataset.rsplit("/", 1)[1] if task is None else dataset
+    task = dataset.rsplit("/", 1)[0] if task is None else task
     recipe = (
         algorithm, version, dataset, seed, text, preset, checksum, machine, fraction, rules, paired,
         recipe_version, task_version, protocol, *([] if start_seed == START_SEED else [start_seed]),
@@ -96,6 +99,7 @@ def record(
             **({} if task_version is None else {"task_version": task_version}),
             "return_mean": data_return, "score": DATA_SCORE.get(quality, 50.0),
             "card": {
+                **(card or {}),
                 "id": dataset, "n_transitions": 100000, "n_episodes": 4000, "licence": "MIT",
                 "returns": {
                     "mean": data_return, "std": 70.0, "standard_error": 1.1,

@@ -168,28 +168,6 @@ def test_unknown_costs_have_no_column(study):
     assert "process (MiB)" in heads
 
 
-def test_published_scores_are_beside_ours_with_what_differs(study):
-    study(["bc", "omar"], ["mpe/spread/expert"])
-    study(["bc"], ["mpe/tag/expert"], rules="mpe2")
-    study(["bc"], ["mpe/world/expert"])  # against a prey that is not OMAR's
-    table = made(study(["omar"], ["mamujoco/halfcheetah-2x3/expert"]))["published"]
-    items_of = {(row.group, row.head): row.items for row in table.rows}
-    why = {key: table.notes.get(items[2].mark, "") for key, items in items_of.items()}
-    omar = items_of["mpe/spread/expert", "omar"]
-    assert omar[1].value == 114.9
-    assert omar[2].words == "with care"
-    assert "own policies" in why["mpe/spread/expert", "omar"]
-    assert items_of["mpe/tag/expert", "bc"][1].value is None
-    assert items_of["mpe/tag/expert", "bc"][2].words == "no"
-    assert "rules differ" in why["mpe/tag/expert", "bc"]
-    world = items_of["mpe/world/expert", "bc"]
-    assert world[1].value is None
-    assert "the prey differs" in why["mpe/world/expert", "bc"]
-    cheetah = items_of["mamujoco/halfcheetah-2x3/expert", "omar"]
-    assert cheetah[1].value is None
-    assert "MuJoCo version differs" in why["mamujoco/halfcheetah-2x3/expert", "omar"]
-
-
 def test_every_format_of_a_table_holds_the_same_numbers(study):
     table = made(study(["om2p", "dom2"]))["scores"]
     read = list(csv.DictReader(io.StringIO(text.as_csv(table))))
