@@ -10,7 +10,7 @@ from bench.results.store import BenchError
 from reports.drawing.canvas import SavedFigure
 from reports.figures import catalogue
 from reports.options import Options
-from reports.reading import results
+from reports.reading import answer, results
 from reports.reading.results import PENDING, Results
 from reports.tables import efficiency, latex, model, outcomes, published, text
 from reports.tables.model import Table
@@ -29,6 +29,7 @@ class Written:
     tables: list[Table] = field(repr=False)
     live: bool = False  # whether it will be written again
     warnings: list[str] = field(default_factory=list)
+    answer: list[str] = field(default_factory=list)  # the page's first sentences
 
 
 def write(
@@ -88,8 +89,9 @@ def _write_once(out: Path, to: Path, options: Options, refresh: float | None) ->
     except OSError as error:
         raise BenchError(f"cannot write the report to {to}: {error.strerror or error}") from error
     return Written(
-        path, len(read.cells), pending, figures, tables, refresh is not None, read.warnings
-    )
+        path, len(read.cells), pending, figures, tables, refresh is not None, read.warnings,
+        answer.spoken(read),
+    )  # fmt: skip
 
 
 def all_tables(read: Results, kind: str) -> list[Table]:

@@ -69,6 +69,8 @@ def report(
     )
     for warning in written.warnings:
         print(f"warning: {warning}", file=sys.stderr)
+    for line in written.answer:
+        print(line)
     print(f"report of {counted(written.cells, 'cell')}: {written.page}")
 
 

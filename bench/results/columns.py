@@ -255,7 +255,7 @@ COLUMNS: dict[str, Column] = {
     # --- memory and energy ---
     "peak_rss_bytes": Column(
         "memory.peak_rss_bytes", MEMORY, "process", "peak memory of the process", "bytes", 0,
-        "down", (*PEAKS, LEADERBOARD), pareto="memory", note=RESIDENT,
+        "down", PEAKS, pareto="memory", note=RESIDENT,
     ),
     "torch_peak_allocated_bytes": Column(
         "memory.torch_peak_allocated_bytes", MEMORY, "allocated",
@@ -287,7 +287,7 @@ COLUMNS: dict[str, Column] = {
     # --- counts: the same on every machine ---
     "peak_tensor_bytes": Column(
         "cost.peak_tensor_bytes", UPDATE, "tensors", "peak tensor memory of an update", "bytes", 2,
-        "down", (DETAILS, EFFICIENCY, COUNTS, SCALING), pareto="update_memory",
+        "down", (DETAILS, LEADERBOARD, EFFICIENCY, COUNTS, SCALING), pareto="update_memory",
         alone="tensors of an update", note=COUNTED,
     ),
     "peak_parameter_bytes": Column(

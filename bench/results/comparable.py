@@ -11,6 +11,11 @@ TOGETHER = "trained beside other seeds in one process"
 MIXED = "ran differently before and after an interruption"
 GRAPHS = "replayed CUDA graphs beside runs that did not"
 
+MEANINGLESS = (
+    "These numbers mean nothing: the preset smoke only checks that everything works. "
+    "Train with --preset quick, cpu or paper for results."
+)
+
 
 class Row(Protocol):
     """A row of the flat table, or what gives its columns by name."""

@@ -25,6 +25,8 @@ def table(cells: Iterable[Cell], records: dict[str, Record]) -> str:
     rows = [["dataset", "algorithm", "n", "score", "return", "ms/update", "not done"]]
     rows += [[*key, *_columns(found)] for key, found in groups.items()]
     lines = _aligned(rows)
+    if any(row["preset"] == "smoke" for row in flat):
+        lines.append(comparable.MEANINGLESS)
     found = {row["return_episodes"] for group in groups.values() for row in group}
     episodes = sorted(str(count) for count in found if count is not None)
     if episodes:

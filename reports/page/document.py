@@ -12,15 +12,17 @@ from reports import captions
 from reports.drawing.canvas import SavedFigure
 from reports.options import Options
 from reports.page import cards, leaderboard
+from reports.reading import answer
 from reports.reading.results import PENDING, Cell, Results
 from reports.tables import text
 from reports.tables.model import Table
 
 TEMPLATES = Path(__file__).with_name("templates")
 SECTIONS = {
-    "overview": "Overview", "leaderboard": "Leaderboard", "animations": "Teams",
-    "figures": "Figures", "tables": "Tables", "runs": "Runs", "data": "Data and machines",
+    "answer": "Answer", "leaderboard": "Leaderboard", "figures": "Figures", "tables": "Tables",
+    "animations": "Teams", "runs": "Runs", "data": "Data and machines", "method": "Method",
 }  # fmt: skip
+FIRST = ("training_time", "update_memory", "latency")  # costs that stand beside the answer
 EXTRA = ("config", "error")
 OPEN = ("returns", "scores", "aggregates", "efficiency")  # the others are folded at first
 FAILURES = 30  # runs without a result whose logs stand in the page itself
@@ -48,7 +50,9 @@ def render(
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["capitalise"] = lambda words: f"{words[:1].upper()}{words[1:]}"
     animations, left_out = _animations(results)
+    first = _first(figures)
     failed = [cell for cell in results.cells if cell.word and cell["status"] not in PENDING]
     shown = {
         key: name for key, name in SECTIONS.items() if animations or left_out or key != "animations"
@@ -62,6 +66,11 @@ def render(
         command=options.command,
         checksum=results.checksum,
         summary=cards.summary(results),
+        answer=answer.lines(results),
+        meaningless=answer.meaningless(results),
+        first_figure=None if first is None else _figure(first),
+        timing=captions.TIMING,
+        algos=",".join(dict.fromkeys(method.algorithm for method in results.methods)),
         limits=cards.limits(results),
         warnings=results.warnings,
         leaderboard=leaderboard.build(results, options.uncertainty),
@@ -70,7 +79,10 @@ def render(
         animations_left_out=left_out,
         figures=[
             (section, [_figure(figure) for figure in members])
-            for section, members in groupby(figures, key=lambda figure: figure.section)
+            for section, members in groupby(
+                (figure for figure in figures if figure is not first),
+                key=lambda figure: figure.section,
+            )
         ],
         tables=[_table(table, sources[table.stem]) for table in tables],
         failures=[_failure(cell) for cell in failed[:FAILURES]],
@@ -84,6 +96,15 @@ def _json(value: Any) -> str:
     """Return JSON that may stand inside a script element, whatever it holds."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _first(figures: list[SavedFigure]) -> SavedFigure | None:
+    """Return the figure that stands beside the answer: what is reached against what it costs."""
+    for cost in FIRST:
+        for figure in figures:
+            if figure.name.startswith(f"pareto_{cost}_"):
+                return figure
+    return None
 
 
 def _figure(figure: SavedFigure) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import math
+import shutil
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,14 @@ from bench.results import store
 from bench.results.record import SCHEMA, START_SEED
 from tests.bench import documents
 
+CHROMIUM = next(
+    (
+        path
+        for name in ("chromium", "chromium-browser", "google-chrome")
+        if (path := shutil.which(name))
+    ),
+    None,
+)
 REFERENCES = {"mpe/spread": (160.2, 520.0), "mpe/tag": (-4.2, 190.0), "mpe/world": (-6.8, 80.0)}
 DATA_SCORE = {
     "expert": 100.0, "medium": 35.0, "medium-replay": 14.0, "random": 0.0, "medium-expert": 67.0,
@@ -274,3 +283,18 @@ def cell(tmp_path: Path) -> Callable[..., Path]:
         return write_cell(tmp_path / "results", record(*arguments, **options), points)
 
     return add
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """Start a headless Chromium, once for all tests, or skip where there is none."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        yield browser
+        browser.close()

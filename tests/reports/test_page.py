@@ -18,14 +18,6 @@ from reports.reading import results
 from tests.reports.conftest import COMMAND, EVIL, gif, record, write_cell
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "gallery" / "make.py"
-CHROMIUM = next(
-    (
-        path
-        for name in ("chromium", "chromium-browser", "google-chrome")
-        if (path := shutil.which(name))
-    ),
-    None,
-)
 OPTIONS = Options()
 
 
@@ -33,21 +25,6 @@ OPTIONS = Options()
 def written(shared):
     """Return the shared report."""
     return shared.written
-
-
-@pytest.fixture(scope="session")
-def chromium():
-    """Start a headless Chromium, or skip where there is none."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine: apt-get install chromium")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
