@@ -1,7 +1,6 @@
 """`run`, `plan` and `list`: train cells, show what would be trained, name what there is."""
 
 import json
-import os
 import shlex
 from pathlib import Path
 from typing import Annotated, Any
@@ -85,40 +84,41 @@ def plan(
         typer.Option(
             "--format",
             metavar="table|json|slurm",
-            help="slurm: the script of an array job, one cell per index",
+            help="slurm: the script of an array job, one group per index",
         ),
     ] = "table",
 ) -> None:
     """Show what `run` would do with the same flags.
 
-    Times and memory are those of finished cells in the results folder, if they were trained on
-    this class of machine.
+    Cells of one group are trained together in one process; groups start in the order of their
+    numbers, the longest first. Times and memory are those of finished cells in the results folder,
+    if they were trained on this class of machine.
 
     \b
     Examples:
       python -m bench plan --algos om2p,dom2 --seeds 5
       python -m bench plan --algos om2p,dom2 --seeds 5 --format slurm > study.sh
     """
-    from bench.meters import machine
-    from bench.plan.estimate import Estimator
+    from bench.launchers import base
+    from bench.study import schedule
     from bench.study.resume import plan_study
 
     output.check_format(format_, "table", "json", "slurm")
     planned = plan_study(config)
     planned.warn()
-    todo = {cell.id for cell in planned.todo}
-    kernels = str(config.overrides.get("run.kernels", "auto"))
-    worker_class = machine.worker_class(config.threads, kernels)
-    estimator = Estimator(planned.all_records.values(), worker_class)
+    estimator = schedule.estimator(planned, config)
     estimates = {cell.id: estimator.of(cell) for cell in planned.cells}
     if format_ == "slurm":
         from bench.launchers import slurm
 
         if not planned.todo:
             raise BenchError(f"all {len(planned.cells)} cells are done in {config.out}: no job")
-        needs = [(estimates[c.id].seconds, estimates[c.id].rss_bytes) for c in planned.todo]
-        print(slurm.script(planned.todo, config, needs))
+        made = schedule.schedule(planned, config, config.jobs or len(planned.todo))
+        needs = {name: (one.seconds, one.rss_bytes) for name, one in estimates.items()}
+        print(slurm.script(made.groups, config, needs))
         return
+    made = schedule.schedule(planned, config, base.places(config))
+    group = made.place_of()
     rows = [
         {
             "cell": cell.id,
@@ -128,7 +128,8 @@ def plan(
             "updates": cell.run["updates"],
             "status": planned.records[cell.id].status if cell.id in planned.records else None,
             "tuned": cell.tuned is not None,
-            "run": cell.id in todo,
+            "run": cell.id in group,
+            "group": group.get(cell.id),
             "seconds": estimates[cell.id].seconds,
             "rss_bytes": estimates[cell.id].rss_bytes,
             "basis": estimates[cell.id].basis,
@@ -139,8 +140,9 @@ def plan(
         print(json.dumps(rows, indent=1))
         return
     output.print_rows([_plan_row(row, config.tuned) for row in rows])
-    print(f"{counted(len(rows), 'cell')}, {len(todo)} to run, results in {config.out}")
-    print(_plan_estimate([row for row in rows if row["run"]], config))
+    how = f" in {counted(len(made.groups), 'process', 'processes')}" if made.groups else ""
+    print(f"{counted(len(rows), 'cell')}, {len(group)} to run{how}, results in {config.out}")
+    print(_plan_estimate([row for row in rows if row["run"]], made.seconds, config))
 
 
 def _plan_row(row: dict[str, Any], any_tuned: bool) -> dict[str, Any]:
@@ -150,14 +152,15 @@ def _plan_row(row: dict[str, Any], any_tuned: bool) -> dict[str, Any]:
     return {
         **shown,
         **({"tuned": "yes" if row["tuned"] else "no"} if any_tuned else {}),
-        "run": "yes" if row["run"] else "no",
+        "group": row["group"],
         "seconds": row["seconds"],
         "GiB": None if memory is None else memory / 2**30,
     }
 
 
-def _plan_estimate(rows: list[dict[str, Any]], config: RunConfig) -> str:
+def _plan_estimate(rows: list[dict[str, Any]], seconds: float, config: RunConfig) -> str:
     """Return the sentence on the time of the whole, with what it rests on."""
+    from bench.launchers import base
     from bench.study.progress import duration
 
     if not rows:
@@ -168,15 +171,14 @@ def _plan_estimate(rows: list[dict[str, Any]], config: RunConfig) -> str:
             f"no estimate: {config.out} holds no finished cell of this machine class with the same "
             "work per update"
         )
-    jobs = config.jobs or os.cpu_count() or 1
     basis = (
         f"from finished cells of this machine class in {config.out}: seconds are a median, "
         "memory is the largest peak RSS"
     )
     rest = len(rows) - len(known)
-    unknown = f", and {counted(rest, 'cell')} without an estimate" if rest else ""
-    time = duration(sum(known) / jobs)
-    return f"about {time} with {counted(jobs, 'job')}{unknown} ({basis})"
+    unknown = f", {counted(rest, 'cell')} by a rough guess" if rest else ""
+    jobs = counted(base.places(config), "job")
+    return f"about {duration(seconds)} with {jobs}{unknown} ({basis})"
 
 
 # --- list ----------------------------------------------------------------------------------------

@@ -15,12 +15,13 @@ from typing import Any, Protocol
 
 from bench.errors import BenchError
 from bench.meters import nvml
+from bench.plan.config import RunConfig
 from bench.plan.grid import Cell, new_record
+from bench.plan.groups import Group
 from bench.results import store
 from bench.results.record import Record
 from bench.training import devices
 
-Group = list[Cell]
 GIB = 2**30
 
 
@@ -48,6 +49,10 @@ class Events(Protocol):
 
 class Launcher(Protocol):
     """What runs groups of cells."""
+
+    @property
+    def places(self) -> int:
+        """Return how many groups can run side by side."""
 
     def run(
         self, groups: list[Group], from_scratch: Callable[[Cell], bool] = lambda cell: False
@@ -93,6 +98,15 @@ def slots(device: str, jobs: int | None, uuids: list[str], jobs_per_gpu: int) ->
         for uuid in uuids
     ]
     return places[:jobs]
+
+
+def places(config: RunConfig) -> int:
+    """Return how many workers a study would run side by side, whatever is missing here."""
+    try:
+        uuids = usable_gpus(config.device)
+        return len(slots(config.device, config.jobs, uuids, config.jobs_per_gpu))
+    except BenchError:  # no GPU on the machine that plans
+        return config.jobs or 1
 
 
 def usable_gpus(device: str) -> list[str]:

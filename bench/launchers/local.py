@@ -1,5 +1,6 @@
 """The local launcher: every group of cells in a fresh worker process, several side by side."""
 
+import contextlib
 import dataclasses
 import selectors
 import signal
@@ -30,6 +31,7 @@ from bench.results.record import LOG, RECORD, Record
 
 WORKER = "bench.launchers.worker"  # the module that a process runs
 TICK = 0.2  # seconds between two looks at limits and ended workers
+INTERRUPTED: dict[str, Any] = {"status": "queued", "error": None}
 
 
 def prepare(cells: list[Cell], root: Path, interrupts: Interrupts, events: Events) -> None:
@@ -72,6 +74,16 @@ def _last_line(log: Path) -> str:
     return f": {lines[-1]} ({log})" if lines else ""
 
 
+@dataclasses.dataclass(frozen=True)
+class _Running:
+    """A group at work: its process, the place it takes, and whether it started from scratch."""
+
+    group: Group
+    slot: Slot
+    worker: WorkerProcess
+    from_scratch: bool
+
+
 class LocalLauncher:
     """Runs groups of cells on slots until none is left or the user stops it."""
 
@@ -85,8 +97,12 @@ class LocalLauncher:
     ) -> None:
         """Prepare to run cells in `root`; threads and limits are those of the configuration."""
         self.config, self.root, self.interrupts, self.events = config, root, interrupts, events
+        self.places = len(slots)
         self._free = list(reversed(slots))
-        self._running: dict[str, tuple[Group, Slot, WorkerProcess]] = {}  # by the first cell's id
+        self._waiting: deque[tuple[Group, bool]] = deque()  # and whether it starts from scratch
+        self._begun: set[str] = set()  # ids of cells whose start has been reported
+        self._saved: set[str] = set()  # ids of cells that have a checkpoint of this run
+        self._running: dict[str, _Running] = {}  # by the first cell's id
         self._selector = selectors.DefaultSelector()
         self._oom_kills = out_of_memory_kills()
         self._looked = time.monotonic()
@@ -98,13 +114,13 @@ class LocalLauncher:
 
         from_scratch: whether a cell, and so its group, starts over instead of from its checkpoint.
         """
-        waiting, ended = deque(groups), {}
+        self._waiting.extend((group, from_scratch(group[0])) for group in groups)
+        ended: dict[str, Record] = {}
         asked = False
         try:
-            while self._running or (waiting and not self.interrupts.count):
-                while waiting and self._free and not self.interrupts.count:
-                    group = waiting.popleft()
-                    self._start(group, from_scratch(group[0]))
+            while self._running or (self._waiting and not self.interrupts.count):
+                while self._waiting and self._free and not self.interrupts.count:
+                    self._start(*self._waiting.popleft())
                 if self.interrupts.count and not asked:
                     asked = True
                     self._ask_to_stop()
@@ -115,6 +131,7 @@ class LocalLauncher:
                 ended.update(self._collect_ended())
         finally:
             ended.update(self._kill_all())
+            ended.update(self._leave_waiting(ended))
             self._selector.close()
         return ended
 
@@ -138,77 +155,117 @@ class LocalLauncher:
         worker = WorkerProcess(WORKER, job, slot.environment, self.root / key / LOG, threads)
         for pipe in worker.pipes:
             self._selector.register(pipe, selectors.EVENT_READ, key)
-        self._running[key] = (group, slot, worker)
+        self._running[key] = _Running(group, slot, worker, from_scratch)
         for cell in group:
-            self.events.on_start(cell)
+            if cell.id not in self._begun:  # cells of a failed group start a second time
+                self._begun.add(cell.id)
+                self.events.on_start(cell)
 
     def _ask_to_stop(self) -> None:
         """Let the running cells save a checkpoint and end."""
         self.events.on_note("stopping: cells save a checkpoint and end (Ctrl-C again: at once)")
-        for _, _, worker in self._running.values():
-            worker.ask_to_stop()
+        for one in self._running.values():
+            one.worker.ask_to_stop()
 
     def _wait(self) -> None:
         """Wait for messages of the workers, and pass them on."""
         # A pipe at its end is readable for ever: `_collect_ended` closes it.
         for name in {key.data for key, _ in self._selector.select(TICK)}:
-            worker = self._running[name][2]
+            worker = self._running[name].worker
             if not self._read(name) and worker.exit_code() is None:
                 time.sleep(0.01)
 
     def _read(self, key: str) -> bool:
         """Pass on what a group's worker has reported; tell whether there was anything."""
-        group, _, worker = self._running[key]
-        cells = {cell.id: cell for cell in group}
-        messages = worker.read()
+        cells = {cell.id: cell for cell in self._running[key].group}
+        messages = self._running[key].worker.read()
         for message in messages:
+            if message["kind"] == "checkpoint":
+                self._saved.add(message["cell"])
             if message["kind"] != "end":
                 pass_on(self.events, cells[message["cell"]], message)
         return bool(messages)
 
     def _watch_limits(self) -> None:
-        """End workers that exceed the time or memory that a cell may use."""
+        """End workers that exceed the memory of a cell, or the time of as many as they train."""
         now = time.monotonic()
         if now - self._looked < TICK:
             return
         self._looked = now
         seconds, gib = self.config.timeout, self.config.memory_limit
-        for _, _, worker in self._running.values():
+        for one in self._running.values():
+            worker = one.worker
             if worker.ended_by in ("timeout", "memory"):
                 continue
-            if seconds is not None and now - worker.started > seconds:
+            if seconds is not None and now - worker.started > seconds * len(one.group):
                 worker.kill("timeout")
             elif gib is not None and worker.memory() > gib * GIB:
                 worker.kill("memory")
 
     def _collect_ended(self) -> dict[str, Record]:
         """Collect the workers that have ended: their records, by cell id."""
-        done = [
-            key for key, (_, _, worker) in self._running.items() if worker.exit_code() is not None
-        ]
+        done = [key for key, one in self._running.items() if one.worker.exit_code() is not None]
         return {name: record for key in done for name, record in self._collect(key).items()}
 
     def _collect(self, key: str) -> dict[str, Record]:
         """Close one ended worker and make sure that records say what became of its cells."""
         while self._read(key):
             pass
-        group, slot, worker = self._running.pop(key)
+        one = self._running.pop(key)
+        worker = one.worker
         for pipe in worker.pipes:
             self._selector.unregister(pipe)
         worker.close()
-        self._free.append(slot)
-        reason: dict[str, Any] | None = None
-        ended = {}
-        for cell in group:
+        self._free.append(one.slot)
+        left, ended = [], {}
+        for cell in one.group:
             last = (worker.last or {}).get("ended", {}).get(cell.id)
             record = stored_record(self.root, cell)
-            if last is None or record.status != last["status"]:
-                # The counter of out-of-memory kills is read once for all cells of a worker.
-                reason = reason or self._reason(key, worker)
-                record = self._complete(cell, record, reason if last is None else _unwritten(last))
-            self.events.on_end(cell, record)
-            ended[cell.id] = record
+            if last is None and record.status != "done":
+                left.append(cell)
+                continue
+            if last is not None and record.status != last["status"]:
+                record = self._complete(cell, record, _unwritten(last))
+            ended[cell.id] = self._ended(cell, record)
+        if left:
+            # The counter of out-of-memory kills is read once for all cells of a worker.
+            reason = self._reason(key, worker)
+            if len(one.group) > 1 and reason["status"] != "queued" and not reason.get("lost"):
+                self._go_on_alone(left, str(reason["error"]), one.from_scratch)
+                return ended
+            for cell in left:
+                record = self._complete(cell, stored_record(self.root, cell), reason)
+                ended[cell.id] = self._ended(cell, record)
         return ended
+
+    def _ended(self, cell: Cell, record: Record) -> Record:
+        """Report the end of a cell and return its record."""
+        self.events.on_end(cell, record)
+        return record
+
+    def _go_on_alone(self, cells: Group, reason: str, from_scratch: bool) -> None:
+        """Put the cells of a group that has failed in front of the queue, one by one.
+
+        Each then has limits and an end of its own, and goes on from the last checkpoint.
+        """
+        seeds = ", ".join(str(cell.seed) for cell in cells)
+        self.events.on_note(
+            f"{cells[0].algorithm} on {cells[0].dataset}, seeds {seeds} together: {reason}; they "
+            "are trained one by one from here on"
+        )
+        for cell in reversed(cells):
+            with contextlib.suppress(OSError), open(self.root / cell.id / LOG, "a") as file:
+                file.write(f"trained alone from here on: its group {reason}\n")
+            self._waiting.appendleft(([cell], from_scratch and cell.id not in self._saved))
+
+    def _leave_waiting(self, ended: dict[str, Record]) -> dict[str, Record]:
+        """Record as interrupted the cells that had begun and wait to go on alone."""
+        left: dict[str, Record] = {}
+        for cell in (cell for group, _ in self._waiting for cell in group):
+            if cell.id in self._begun and cell.id not in ended:
+                record = self._complete(cell, stored_record(self.root, cell), INTERRUPTED)
+                left[cell.id] = self._ended(cell, record)
+        return left
 
     def _complete(self, cell: Cell, record: Record, reason: dict[str, Any]) -> Record:
         """Return the record with the end that its worker could not write, and write it."""
@@ -227,7 +284,7 @@ class LocalLauncher:
     def _reason(self, key: str, worker: WorkerProcess) -> dict[str, Any]:
         """Say why a worker ended that did not say so itself."""
         if worker.ended_by == "stop":
-            return {"status": "queued", "error": None}
+            return INTERRUPTED
         if worker.ended_by == "timeout":
             limit = f"--timeout {self.config.timeout:g} s"
             return failure("timeout", f"exceeded {limit} and was ended")
@@ -249,9 +306,9 @@ class LocalLauncher:
 
     def _kill_all(self) -> dict[str, Record]:
         """End what still runs; nothing does unless the user or an error cut the study short."""
-        for _, _, worker in self._running.values():
-            worker.kill("stop")
-        while any(worker.exit_code() is None for _, _, worker in self._running.values()):
+        for one in self._running.values():
+            one.worker.kill("stop")
+        while any(one.worker.exit_code() is None for one in self._running.values()):
             time.sleep(0.01)
         return self._collect_ended()
 

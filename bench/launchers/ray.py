@@ -148,15 +148,20 @@ class RayLauncher:
             ended |= self._leave([task.group for task in self._running.values()])
         return ended
 
-    def _room(self) -> int:
-        """Return how many tasks may be submitted: some more than fit, so that none waits for us."""
+    @property
+    def places(self) -> int:
+        """Return how many groups can run side by side on the cluster as it is now."""
         if self.config.jobs is not None:
             return self.config.jobs
         have, want = self.ray.cluster_resources(), self.demands
         fitting = have.get("CPU", 1) / want["num_cpus"]
         if self._on_gpus:
             fitting = min(fitting, have.get("GPU", 0) * self.config.jobs_per_gpu)
-        return max(1, int(2 * fitting))
+        return max(1, int(fitting))
+
+    def _room(self) -> int:
+        """Return how many tasks may be submitted: some more than fit, so that none waits for us."""
+        return self.places * (1 if self.config.jobs is not None else 2)
 
     def _submit(self, task: _Task) -> None:
         """Hand a group to Ray, with the files that a node without the folder continues from."""

@@ -1,76 +1,110 @@
-"""A study as a Slurm array job: one line per cell, picked by SLURM_ARRAY_TASK_ID.
+"""A study as a Slurm array job: one line per group of cells, picked by SLURM_ARRAY_TASK_ID.
 
-Every cell gets a results folder of its own, since a folder belongs to one run at a time;
+Every group gets a results folder of its own, since a folder belongs to one run at a time;
 `python -m bench collect` puts them together.
 """
 
 import math
 import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.errors import counted
 from bench.plan.config import RunConfig, job_words
-from bench.plan.flags import write_overrides
-from bench.plan.grid import Cell
+from bench.plan.flags import write_overrides, write_seeds
+from bench.plan.groups import Group
 
 MARGIN_MEMORY, MARGIN_TIME = 1.5, 3.0  # asked for, as a multiple of what past cells took
 MIB = 2**20
 
 
-def script(cells: list[Cell], config: RunConfig, needs: list[tuple[float | None, Any]]) -> str:
-    """Return the job script of `cells`; needs: seconds and bytes of each, None where unknown."""
+def script(
+    groups: list[Group], config: RunConfig, needs: Mapping[str, tuple[float | None, int | None]]
+) -> str:
+    """Return the job script of groups of cells that are trained together.
+
+    needs: seconds and bytes of each cell by its id, None where unknown.
+    """
     parts = parts_folder(config.out)
     command = [
         "exec ${PYTHON:-python} -m bench run",
-        '--algos "$algorithm" --datasets "$dataset" --seeds "$seed," --jobs 1',
+        '--algos "$algorithm" --datasets "$dataset" --seeds "$seeds" --jobs 1',
         f'--out {shlex.quote(str(parts))}/"$cell" "${{settings[@]}}"',
-        " ".join(job_words(config)),
+        f"--replicas {config.replicas} " + " ".join(job_words(config)),
     ]
+    at_once = "" if config.jobs is None else f"%{config.jobs}"
+    cells = sum(map(len, groups))
     lines = [
         "#!/bin/bash",
         "#SBATCH --job-name=om2p-bench",
-        f"#SBATCH --array=0-{len(cells) - 1}",
+        f"#SBATCH --array=0-{len(groups) - 1}{at_once}",
         f"#SBATCH --cpus-per-task={config.threads}",
-        *_resources(config, needs),
-        f"# {counted(len(cells), 'cell')}: submit it with `sbatch FILE`. When all are done:",
+        *_resources(groups, config, needs),
+        f"# {counted(cells, 'cell')} in {counted(len(groups), 'job')}: submit it with "
+        "`sbatch FILE`. When all are done:",
         f"#   python -m bench collect {shlex.quote(str(parts))}/* --out "
         f"{shlex.quote(str(config.out))}",
         "set -euo pipefail",
-        "cells=(",
-        *(f'  "{c.algorithm} {c.dataset} {c.seed} {c.id}"' for c in cells),
+        "groups=(",
+        *(f'  "{_line(group)}"' for group in groups),
         ")",
-        'read -r algorithm dataset seed cell <<< "${cells[$SLURM_ARRAY_TASK_ID]}"',
-        *_settings(cells, config.overrides),
+        'read -r algorithm dataset seeds cell <<< "${groups[$SLURM_ARRAY_TASK_ID]}"',
+        *_settings(groups, config.overrides),
         " \\\n  ".join(filter(None, command)),
     ]
     return "\n".join(lines)
 
 
+def _line(group: Group) -> str:
+    """Return what a job reads: algorithm, dataset, seeds, and the name of its folder."""
+    first = group[0]
+    seeds = write_seeds([cell.seed for cell in group])
+    return f"{first.algorithm} {first.dataset} {seeds} {first.id}"
+
+
 def parts_folder(out: Path) -> Path:
-    """Return where the cells' own results folders lie: beside the study's."""
+    """Return where the groups' own results folders lie: beside the study's."""
     return out.with_name(f"{out.name}-parts")
 
 
-def _resources(config: RunConfig, needs: list[tuple[float | None, Any]]) -> list[str]:
-    """Return requests for memory, time and a GPU: the limits given, else what past cells took."""
+def _resources(
+    groups: list[Group], config: RunConfig, needs: Mapping[str, tuple[float | None, int | None]]
+) -> list[str]:
+    """Return requests for memory, time and a GPU: the limits given, else what past cells took.
+
+    A group takes as long as its cells one after the other, and as much memory as all of them.
+    """
     lines = []
     if config.device == "cuda":
         lines.append("#SBATCH --gres=gpu:1")
-    sizes = [size for _, size in needs]
+    needed = [[needs.get(cell.id, (None, None)) for cell in group] for group in groups]
+    sizes = [_total([size for _, size in cells]) for cells in needed]
     if config.memory_limit is not None:
         lines.append(f"#SBATCH --mem={math.ceil(config.memory_limit * 1024)}M")
-    elif None not in sizes:
-        lines.append(f"#SBATCH --mem={math.ceil(MARGIN_MEMORY * max(sizes) / MIB)}M")
-    seconds = [time for time, _ in needs if time is not None]
+    elif known := _all_known(sizes):
+        lines.append(f"#SBATCH --mem={math.ceil(MARGIN_MEMORY * max(known) / MIB)}M")
     if config.timeout is not None:
-        lines.append(f"#SBATCH --time={math.ceil(config.timeout / 60) + 10}")
-    elif len(seconds) == len(needs):
-        lines.append(f"#SBATCH --time={math.ceil(MARGIN_TIME * max(seconds) / 60) + 10}")
+        most = config.timeout * max(map(len, groups))
+        lines.append(f"#SBATCH --time={math.ceil(most / 60) + 10}")
+    elif known := _all_known([_total([seconds for seconds, _ in cells]) for cells in needed]):
+        lines.append(f"#SBATCH --time={math.ceil(MARGIN_TIME * max(known) / 60) + 10}")
     return lines
 
 
-def _settings(cells: list[Cell], overrides: dict[str, Any]) -> list[str]:
+def _total(amounts: Sequence[float | None]) -> float | None:
+    """Return the sum of amounts, None where one is unknown."""
+    known = _all_known(amounts)
+    return sum(known) if known else None
+
+
+def _all_known(amounts: Sequence[float | None]) -> list[float]:
+    """Return the amounts, none at all where one is unknown."""
+    known = [amount for amount in amounts if amount is not None]
+    return known if len(known) == len(amounts) else []
+
+
+def _settings(groups: list[Group], overrides: dict[str, Any]) -> list[str]:
     """Return the lines that put the `--set` flags of a cell's own algorithm into `settings`."""
 
     def flags(section: str) -> str:
@@ -79,7 +113,7 @@ def _settings(cells: list[Cell], overrides: dict[str, Any]) -> list[str]:
 
     shared = " ".join(filter(None, [flags("run"), flags("algorithm")]))
     lines = [f"settings=({shared})"]
-    own = {name: flags(name) for name in dict.fromkeys(cell.algorithm for cell in cells)}
+    own = {name: flags(name) for name in dict.fromkeys(group[0].algorithm for group in groups)}
     if any(own.values()):
         cases = [f"  {name}) settings+=({text});;" for name, text in own.items() if text]
         lines += ['case "$algorithm" in', *cases, "esac"]

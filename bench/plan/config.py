@@ -157,7 +157,7 @@ class RunConfig:
         Places | None,
         Flag(
             MACHINE,
-            "Cells that run side by side: --jobs 2",
+            "Processes side by side, each with seeds of one cell: --jobs 2",
             metavar="N",
             shown_default="one per core, or per GPU",
             whole_study=True,
@@ -184,12 +184,12 @@ class RunConfig:
         Literal["1", "auto"],
         Flag(
             MACHINE,
-            "Seeds trained together. 1: every cell alone; auto: seeds share a process, with the "
-            "same numbers, and timings that say so",
+            "Seeds trained together. auto: seeds share a process, as many as leave no job idle, "
+            "with the same numbers, and timings that say so; 1: every cell alone",
             metavar="1|auto",
             whole_study=True,
         ),
-    ] = "1"
+    ] = "auto"
     jobs_per_gpu: Annotated[
         Places,
         Flag(
@@ -203,7 +203,8 @@ class RunConfig:
         Positive | None,
         Flag(
             MACHINE,
-            "Seconds a cell may take before it is ended: --timeout 3600",
+            "Seconds a cell may take before it is ended, seeds together as much longer as they "
+            "are many: --timeout 3600",
             metavar="SECONDS",
             shown_default="no limit",
         ),
@@ -212,7 +213,7 @@ class RunConfig:
         Positive | None,
         Flag(
             MACHINE,
-            "GiB of memory a cell may use before it is ended: --memory-limit 4",
+            "GiB of memory a process may use before it is ended: --memory-limit 4",
             metavar="GIB",
             shown_default="no limit",
         ),

@@ -1,7 +1,7 @@
 """From a configuration to cells: algorithms x datasets x seeds with stable ids. Torch-free."""
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,6 @@ from bench.plan.flags import ALL, PAIRED
 from bench.results import record
 from bench.results.record import SCHEMA, canonical, cell_id, digest
 from datasets.protocol import PROTOCOL, Protocol
-
-MOST_REPLICAS = 8  # trained together with --replicas auto
 
 
 @dataclasses.dataclass(frozen=True)
@@ -260,31 +258,6 @@ def _data_asked_for(cell: Cell) -> dict[str, Any]:
     """
     asked = {key: value for key, value in cell.data.items() if key != "data_dir"}
     return asked if asked["prey"] is None else asked | {"prey": cell.recipe["prey"]}
-
-
-def replicas(cells: int, places: int) -> int:
-    """Return how many cells to train together so that every place still has work."""
-    return max(1, min(MOST_REPLICAS, -(-cells // places)))
-
-
-def groups(
-    found: Iterable[Cell], size: int, apart: Callable[[Cell], Any] = lambda cell: None
-) -> list[list[Cell]]:
-    """Put cells that differ in the training seed alone into groups of up to `size`, in order.
-
-    apart: cells for which it returns different values are not put together.
-    """
-    made: list[list[Cell]] = []
-    current: dict[Any, list[Cell]] = {}
-    for cell in found:
-        key = (canonical([cell.dataset, cell.data, cell.run]), cell.algorithm,
-               cell.canonical, apart(cell)) if size > 1 else None  # fmt: skip
-        group = current.get(key)
-        if group is None or len(group) == size:
-            group = current[key] = []
-            made.append(group)
-        group.append(cell)
-    return made
 
 
 def from_dict(values: dict[str, Any]) -> Cell:

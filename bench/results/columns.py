@@ -207,6 +207,10 @@ COLUMNS: dict[str, Column] = {
     ),
     "shared": Column("execution.shared", MACHINE, "shared", "whether other cells used the GPU"),
     "replicas": Column("execution.replicas", MACHINE, "replicas", "seeds trained together"),
+    "clock_divided": Column(
+        "execution.clock_divided", MACHINE, "clock divided",
+        "whether times are the run's part of a clock shared with other seeds",
+    ),
     "cuda_graphs": Column(
         "execution.cuda_graphs", MACHINE, "CUDA graphs", "whether updates were replayed"
     ),

@@ -150,6 +150,7 @@ class Execution(Section):
     device: str | None  # device of training
     shared: bool | None  # whether other cells used the same GPU at any time
     replicas: int | None  # the most seeds that were ever trained together with it, itself included
+    clock_divided: bool | None  # whether its times are its own part of what it shared with others
     cuda_graphs: bool | None  # whether updates were replayed from CUDA graphs at any time
     parts: list[dict[str, Any]] | None  # how it ran from which update on, where that changed
     mixed: str | None  # in which ways its parts ran differently; its times then enter no table

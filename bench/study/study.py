@@ -1,16 +1,15 @@
 """A whole study: the cells that still have to run, their data, their workers, the table of results.
 
-Its inside: `resume` says which cells have to run, a launcher runs them, `callbacks` and `progress`
-tell what happens, `summary` prints what came out.
+Its inside: `resume` says which cells have to run, `schedule` in which groups, a launcher runs them,
+`callbacks` and `progress` tell what happens, `summary` prints what came out.
 """
 
 import contextlib
 import dataclasses
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from bench.errors import BenchError
 from bench.launchers import base, local
@@ -21,11 +20,11 @@ from bench.plan.config import RunConfig
 from bench.plan.grid import Cell
 from bench.results import store
 from bench.results.locks import folder_lock
-from bench.results.record import CHECKPOINT, TABLE, Record, environment_file
-from bench.study import trackers
+from bench.results.record import TABLE, Record, environment_file
+from bench.study import schedule, trackers
 from bench.study.callbacks import Callback, Callbacks
 from bench.study.progress import Quiet
-from bench.study.resume import StudyPlan, plan_study, starts_over
+from bench.study.resume import StudyPlan, plan_study
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +82,7 @@ def run_study(config: RunConfig, display: Callback, callbacks: Sequence[Callback
                 stack.enter_context(interrupts.caught())
                 needed = grid.distinct_datasets(planned.todo)
                 local.prepare(needed, root, interrupts, events)
-                records |= _launch(config, launcher, planned, len(slots))
+                records |= _launch(config, launcher, planned)
             try:
                 store.rebuild_table(root)
             except OSError as error:  # it is derived: nothing is lost with it
@@ -121,23 +120,10 @@ def _launcher(
         yield ray.RayLauncher(cluster, config, root, interrupts, events)
 
 
-def _launch(
-    config: RunConfig, launcher: Launcher, planned: StudyPlan, slots: int
-) -> dict[str, Record]:
+def _launch(config: RunConfig, launcher: Launcher, planned: StudyPlan) -> dict[str, Record]:
     """Run the cells that have to run, those that continue from a checkpoint included."""
-
-    def from_scratch(cell: Cell) -> bool:
-        always = config.resume in ("never", "always")
-        return always or starts_over(planned.records.get(cell.id))
-
-    def state(cell: Cell) -> Any:
-        """Return what cells must have in common to be trained together: a start or a checkpoint."""
-        return from_scratch(cell), (planned.folder / cell.id / CHECKPOINT).exists()
-
-    size = 1
-    if config.replicas == "auto":
-        size = grid.replicas(len(planned.todo), slots or config.jobs or os.cpu_count() or 1)
-    return launcher.run(grid.groups(planned.todo, size, state), from_scratch)
+    made = schedule.schedule(planned, config, launcher.places)
+    return launcher.run(made.groups, partial(schedule.from_scratch, planned, config))
 
 
 def _keep_environment(root: Path) -> None:

@@ -107,7 +107,7 @@ def _run_together(
 
     Nothing of a failed group's networks and data is kept: the next cell needs the memory.
     """
-    running = [RunningCell(cell, root / cell.id) for cell in cells]
+    running = [RunningCell(cell, root / cell.id, len(cells)) for cell in cells]
     trainer = Trainer(list(running), options, report, stop)
     error = trainer.attempt()
     if error is None:
@@ -318,8 +318,10 @@ class Trainer:
                     f"in {cell.folder}: try a smaller learning rate",
                     self.update,
                 )
-                self._write(cell)
-        self._keep([replica for replica in range(count) if good[replica]])
+                with self.clock("write"):  # which reads the clock of training
+                    self._write(cell)
+        with self.clock("setup"):
+            self._keep([replica for replica in range(count) if good[replica]])
 
     def _keep(self, kept: list[int]) -> None:
         """Go on with some of the replicas only."""
@@ -329,6 +331,7 @@ class Trainer:
         for cell in self.cells:
             cell.history.change(self.update, replicas=len(self.cells))
             cell.record.execution = cell.execution(self.device, self.kernels)
+            cell.share(len(self.cells), self.clock, self._began, self.nvml)
         if self.cells:
             self.parts.build(self._seeds())
             self.parts.load_states([learnt[r] for r in kept], [drawn[r] for r in kept])

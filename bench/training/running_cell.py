@@ -1,5 +1,6 @@
 """One cell while it is trained: its record, its rows of progress, its folder."""
 
+import dataclasses
 import sys
 import time
 import traceback
@@ -29,17 +30,32 @@ from bench.training.history import History, Part
 State = dict[str, Any]
 
 
+@dataclasses.dataclass(frozen=True)
+class Stretch:
+    """A stretch of a group's time, of which every cell bears an equal part.
+
+    cells: how many share it. The rest is what clock and meters showed when it began.
+    """
+
+    cells: int
+    accounts: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    elapsed: float = 0.0
+    gpu_joules: float | None = 0.0
+
+
 class RunningCell:
     """What belongs to one cell; algorithm, sampler and clock belong to all that train together."""
 
-    def __init__(self, cell: Cell, folder: Path) -> None:
-        """Begin with nothing done."""
+    def __init__(self, cell: Cell, folder: Path, together: int = 1) -> None:
+        """Begin with nothing done, as one of so many cells that are trained together."""
         self.cell, self.folder = cell, folder
         self.record = new_record(cell, "running")
         self.rows: list[dict[str, Any]] = []  # the evaluations so far, as in progress.jsonl
         self.history = History()  # how it ran, now and before interruptions
-        self._earlier: dict[str, list[float]] = {}  # time accounts of the runs that it continues
-        self._spent: dict[str, Any] = {"elapsed": 0.0, "gpu_joules": 0.0}  # by those runs
+        self.clock_divided = True  # False once it has times of a group that were not divided
+        self._earlier: dict[str, list[float]] = {}  # its time accounts before the present stretch
+        self._spent: dict[str, Any] = {"elapsed": 0.0, "gpu_joules": 0.0}  # before it
+        self._stretch = Stretch(together)
 
     @property
     def id(self) -> str:
@@ -70,6 +86,7 @@ class RunningCell:
             device=device,
             shared=self.history.shared(),
             replicas=self.history.replicas(),
+            clock_divided=self.clock_divided,
             cuda_graphs=self.history.cuda_graphs(),
             parts=self.history.parts(),
             mixed=self.history.mixed(),
@@ -104,6 +121,8 @@ class RunningCell:
         # An older checkpoint says of how it was made only with how many seeds.
         unknown: Part = {"from_update": 0, "replicas": state.get("replicas", 1)}
         self.history = History(state.get("parts", [unknown]))
+        alone = self.history.replicas() == 1
+        self.clock_divided = state.get("clock_divided", alone)
         # Checkpoints carry the rows themselves: the file beside them may have been cut off.
         rows = state.get("progress")
         self.rows = store.read_progress(self.folder)[: state["rows"]] if rows is None else rows
@@ -111,22 +130,39 @@ class RunningCell:
 
     # --- during training -------------------------------------------------------------------------
 
+    def share(self, cells: int, shared: Clock, began: float, nvml: Nvml) -> None:
+        """Begin a stretch of time that so many cells share equally, and close the one before.
+
+        shared: the group's clock, which has just been read. began: when the process did, on
+        `time.perf_counter`.
+        """
+        self._earlier = self.clock(shared).state_dict()
+        self._spent = self.spent(began, nvml)
+        joules = nvml.energy()["gpu_joules"]
+        self._stretch = Stretch(cells, shared.state_dict(), time.perf_counter() - began, joules)
+
     def clock(self, shared: Clock) -> Clock:
-        """Return the cell's own time accounts: those of this run and of the runs it continues."""
-        own = Clock()
+        """Return the cell's time accounts: its part of the group's, and those of earlier runs."""
+        own, stretch = Clock(), self._stretch
         own.resume(self._earlier)
-        own.resume(shared.state_dict())
+        for name, spent in shared.state_dict().items():
+            before = stretch.accounts.get(name, (0.0, 0.0))
+            wall, cpu = (now - then for now, then in zip(spent, before, strict=True))
+            own.add(name, wall / stretch.cells, cpu / stretch.cells)
         return own
 
     def spent(self, began: float, nvml: Nvml) -> dict[str, Any]:
-        """Return the cell's seconds and joules up to now, those of earlier runs included.
+        """Return the cell's seconds and joules up to now: its part, and those of earlier runs.
 
         began: when this process did, on `time.perf_counter`.
         """
-        joules, earlier = nvml.energy()["gpu_joules"], self._spent["gpu_joules"]
+        stretch, earlier = self._stretch, self._spent
+        elapsed = time.perf_counter() - began - stretch.elapsed
+        joules = [nvml.energy()["gpu_joules"], stretch.gpu_joules, earlier["gpu_joules"]]
+        known = None not in joules
         return {
-            "elapsed": time.perf_counter() - began + self._spent["elapsed"],
-            "gpu_joules": None if joules is None or earlier is None else joules + earlier,
+            "elapsed": elapsed / stretch.cells + earlier["elapsed"],
+            "gpu_joules": (joules[0] - joules[1]) / stretch.cells + joules[2] if known else None,
         }
 
     def add_row(
@@ -157,6 +193,7 @@ class RunningCell:
                 "rows": len(self.rows),
                 "progress": self.rows,
                 "parts": self.history.parts(),
+                "clock_divided": self.clock_divided,
             },
         )
 

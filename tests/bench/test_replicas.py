@@ -5,11 +5,12 @@ import json
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from bench.plan import grid
+from bench.meters.clock import Clock
 from bench.results import store
 from bench.results.record import CHECKPOINT, PREVIOUS_CHECKPOINT
 from bench.study import study
@@ -17,6 +18,7 @@ from bench.study.progress import Quiet
 from bench.training import checkpoint, runner
 from bench.training.parts import Parts
 from bench.training.runner import ExecutionOptions, run_cell, run_cells
+from bench.training.running_cell import RunningCell
 from tests.bench.runs import numbers, stop_after
 
 Make = Callable[..., Any]
@@ -53,7 +55,7 @@ def test_together_is_alone(seeds: list[Any], tmp_path: Path, alone: Callable) ->
         assert json.loads(json.dumps(record.as_json())) == stored
         assert numbers(tmp_path / cell.id) == alone(cell)
         row = store.flatten(record)
-        assert row["replicas"] == 3
+        assert (row["replicas"], row["clock_divided"]) == (3, True)
         assert row["seconds_total"] > row["seconds_train"] > 0
         names = {path.name for path in (tmp_path / cell.id).iterdir()}
         assert names >= {"run.json", "progress.jsonl", "episodes.parquet", "checkpoint.pt"}
@@ -161,13 +163,42 @@ def test_jobs_launcher_and_replicas_do_not_change_a_bit(
             assert numbers(config.out / cell.id) == alone(cell)
 
 
-def test_groups_are_seeds_of_one_cell_and_leave_no_place_idle(make_config: Make) -> None:
-    cells = grid.cells(make_config(algorithms=("bc", "om2p"), seeds=tuple(range(5))))
-    made = grid.groups(cells, 3)
-    assert [len(group) for group in made] == [3, 3, 2, 2]
-    assert all(len({cell.algorithm for cell in group}) == 1 for group in made)
-    assert sorted(cell.id for group in made for cell in group) == sorted(c.id for c in cells)
-    assert [len(g) for g in grid.groups(cells, 1)] == [1] * 10
-    apart = grid.groups(cells, 5, lambda cell: cell.seed == 0)
-    assert [len(group) for group in apart] == [1, 1, 4, 4]
-    assert [grid.replicas(10, places) for places in (1, 2, 4, 10, 99)] == [8, 5, 3, 1, 1]
+def test_the_times_of_a_group_are_divided_among_its_cells(make_cell: Make, tmp_path: Path) -> None:
+    """Three cells, of which one ends after the first stretch; then one more run of the others."""
+    clock, meter = Clock(wall=lambda: now[0], cpu=lambda: now[0] / 2), SimpleNamespace()
+    now, joules = [0.0], [0.0]
+    meter.energy = lambda: {"gpu_joules": joules[0]}
+    cells = [RunningCell(make_cell(seed=seed), tmp_path, 3) for seed in range(3)]
+    with clock("train"):
+        now[0], joules[0] = 30.0, 300.0
+    for cell in cells[:2]:
+        cell.share(2, clock, 0.0, meter)
+    with clock("train"):
+        now[0], joules[0] = 40.0, 400.0
+    with clock("write"):
+        now[0] = 44.0
+    seconds = [cell.clock(clock).seconds("train") for cell in cells[:2]]
+    assert seconds == [(10.0 + 5.0, 5.0 + 2.5)] * 2
+    assert cells[0].clock(clock).seconds("write") == (2.0, 1.0)
+    assert cells[0].spent(0.0, meter)["gpu_joules"] == 100.0 + 50.0
+
+
+def test_what_cells_are_charged_adds_up_to_their_group(
+    seeds: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups: list[Any] = []
+    close = runner.Trainer.close
+
+    def closed(self: Any) -> None:
+        groups.append(self.clock.state_dict())
+        close(self)
+
+    monkeypatch.setattr(runner.Trainer, "close", closed)
+    records = run_cells(seeds, tmp_path, FRESH)
+    (clock,) = groups
+    for account in ("setup", "train", "evaluate", "latency"):
+        charged = sum(record["time"][account]["wall"] for record in records)
+        assert charged == pytest.approx(clock[account][0])
+    for record in records:
+        row = store.flatten(record)
+        assert row["seconds_elapsed"] < sum(wall for wall, _ in clock.values()) * 0.6
