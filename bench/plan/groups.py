@@ -93,7 +93,7 @@ def _split(kind: Group, most: int) -> list[Group]:
 def _longest_first(groups: list[Group], places: int, costs: Mapping[str, float]) -> Schedule:
     """Return the groups in the order of their costs, and when the last ends if each free place
     takes the next."""
-    timed = [(_seconds(group, costs), group) for group in groups]
+    timed = [(seconds_of(group, costs), group) for group in groups]
     timed.sort(key=lambda one: -one[0])  # stable: equal ones keep the order of the plan
     ends = [0.0] * max(1, min(places, len(groups)))
     for seconds, _ in timed:
@@ -101,7 +101,7 @@ def _longest_first(groups: list[Group], places: int, costs: Mapping[str, float])
     return Schedule([group for _, group in timed], max(ends))
 
 
-def _seconds(group: Group, costs: Mapping[str, float]) -> float:
+def seconds_of(group: Group, costs: Mapping[str, float]) -> float:
     """Return what a group takes: one start for all, and a little less for every seed."""
     alone = sum(costs[cell.id] for cell in group)
     if len(group) == 1:

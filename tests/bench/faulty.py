@@ -115,8 +115,22 @@ def _picky(self: Any, metrics: Any) -> None:
         raise ZeroDivisionError("seed 1 divides by zero")
 
 
+def _fragile(self: Any, metrics: Any) -> None:
+    """Take the whole process down with seed 1."""
+    if self.updates == FAULT_AT and 1 in self.seeds:
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def _hungry(self: Any, metrics: Any) -> None:
+    """Hold memory for every seed, too much for two of them together."""
+    if self.updates == FAULT_AT:
+        self.hoard = bytearray(400 * 2**20 * len(self.seeds))
+        self.hoard[::4096] = b"x" * len(self.hoard[::4096])
+        time.sleep(1.5 if len(self.seeds) == 1 else 3600)
+
+
 _FAULTS = {
     "Raise": _raise, "Nan": _nan, "Hang": _hang, "Noisy": _noisy, "Peek": _peek,
     "Greedy": _greedy, "Suicide": _suicide, "Segfault": _segfault, "Slow": _slow,
-    "Unlucky": _unlucky, "Picky": _picky,
+    "Unlucky": _unlucky, "Picky": _picky, "Fragile": _fragile, "Hungry": _hungry,
 }  # fmt: skip
