@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from bench.results import statistics
+from bench.results import comparable, statistics
 from bench.results.record import START_SEED
 from reports.reading.results import Cell, Group, Results, Track
 
@@ -62,15 +62,29 @@ def other_machines(results: Results, machine: str) -> str:
 
 
 def left_out(cells: Sequence[Cell]) -> str:
-    """Say how many runs give no times and no memory, and why; and which replayed CUDA graphs."""
+    """Say how many runs give no times and no memory, and why; and how the others were run."""
     done = [cell for cell in cells if not cell.word]
     counted = Counter(cell.excluded for cell in done if cell.excluded)
-    graphed = sum(bool(cell["cuda_graphs"]) and not cell.excluded for cell in done)
+    shown = [cell for cell in done if not cell.excluded]
+    graphed = sum(bool(cell["cuda_graphs"]) for cell in shown)
     why = ", ".join(f"{count} {reason}" for reason, count in sorted(counted.items()))
     of = f"{counted.total()} of {len(done)} runs"
     return sentence(
         f"Times and peaks of memory leave out {of}: {why}" if counted else "",
         f"{graphed} of {len(done)} runs replayed their updates from CUDA graphs" if graphed else "",
+        _together(shown),
+    )
+
+
+def _together(cells: Sequence[Cell]) -> str:
+    """Say how many seeds shared a process, where times are parts of one clock."""
+    numbers = sorted({comparable.together(cell) for cell in cells})
+    if numbers in ([], [1]):
+        return ""
+    told = " or ".join(map(str, numbers))
+    return (
+        f"Seeds were trained {told} together in one process (replicas={told}): a time is one "
+        "seed's part of it, a peak of memory is that of all of them"
     )
 
 

@@ -33,7 +33,7 @@ class Estimator:
             if (
                 not fits
                 or row["shared"] is None  # not known
-                or comparable.company(row)
+                or comparable.sharing(row)
                 or not all(map(_is_number, map(row.get, NEEDED)))
             ):
                 continue
@@ -47,11 +47,13 @@ class Estimator:
         """Return the estimate of a cell: training scaled to its updates, the rest as it was."""
         graphs = bool(cell.run.get("cuda_graphs"))
         key = _work(cell.algorithm, cell.recipe.get("task"), cell.canonical, graphs)
-        found = self._known.get(key, [])
-        if not found:
+        known = self._known.get(key, [])
+        # Of seeds together a time is a part, and the memory that of all: a little off for one.
+        known = [row for row in known if comparable.together(row) == 1] or known
+        if not known:
             return Estimate(None, None, 0)
-        seconds = statistics.median(_seconds(row, cell.run["updates"]) for row in found)
-        return Estimate(seconds, max(row["peak_rss_bytes"] for row in found), len(found))
+        seconds = statistics.median(_seconds(row, cell.run["updates"]) for row in known)
+        return Estimate(seconds, max(row["peak_rss_bytes"] for row in known), len(known))
 
 
 # Time of an update at equal networks, that of om2p being 1 (docs/evidence/efficiency.md). It

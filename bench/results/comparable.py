@@ -1,15 +1,19 @@
-"""Whose times and peaks of memory may enter a table: those of runs that had them to themselves.
+"""Whose times and peaks of memory may enter a table: those of runs that ran alike.
 
-On a CPU cells run side by side, each on a core of its own, which sets nothing aside. Torch-free.
+On a CPU cells run side by side, each on a core of its own, which excludes nothing. Seeds that are
+trained together share a process; each bears an equal part of its clock. Such times are compared
+with those of as many seeds together, and with no others. Torch-free.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 SHARED = "shared a GPU"
-TOGETHER = "trained beside other seeds in one process"
+UNDIVIDED = "trained beside other seeds on a clock that was not divided"
 MIXED = "ran differently before and after an interruption"
 GRAPHS = "replayed CUDA graphs beside runs that did not"
+OTHERS = "trained beside more or fewer seeds than the runs shown"
 
 MEANINGLESS = (
     "These numbers mean nothing: the preset smoke only checks that everything works. "
@@ -23,28 +27,59 @@ class Row(Protocol):
     def __getitem__(self, column: str, /) -> Any: ...
 
 
-def company(row: Row) -> str:
-    """Say with whom a run shared its clock and its memory, or that it changed; else nothing."""
+def sharing(row: Row) -> str:
+    """Say why a run's times say nothing about it alone; empty where they do."""
     if row["shared"]:
         return SHARED
     if row["mixed"]:
         return MIXED
-    return "" if row["replicas"] in (None, 1) else TOGETHER
+    return "" if together(row) == 1 or row["clock_divided"] else UNDIVIDED
+
+
+def together(row: Row) -> int:
+    """Return how many seeds were trained in the run's process, itself included."""
+    return int(row["replicas"] or 1)
 
 
 def reasons(rows: Sequence[Row]) -> list[str]:
     """Return for every row why its timed columns enter no table; empty where they do.
 
-    Besides company that is the way of updating, of which a class of machine keeps one: plain
-    updates where any finished run without company has them, otherwise CUDA graphs.
+    A class of machine keeps one way of updating: plain updates where any finished run has them,
+    otherwise CUDA graphs. Then a preset on it keeps one number of seeds together: the one that
+    most algorithms have, of those the one with most runs, and then the smallest.
     """
-    found = [company(row) for row in rows]
-    plain = {
-        row["machine_class"]
-        for row, why in zip(rows, found, strict=True)
-        if row["status"] == "done" and not why and not row["cuda_graphs"]
-    }
-    return [
-        why or (GRAPHS if row["cuda_graphs"] and row["machine_class"] in plain else "")
-        for row, why in zip(rows, found, strict=True)
+    why = [sharing(row) for row in rows]
+    plain = {row["machine_class"] for row in _usable(rows, why) if not row["cuda_graphs"]}
+    why = [
+        one or (GRAPHS if row["cuda_graphs"] and row["machine_class"] in plain else "")
+        for row, one in zip(rows, why, strict=True)
     ]
+    kept = _numbers(_usable(rows, why))
+    return [
+        one or (OTHERS if together(row) != kept.get(_place(row), together(row)) else "")
+        for row, one in zip(rows, why, strict=True)
+    ]
+
+
+def _usable(rows: Sequence[Row], why: list[str]) -> list[Row]:
+    """Return the finished rows that nothing excludes."""
+    pairs = zip(rows, why, strict=True)
+    return [row for row, one in pairs if row["status"] == "done" and not one]
+
+
+def _place(row: Row) -> tuple[Any, Any]:
+    """Return within what times are compared."""
+    return row["machine_class"], row["preset"]
+
+
+def _numbers(rows: Sequence[Row]) -> dict[Any, int]:
+    """Return the number of seeds together that each place keeps."""
+    counted: dict[Any, dict[int, list[Any]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        counted[_place(row)][together(row)].append(row["algorithm"])
+
+    def rank(item: tuple[int, list[Any]]) -> tuple[int, int, int]:
+        number, names = item
+        return len(set(names)), len(names), -number
+
+    return {place: max(numbers.items(), key=rank)[0] for place, numbers in counted.items()}

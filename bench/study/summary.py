@@ -19,8 +19,8 @@ def table(cells: Iterable[Cell], records: dict[str, Record]) -> str:
         row = store.flatten(records.get(cell.id))
         groups.setdefault((cell.dataset, cell.algorithm), []).append(row)
     flat = [row for found in groups.values() for row in found]
-    for row, aside in zip(flat, comparable.reasons(flat), strict=True):
-        if aside:
+    for row, excluded in zip(flat, comparable.reasons(flat), strict=True):
+        if excluded:
             row["ms_per_update"] = None
     rows = [["dataset", "algorithm", "n", "score", "return", "ms/update", "not done"]]
     rows += [[*key, *_columns(found)] for key, found in groups.items()]
@@ -33,10 +33,19 @@ def table(cells: Iterable[Cell], records: dict[str, Record]) -> str:
         counts = " or ".join(episodes)
         lines.append(
             f"score and return: last checkpoint, {counts} episodes; ± is half the 95% t interval "
-            "over n seeds; ms/update: median of runs with a clock of their own, "
+            f"over n seeds; ms/update: median of {_clocks(flat)}, "
             "on a machine whose other cores may have been busy"
         )
     return "\n".join(lines)
+
+
+def _clocks(rows: list[dict[str, Any]]) -> str:
+    """Say whose clocks the times are."""
+    numbers = {comparable.together(row) for row in rows if row["ms_per_update"] is not None}
+    if numbers <= {1}:
+        return "runs with a clock of their own"
+    told = " or ".join(map(str, sorted(numbers)))
+    return f"parts of clocks that {told} seeds share (replicas={told})"
 
 
 def failures(cells: list[Cell], records: dict[str, Record], out: Path) -> str:

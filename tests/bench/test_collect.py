@@ -234,6 +234,16 @@ class TestEstimate:
         known = [store.read_run(finished(make_cell(), tmp_path, **change))]
         assert Estimator(known, "here").of(make_cell()).basis == 0
 
+    def test_parts_of_a_clock_are_a_basis_until_a_cell_has_run_alone(
+        self, make_cell: Make, tmp_path: Path
+    ) -> None:
+        group = {"execution": {"shared": False, "replicas": 3, "clock_divided": True}}
+        folders = [finished(make_cell(seed=seed), tmp_path, **group) for seed in (0, 1, 2)]
+        known = [store.read_run(folder) for folder in folders]
+        assert Estimator(known, "here").of(make_cell()).basis == 3
+        known.append(store.read_run(finished(make_cell(seed=3), tmp_path)))
+        assert Estimator(known, "here").of(make_cell()).basis == 1
+
     def test_cells_with_cuda_graphs_are_a_basis_for_each_other(
         self, make_cell: Make, tmp_path: Path
     ) -> None:

@@ -1,4 +1,4 @@
-"""Whose times enter a table: who had company, and which way of updating is kept."""
+"""Whose times enter a table: who shared a clock, and which way of running is kept."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -12,14 +12,19 @@ from bench.study import summary
 
 def row(**values: Any) -> dict[str, Any]:
     alone = {"status": "done", "shared": False, "replicas": 1, "machine_class": "here"}
-    return {**dict.fromkeys(COLUMNS), **alone, **values}
+    return {**dict.fromkeys(COLUMNS), **alone, "algorithm": "bc", **values}
+
+
+def group(replicas: int, **values: Any) -> dict[str, Any]:
+    """Return a row of a group whose clock was divided."""
+    return row(replicas=replicas, clock_divided=True, **values)
 
 
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [
         ([row(), row(replicas=None, cuda_graphs=None)], ["", ""]),
-        ([row(shared=True), row(replicas=2)], [comparable.SHARED, comparable.TOGETHER]),
+        ([row(shared=True), row(replicas=2)], [comparable.SHARED, comparable.UNDIVIDED]),
         (
             [row(mixed="on A and on B"), row(mixed="x", shared=True)],
             [comparable.MIXED, comparable.SHARED],
@@ -29,6 +34,17 @@ def row(**values: Any) -> dict[str, Any]:
         ([row(cuda_graphs=True), row(machine_class="there")], ["", ""]),
         ([row(cuda_graphs=True), row(status="failed")], ["", ""]),
         ([row(cuda_graphs=True), row(shared=True)], ["", comparable.SHARED]),
+        # Seeds together: the number that most algorithms have, of those the commonest.
+        ([group(3)] * 3 + [group(2)] * 2, [""] * 3 + [comparable.OTHERS] * 2),
+        ([group(3), group(2)], [comparable.OTHERS, ""]),
+        (
+            [group(3), group(3), group(2), group(2, algorithm="om2p")],
+            [comparable.OTHERS, comparable.OTHERS, "", ""],
+        ),
+        ([row(), row(), group(5), group(5, algorithm="om2p")], [comparable.OTHERS] * 2 + [""] * 2),
+        ([row(), group(5, algorithm="om2p")], ["", comparable.OTHERS]),
+        ([row(), group(5, preset="paper"), group(2, machine_class="there")], ["", "", ""]),
+        ([group(2), group(5, status="failed")], ["", comparable.OTHERS]),
     ],
 )
 def test_why_times_enter_no_table(rows: list[dict[str, Any]], expected: list[str]) -> None:
@@ -65,3 +81,21 @@ def test_the_table_after_a_run_has_times_of_runs_by_themselves_only() -> None:
     assert om2p.split()[-1] == "-"
     assert "90" not in bc + om2p
     assert "clock of their own" in note
+
+
+def test_the_table_after_a_run_says_how_many_seeds_share_a_clock() -> None:
+    cells, records = [], {}
+    for name in ("om2p", "dom2"):
+        for seed, replicas in enumerate((3, 3, 3, 2, 2)):
+            one = f"{name}{seed}"
+            cells.append(SimpleNamespace(id=one, dataset="mpe/spread/expert", algorithm=name))
+            records[one] = {
+                "status": "done",
+                "algorithm": {"name": name},
+                "execution": {"shared": False, "replicas": replicas, "clock_divided": True},
+                "time": {"ms_per_update": 1.0 if replicas == 3 else 90.0},
+                "results": {"last": {"score": 50.0, "return_mean": 300.0, "episodes": 100}},
+            }
+    _, om2p, dom2, note = summary.table(cells, records).splitlines()  # type: ignore[arg-type]
+    assert [line.split()[-1] for line in (om2p, dom2)] == ["1.00", "1.00"]
+    assert "that 3 seeds share (replicas=3)" in note

@@ -129,9 +129,26 @@ def test_times_of_runs_that_shared_their_clock_enter_no_table(study, tmp_path):
     assert row_of(table, "bc", "tensors (MiB)").value is not None  # counted, not timed
     assert (
         "Times and peaks of memory leave out 15 of 21 runs: 5 shared a GPU, "
-        "10 trained beside other seeds in one process." in table.caption
+        "10 trained beside other seeds on a clock that was not divided." in table.caption
     )
     assert "leave out" not in alone.caption
+
+
+def test_times_of_seeds_together_are_shown_where_all_have_as_many(tmp_path):
+    """As after the main job on two cores: three and two seeds of each algorithm."""
+    for name in ("om2p", "dom2"):
+        for seed, replicas in enumerate((3, 3, 3, 2, 2)):
+            add_shared(name, seed, tmp_path, replicas=replicas, clock_divided=True)
+    table = made(tmp_path / "results")["efficiency"]
+    for name in ("om2p", "dom2"):
+        assert row_of(table, name, "update (ms)").value is not None
+    assert "4 trained beside more or fewer seeds than the runs shown." in table.caption
+    assert "Seeds were trained 3 together in one process (replicas=3)" in table.caption
+    assert "a peak of memory is that of all of them" in table.caption
+    add_shared("bc", 0, tmp_path, replicas=1)  # no other has its times from such a run
+    table = made(tmp_path / "results")["efficiency"]
+    assert text.plain(row_of(table, "bc", "update (ms)")) == model.NOT_RUN
+    assert row_of(table, "bc", "tensors (MiB)").value is not None
 
 
 def test_times_from_cuda_graphs_never_join_others(study, tmp_path):
