@@ -34,7 +34,7 @@ def test_a_cell_that_was_never_interrupted_has_one_part(make_cell: Make, tmp_pat
         "from_update": 0, "shared": False, "replicas": 1, "cuda_graphs": False,
         "machine_class": record.machine.machine_class,
     }  # fmt: skip
-    assert comparable.company(finished(record)) == ""
+    assert comparable.sharing(finished(record)) == ""
 
 
 def test_interruptions_that_change_nothing_leave_the_times_in_the_tables(
@@ -46,7 +46,7 @@ def test_interruptions_that_change_nothing_leave_the_times_in_the_tables(
     record = run_cell(make_cell(), folder, RESUME)
     assert record.interruptions == 2
     assert len(record.execution.parts) == 1
-    assert comparable.company(finished(record)) == ""
+    assert comparable.sharing(finished(record)) == ""
 
 
 def test_a_first_part_on_a_shared_gpu_is_not_forgotten(make_cell: Make, tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_first_part_on_a_shared_gpu_is_not_forgotten(make_cell: Make, tmp_path
     run_cell(make_cell(), folder, SHARED, stop=stop_after(50))
     row = finished(run_cell(make_cell(), folder, RESUME))
     assert row["shared"] is True
-    assert comparable.company(row) == comparable.SHARED
+    assert comparable.sharing(row) == comparable.SHARED
     assert "beside other cells on its GPU and without other cells" in row["mixed"]
 
 
@@ -71,7 +71,7 @@ def test_a_first_part_on_another_class_of_machine_is_not_forgotten(
     first, second = record.execution.parts
     assert first["from_update"] == 0 < second["from_update"] < 60
     assert row["mixed"] == f"on other {row['machine_class']} and on {row['machine_class']}"
-    assert comparable.company(row) == comparable.MIXED
+    assert comparable.sharing(row) == comparable.MIXED
     assert Estimator([record], str(row["machine_class"])).of(make_cell()).basis == 0
 
 
@@ -109,7 +109,7 @@ def test_a_checkpoint_from_before_histories_is_of_unknown_making(
     torch.save({**state, "replicas": 3}, folder / CHECKPOINT)
     row = finished(run_cell(make_cell(), folder, RESUME))
     assert (row["shared"], row["replicas"], row["mixed"]) == (None, 3, UNKNOWN)
-    assert comparable.company(row) == comparable.MIXED
+    assert comparable.sharing(row) == comparable.MIXED
 
 
 def test_parts_that_ran_alike_one_after_the_other_are_one() -> None:
