@@ -70,10 +70,10 @@ def report(
     return "\n".join(lines)
 
 
-def _line(name: str, found: Reference, stored: Reference | None) -> str:
+def _line(name: str, measured: Reference, stored: Reference | None) -> str:
     text = (
-        f"  {name}   {found.mean:.3f} ± {found.standard_error:.3f} (s.e.), "
-        f"{found.episodes:,} episodes: {found.source}"
+        f"  {name}   {measured.mean:.3f} ± {measured.standard_error:.3f} (s.e.), "
+        f"{measured.episodes:,} episodes: {measured.source}"
     )
     if stored is None:
         return f"{text}; none in the table"

@@ -90,8 +90,8 @@ def recipe(
             f"fraction {fraction} is outside (0, 1]; give the share of episodes to keep."
         )
     if imported.is_imported(dataset_id):
-        found = imported.identity(dataset_id, size, rules, prey, data_dir, data_seed)
-        return {"format": FORMAT_VERSION, **found, "fraction": fraction}
+        identity = imported.identity(dataset_id, size, rules, prey, data_dir, data_seed)
+        return {"format": FORMAT_VERSION, **identity, "fraction": fraction}
     task_id, quality = split(dataset_id)
     task = load_task(task_id, rules, prey)
     parts = _parts(task, quality, size)

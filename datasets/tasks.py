@@ -36,7 +36,7 @@ class Task:
     """What a team has to do. Sizes are per agent; the horizon is in steps.
 
     A task with a prey has its observation's size in ``prey_size``. The prey moves inside the
-    environment: ``prey`` is its identity (12 hex digits) and ``prey_file`` where it was found. Only
+    environment: ``prey`` is its identity (12 hex digits) and ``prey_file`` its path. Only
     with ``prey="external"`` is it an agent of the task, the last one.
     """
 
@@ -83,7 +83,7 @@ class Task:
         return self.score(value) if self.has_score else None
 
     def require_prey(self) -> None:
-        """Raise DatasetError where a prey has to move inside but its file was not found."""
+        """Raise DatasetError where a prey has to move inside but has no file."""
         if self.prey_size is None or self.prey == prey_files.EXTERNAL or self.prey_file:
             return
         raise DatasetError(
@@ -249,10 +249,10 @@ def load_task(
         task = _with_prey(task, prey)
     elif prey is not None:
         raise DatasetError(f"task {task_id} has no prey, so prey='{prey}' cannot be used.")
-    found = references.REFERENCES.get((task.id, task.rules, task.prey))
-    if found is None or agents not in (None, row.agents):
+    returns = references.REFERENCES.get((task.id, task.rules, task.prey))
+    if returns is None or agents not in (None, row.agents):
         return task
-    return replace(task, random_return=found[0], expert_return=found[1])
+    return replace(task, random_return=returns[0], expert_return=returns[1])
 
 
 def _with_rules(task: Task, rules: str) -> Task:

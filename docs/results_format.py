@@ -101,10 +101,10 @@ def _record() -> list[str]:
 
 def _all_sections(section: type[Section], prefix: str = "") -> list[tuple[str, type[Section]]]:
     """Return the path in run.json and the class of every section, nested ones behind their own."""
-    found = []
+    sections = []
     for name, inner in _sections(section):
-        found += [(prefix + name, inner), *_all_sections(inner, f"{prefix}{name}.")]
-    return found
+        sections += [(prefix + name, inner), *_all_sections(inner, f"{prefix}{name}.")]
+    return sections
 
 
 def _sections(section: type[Section]) -> list[tuple[str, type[Section]]]:
@@ -160,7 +160,7 @@ def _columns() -> list[str]:
     lines = [
         f"## {record.TABLE}",
         "",
-        "One row per cell, one column per entry of `COLUMNS` in `bench/results/columns.py`. The "
+        "One row per cell, one column per row of `COLUMNS` in `bench/results/columns.py`. The "
         "page of a report shows all columns in a run's details but those marked –. An arrow says "
         "which way is better.",
         "",

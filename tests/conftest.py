@@ -7,12 +7,18 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 import algorithms
 from datasets import tasks
 
-settings.register_profile("repeatable", derandomize=True, deadline=None)
+# No judgement by the clock: a busy machine is slow to make examples.
+settings.register_profile(
+    "repeatable",
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 if "OM2P_BENCH_FUZZ" not in os.environ:
     settings.load_profile("repeatable")
 

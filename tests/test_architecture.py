@@ -21,16 +21,16 @@ FILES = {"pathlib", "os"}  # where a library is built and loaded
 
 def imports(path: Path) -> set[str]:
     """Return every module that a file imports anywhere, lazily or not."""
-    found = set()
+    imported = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            imported |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             if node.module in PACKAGES:  # from bench import store
-                found |= {f"{node.module}.{alias.name}" for alias in node.names}
+                imported |= {f"{node.module}.{alias.name}" for alias in node.names}
             else:
-                found.add(node.module)
-    return found
+                imported.add(node.module)
+    return imported
 
 
 def run_python(code: str) -> None:
@@ -201,16 +201,16 @@ def cycles(graph: dict[str, set[str]]) -> list[set[str]]:
                 seen.add(module)
                 waiting += graph[module]
         reached[start] = seen
-    found: list[set[str]] = []
+    loops: list[set[str]] = []
     for module, seen in reached.items():
-        if module in seen and not any(module in known for known in found):
-            found.append({other for other in seen if module in reached[other]})
-    return found
+        if module in seen and not any(module in loop for loop in loops):
+            loops.append({other for other in seen if module in reached[other]})
+    return loops
 
 
 def test_no_modules_import_each_other() -> None:
-    found = [sorted(one) for one in cycles(module_graph())]
-    assert not found, f"import cycles: {found}"
+    loops = [sorted(one) for one in cycles(module_graph())]
+    assert not loops, f"import cycles: {loops}"
 
 
 def test_cycles_are_found() -> None:

@@ -85,11 +85,11 @@ def shipped_name(level: str) -> str:
     return f"members-{_digest(SOURCE.read_bytes())}-{level}.so"
 
 
-def levels(found: frozenset[str]) -> list[str]:
+def levels(available: frozenset[str]) -> list[str]:
     """Return the levels of x86-64 from the third on that a processor's features make up."""
     reached = []
     for level, needed in LEVELS.items():
-        if not needed <= found:
+        if not needed <= available:
             break
         reached.append(level)
     return reached
@@ -128,8 +128,8 @@ def find_compiler() -> str:
     """Return the path of a C compiler: `$CC`, else the first of `COMPILERS`."""
     asked = os.environ.get("CC", "").strip()
     for name in (asked,) if asked else COMPILERS:
-        if found := shutil.which(name):
-            return found
+        if path := shutil.which(name):
+            return path
     raise Unavailable(f"no C compiler was found ({asked or ', '.join(COMPILERS)})")
 
 
@@ -171,11 +171,11 @@ def _key(compiler: str, flags: tuple[str, ...]) -> str:
     """Return what names a build: all that it depends on."""
     program = Path(compiler).resolve()
     about = program.stat()
-    found = [
+    parts = [
         _digest(SOURCE.read_bytes()), flags, str(program), about.st_size, about.st_mtime_ns,
         platform.system(), platform.machine(), sorted(features()),
     ]  # fmt: skip
-    return _digest(json.dumps(found).encode())
+    return _digest(json.dumps(parts).encode())
 
 
 def _digest(content: bytes) -> str:

@@ -84,8 +84,8 @@ class Kernel:
         trained = trained and flat.requires_grad
         if torch.is_grad_enabled() and (trained or x.requires_grad):
             leaf = flat if trained else flat.detach()
-            found: Tensor = _Evaluation.apply(x, leaf, network, self, call)
-            return found
+            out: Tensor = _Evaluation.apply(x, leaf, network, self, call)
+            return out
         return self.forward(x.contiguous(), flat, _contiguous(network.output_mask), call, None)
 
     def call(self, rows: int, every: int, share: int) -> "_Shape":
@@ -94,12 +94,12 @@ class Kernel:
         if self.library.threaded:
             threads = min(torch.get_num_threads(), self.members // every // share)
         key = (rows, every, share, threads)
-        found = self._calls.get(key)
-        if found is None:
+        known = self._calls.get(key)
+        if known is None:
             if len(self._calls) >= REMEMBERED:
                 self._calls.clear()
-            found = self._calls[key] = _Shape(self, *key)
-        return found
+            known = self._calls[key] = _Shape(self, *key)
+        return known
 
     def forward(
         self, x: Tensor, flat: Tensor, mask: Tensor | None, call: "_Shape", kept: Tensor | None
@@ -162,13 +162,13 @@ class _Evaluation(torch.autograd.Function):
         x, rows, flat, kept = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:2]
         if torch.is_grad_enabled():  # somebody wants the gradient of this gradient
-            found = _by_operations(ctx.network, ctx.call, x, flat, gradient, wanted)
+            gradients = _by_operations(ctx.network, ctx.call, x, flat, gradient, wanted)
         else:
             rows = x if rows is None else rows
-            found = ctx.kernel.backward(
+            gradients = ctx.kernel.backward(
                 rows, flat, ctx.mask, ctx.call, kept, gradient.contiguous(), wanted
             )
-        return *found, None, None, None
+        return *gradients, None, None, None
 
 
 def _by_operations(
@@ -182,8 +182,8 @@ def _by_operations(
     """Return the gradients by torch's operations, so that they can be differentiated again."""
     out = network.by_operations(x, flat, call.every, call.share)
     inputs = [tensor for tensor, asked in zip((x, flat), wanted, strict=True) if asked]
-    found = iter(torch.autograd.grad(out, inputs, gradient, create_graph=True))
-    dx, dflat = (next(found) if asked else None for asked in wanted)
+    gradients = iter(torch.autograd.grad(out, inputs, gradient, create_graph=True))
+    dx, dflat = (next(gradients) if asked else None for asked in wanted)
     return dx, dflat
 
 
@@ -216,11 +216,11 @@ _of_thread = threading.local()
 
 def _scratch(numbers: int) -> int:
     """Return working memory of this thread, shared by all networks: it stays in the caches."""
-    found: Tensor | None = getattr(_of_thread, "memory", None)
-    if found is None or found.numel() < numbers:
+    memory: Tensor | None = getattr(_of_thread, "memory", None)
+    if memory is None or memory.numel() < numbers:
         with torch.inference_mode(False):
-            found = _of_thread.memory = torch.empty(numbers, dtype=torch.float32, device="cpu")
-    return found.data_ptr()
+            memory = _of_thread.memory = torch.empty(numbers, dtype=torch.float32, device="cpu")
+    return memory.data_ptr()
 
 
 def _contiguous(mask: Tensor | None) -> Tensor | None:

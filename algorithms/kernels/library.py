@@ -38,18 +38,18 @@ class Library:
 
     def __init__(self, file: File) -> None:
         """Load and check the file; Unavailable where it cannot be trusted."""
-        found = blas.find()
+        provider = blas.find()
         try:
             library = ctypes.CDLL(str(file.path))
         except OSError as error:
             raise Unavailable(f"{file.path} cannot be loaded ({error})") from error
         library.member_connect.argtypes = [c_void_p] * 4
-        library.member_connect(found.sgemm, *found.openmp)
+        library.member_connect(provider.sgemm, *provider.openmp)
         library.member_check.restype = c_int
         if trouble := library.member_check():
             raise Unavailable(f"{file.path} is of no use: {TROUBLES[trouble]}")
-        self.threaded = found.threaded
-        self.about = f"{file.made}, products by {found.owner}'s BLAS"
+        self.threaded = provider.threaded
+        self.about = f"{file.made}, products by {provider.owner}'s BLAS"
         self.kept, self.scratch = library.member_kept, library.member_scratch
         for size in (self.kept, self.scratch):
             size.argtypes, size.restype = [c_void_p] * 2, c_int64
@@ -63,10 +63,10 @@ class Library:
 
 def load() -> Library:
     """Return the library, the same for the whole process; Unavailable where it cannot be had."""
-    found = _tried()
-    if isinstance(found, Library):
-        return found
-    raise Unavailable(found)
+    tried = _tried()
+    if isinstance(tried, Library):
+        return tried
+    raise Unavailable(tried)
 
 
 @functools.cache

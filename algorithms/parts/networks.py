@@ -87,7 +87,7 @@ class MemberNetwork(nn.Module):
             self.flat.requires_grad_(True)
             self.flat.grad = gradients
 
-    def take_kernel(self, found: library.Library) -> bool:
+    def take_kernel(self, compiled: library.Library) -> bool:
         """Be evaluated by the C library from now on; False where it does not know such networks."""
         return False
 
@@ -97,14 +97,14 @@ class MemberNetwork(nn.Module):
 
     def shares(self, parts: int) -> list[list[slice]]:
         """Return where each of ``parts`` equal groups of members lies in the flat buffers."""
-        found: list[list[slice]] = [[] for _ in range(parts)]
+        slices: list[list[slice]] = [[] for _ in range(parts)]
         offset = 0
         for parameter, width in zip(self.parameters(), self._widths(), strict=True):
             length = len(parameter) * width // parts
-            for share in found:
+            for share in slices:
                 share.append(slice(offset, offset + length))
                 offset += length
-        return found
+        return slices
 
 
 class Gradients:
@@ -126,9 +126,9 @@ class Gradients:
     def _take_both(self, loss: Tensor, flat: list[Tensor]) -> None:
         """A network's leaf is its flat buffer where its kernel evaluates, else each parameter."""
         leaves = [*self.parameters, *flat]
-        found = torch.autograd.grad(loss, leaves, allow_unused=True)
-        whole = dict(zip(map(id, flat), found[len(self.parameters) :], strict=True))
-        parts = iter(zip(self.places, found, strict=False))
+        gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
+        whole = dict(zip(map(id, flat), gradients[len(self.parameters) :], strict=True))
+        parts = iter(zip(self.places, gradients, strict=False))
         copied: list[tuple[Tensor, Tensor]] = []
         added: list[tuple[Tensor, Tensor]] = []
         for network in self._networks:
@@ -159,7 +159,7 @@ def take_kernels(networks: Sequence[MemberNetwork], device: torch.device) -> Ker
         if device.type != "cpu":
             raise Unavailable(f"networks lie on {device.type}, and it computes on a CPU")
         evaluation.check_torch()
-        found = library.load()
+        compiled = library.load()
     except Unavailable as reason:
         if wanted == "c":
             raise AlgorithmError(
@@ -167,10 +167,10 @@ def take_kernels(networks: Sequence[MemberNetwork], device: torch.device) -> Ker
                 "out, or see to that"
             ) from reason
         return Kernels("torch", str(reason))
-    taken = [network.take_kernel(found) for network in networks]
+    taken = [network.take_kernel(compiled) for network in networks]
     if not any(taken):
         return Kernels("torch", "the C library knows none of its networks")
-    return Kernels("c", found.about)
+    return Kernels("c", compiled.about)
 
 
 def _shares_memory(part: Tensor, whole: Tensor) -> bool:
@@ -228,13 +228,13 @@ class MemberMLP(MemberNetwork):
         self._list_layers()
         return self
 
-    def take_kernel(self, found: library.Library) -> bool:
+    def take_kernel(self, compiled: library.Library) -> bool:
         """Be evaluated by the C library from now on; False where it does not know such networks."""
         names = [name for name in library.ACTIVATIONS if ACTIVATIONS[name] is self.activation]
         if type(self) is not MemberMLP or not names or not _is_plain(self.flat):
             return False
         at = [[(int(p.storage_offset()), p.stride(0)) for p in part] for part in self._parts()]
-        self.kernel = Kernel(found, self.members, self.sizes, names[0], self.layer_norm, *at)
+        self.kernel = Kernel(compiled, self.members, self.sizes, names[0], self.layer_norm, *at)
         return True
 
     def forward(self, x: Tensor, share: int = 1) -> Tensor:

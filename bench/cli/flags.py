@@ -45,8 +45,8 @@ class CommandGroup(TyperGroup):
         for name, command in commands.items():
             assert command is not None
             heading = getattr(command, "rich_help_panel", None) or "Commands"
-            entry = (name, command.get_short_help_str(limit))
-            sections.setdefault(heading, []).append(entry)
+            line = (name, command.get_short_help_str(limit))
+            sections.setdefault(heading, []).append(line)
         _write_sections(sections, formatter)
 
 
@@ -57,9 +57,9 @@ def add(app: typer.Typer, command: Callable[..., Any], group: str, name: str | N
 
 def _write_sections(sections: dict[str, list[tuple[str, str]]], formatter: Any) -> None:
     """Write a definition list under each heading."""
-    for heading, entries in sections.items():
+    for heading, lines in sections.items():
         with formatter.section(heading):
-            formatter.write_dl(entries)
+            formatter.write_dl(lines)
 
 
 # --- the flags of a run --------------------------------------------------------------------------

@@ -221,13 +221,13 @@ def _refresh(options: Options) -> None:
 def _accept(
     comparison: "Comparison", names: list[str], reason: str
 ) -> list["accepted_changes.AcceptedChange"]:
-    """Return the entries that accept every failing measure of the named benchmarks."""
+    """Return the exceptions that accept every failing measure of the named benchmarks."""
     from bench.gate import accepted, regression
     from bench.meters import machine
 
     commit = machine.revision(Path.cwd())["commit"]
     failing = [row for row in comparison.rows if row.fails]
-    entries = []
+    exceptions = []
     for name in names:
         rows = [row for row in failing if name in _names_of(row.name)]
         if not rows:
@@ -240,8 +240,8 @@ def _accept(
                     "mend it"
                 )
             measure, value = regression.measure_and_value(row)
-            entries.append(accepted.make(row.name, measure, value, reason, commit))
-    return entries
+            exceptions.append(accepted.make(row.name, measure, value, reason, commit))
+    return exceptions
 
 
 def _names_of(name: str) -> tuple[str, str, str]:

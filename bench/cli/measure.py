@@ -160,8 +160,8 @@ def draw(document: dict[str, Any], picture: Path) -> None:
     from bench.tracks.efficiency import medians, tables
     from reports.figures import costs
 
-    found = medians.summarise(document)
-    here = [one for one in found if one.size == found[0].size]
+    measured = medians.summarise(document)
+    here = [one for one in measured if one.size == measured[0].size]
 
     def point(value: float | None, scale: float) -> Estimate:
         return Estimate(None if value is None else value * scale, None, None, 1)

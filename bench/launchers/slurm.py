@@ -109,7 +109,7 @@ def _settings(groups: list[Group], overrides: dict[str, Any]) -> list[str]:
 
     def flags(section: str) -> str:
         own = {key: value for key, value in overrides.items() if key.startswith(f"{section}.")}
-        return " ".join(f"--set {shlex.quote(entry)}" for entry in write_overrides(own))
+        return " ".join(f"--set {shlex.quote(override)}" for override in write_overrides(own))
 
     shared = " ".join(filter(None, [flags("run"), flags("algorithm")]))
     lines = [f"settings=({shared})"]

@@ -1,4 +1,4 @@
-"""What a run is asked for. Every flag of a run is one entry here, and nowhere else.
+"""What a run is asked for. Every flag of a run is one field here, and nowhere else.
 
 `run`, `plan`, a study file, Slurm's script and Ray's tasks derive from the fields of `RunConfig`: a
 field with a `Flag` beside it is a new flag everywhere. Importing this loads nothing heavy; pydantic

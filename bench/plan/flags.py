@@ -95,20 +95,20 @@ def flags_of(config: type[Any]) -> dict[str, Flag]:
     """Return the flags that a configuration class states, by the names of its fields."""
     kinds = typing.get_type_hints(config)
     hints = typing.get_type_hints(config, include_extras=True)
-    found = {}
+    flags = {}
     for field in dataclasses.fields(config):
         metadata = getattr(hints[field.name], "__metadata__", ())
-        (flag,) = (entry for entry in metadata if isinstance(entry, Flag))
+        (flag,) = (part for part in metadata if isinstance(part, Flag))
         factory = field.default_factory
         default = field.default if factory is dataclasses.MISSING else factory()
-        found[field.name] = dataclasses.replace(
+        flags[field.name] = dataclasses.replace(
             flag,
             name=field.name,
             kind=kinds[field.name],
             default=default,
             option=flag.option or f"--{field.name.replace('_', '-')}",
         )
-    return found
+    return flags
 
 
 # --- what users type -----------------------------------------------------------------------------
@@ -160,15 +160,15 @@ def parse_data_seed(text: str, flag: str = "--data-seed") -> int | str:
     return int(text)
 
 
-def parse_overrides(entries: Iterable[str], flag: str = "--set") -> dict[str, Any]:
-    """Read `--set` entries, `om2p.q_weight=0.1`; a value is TOML, or a bare word."""
+def parse_overrides(texts: Iterable[str], flag: str = "--set") -> dict[str, Any]:
+    """Read `--set` overrides, `om2p.q_weight=0.1`; a value is TOML, or a bare word."""
     overrides = {}
-    for entry in entries:
-        key, equals, text = entry.partition("=")
+    for part in texts:
+        key, equals, text = part.partition("=")
         key = key.strip()
         if not equals or not re.fullmatch(r"[\w-]+\.\w+", key, re.ASCII):
             raise BenchError(
-                f"{flag} {entry!r} is not of the form NAME.KEY=VALUE, as run.updates=500"
+                f"{flag} {part!r} is not of the form NAME.KEY=VALUE, as run.updates=500"
             )
         overrides[key] = parse_value(text.strip())
     return overrides

@@ -34,7 +34,7 @@ class Cell:
     config_hash: str
     preset: str
     data: dict[str, Any]  # the keyword arguments of datasets.load besides the id
-    tuned: dict[str, Any] | None = None  # values and source, where --tuned found published ones
+    tuned: dict[str, Any] | None = None  # published values and their source, under --tuned
     plugin: dict[str, Any] | None = None  # what records say of the plug-in it comes from
     paired: bool = False  # whether every training seed of the study has a recording of its own
     protocol: Protocol = PROTOCOL  # how it is evaluated
@@ -78,7 +78,7 @@ def cells(config: RunConfig) -> list[Cell]:
     resolve.check_overrides(config.overrides, names)
     paired = config.data_seed == PAIRED
     protocol = dataclasses.replace(PROTOCOL, seed=config.start_seed)
-    found: list[Cell] = []
+    made: list[Cell] = []
     for name in config.datasets:
         recipe = datasets.recipe(name, **data_of(config, config.seeds[0]))
         run = resolve.resolve_run(preset, config.overrides, recipe["task"])
@@ -86,11 +86,11 @@ def cells(config: RunConfig) -> list[Cell]:
         for seed in config.seeds:
             data = data_of(config, seed)
             own = _paired(name, data) if paired else recipe
-            found += [
+            made += [
                 _cell(method, name, own, seed, run, data, preset.name, paired, protocol)
                 for method in methods
             ]
-    return found
+    return made
 
 
 def algorithms_of(config: RunConfig) -> tuple[str, ...]:
@@ -245,9 +245,9 @@ def new_record(cell: Cell, status: str = "queued") -> record.Record:
     )
 
 
-def protocol_of(found: record.Record) -> Protocol:
+def protocol_of(recorded: record.Record) -> Protocol:
     """Return how a recorded cell was evaluated, in the protocol's present version."""
-    seed = None if found.protocol is None else found.protocol.seed
+    seed = None if recorded.protocol is None else recorded.protocol.seed
     return PROTOCOL if seed is None else dataclasses.replace(PROTOCOL, seed=seed)
 
 
@@ -266,9 +266,9 @@ def from_dict(values: dict[str, Any]) -> Cell:
     return Cell(**{**values, "protocol": protocol})
 
 
-def distinct_datasets(found: Iterable[Cell]) -> list[Cell]:
+def distinct_datasets(chosen: Iterable[Cell]) -> list[Cell]:
     """Return one cell of each dataset, in order: what has to be there before cells start."""
     first: dict[str, Cell] = {}
-    for cell in found:
+    for cell in chosen:
         first.setdefault(canonical([cell.dataset, cell.data]), cell)
     return list(first.values())

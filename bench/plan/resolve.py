@@ -1,6 +1,6 @@
 """Settings of a run and of its algorithms: presets, `--set` overrides, and their types.
 
-Settings are built in one order, later entries winning: an algorithm's defaults, the preset's
+Settings are built in one order, in which later values win: an algorithm's defaults, the preset's
 `[algorithm]` table (shared by all algorithms), its `[algorithms.NAME]` table, with `--tuned` what
 was published for the dataset, the overrides `algorithm.KEY` and `NAME.KEY`. What is for all
 algorithms, in a preset or an override, passes by those that lack the key. The switches that define
@@ -257,8 +257,8 @@ def _sentence(error: pydantic.ValidationError, prefix: str) -> str:
         return f"{place} is missing: give it a value in the preset or with --set"
     value = repr(first.get("input"))
     shown = value if len(value) <= 60 else f"{value[:57]}..."
-    told = [one["msg"][:1].lower() + one["msg"][1:] for one in errors if _path(one) == path]
-    complaint = " or ".join(told)  # several where a value may be of several kinds
+    complaints = [one["msg"][:1].lower() + one["msg"][1:] for one in errors if _path(one) == path]
+    complaint = " or ".join(complaints)  # several where a value may be of several kinds
     if first["type"] in ("list_type", "tuple_type"):
         complaint = "it takes a list, such as [64, 32], or 64x2 for [64, 64]"
     return f"{place}={shown} is not allowed: {complaint}"

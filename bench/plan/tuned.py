@@ -27,14 +27,14 @@ def table() -> dict[str, dict[str, dict[str, Tuned]]]:
     raw = tomllib.loads(PATH.read_text(encoding="utf-8"))
     return {
         name: {
-            task: {quality: _entry(values) for quality, values in qualities.items()}
+            task: {quality: _values(values) for quality, values in qualities.items()}
             for task, qualities in tasks.items()
         }
         for name, tasks in raw.items()
     }
 
 
-def _entry(values: dict[str, Any]) -> Tuned:
+def _values(values: dict[str, Any]) -> Tuned:
     values = dict(values)
     return Tuned(source=values.pop("source"), values=values)
 

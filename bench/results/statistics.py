@@ -134,8 +134,8 @@ def score_matrix(runs: Mapping[str, Sequence[float | None]]) -> Array:
         raise StatisticsError(f"no aggregate: missing or failed runs on {', '.join(lacking)}")
     lengths = {task: len(values) for task, values in runs.items()}
     if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{task} {count}" for task, count in lengths.items())
-        raise StatisticsError(f"no aggregate: unequal numbers of seeds ({told})")
+        counts = ", ".join(f"{task} {count}" for task, count in lengths.items())
+        raise StatisticsError(f"no aggregate: unequal numbers of seeds ({counts})")
     return np.stack([np.asarray(values, dtype=float) for values in runs.values()], axis=1)
 
 
@@ -213,11 +213,11 @@ def _bootstrap(
             for name, value in values.items()
         }
     draws, ends = resample(scores, resamples, seed), [0.5 - level / 2, 0.5 + level / 2]
-    found = {}
+    estimates = {}
     for name, statistic in statistics.items():
         low, high = np.quantile(statistic(draws), ends)
-        found[name] = Estimate(values[name], float(low), float(high), runs, kind="bootstrap")
-    return found
+        estimates[name] = Estimate(values[name], float(low), float(high), runs, kind="bootstrap")
+    return estimates
 
 
 def aggregate(
@@ -304,15 +304,15 @@ def score_at_fractions(
     fractions: Sequence[float] = (0.25, 0.5, 1.0),
 ) -> list[float | None]:
     """Return the last known score at each fraction of the budget; None before the first."""
-    found: list[float | None] = []
+    scores_at: list[float | None] = []
     for fraction in fractions:
         known = [
             value
             for at, value in zip(updates, scores, strict=True)
             if at <= fraction * budget * (1 + 1e-9)
         ]
-        found.append(float(known[-1]) if known and np.isfinite(known[-1]) else None)
-    return found
+        scores_at.append(float(known[-1]) if known and np.isfinite(known[-1]) else None)
+    return scores_at
 
 
 def time_to_score(times: Sequence[float], scores: Sequence[float], target: float) -> float | None:

@@ -74,7 +74,7 @@ def atomic_file(path: Path, keep: Path | None = None) -> Iterator[IO[bytes]]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring a folder's own entries (names, renames) to disk."""
+    """Bring a folder's own list of names to disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -205,10 +205,10 @@ def _refuse_constant(name: str) -> None:
 
 def _content(path: Path, limit: int) -> bytes:
     """Return a file's content; BenchError for what is larger, or no plain file (a device)."""
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode):
         raise BenchError(f"{path} is no plain file: remove it and run the cell again")
-    if found.st_size > limit:
+    if about.st_size > limit:
         raise BenchError(
             f"{path} is larger than {limit:,} bytes, more than a cell can have: it is damaged, "
             "or another program's; move it out of the results folder"
@@ -264,13 +264,13 @@ def cell_folders(root: Path) -> list[Path]:
     root = Path(root)
     if not root.is_dir():
         return []
-    with os.scandir(root) as entries:
+    with os.scandir(root) as folder:
         return sorted(
-            root / entry.name
-            for entry in entries
-            if not entry.name.startswith(".")
-            and entry.name not in TRACKERS
-            and entry.is_dir(follow_symlinks=False)
+            root / place.name
+            for place in folder
+            if not place.name.startswith(".")
+            and place.name not in TRACKERS
+            and place.is_dir(follow_symlinks=False)
         )
 
 

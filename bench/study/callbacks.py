@@ -23,40 +23,40 @@ class Callback:
     """The base of callbacks: every method does nothing until it is overridden."""
 
     def on_study_start(self, study: StudyPlan) -> None:
-        """Be told of a study before its first cell starts, even if no cell has to run.
+        """Receive a study before its first cell starts, even if no cell has to run.
 
         study: "folder" (of the results; a cell's own is folder/<id>), "cells", "todo" (those that
         have to run) and "records" (of cells that have one already, by id).
         """
 
     def on_start(self, cell: Cell) -> None:
-        """Be told that a cell starts, or continues from its checkpoint."""
+        """Act when a cell starts or continues from its checkpoint."""
 
     def on_progress(self, cell: Cell, progress: dict[str, Any]) -> None:
-        """Be told about once a second how far a cell is.
+        """Receive, about once a second, how far a cell is.
 
         progress: "update" of "updates", "rate" (updates a second), "score" (of the last
         evaluation, or None).
         """
 
     def on_evaluation(self, cell: Cell, row: dict[str, Any]) -> None:
-        """Be told of an evaluation: the row of progress.jsonl, the last one's included.
+        """Receive an evaluation: the row of progress.jsonl, the last one's included.
 
         row: "update", "train_seconds", "return_mean", "return_std", "score", "episodes", and
         "metrics", the algorithm's own by name.
         """
 
     def on_checkpoint(self, cell: Cell, update: int) -> None:
-        """Be told that a checkpoint has been written into the cell's folder."""
+        """Act when a checkpoint has been written into the cell's folder."""
 
     def on_end(self, cell: Cell, record: Record) -> None:
-        """Be told of a cell's record; its `status` says what became of the cell."""
+        """Receive a cell's record; its `status` says how the cell ended."""
 
     def on_note(self, text: str) -> None:
-        """Be told something about the study as a whole, for people to read."""
+        """Receive a message about the study as a whole, for people to read."""
 
     def on_study_end(self) -> None:
-        """Be told that no cell runs any more, however the study ended."""
+        """Act when no cell runs any more, however the study ended."""
 
 
 class Callbacks(Callback):

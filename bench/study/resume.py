@@ -38,13 +38,13 @@ def plan_study(config: RunConfig) -> StudyPlan:
     """Return what a run would do. Raises BenchError for a folder of another schema version."""
     folder = Path(config.out)
     cells = grid.cells(config)
-    found = store.read_records(folder, on_broken=lambda message: None)
-    records = {cell.id: found[cell.id] for cell in cells if cell.id in found}
+    recorded = store.read_records(folder, on_broken=lambda message: None)
+    records = {cell.id: recorded[cell.id] for cell in cells if cell.id in recorded}
     todo = [cell for cell in cells if _has_to_run(records.get(cell.id), config.resume)]
-    unread = (folder / cell.id for cell in cells if cell.id not in found)
+    unread = (folder / cell.id for cell in cells if cell.id not in recorded)
     damaged = [_complaint(own) for own in unread if (own / RECORD).exists()]
     untuned = _tuned_in_vain(cells) if config.tuned else []
-    return StudyPlan(folder, cells, todo, records, found, damaged, untuned)
+    return StudyPlan(folder, cells, todo, records, recorded, damaged, untuned)
 
 
 def _tuned_in_vain(cells: list[Cell]) -> list[str]:

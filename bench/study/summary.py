@@ -18,17 +18,17 @@ def table(cells: Iterable[Cell], records: dict[str, Record]) -> str:
     for cell in cells:
         row = store.flatten(records.get(cell.id))
         groups.setdefault((cell.dataset, cell.algorithm), []).append(row)
-    flat = [row for found in groups.values() for row in found]
+    flat = [row for rows_of in groups.values() for row in rows_of]
     for row, excluded in zip(flat, comparable.reasons(flat), strict=True):
         if excluded:
             row["ms_per_update"] = None
     rows = [["dataset", "algorithm", "n", "score", "return", "ms/update", "not done"]]
-    rows += [[*key, *_columns(found)] for key, found in groups.items()]
+    rows += [[*key, *_columns(group)] for key, group in groups.items()]
     lines = _aligned(rows)
     if any(row["preset"] == "smoke" for row in flat):
         lines.append(comparable.MEANINGLESS)
-    found = {row["return_episodes"] for group in groups.values() for row in group}
-    episodes = sorted(str(count) for count in found if count is not None)
+    rows_of = {row["return_episodes"] for group in groups.values() for row in group}
+    episodes = sorted(str(count) for count in rows_of if count is not None)
     if episodes:
         counts = " or ".join(episodes)
         lines.append(
@@ -69,10 +69,10 @@ def _failure(cell: Cell, record: Record, log: Path) -> str:
     return f"{record.status}: {cell.algorithm}, seed {cell.seed}: {error}{where}"
 
 
-def _columns(found: list[dict[str, Any]]) -> list[str]:
+def _columns(group: list[dict[str, Any]]) -> list[str]:
     """Return the cells of one row behind its names."""
-    done = [row for row in found if row["status"] == "done"]
-    missing = len(found) - len(done)
+    done = [row for row in group if row["status"] == "done"]
+    missing = len(group) - len(done)
     if not done:
         return ["0", "-", "-", "-", str(missing)]
     times = [time for row in done if (time := row["ms_per_update"]) is not None]

@@ -43,7 +43,7 @@ def read(path: Path, cell: str) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types for a damaged or hostile archive
-        raise BenchError(f"{path} is damaged ({type(error).__name__}): it is left aside") from error
+        raise BenchError(f"{path} is damaged ({type(error).__name__}): it is not used") from error
     if not isinstance(state, dict) or state.get("schema") != SCHEMA:
         raise BenchError(f"{path} is no checkpoint of schema version {SCHEMA}")
     if state.get("cell") != cell:

@@ -247,13 +247,13 @@ class Trainer:
         if len(self.cells) == 1:
             newest = next(self.cells[0].checkpoints(device), None)
             return None if newest is None else [newest]
-        found = [{s["update"]: s for s in cell.checkpoints(device)} for cell in self.cells]
-        if not any(found):
+        saved = [{s["update"]: s for s in cell.checkpoints(device)} for cell in self.cells]
+        if not any(saved):
             return None
-        common = set.intersection(*(set(states) for states in found))
+        common = set.intersection(*(set(states) for states in saved))
         if not common:
             raise BenchError("their checkpoints lie at different updates")
-        return [states[max(common)] for states in found]
+        return [states[max(common)] for states in saved]
 
     # --- training --------------------------------------------------------------------------------
 

@@ -141,14 +141,14 @@ def train_prey(
         if training.step % every:
             continue
         actor = training.learners[1].snapshot()
-        found = fingerprint(task_id, actor)
-        row = {"vector_step": training.step, "random": found.random, "chase": found.chase}
+        returns = fingerprint(task_id, actor)
+        row = {"vector_step": training.step, "random": returns.random, "chase": returns.chase}
         rows.append(row)
-        distance = abs(found.chase - goal)
+        distance = abs(returns.chase - goal)
         if best is None or distance < best[0]:
             best = (distance, actor, row)
         if progress:
-            progress(training.step, config.vector_steps, f"chase {found.chase:.1f}")
+            progress(training.step, config.vector_steps, f"chase {returns.chase:.1f}")
         with (folder / "prey-curve.csv").open("w", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=list(row))
             writer.writeheader()

@@ -192,10 +192,10 @@ class Tag(Scenario):
 
     def bodies(self) -> list[list[Body]]:
         """Predators see the prey last, and its velocity with it."""
-        found, after = super().bodies(), OWN + 2 * (len(self.entities) - 1)
-        for known in found[:3]:
+        seen, after = super().bodies(), OWN + 2 * (len(self.entities) - 1)
+        for known in seen[:3]:
             known[-1] = Body(known[-1].place, (after, after + 1))
-        return found
+        return seen
 
     def velocities(self) -> list[list[int]]:
         """Everybody's own; predators see the prey's too."""

@@ -347,8 +347,8 @@ def load_model(robot: Robot) -> "mujoco.MjModel":
 
     if robot.segments:
         return mujoco.MjModel.from_xml_string(model_file(robot.segments))
-    found = importlib.util.find_spec("gymnasium")
-    folder = Path(str(found.origin)).parent / "envs/mujoco/assets" if found else Path("gymnasium")
+    spec = importlib.util.find_spec("gymnasium")
+    folder = Path(str(spec.origin)).parent / "envs/mujoco/assets" if spec else Path("gymnasium")
     path = folder / robot.file
     if not path.is_file():
         raise DatasetError(f"the model {path} is missing; reinstall gymnasium (pip install -U).")

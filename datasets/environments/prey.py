@@ -97,8 +97,8 @@ def _read_ours(path: Path) -> "Actor":
 
     actors, _ = load_snapshots(path)
     if set(actors) != {"prey"}:
-        found = ", ".join(sorted(actors)) or "nothing"
-        raise DatasetError(f"{path} holds {found} instead of one actor called prey; {CURE}.")
+        names = ", ".join(sorted(actors)) or "nothing"
+        raise DatasetError(f"{path} holds {names} instead of one actor called prey; {CURE}.")
     return actors["prey"]
 
 
@@ -140,10 +140,10 @@ def _published_policy(content: Any, path: Path) -> "dict[str, Tensor]":
     shapes = _published_shapes(policy)
     for name in sorted(shapes.keys() | policy.keys()):
         value, expected = policy.get(name), shapes.get(name)
-        found = tuple(value.shape) if isinstance(value, torch.Tensor) else None
-        if value is None or found is None or found != expected or not value.is_floating_point():
+        shape = tuple(value.shape) if isinstance(value, torch.Tensor) else None
+        if value is None or shape is None or shape != expected or not value.is_floating_point():
             raise DatasetError(
-                f"{path} is not the published prey: its policy has {name} of shape {found}, "
+                f"{path} is not the published prey: its policy has {name} of shape {shape}, "
                 f"expected {expected}; {CURE}."
             )
     return {name: value.double() for name, value in policy.items()}

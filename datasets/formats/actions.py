@@ -131,12 +131,12 @@ def _check_form(parts: list[Part], task: Task) -> None:
         return
     widths = {part.width for part in parts}
     if widths == {WAYS} and parts[0].agent is None:
-        found, meaning, form = "5 numbers", "nothing and the four directions", "five-way"
+        numbers, meaning, form = "5 numbers", "nothing and the four directions", "five-way"
     elif widths == {1}:
-        found, meaning, form = "1 number", "a choice among nothing and four directions", "integer"
+        numbers, meaning, form = "1 number", "a choice among nothing and four directions", "integer"
     else:
         return
     raise DatasetError(
-        f"{parts[0].name} has {found} per action where {task.id} has 2; if they are {meaning}, "
+        f"{parts[0].name} has {numbers} per action where {task.id} has 2; if they are {meaning}, "
         f"--action-form {form} converts them (right minus left, up minus down)."
     )

@@ -75,15 +75,15 @@ def _members(archive: Path) -> Iterator[Member]:
     """Return an archive's members one by one, refusing everything but files and folders."""
     if archive.name.endswith(".zip"):
         with zipfile.ZipFile(archive) as file:
-            for entry in file.infolist():
-                kind = entry.external_attr >> 16 & 0o170000  # the unix type, 0 where not recorded
+            for member in file.infolist():
+                kind = member.external_attr >> 16 & 0o170000  # the unix type, 0 where not recorded
                 if kind not in (0, 0o100000, 0o040000):
-                    raise _special(entry.filename, archive)
-                if entry.is_dir():
-                    yield entry.filename, True, None
+                    raise _special(member.filename, archive)
+                if member.is_dir():
+                    yield member.filename, True, None
                 else:
-                    with file.open(entry) as content:
-                        yield entry.filename, False, content
+                    with file.open(member) as content:
+                        yield member.filename, False, content
         return
     with tarfile.open(archive) as tar:
         for item in tar:

@@ -42,14 +42,14 @@ def download(address: str) -> tuple[Path, dict[str, Any]]:
 
 
 def _parse(address: str) -> tuple[str, str | None, str]:
-    found = ADDRESS.fullmatch(address)
-    path = (found["path"] or "").strip("/") if found else ""
-    if not found or ".." in PurePosixPath(path).parts:
+    match = ADDRESS.fullmatch(address)
+    path = (match["path"] or "").strip("/") if match else ""
+    if not match or ".." in PurePosixPath(path).parts:
         raise DatasetError(
             f"'{address}' is no address of the form hub:OWNER/NAME[@REVISION][/FOLDER], such as "
             "hub:InstaDeepAI/og-marl/prior_work/omar/mpe/simple_spread.zip."
         )
-    return found["name"], found["revision"], path
+    return match["name"], match["revision"], path
 
 
 def _wanted(files: list[str], path: str, address: str) -> list[str]:
@@ -57,15 +57,15 @@ def _wanted(files: list[str], path: str, address: str) -> list[str]:
     for part in (PurePosixPath(path), *PurePosixPath(path).parents):
         if str(part) in files and (str(part) == path or str(part).endswith(SUFFIXES)):
             return [str(part)]
-    found = [file for file in files if not path or file.startswith(f"{path}/")]
-    unsafe = [file for file in found if ".." in PurePosixPath(file).parts or file.startswith("/")]
-    if not found or unsafe:
+    chosen = [file for file in files if not path or file.startswith(f"{path}/")]
+    unsafe = [file for file in chosen if ".." in PurePosixPath(file).parts or file.startswith("/")]
+    if not chosen or unsafe:
         folders = sorted({file.rpartition("/")[0] or file for file in files})
         raise DatasetError(
             f"{address} names no files of the repository, which holds {', '.join(folders[:12])}"
             f"{', ...' if len(folders) > 12 else ''}; name one of these."
         )
-    return sorted(found)
+    return sorted(chosen)
 
 
 def _failures(library: Any) -> tuple[type[BaseException], ...]:

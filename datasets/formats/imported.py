@@ -52,8 +52,8 @@ def seed_folder(folder: Path, data_seed: int | None) -> Path:
 
 def seeds_of(folder: Path) -> list[int]:
     """Return the data seeds of a dataset that was recorded several times; none for a single one."""
-    found = [SEED.fullmatch(path.parent.name) for path in folder.glob(f"seed-*/{CARD}")]
-    return sorted(int(match[1]) for match in found if match)
+    matches = [SEED.fullmatch(path.parent.name) for path in folder.glob(f"seed-*/{CARD}")]
+    return sorted(int(match[1]) for match in matches if match)
 
 
 def _recording(dataset_id: str, folder: Path, data_seed: int) -> int | None:

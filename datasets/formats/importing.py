@@ -130,8 +130,8 @@ def _recordings(path: Path) -> list[tuple[int | None, Path]]:
     """Return the recordings to read: the path itself, or a folder's one sub-folder per seed."""
     if not path.is_dir():
         return [(None, path)]
-    found = [(SEED_FOLDER.fullmatch(place.name), place) for place in path.iterdir()]
-    seeds = sorted((int(match[1]), place) for match, place in found if match and place.is_dir())
+    matches = [(SEED_FOLDER.fullmatch(place.name), place) for place in path.iterdir()]
+    seeds = sorted((int(match[1]), place) for match, place in matches if match and place.is_dir())
     if len({seed for seed, _ in seeds}) < len(seeds):
         raise DatasetError(f"{path} holds two folders of one seed; leave one of them out.")
     return [*seeds] or [(None, path)]
@@ -171,14 +171,14 @@ def _judged(path: Path, folder: Path, task: Task, accept: bool) -> dict[str, Any
     """Replay a sample of what was copied; refuse what does not obey, unless it is accepted."""
     from datasets.replay import sample, verdict
 
-    found = verdict.judge(sample.take(folder), task)
-    if found is None:
+    judged = verdict.judge(sample.take(folder), task)
+    if judged is None:
         return None
-    if found.good or accept:
-        return found.as_card() | {"accepted": not found.good}
+    if judged.good or accept:
+        return judged.as_card() | {"accepted": not judged.good}
     raise DatasetError(
         f"{path} does not look like data of {task.id} under {task.rules}'s rules: "
-        f"{found.reason()}; correct the files or the flags, or import them as they are with "
+        f"{judged.reason()}; correct the files or the flags, or import them as they are with "
         "--accept-unlike (the card and every report will say so)."
     )
 

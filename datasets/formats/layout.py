@@ -321,7 +321,7 @@ def check_sizes(parts: list[Part], sizes: tuple[int, ...], what: str, task: Task
 
 
 def check_layout(layout: Layout, task: Task) -> None:
-    """Check everything that can be told without reading the arrays through."""
+    """Check everything that needs no reading of whole arrays."""
     following = layout.following or []
     check_rows([*layout.observation, *layout.action, *layout.reward, *following])
     check_sizes(layout.observation, task.observation_sizes, "observation", task)

@@ -75,9 +75,9 @@ def _recorded_steps(parts: dict[str, list[Part]], task: Task, asked: int | None)
             f"up to {horizon + 1} can be read."
         )
     wanted = asked or horizon
-    found = episode_steps(first, parts["next_obs"][0])
-    if found is not None and found > 1 and found != wanted:
-        raise DatasetError(f"{first.name} holds {_other_length(found, wanted, task)}")
+    recorded = episode_steps(first, parts["next_obs"][0])
+    if recorded is not None and recorded > 1 and recorded != wanted:
+        raise DatasetError(f"{first.name} holds {_other_length(recorded, wanted, task)}")
     if first.rows % wanted:
         left = first.rows - first.rows % wanted
         raise DatasetError(
@@ -87,23 +87,23 @@ def _recorded_steps(parts: dict[str, list[Part]], task: Task, asked: int | None)
     return wanted
 
 
-def _other_length(found: int, wanted: int, task: Task) -> str:
+def _other_length(steps: int, wanted: int, task: Task) -> str:
     """Say how long the episodes are instead, where such files come from, and what to do."""
     horizon = task.horizon
-    said = f"episodes of {found} steps, but {wanted} were expected of {task.id}"
-    if found == horizon + 1:
+    said = f"episodes of {steps} steps, but {wanted} were expected of {task.id}"
+    if steps == horizon + 1:
         return (
             f"{said}: OG-MARL's particle wrapper records one step more, since it tests its counter "
-            f"before it raises it; --episode-steps {found} leaves every episode's last step out."
+            f"before it raises it; --episode-steps {steps} leaves every episode's last step out."
         )
-    if found < horizon:
+    if steps < horizon:
         habit = (
             " (D4RL's tools leave out the last step, whose next observation they lack)"
-            if found == horizon - 1
+            if steps == horizon - 1
             else ""
         )
-        return f"{said}{habit}; --episode-steps {found} imports them as short as they are."
-    rows = ", ".join(str(row) for row in range(horizon - 1, found - 1, horizon))
+        return f"{said}{habit}; --episode-steps {steps} imports them as short as they are."
+    rows = ", ".join(str(row) for row in range(horizon - 1, steps - 1, horizon))
     return (
         f"{said}: rows {rows} continue in the rows after them; choose the --task they were "
         "recorded on, or a plug-in's task with that horizon."
@@ -117,8 +117,8 @@ def _part(folder: Path, kind: str, agent: int) -> Part:
 
 def _agents(folder: Path, task: Task) -> int:
     """Return how many agents have files: the team, or the team and a prey that sees less."""
-    found = [re.fullmatch(r"obs_(\d+)\.npy", path.name) for path in folder.glob("obs_*.npy")]
-    agents = sorted(int(match[1]) for match in found if match)
+    matches = [re.fullmatch(r"obs_(\d+)\.npy", path.name) for path in folder.glob("obs_*.npy")]
+    agents = sorted(int(match[1]) for match in matches if match)
     if not agents:
         raise DatasetError(
             f"{folder} holds no obs_0.npy of the omar layout; name a folder with such files, or "

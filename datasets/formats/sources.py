@@ -37,11 +37,11 @@ def opened(path: str | Path, scratch: Path) -> Iterator[Source]:
     place = Path(path).expanduser()
     if text.startswith(hub.PREFIX):
         place, origin["hub"] = hub.download(text)
-    found = archives.find(place)
-    if found is None:
+    within = archives.find(place)
+    if within is None:
         yield Source(place, origin)
         return
-    archive, inner = found
+    archive, inner = within
     origin["archive"] = {"name": archive.name, "sha256": sha256(archive)}
     scratch.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".unpacked-", dir=scratch))

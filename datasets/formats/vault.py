@@ -62,17 +62,17 @@ def opened(path: Path, task: Task, episode_steps: int | None = None) -> Iterator
 
 
 def _folder(path: Path) -> Path:
-    found = [path / METADATA] if (path / METADATA).is_file() else sorted(path.glob(f"*/{METADATA}"))
-    if not found:
-        found = sorted(path.glob(f"*/*/{METADATA}"))
-    if len(found) == 1:
-        return found[0].parent
-    if not found:
+    files = [path / METADATA] if (path / METADATA).is_file() else sorted(path.glob(f"*/{METADATA}"))
+    if not files:
+        files = sorted(path.glob(f"*/*/{METADATA}"))
+    if len(files) == 1:
+        return files[0].parent
+    if not files:
         raise DatasetError(
             f"{path} holds no {METADATA} of a vault; name a folder <name>.vlt/<uid>."
         )
-    names = ", ".join(str(file.parent.relative_to(path)) for file in found)
-    raise DatasetError(f"{path} holds {len(found)} vaults; name one of its folders {names}.")
+    names = ", ".join(str(file.parent.relative_to(path)) for file in files)
+    raise DatasetError(f"{path} holds {len(files)} vaults; name one of its folders {names}.")
 
 
 def _leaves(folder: Path) -> set[str]:
@@ -81,14 +81,14 @@ def _leaves(folder: Path) -> set[str]:
     try:
         metadata = json.loads(path.read_text(encoding="utf-8"))
         version, tree = float(metadata["version"]), metadata["structure_shape"]
-        found = set(_walk(tree, ""))
+        leaves = set(_walk(tree, ""))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DatasetError(
             f"{path} cannot be read as a vault's metadata ({error!r}); download the vault again."
         ) from error
     if int(version) != VERSION:
         raise DatasetError(f"{path} is of version {version:g}; only vaults of version 1 are read.")
-    return found
+    return leaves
 
 
 def _walk(tree: dict[str, Any], prefix: str) -> Iterator[str]:
@@ -261,13 +261,13 @@ def _check_team(observation: _Leaf, task: Task, notes: list[str]) -> None:
 
 def _flags(store: _Store, name: str, task: Task) -> np.ndarray:
     """Return where a flag is set for the team, (T, N); 0.5 marks what is no flag."""
-    found = np.zeros((store.rows, task.agents), dtype=np.float32)
+    flags = np.zeros((store.rows, task.agents), dtype=np.float32)
     leaf = store.leaf(name, 3)
     for start in range(0, store.rows, BLOCK):
         block = np.asarray(leaf[start : start + BLOCK], dtype=np.float32)[:, : task.agents]
         clean = (block == 0) | (block == 1)
-        found[start : start + BLOCK] = np.where(clean, block, 0.5)
-    return found
+        flags[start : start + BLOCK] = np.where(clean, block, 0.5)
+    return flags
 
 
 def _check_one_more(lengths: np.ndarray, task: Task, name: str) -> None:

@@ -18,18 +18,18 @@ from datasets.perturb.scene import Scene, generator
 
 def particles(env: BatchedEnv) -> ParticleEnv:
     """Return the particle environment inside; DatasetError where it is another."""
-    found = innermost(env)
-    if not isinstance(found, ParticleEnv):
+    inner = innermost(env)
+    if not isinstance(inner, ParticleEnv):
         raise DatasetError("these dynamics are for particle tasks.")
-    return found
+    return inner
 
 
 def robots(env: BatchedEnv) -> MujocoEnv:
     """Return the MuJoCo environment inside; DatasetError where it is another."""
-    found = innermost(env)
-    if not isinstance(found, MujocoEnv):
+    inner = innermost(env)
+    if not isinstance(inner, MujocoEnv):
         raise DatasetError("these dynamics are for MuJoCo tasks.")
-    return found
+    return inner
 
 
 class Speed:
@@ -121,8 +121,8 @@ class Packer:
             value = torch.where(
                 below, lowest + (low - lowest) * place, high + (highest - high) * place
             )
-        found: list[float] = (value / middle).tolist()
-        return found
+        factors: list[float] = (value / middle).tolist()
+        return factors
 
 
 class Friction:

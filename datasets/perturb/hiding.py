@@ -59,10 +59,10 @@ def velocities(task: Task) -> Tensor:
     env = innermost(task.make_env(1, 0))
     width = max(env.observation_sizes)
     if isinstance(env, ParticleEnv):
-        found = torch.zeros(env.num_agents, width, dtype=torch.bool)
+        masked = torch.zeros(env.num_agents, width, dtype=torch.bool)
         for agent, places in enumerate(env.scenario.velocities()[: env.num_agents]):
-            found[agent, list(places)] = True
-        return found
+            masked[agent, list(places)] = True
+        return masked
     if isinstance(env, MujocoEnv):
         fast = env.velocity_scale(0.0) == 0.0  # (S,)
         return torch.cat([fast, torch.zeros(1, dtype=torch.bool)])[env.views]

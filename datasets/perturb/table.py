@@ -203,11 +203,11 @@ def chosen(names: str) -> list[Family]:
 
     A family's name alone stands for all its variants. DatasetError for an unknown one.
     """
-    found: dict[str, Family] = {}
+    named: dict[str, Family] = {}
     for name in (part.strip() for part in names.split(",")):
         same = {key: row for key, row in TABLE.items() if name in ("all", row.family)}
-        found |= same or {name: family(name)}
-    return [row for key, row in TABLE.items() if key in found]
+        named |= same or {name: family(name)}
+    return [row for key, row in TABLE.items() if key in named]
 
 
 def register(

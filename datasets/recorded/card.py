@@ -160,8 +160,8 @@ def _differing(dataset: Episodes) -> float:
 
 def _saturated(dataset: Episodes) -> float:
     """Return the share of action entries at their bounds."""
-    entries = sum(int((np.abs(block) > SATURATED).sum()) for block in _blocks(dataset, "action"))
-    return entries / (len(dataset) * int(np.prod(dataset.action.shape[1:])))
+    saturated = sum(int((np.abs(block) > SATURATED).sum()) for block in _blocks(dataset, "action"))
+    return saturated / (len(dataset) * int(np.prod(dataset.action.shape[1:])))
 
 
 def coverage(dataset: Episodes, steps: int = COVERAGE_STEPS) -> dict[str, Any]:

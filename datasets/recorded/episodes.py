@@ -71,10 +71,10 @@ class Episodes:
     def _stamp(self, name: str) -> tuple[int, int, int] | None:
         """Return what changes when a file is written to; None where it is gone."""
         try:
-            found = (self.folder / f"{name}.npy").stat()
+            about = (self.folder / f"{name}.npy").stat()
         except OSError:
             return None
-        return found.st_ino, found.st_size, found.st_mtime_ns
+        return about.st_ino, about.st_size, about.st_mtime_ns
 
     def check_unchanged(self) -> None:
         """Refuse to go on where somebody has written into the mapped files since they were opened.
@@ -93,7 +93,7 @@ class Episodes:
     def _open(self, name: str) -> np.ndarray:
         path = self.folder / f"{name}.npy"
         try:
-            # Not mode "c": the system must set memory aside for a private copy, so that it refuses
+            # Not mode "c": the system must reserve memory for a private copy, so that it refuses
             # files larger than the memory.
             return open_plain(path, "r")
         except ValueError as error:

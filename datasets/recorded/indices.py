@@ -42,7 +42,7 @@ def sent(block: Tensor, device: torch.device) -> Tensor:
 class IndexStream:
     """Draws uniformly with replacement; replica r has its own generator.
 
-    ``seeds`` has one entry per replica. With ``spans`` the draws are places in them.
+    ``seeds`` has one seed per replica. With ``spans`` the draws are places in them.
     """
 
     def __init__(

@@ -58,9 +58,9 @@ class Pages:
 
     def __init__(self, arrays: list[np.ndarray], limit: int | None = None) -> None:
         self._limit = budget() if limit is None else limit
-        found = [array for array in arrays if isinstance(array, np.memmap)]
-        large = sum(array.nbytes for array in found) > self._limit
-        self._maps: list[mmap.mmap] = [array._mmap for array in found] if large else []  # type: ignore[attr-defined]
+        maps = [array for array in arrays if isinstance(array, np.memmap)]
+        large = sum(array.nbytes for array in maps) > self._limit
+        self._maps: list[mmap.mmap] = [array._mmap for array in maps] if large else []  # type: ignore[attr-defined]
         self._before, self._estimate = _mapped() or 0, 0
         self._advise("MADV_RANDOM")  # reading ahead would fetch pages that nobody asked for
 
@@ -87,7 +87,7 @@ class Pages:
 
 
 def _mapped() -> int | None:
-    """Return the bytes of mapped files in this process's memory, None where that is not told."""
+    """Return the bytes of mapped files in this process's memory, None where that is unknown."""
     try:
         with open(STATM, encoding="ascii") as file:
             return int(file.read().split()[2]) * mmap.PAGESIZE

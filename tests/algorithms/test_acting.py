@@ -40,7 +40,7 @@ def test_the_same_numbers_give_the_action_that_was_drawn(name: str) -> None:
     assert torch.equal(acting(seen, *numbers), expected)
 
 
-def test_what_is_drawn_is_told() -> None:
+def test_what_is_drawn_is_counted() -> None:
     assert Acting(small("om2p"), observation()).draws == [Draw("normal", (3, 1, 3))]
     assert Acting(small("bc"), observation()).draws == []
     chosen = Acting(small("diffusion-ql"), observation()).draws

@@ -66,9 +66,9 @@ def gradients(
     return out.detach(), dx, dflat
 
 
-def error(found: Tensor, true: Tensor) -> float:
+def error(value: Tensor, true: Tensor) -> float:
     """Return the relative error of a whole tensor."""
-    return float((found.double() - true).norm() / true.norm().clamp_min(1e-30))
+    return float((value.double() - true).norm() / true.norm().clamp_min(1e-30))
 
 
 def padding(net: MemberMLP, flat: Tensor) -> Tensor:
@@ -87,12 +87,12 @@ def test_values_and_gradients_are_those_of_float64(activation: str, layer_norm: 
     for sizes, count, masked in itertools.product(SIZES, (1, 4, 37, 256), (False, True)):
         net = network(sizes, activation, layer_norm, masked=masked)
         x = rows(net, count)
-        found, true = gradients(net, x), gradients(exact(net), x.double())
-        for mine, theirs in zip(found, true, strict=True):
+        own, true = gradients(net, x), gradients(exact(net), x.double())
+        for mine, theirs in zip(own, true, strict=True):
             assert error(mine, theirs) < CLOSE, (sizes, count, masked)
-        assert not padding(net, found[2]).any()
+        assert not padding(net, own[2]).any()
         with torch.no_grad():
-            assert torch.equal(net(x), found[0])  # with nothing kept for a backward pass
+            assert torch.equal(net(x), own[0])  # with nothing kept for a backward pass
 
 
 @given(
@@ -115,9 +115,9 @@ def test_every_shape_is_computed_as_in_float64(
     net = network((ends[0], *hidden, ends[1]), activation, layer_norm, *members, masked)
     share = members[1] if shares else 1
     x = rows(net, count, share)
-    found = gradients(net, x, share=share)
+    own = gradients(net, x, share=share)
     true = gradients(exact(net), x.double(), share=share)
-    for mine, theirs in zip(found, true, strict=True):
+    for mine, theirs in zip(own, true, strict=True):
         # A layer that is normalised over one or two units has a gradient of all but zero.
         assert (
             error(mine, theirs) < (1e-3 if layer_norm else CLOSE) or (mine - theirs).norm() < 1e-4
@@ -134,15 +134,15 @@ def test_gradients_are_the_slopes_of_the_values(activation: str) -> None:
 
     def slopes(places: Tensor) -> Tensor:
         """Return the derivative of the weighted outputs along each number of `places`."""
-        found, numbers = torch.zeros_like(places), places.view(-1)
+        result, numbers = torch.zeros_like(places), places.view(-1)
         for index in range(len(numbers)):
             before, values = float(numbers[index]), []
             for at in (before - step, before + step):
                 numbers[index] = at
                 values.append(float((net(x) * weights).double().sum()))
             numbers[index] = before
-            found.view(-1)[index] = (values[1] - values[0]) / (2 * step)
-        return found
+            result.view(-1)[index] = (values[1] - values[0]) / (2 * step)
+        return result
 
     with torch.no_grad():
         torch.testing.assert_close(slopes(x), dx, atol=5e-3, rtol=2e-2)
@@ -164,8 +164,8 @@ def test_a_member_beside_others_equals_it_alone_to_the_bit(
         with torch.no_grad():
             for mine, theirs in zip(alone.parameters(), together.parameters(), strict=True):
                 mine.copy_(theirs[part])
-        found = alone(x[part].clone().requires_grad_())
-        assert torch.equal(found, joint[0][part])
+        own = alone(x[part].clone().requires_grad_())
+        assert torch.equal(own, joint[0][part])
         own = joint[0].new_zeros(joint[0].shape)
         own[part] = 1.0
         weights = torch.randn(joint[0].shape, generator=torch.Generator().manual_seed(0))
@@ -263,8 +263,8 @@ def floats() -> Tensor:
     """Four million floats of either sign, infinities, zeros and denormal numbers among them."""
     bits = torch.arange(0, 0x7F800000, EVERY, dtype=torch.int32)
     positive = torch.cat([bits, torch.tensor([0x7F800000, 0x7F7FFFFF, 1], dtype=torch.int32)])
-    found = positive.view(torch.float32)
-    return torch.cat([found, -found])
+    values = positive.view(torch.float32)
+    return torch.cat([values, -values])
 
 
 def activation_of(name: str, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -300,9 +300,9 @@ def test_nan_and_infinity_go_through_activations(name: str) -> None:
     for z in (nan, -nan):
         assert activation_of(name, z)[0].isnan().all()
     ends = torch.tensor([math.inf, -math.inf]).repeat(16)
-    true, found = ACTIVATIONS[name](ends), activation_of(name, ends)[0]
-    assert torch.equal(found.isfinite(), true.isfinite())
-    assert torch.equal(found[found.isfinite()], true[true.isfinite()])
+    true, own = ACTIVATIONS[name](ends), activation_of(name, ends)[0]
+    assert torch.equal(own.isfinite(), true.isfinite())
+    assert torch.equal(own[own.isfinite()], true[true.isfinite()])
 
 
 @pytest.mark.parametrize("layer_norm", [False, True])
@@ -384,13 +384,13 @@ def test_other_networks_are_torchs() -> None:
     class Own(MemberMLP):
         pass
 
-    found, draws = library.load(), [torch.Generator()]
+    compiled, draws = library.load(), [torch.Generator()]
     own = Own(draws, 3, (5, 4, 2))
     other = MemberMLP(draws, 3, (5, 4, 2))
     other.activation = torch.sin
     for net in (own, other):
         net.flatten()
-        assert not net.take_kernel(found)
+        assert not net.take_kernel(compiled)
         assert net.kernel is None
 
 

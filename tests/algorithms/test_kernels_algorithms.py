@@ -39,10 +39,10 @@ def test_one_update_and_one_action_agree(name: str, ragged: bool) -> None:
     (first, metrics), (second, others) = learners
     for key, value in metrics.items():
         torch.testing.assert_close(others[key], value, rtol=ROUNDING, atol=1e-5)
-    true, found = gradient(first), gradient(second)
+    true, own = gradient(first), gradient(second)
     # Of om2p-release the difference quotient divides rounding by 1e-12.
     if name != "om2p-release":
-        assert (found - true).norm() < ROUNDING * true.norm()
+        assert (own - true).norm() < ROUNDING * true.norm()
     second.load_state_dict(copy.deepcopy(first.state_dict()))
     present = torch.randn(3, 9, 7)
     draws = [[torch.Generator().manual_seed(1)] for _ in range(2)]
@@ -73,11 +73,11 @@ def test_costs_are_counted_on_torchs_operations(name: str) -> None:
     batch = subject.batch()
     windows = subject.make().trajectory
     present = batch.observation if windows is None else batch.observation[:, :, windows.history]
-    found = [
+    results = [
         counts.measure(lambda kernels=kernels: made(name, kernels), batch, present)
         for kernels in ("torch", "c")
     ]
-    assert found[0] == found[1]
+    assert results[0] == results[1]
 
 
 @pytest.mark.parametrize("name", algorithms.names())

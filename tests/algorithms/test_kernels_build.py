@@ -193,9 +193,9 @@ def test_a_file_that_cannot_be_used_gives_way_to_the_next(
     broken = compiler.File(tmp_path / "broken.so", "shipped")
     good = library.load()
     monkeypatch.setattr(library, "files", lambda: iter([broken, compiler.built()]))
-    found = library._tried.__wrapped__()
-    assert isinstance(found, library.Library)
-    assert found.about == good.about
+    loaded = library._tried.__wrapped__()
+    assert isinstance(loaded, library.Library)
+    assert loaded.about == good.about
     monkeypatch.setattr(library, "files", lambda: iter([broken]))
     assert "cannot be loaded" in str(library._tried.__wrapped__())
 
@@ -212,14 +212,14 @@ def test_products_may_be_scipys(usual_blas: None, monkeypatch: pytest.MonkeyPatc
         raise Unavailable("torch exports no sgemm")
 
     monkeypatch.setattr(blas, "of_torch", missing)
-    found = library.Library(compiler.built())
-    assert found.about.endswith("scipy's BLAS")
-    assert not found.threaded
+    loaded = library.Library(compiler.built())
+    assert loaded.about.endswith("scipy's BLAS")
+    assert not loaded.threaded
     learner = algorithms.make("bc", team())
     network = learner.policy  # type: ignore[attr-defined]
     x = torch.randn(3, 9, network.sizes[0])
     with torch.no_grad():
-        assert network.take_kernel(found)
+        assert network.take_kernel(loaded)
         mine = network(x)
         network.kernel = None
         torch.testing.assert_close(mine, network(x))

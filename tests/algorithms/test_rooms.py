@@ -43,7 +43,7 @@ def files() -> list[Path]:
 
 
 def layer(module: str) -> int:
-    """Return the place of algorithms.X or algorithms.X.Y in LAYERS; methods have no own entry."""
+    """Return the place of algorithms.X or algorithms.X.Y in LAYERS, where methods have no row."""
     room = module.split(".")[1]
     places = {name: index for index, names in enumerate(LAYERS) for name in names}
     return places.get(room, places["methods"])

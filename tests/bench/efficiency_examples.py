@@ -45,13 +45,11 @@ def made_up(hidden: str = "8x2") -> dict[str, Any]:
     """Return a measurement with made-up samples: om2p takes 1, 2, 3 ms, bc half of that."""
     made = document.new(request(hidden=hidden, rounds=3))
     made["machine"] = {"machine_class": "a machine"}
-    for entry in made["entries"]:
-        share = 0.5 if entry["algorithm"] == "bc" else 1.0
-        width = entry["size"]["hidden"][0]
-        made["rounds"][entry["key"]] = [
-            sample(at, share * at * 1e-3 * width / 8) for at in (1, 2, 3)
-        ]
-        made["costs"][entry["key"]] = {
+    for row in made["entries"]:
+        share = 0.5 if row["algorithm"] == "bc" else 1.0
+        width = row["size"]["hidden"][0]
+        made["rounds"][row["key"]] = [sample(at, share * at * 1e-3 * width / 8) for at in (1, 2, 3)]
+        made["costs"][row["key"]] = {
             "peak_tensor_bytes": share * width**2 * 2**20, "flops_update": width**2,
             "peak_split": {"activations": 2**20}, "memory": {"peak_rss_bytes": 300 * 2**20},
             "evaluations_update": {"total": 7.0}, "flops_act": 1000, "parameters_act": 500,

@@ -23,7 +23,7 @@ def stop_after(asked: int) -> Callable[[], bool]:
 
 
 def numbers(folder: Path) -> dict[str, Any]:
-    """Return everything of a finished cell that must not depend on interruptions or company."""
+    """Return everything of a finished cell that must not depend on interruptions or other runs."""
     rows = [
         {key: row[key] for key in ("update", "return_mean", "score", "episodes", "metrics")}
         for row in store.read_progress(folder)

@@ -1,4 +1,4 @@
-"""Callbacks of a run: what they are told, in which order, and that a broken one ends nothing."""
+"""Callbacks of a run: what they receive, in which order, and that a broken one ends nothing."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -124,8 +124,8 @@ def test_every_method_is_passed_on_and_is_what_launchers_call() -> None:
     """A method that is added to one of the three classes has to be added to the others."""
     assert sorted(name for name in vars(Callbacks) if name.startswith("on_")) == METHODS
     assert sorted(name for name in vars(Recorder) if name.startswith("on_")) == METHODS
-    told = {name for name in vars(Events) if name.startswith("on_")}
-    assert told == set(METHODS) - {"on_study_start", "on_study_end"}
+    offered = {name for name in vars(Events) if name.startswith("on_")}
+    assert offered == set(METHODS) - {"on_study_start", "on_study_end"}
 
 
 def test_the_class_is_public() -> None:

@@ -62,7 +62,7 @@ def test_help_and_lists_import_nothing_heavy(arguments: list[str]) -> None:
 def test_start_up_is_quick(
     command: Callable, small_flags: list[str], arguments: list[str], limit: float
 ) -> None:
-    """Processor time: room for a machine with company, none for an import of torch."""
+    """Processor time: room for a busy machine, none for an import of torch."""
     if arguments == ["plan"]:
         small_flags.remove("--device")
         small_flags.remove("cpu")
@@ -219,13 +219,13 @@ def test_a_finished_cell_with_a_damaged_record_is_not_run_again_in_silence(
     assert command("run", *arguments).returncode == 0
     (path,) = (tmp_path / "results").glob("*/run.json")
     path.write_text("{broken")
-    told = f"warning: cell {path.parent.name} counts as unfinished: {path} is not valid JSON"
+    text = f"warning: cell {path.parent.name} counts as unfinished: {path} is not valid JSON"
     planned = command("plan", *arguments)
     assert "1 cell, 1 to run" in planned.stdout
     again = command("run", *arguments)
     assert again.returncode == 0
     for done in (planned, again):
-        assert [line.partition(": run")[0] for line in done.stderr.splitlines()].count(told) == 1
+        assert [line.partition(": run")[0] for line in done.stderr.splitlines()].count(text) == 1
 
 
 BAD = [
@@ -388,8 +388,8 @@ def test_the_cure_for_missing_data_repeats_the_flags(capsys: Capture, tmp_path: 
     flags = ["--size", "500", "--data-dir", f"{tmp_path}/my data", "--rules", "mpe2"]
     code, _, errors = call(capsys, "data", "info", "mpe/spread/random", *flags)
     assert code == 2
-    told = f"--size 500 --data-dir '{tmp_path}/my data' --rules mpe2"
-    assert f"`python -m bench data build mpe/spread/random --data-seed 0 {told}`" in errors
+    text = f"--size 500 --data-dir '{tmp_path}/my data' --rules mpe2"
+    assert f"`python -m bench data build mpe/spread/random --data-seed 0 {text}`" in errors
 
 
 def test_warnings_are_one_line(capsys: Capture, tmp_path: Path) -> None:

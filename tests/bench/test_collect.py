@@ -72,10 +72,10 @@ class TestCollect:
         finished(second, b, status="queued")
         finished(first, b)
         assert app.main(["collect", str(a), str(b), "--out", str(out)]) == 0
-        told = "1 cell copied, 0 known already, 1 not finished and left out"
-        assert told in capsys.readouterr().out
+        text = "1 cell copied, 0 known already, 1 not finished and left out"
+        assert text in capsys.readouterr().out
 
-    def test_films_and_event_files_come_along(self, make_cell: Make, tmp_path: Path) -> None:
+    def test_animations_and_event_files_come_along(self, make_cell: Make, tmp_path: Path) -> None:
         cell = make_cell()
         folder = finished(cell, tmp_path / "a")
         (folder / "team.gif").write_bytes(b"GIF89a")
@@ -158,12 +158,12 @@ class TestReproduce:
         for path, value in change.items():
             section, name = path.split(".")
             setattr(getattr(repeated, section), name, value)
-        found = reproduce.Comparison(recorded, repeated)
-        monkeypatch.setattr(reproduce, "reproduce", lambda *_: found)
+        comparison = reproduce.Comparison(recorded, repeated)
+        monkeypatch.setattr(reproduce, "reproduce", lambda *_: comparison)
         assert app.main(["reproduce", str(folder)]) == 1
-        told = capsys.readouterr().out
-        assert says in told
-        assert len(told.splitlines()) == 4  # both results, the sentence, and one cause
+        text = capsys.readouterr().out
+        assert says in text
+        assert len(text.splitlines()) == 4  # both results, the sentence, and one cause
 
     def test_the_cell_comes_back_from_its_record(self, make_cell: Make, tmp_path: Path) -> None:
         cell = make_cell("om2p", seed=4)

@@ -71,9 +71,9 @@ def page_of(root: Path) -> dict[str, Any]:
     """Write the report of `root`/results and return the data of its page."""
     written = reports.write(root / "results", root / "out")
     text = written.page.read_text()
-    found = re.search(r'<script type="application/json" id="cells">(.*?)</script>', text, re.S)
-    assert found is not None
-    content: dict[str, Any] = json.loads(found[1])
+    element = re.search(r'<script type="application/json" id="cells">(.*?)</script>', text, re.S)
+    assert element is not None
+    content: dict[str, Any] = json.loads(element[1])
     return content
 
 

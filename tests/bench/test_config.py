@@ -50,7 +50,7 @@ def test_presets_name_only_settings_and_algorithms_that_exist() -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry", "says"),
+    ("override", "says"),
     [
         ("om2p.q_wieght=1", "did you mean q_weight?"),
         ("om2p.q_weight=abc", "om2p.q_weight='abc' is not allowed"),
@@ -65,16 +65,16 @@ def test_presets_name_only_settings_and_algorithms_that_exist() -> None:
         ("om2p-release.fd_step=1.0", "fixed at 1e-12"),
     ],
 )
-def test_a_bad_setting_is_one_sentence(entry: str, says: str) -> None:
-    overrides = flags.parse_overrides([entry])
-    name = entry.partition(".")[0]
+def test_a_bad_setting_is_one_sentence(override: str, says: str) -> None:
+    overrides = flags.parse_overrides([override])
+    name = override.partition(".")[0]
     with pytest.raises(BenchError, match=says.replace("[", r"\[")) as caught:
         resolve.resolve_settings(name, presets.load("quick"), overrides, 5)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("entry", "says"),
+    ("override", "says"),
     [
         ("run.updtes=3", "did you mean updates?"),
         ("run.updates=0", "greater than or equal to 1"),
@@ -82,9 +82,9 @@ def test_a_bad_setting_is_one_sentence(entry: str, says: str) -> None:
         ("run.updates=true", "valid integer"),
     ],
 )
-def test_a_bad_budget_is_one_sentence(entry: str, says: str) -> None:
+def test_a_bad_budget_is_one_sentence(override: str, says: str) -> None:
     with pytest.raises(BenchError, match=says):
-        resolve.resolve_run(presets.load("quick"), flags.parse_overrides([entry]))
+        resolve.resolve_run(presets.load("quick"), flags.parse_overrides([override]))
 
 
 def test_overrides_must_speak_of_something_that_runs() -> None:
@@ -121,14 +121,14 @@ def test_values_are_toml_layers_or_bare_words(text: str, value: Any) -> None:
 
 @given(st.text(max_size=60))
 def test_no_override_raises_anything_but_our_own_error(text: str) -> None:
-    for entry in (text, f"om2p.q_weight={text}", f"run.updates={text}", f"om2p.hidden={text}"):
-        assert "\n" not in complaint(entry)
+    for override in (text, f"om2p.q_weight={text}", f"run.updates={text}", f"om2p.hidden={text}"):
+        assert "\n" not in complaint(override)
 
 
-def complaint(entry: str) -> str:
+def complaint(override: str) -> str:
     """Return what an override is refused with, empty if it is fine."""
     try:
-        overrides = flags.parse_overrides([entry])
+        overrides = flags.parse_overrides([override])
         resolve.check_overrides(overrides, ["om2p"])
         resolve.resolve_run(presets.load("smoke"), overrides)
         resolve.resolve_settings("om2p", presets.load("smoke"), overrides, 5)

@@ -27,11 +27,11 @@ CONSTANT = {"bc__lr_schedule": "constant", "bc__learning_rate": 2.0**-10}  # exa
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     """Let graphs be recorded on the CPU."""
-    found = Recorder()
-    replayed = functools.partial(graphs.GraphedUpdates, record=found, before=lambda work: work())
+    recorder = Recorder()
+    replayed = functools.partial(graphs.GraphedUpdates, record=recorder, before=lambda work: work())
     monkeypatch.setattr(graphs, "GraphedUpdates", replayed)
     monkeypatch.setattr(parts, "_on_gpu", lambda device: True)
-    return found
+    return recorder
 
 
 def test_replayed_cells_end_in_the_numbers_of_eager_ones(
@@ -97,16 +97,20 @@ def test_a_cell_whose_replays_differ_fails_before_it_trains(
     assert "from a CUDA graph, bc differs from its eager updates in" in record["error"]
 
 
-def test_a_session_is_freed_with_its_graphs(make_cell: Make, recorder: Recorder) -> None:
+def test_a_running_cell_is_freed_with_its_graphs(make_cell: Make, recorder: Recorder) -> None:
     """By the last reference: garbage may be collected long after the next cell needs the memory."""
     cell = make_cell("bc", run__cuda_graphs=True, run__kernels="torch")
     gc.collect()
     gc.disable()
     try:
         made = parts.Parts(cell, (0,), "cpu", Clock())
-        found = [weakref.ref(made), weakref.ref(made.algorithm), weakref.ref(made.update.__self__)]
+        references = [
+            weakref.ref(made),
+            weakref.ref(made.algorithm),
+            weakref.ref(made.update.__self__),
+        ]
         del made
-        assert [reference() for reference in found] == [None] * 3
+        assert [reference() for reference in references] == [None] * 3
     finally:
         gc.enable()
 

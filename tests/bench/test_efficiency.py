@@ -214,9 +214,9 @@ def test_what_failed_is_tried_again_by_the_same_command(
 def test_another_number_of_steps_is_marked_wherever_it_counts() -> None:
     """Also for chains that only training runs, such as the flow of fql."""
     asked = request("fql,om2p", set_=["fql.flow_steps=2"])
-    entries = {e["algorithm"]: e for e in document.new(asked)["entries"]}
-    assert entries["fql"]["changed_chains"] == {"flow_steps": [2, 10]}
-    assert entries["om2p"]["changed_chains"] == {}
+    rows = {e["algorithm"]: e for e in document.new(asked)["entries"]}
+    assert rows["fql"]["changed_chains"] == {"flow_steps": [2, 10]}
+    assert rows["om2p"]["changed_chains"] == {}
 
 
 def test_a_file_is_measured_into_by_one_process(

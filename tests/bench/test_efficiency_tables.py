@@ -90,13 +90,13 @@ def test_wrong_variants_are_refused(flags: dict[str, str], words: str) -> None:
 def test_on_a_gpu_the_wall_clock_counts_and_throttling_is_reported() -> None:
     made = made_up()
     made["configuration"]["device"] = "cuda"
-    for entry in made["entries"]:
-        memory = made["costs"][entry["key"]]["memory"]
+    for row in made["entries"]:
+        memory = made["costs"][row["key"]]["memory"]
         memory |= {
             "torch_peak_allocated_bytes": 2**20, "torch_peak_reserved_bytes": 2**21,
             "nvml_bytes": None, "nvml_attribution": None,
         }  # fmt: skip
-        made["rounds"][entry["key"]][0]["throttling"] = ["power cap"]
+        made["rounds"][row["key"]][0]["throttling"] = ["power cap"]
     om2p = medians.summarise(made)[1]
     assert om2p.time == medians.Spread(0.004, 0.003, 0.005, 3)
     text = tables.markdown(made)
@@ -154,9 +154,9 @@ def test_the_jacobian_is_compared_with_the_difference_and_with_forward_mode() ->
 
 def test_the_headline_names_the_largest_ratios_of_all_sizes() -> None:
     made = made_up("8x2,32x2")
-    for entry in made["entries"]:
-        if entry["algorithm"] == "bc":
-            entry |= {"algorithm": "dom2", "settings": {"solver_steps": 5}}
+    for row in made["entries"]:
+        if row["algorithm"] == "bc":
+            row |= {"algorithm": "dom2", "settings": {"solver_steps": 5}}
     wide = next(
         e["key"] for e in made["entries"] if e["algorithm"] == "dom2" and "32x2" in e["key"]
     )

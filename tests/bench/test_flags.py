@@ -1,4 +1,4 @@
-"""Flags of a run: stated once, found in every place that takes or passes on a run's flags."""
+"""Flags of a run: stated once, and present wherever a program takes or passes on a run's flags."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ Capture = pytest.CaptureFixture[str]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Wider(RunConfig):
-    """The flags of a run and one more: what a new entry in RunConfig comes to."""
+    """The flags of a run and one more: what a new field of RunConfig comes to."""
 
     naps: Annotated[
         int,
@@ -35,7 +35,7 @@ def wider(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("wider")
-def test_a_new_entry_is_a_flag_everywhere(
+def test_a_new_field_is_a_flag_everywhere(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """In the help of `run` and `plan`, in a RunConfig, in Slurm's script, on Ray's nodes."""

@@ -50,8 +50,8 @@ def test_run_json(tmp_path: Path, inputs: Inputs) -> None:
     for dice in inputs:
         content = inputs.bytes() if dice.random() < 0.2 else inputs.json(DOCUMENT)
         (folder / "run.json").write_bytes(content)
-        told = refused(lambda: store.read_run(folder), content)
-        assert not told or str(folder) in told
+        message = refused(lambda: store.read_run(folder), content)
+        assert not message or str(folder) in message
 
 
 @pytest.mark.parametrize("config", ["", "[]", '{"algorithm": 1}', "{}"])
@@ -152,14 +152,14 @@ def test_benchmark_files(tmp_path: Path, inputs: Inputs) -> None:
     def use() -> None:
         (read,) = files.read_side(str(path))
         for sides in (([good], [read]), ([read], [good]), ([good] * 7, [read] * 7)):
-            found = regression.compare(*sides)
-            text.text(found), text.markdown(found), text.as_json(found)
+            comparison = regression.compare(*sides)
+            text.text(comparison), text.markdown(comparison), text.as_json(comparison)
         files.write_baseline(tmp_path / "baseline", read)
         files.read_side(str(tmp_path / "baseline"))
 
     for dice in inputs:
         broken: dict[str, Any] = dict(whole)
-        if dice.random() < 0.7:  # a row by itself: damage to the list as a whole is told at once
+        if dice.random() < 0.7:  # damage to the list as a whole is reported at once
             rows = [inputs.damaged(row) for row in whole["benchmarks"]]
             broken |= {"benchmarks": rows, "gate": inputs.damaged(whole["gate"])}
         content = inputs.bytes() if dice.random() < 0.1 else inputs.json(broken)
@@ -222,8 +222,8 @@ def test_set_seeds_and_names(inputs: Inputs) -> None:
     """What is typed on the command line."""
     preset = presets.load("smoke")
 
-    def use(entry: str) -> None:
-        overrides = flags.parse_overrides([entry])
+    def use(override: str) -> None:
+        overrides = flags.parse_overrides([override])
         resolve.check_overrides(overrides, ("om2p",))
         run = resolve_run(preset, overrides)
         resolve_settings("om2p", preset, overrides, run.updates)
@@ -231,8 +231,8 @@ def test_set_seeds_and_names(inputs: Inputs) -> None:
     for dice in inputs:
         value = dice.choice((dice.choice(VALUES), str(inputs.value()), dice.choice(VALUES) * 2))
         key = dice.choice(KEYS) if dice.random() < 0.9 else str(inputs.value(0))
-        entry = f"{key}={value}"
-        refused(lambda entry=entry: use(entry), entry)
+        override = f"{key}={value}"
+        refused(lambda override=override: use(override), override)
         refused(lambda value=value: flags.parse_seeds(value), value)
         refused(lambda value=value: flags.parse_names(value, "--algos"), value)
 

@@ -37,12 +37,12 @@ def test_a_recorded_cell_loads_and_keeps_its_id(name: str) -> None:
 
 
 def repeated(name: str, data_dir: Path) -> None:
-    found = reproduce(CELLS[name], Callback(), data_dir)
-    recorded, again = (record.results.last for record in found.both)  # type: ignore[union-attr]
+    comparison = reproduce(CELLS[name], Callback(), data_dir)
+    recorded, again = (record.results.last for record in comparison.both)  # type: ignore[union-attr]
     assert recorded is not None
     assert again is not None
-    if found.same_machine_class:
-        assert found.equal
+    if comparison.same_machine_class:
+        assert comparison.equal
     else:
         assert recorded.return_mean is not None
         assert again.return_mean is not None

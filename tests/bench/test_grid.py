@@ -30,8 +30,8 @@ def ids(overrides: dict[str, Any] | None = None, **options: Any) -> list[str]:
 
 def test_the_grid_is_the_product_seed_by_seed() -> None:
     made = config.make_config(**BASE, seeds=(3, 7))
-    found = [(cell.algorithm, cell.seed) for cell in grid.cells(made)]
-    assert found == [("om2p", 3), ("bc", 3), ("om2p", 7), ("bc", 7)]
+    pairs = [(cell.algorithm, cell.seed) for cell in grid.cells(made)]
+    assert pairs == [("om2p", 3), ("bc", 3), ("om2p", 7), ("bc", 7)]
 
 
 def test_ids_are_short_hex_stable_and_distinct() -> None:
@@ -94,12 +94,12 @@ def test_how_a_cell_is_run_does_not_change_the_id(change: dict[str, Any]) -> Non
 
 def test_paired_seeds_have_recordings_of_their_own() -> None:
     made = config.make_config(**BASE, seeds=(0, 4), data_seed="paired")
-    found = grid.cells(made)
-    assert [(cell.seed, cell.recipe["data_seed"], cell.data["data_seed"]) for cell in found] == [
+    cells = grid.cells(made)
+    assert [(cell.seed, cell.recipe["data_seed"], cell.data["data_seed"]) for cell in cells] == [
         (0, 0, 0), (0, 0, 0), (4, 4, 4), (4, 4, 4)
     ]  # fmt: skip
-    assert len(grid.distinct_datasets(found)) == 2
-    assert all(cell.identity()["paired"] for cell in found)
+    assert len(grid.distinct_datasets(cells)) == 2
+    assert all(cell.identity()["paired"] for cell in cells)
 
 
 def test_a_paired_cell_is_none_of_a_study_on_one_recording() -> None:
@@ -123,7 +123,7 @@ def test_a_bad_data_seed_is_named_without_words_of_the_checker(value: object) ->
 
 
 def test_not_reweighting_leaves_ids_as_they_were_before_it_existed() -> None:
-    """Records of before have no such entry, neither in their canonical form nor in their run."""
+    """Older records have no such key, neither in their canonical form nor in their run."""
     (cell, *_) = grid.cells(config.make_config(**BASE))
     assert "reweight" not in cell.canonical
     old = {key: value for key, value in cell.run.items() if key != "reweight"}
@@ -165,9 +165,9 @@ def test_ids_never_collide_over_seeds_and_settings(
     seeds: list[int], updates: int, rate: float
 ) -> None:
     overrides = {"run.updates": updates, "algorithm.learning_rate": rate}
-    found = ids(overrides, seeds=tuple(seeds))
-    assert len(set(found)) == 2 * len(seeds)
-    assert found == ids(json.loads(json.dumps(overrides)), seeds=tuple(seeds))
+    known = ids(overrides, seeds=tuple(seeds))
+    assert len(set(known)) == 2 * len(seeds)
+    assert known == ids(json.loads(json.dumps(overrides)), seeds=tuple(seeds))
 
 
 @pytest.mark.parametrize(

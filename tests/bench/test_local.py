@@ -41,9 +41,9 @@ def wait_for(condition: Callable[[], Any], seconds: float = 20) -> Any:
     """Wait until something holds."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        found = condition()
-        if found:
-            return found
+        outcome = condition()
+        if outcome:
+            return outcome
         time.sleep(0.05)
     raise AssertionError("waited in vain")
 
@@ -130,8 +130,8 @@ def test_a_cell_that_is_ended_keeps_count_of_its_updates(make_cell: Make, tmp_pa
     for update in (20, 40):
         store.append_progress(tmp_path / cell.id, {"update": update})
     launcher._complete(cell, running, reason)
-    found = store.read_run(tmp_path / cell.id)
-    assert (found["status"], found["updates_done"]) == ("timeout", 40)
+    record = store.read_run(tmp_path / cell.id)
+    assert (record["status"], record["updates_done"]) == ("timeout", 40)
 
 
 def store_running(cell: Any, root: Path) -> Record:
@@ -145,13 +145,13 @@ def test_failures_name_logs_that_exist_and_what_is_continued(
     make_cell: Make, tmp_path: Path
 ) -> None:
     cells = [make_cell(seed=seed) for seed in range(3)]
-    found = {cell.id: store_running(cell, tmp_path) for cell in cells}
+    records = {cell.id: store_running(cell, tmp_path) for cell in cells}
     for cell, status in zip(cells, ("timeout", "timeout", "diverged"), strict=True):
-        found[cell.id].status, found[cell.id].error = status, "it was so"
+        records[cell.id].status, records[cell.id].error = status, "it was so"
     for cell in cells[1:]:
         (tmp_path / cell.id / "log.txt").write_text("a log")
         (tmp_path / cell.id / "checkpoint.pt").write_bytes(b"")
-    assert summary.failures(cells, found, tmp_path).splitlines() == [
+    assert summary.failures(cells, records, tmp_path).splitlines() == [
         "timeout: bc, seed 0: it was so",
         f"timeout: bc, seed 1: it was so (log: {tmp_path}/{cells[1].id}/log.txt)",
         f"diverged: bc, seed 2: it was so (log: {tmp_path}/{cells[2].id}/log.txt)",
@@ -287,7 +287,7 @@ def test_a_folder_belongs_to_one_run(tmp_path: Path, make_config: Make) -> None:
 
 
 def test_a_worker_without_a_launcher_ends(data_dir: Path) -> None:
-    """A worker whose parent is not the process it was told of never starts working."""
+    """A worker whose parent is not the process that it was given never starts working."""
     reading, writing = os.pipe()
     command = [sys.executable, "-m", "bench.launchers.worker", str(writing), "1"]
     done = subprocess.run(
@@ -339,9 +339,9 @@ def test_slots_follow_device_jobs_and_gpus() -> None:
 
 def test_without_cuda_in_torch_no_gpu_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base.nvml, "gpu_uuids", lambda: ["GPU-a"])
-    for has_cuda, found in ((False, []), (True, ["GPU-a"])):
+    for has_cuda, usable in ((False, []), (True, ["GPU-a"])):
         monkeypatch.setattr(base, "_torch_has_cuda", lambda has_cuda=has_cuda: has_cuda)
-        assert base.usable_gpus("auto") == found
+        assert base.usable_gpus("auto") == usable
         assert base.usable_gpus("cpu") == []
 
 

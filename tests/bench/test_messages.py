@@ -20,7 +20,7 @@ PACKAGES = ("algorithms", "bench", "datasets", "reports")
 
 def error_classes() -> list[type[Exception]]:
     """Return every exception class that a module of ours defines."""
-    found: dict[str, type[Exception]] = {}
+    classes: dict[str, type[Exception]] = {}
     for package in PACKAGES:
         home = importlib.import_module(package)
         for module in pkgutil.walk_packages(home.__path__, f"{package}."):
@@ -29,8 +29,8 @@ def error_classes() -> list[type[Exception]]:
             for name, value in vars(importlib.import_module(module.name)).items():
                 ours = inspect.isclass(value) and value.__module__.split(".")[0] in PACKAGES
                 if ours and issubclass(value, BaseException):
-                    found[f"{value.__module__}.{name}"] = value
-    return [found[name] for name in sorted(found)]
+                    classes[f"{value.__module__}.{name}"] = value
+    return [classes[name] for name in sorted(classes)]
 
 
 CLASSES = error_classes()

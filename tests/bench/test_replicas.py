@@ -33,14 +33,14 @@ def seeds(make_cell: Make) -> list[Any]:
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Any], dict[str, Any]]:
     """Return the numbers of a cell that ran alone, once per cell."""
-    found: dict[str, dict[str, Any]] = {}
+    numbers_of: dict[str, dict[str, Any]] = {}
 
     def run(cell: Any) -> dict[str, Any]:
-        if cell.id not in found:
+        if cell.id not in numbers_of:
             folder = tmp_path_factory.mktemp("alone") / cell.id
             assert run_cell(cell, folder, FRESH)["status"] == "done"
-            found[cell.id] = numbers(folder)
-        return found[cell.id]
+            numbers_of[cell.id] = numbers(folder)
+        return numbers_of[cell.id]
 
     return run
 
@@ -61,7 +61,7 @@ def test_together_is_alone(seeds: list[Any], tmp_path: Path, alone: Callable) ->
         assert names >= {"run.json", "progress.jsonl", "episodes.parquet", "checkpoint.pt"}
 
 
-def test_cells_go_on_together_alone_or_in_other_company(
+def test_cells_go_on_together_alone_or_in_other_groups(
     seeds: list[Any], tmp_path: Path, alone: Callable
 ) -> None:
     """Stopped together, one goes on alone, the others in two; all end in the same numbers."""

@@ -28,15 +28,15 @@ def straight(
     tmp_path_factory: pytest.TempPathFactory, data_dir: Path
 ) -> Callable[[Any], dict[str, Any]]:
     """Return the numbers of an uninterrupted cell, run once per algorithm."""
-    found: dict[str, dict[str, Any]] = {}
+    numbers_of: dict[str, dict[str, Any]] = {}
 
     def run(cell: Any) -> dict[str, Any]:
-        if cell.id not in found:
+        if cell.id not in numbers_of:
             folder = tmp_path_factory.mktemp("straight") / cell.id
             record = run_cell(cell, folder, FRESH)
             assert record["status"] == "done", record["error"]
-            found[cell.id] = numbers(folder)
-        return found[cell.id]
+            numbers_of[cell.id] = numbers(folder)
+        return numbers_of[cell.id]
 
     return run
 

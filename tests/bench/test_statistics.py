@@ -39,10 +39,10 @@ def test_t_quantiles_are_the_printed_table(degrees, printed):
 
 
 def test_the_interval_of_one_to_five_is_the_textbook_one():
-    found = statistics.summarise([1, 2, 3, 4, 5])
-    assert found.value == 3
-    assert found.half_width == pytest.approx(2.7764451 * math.sqrt(2.5) / math.sqrt(5))
-    assert (found.n, found.missing, found.note) == (5, 0, "")
+    estimate = statistics.summarise([1, 2, 3, 4, 5])
+    assert estimate.value == 3
+    assert estimate.half_width == pytest.approx(2.7764451 * math.sqrt(2.5) / math.sqrt(5))
+    assert (estimate.n, estimate.missing, estimate.note) == (5, 0, "")
 
 
 def test_std_and_sem_are_what_they_say():
@@ -53,16 +53,21 @@ def test_std_and_sem_are_what_they_say():
 
 
 def test_one_seed_has_a_value_and_no_interval():
-    found = statistics.summarise([7.0])
-    assert (found.value, found.low, found.high, found.half_width) == (7.0, None, None, None)
-    assert found.note == "one seed: no interval"
+    estimate = statistics.summarise([7.0])
+    assert (estimate.value, estimate.low, estimate.high, estimate.half_width) == (
+        7.0,
+        None,
+        None,
+        None,
+    )
+    assert estimate.note == "one seed: no interval"
 
 
 @pytest.mark.parametrize("gap", [NAN, None, math.inf])
 def test_a_missing_run_is_counted_and_named(gap):
-    found = statistics.summarise([1.0, gap, 3.0])
-    assert (found.value, found.n, found.missing, found.complete) == (2.0, 2, 1, False)
-    assert found.note == "1 of 3 runs gave no number"
+    estimate = statistics.summarise([1.0, gap, 3.0])
+    assert (estimate.value, estimate.n, estimate.missing, estimate.complete) == (2.0, 2, 1, False)
+    assert estimate.note == "1 of 3 runs gave no number"
 
 
 def test_nothing_but_gaps_has_no_value():
@@ -75,8 +80,8 @@ def test_t_intervals_cover_at_the_stated_level(runs):
     trials, rng = 4_000, np.random.default_rng(runs)
     hits = 0
     for sample in rng.normal(3.0, 2.0, (trials, runs)):
-        found = statistics.summarise(sample.tolist())
-        hits += found.low <= 3.0 <= found.high
+        estimate = statistics.summarise(sample.tolist())
+        hits += estimate.low <= 3.0 <= estimate.high
     assert abs(hits / trials - 0.95) < 4 * math.sqrt(0.95 * 0.05 / trials)
 
 
@@ -87,8 +92,8 @@ def test_welch_agrees_with_scipy():
     rng = np.random.default_rng(0)
     x, y = rng.normal(5, 1, 5), rng.normal(4, 3, 8)
     expected = scipy.stats.ttest_ind(x, y, equal_var=False).confidence_interval(0.95)
-    found = statistics.difference(x.tolist(), y.tolist())
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    estimate = statistics.difference(x.tolist(), y.tolist())
+    assert (estimate.low, estimate.high) == pytest.approx((expected.low, expected.high))
 
 
 def test_pairing_on_common_starts_removes_their_spread():
@@ -137,12 +142,12 @@ def test_mann_whitney_over_a_table_is_corrected_and_says_what_it_cannot_test():
         "mixed": ([1, 3, 5, 7, 9], [2, 4, 6, 8, 10]),
         "gap": ([1, 2, NAN], [1, 2, 3]),
     }
-    found = statistics.mann_whitney_table(pairs)
-    assert list(found) == list(pairs)
-    assert found["apart"].p == pytest.approx(2 / math.comb(10, 5))
-    assert found["apart"].p_corrected == pytest.approx(statistics.smallest_p(5, 5, 2))
-    assert found["gap"].p is None
-    assert "1 of 3 runs" in found["gap"].note
+    tested = statistics.mann_whitney_table(pairs)
+    assert list(tested) == list(pairs)
+    assert tested["apart"].p == pytest.approx(2 / math.comb(10, 5))
+    assert tested["apart"].p_corrected == pytest.approx(statistics.smallest_p(5, 5, 2))
+    assert tested["gap"].p is None
+    assert "1 of 3 runs" in tested["gap"].note
 
 
 # ------------------------------------------------------------ over tasks
@@ -173,15 +178,15 @@ def test_on_one_task_the_bootstrap_is_scipys():
 
 def test_the_bootstrap_resamples_within_tasks():
     constant = np.tile([0.0, 50.0, 100.0], (5, 1))
-    found = statistics.bootstrap(constant, statistics.mean)
-    assert (found.low, found.value, found.high) == (50.0, 50.0, 50.0)
+    estimate = statistics.bootstrap(constant, statistics.mean)
+    assert (estimate.low, estimate.value, estimate.high) == (50.0, 50.0, 50.0)
 
 
 def test_stratified_coverage_at_five_seeds_is_what_the_caption_admits():
     rng, hits, trials = np.random.default_rng(0), 0, 600
     for _ in range(trials):
-        found = statistics.bootstrap(rng.normal(60, 10, (5, 12)), statistics.mean, resamples=500)
-        hits += found.low <= 60 <= found.high
+        estimate = statistics.bootstrap(rng.normal(60, 10, (5, 12)), statistics.mean, resamples=500)
+        hits += estimate.low <= 60 <= estimate.high
     assert 0.87 < hits / trials < 0.95
 
 
@@ -258,8 +263,8 @@ def test_the_performance_profile_falls_from_one_to_zero_inside_its_band():
 
 
 def test_scores_at_fractions_never_look_ahead():
-    found = statistics.score_at_fractions([20, 50, 100], [1.0, 2.0, 4.0], 100, (0.1, 0.25, 0.5, 1))
-    assert found == [None, 1.0, 2.0, 4.0]
+    scores = statistics.score_at_fractions([20, 50, 100], [1.0, 2.0, 4.0], 100, (0.1, 0.25, 0.5, 1))
+    assert scores == [None, 1.0, 2.0, 4.0]
 
 
 def test_time_to_score_is_the_first_arrival():

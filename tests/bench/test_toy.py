@@ -38,12 +38,12 @@ def test_ten_steps_beat_one_and_the_report_draws_them(
     assert app.main(["toy", "--out", str(tmp_path), "--updates", "300"]) == 0
     assert "flow-bc, 10 steps: energy distance" in capsys.readouterr().out
     content = json.loads((tmp_path / "toy.json").read_text())
-    found = {(row["algorithm"], row["steps"]): row for row in content["rows"]}
-    assert set(found) == {
+    rows = {(row["algorithm"], row["steps"]): row for row in content["rows"]}
+    assert set(rows) == {
         ("data", 0), ("om2p", 1), ("flow-bc", 1), ("flow-bc", 2), ("flow-bc", 10),
         ("diffusion-bc", 5),
     }  # fmt: skip
-    apart = {key: row["energy_distance"] for key, row in found.items()}
+    apart = {key: row["energy_distance"] for key, row in rows.items()}
     assert apart["data", 0] < apart["flow-bc", 10] < apart["flow-bc", 2] < apart["flow-bc", 1]
     assert apart["om2p", 1] < 0.2 * apart["flow-bc", 1]
     assert all(sum(map(sum, row["counts"])) == 4000 for row in content["rows"])

@@ -32,9 +32,9 @@ def events(folder: Path) -> list[Any]:
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
     (path,) = folder.rglob("*tfevents*")
-    found = list(EventFileLoader(str(path)).Load())
-    assert found[0].file_version == tensorboard.HEADER
-    return found[1:]
+    read = list(EventFileLoader(str(path)).Load())
+    assert read[0].file_version == tensorboard.HEADER
+    return read[1:]
 
 
 def scalars(event: Any) -> dict[str, float]:
@@ -67,13 +67,13 @@ def test_a_study_leaves_the_rows_of_its_cells(
     assert len(study.run(made)) == 2
     for cell in grid.cells(made):
         own = tmp_path / "results" / cell.id
-        rows, found = store.read_progress(own), events(own)
-        assert [event.step for event in found] == [row["update"] for row in rows] == [20, 40, 60]
-        for event, row in zip(found, rows, strict=True):
-            told = scalars(event)
-            assert told["evaluation/return_mean"] == pytest.approx(row["return_mean"], rel=1e-6)
+        rows, logged = store.read_progress(own), events(own)
+        assert [event.step for event in logged] == [row["update"] for row in rows] == [20, 40, 60]
+        for event, row in zip(logged, rows, strict=True):
+            values = scalars(event)
+            assert values["evaluation/return_mean"] == pytest.approx(row["return_mean"], rel=1e-6)
             for name, value in row["metrics"].items():
-                assert told[f"training/{name}"] == pytest.approx(value, rel=1e-6)
+                assert values[f"training/{name}"] == pytest.approx(value, rel=1e-6)
         (path,) = own.rglob("*tfevents*")
         assert path.parent.name == f"bc-mpe-spread-random-seed-{cell.seed}"
         assert "tensorboard" not in json.dumps(store.read_run(own)["identity"])
@@ -132,16 +132,16 @@ def test_what_cannot_be_written_is_said_and_ends_nothing(
 def test_a_missing_package_is_one_sentence_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = tensorboard.importlib.util.find_spec
+    find = tensorboard.importlib.util.find_spec
     monkeypatch.setattr(
         tensorboard.importlib.util, "find_spec",
-        lambda name: None if name == "tensorboard" else found(name),
+        lambda name: None if name == "tensorboard" else find(name),
     )  # fmt: skip
     out = tmp_path / "results"
     assert app.main(["run", "--tensorboard", "--out", str(out)]) == 2
-    told = capsys.readouterr().err
-    assert "pip install 'om2p-bench[track]'" in told
-    assert told.count("\n") == 1
+    message = capsys.readouterr().err
+    assert "pip install 'om2p-bench[track]'" in message
+    assert message.count("\n") == 1
     assert not out.exists()
     with pytest.raises(BenchError, match="leave the flag out"):
         tensorboard.require()

@@ -32,12 +32,12 @@ def test_the_table_is_the_published_one() -> None:
     for key, published in (("cql_weight", CQL_ALPHA), ("omar_weight", OMAR_COE)):
         for task, values in published.items():
             for quality, value in zip(QUALITIES, values, strict=True):
-                found = tuned.lookup("omar", task, quality)
-                assert found is not None
-                assert found.values[key] == value
+                values_of = tuned.lookup("omar", task, quality)
+                assert values_of is not None
+                assert values_of.values[key] == value
     for task, values in CQL_ALPHA.items():
-        found_values = [tuned.lookup("cql", task, quality) for quality in QUALITIES]
-        assert [found.values["cql_weight"] for found in found_values if found] == list(values)
+        looked_up = [tuned.lookup("cql", task, quality) for quality in QUALITIES]
+        assert [one.values["cql_weight"] for one in looked_up if one] == list(values)
 
 
 def test_every_value_names_an_algorithm_fits_its_settings_and_has_a_source() -> None:
@@ -63,13 +63,13 @@ def cell(make_config: Callable[..., Any]) -> Callable[..., Any]:
 
 def test_values_are_used_only_when_asked_for(cell: Callable[..., Any]) -> None:
     plain = cell("omar", "mpe/spread/expert", False)
-    found = cell("omar", "mpe/spread/expert", True)
+    changed = cell("omar", "mpe/spread/expert", True)
     assert (plain.settings["cql_weight"], plain.settings["omar_weight"]) == (1.0, 0.9)
-    assert (found.settings["cql_weight"], found.settings["omar_weight"]) == (5.0, 1.0)
-    assert plain.id != found.id
+    assert (changed.settings["cql_weight"], changed.settings["omar_weight"]) == (5.0, 1.0)
+    assert plain.id != changed.id
     assert plain.tuned is None
     assert "tuned" not in plain.identity()
-    record = new_record(found)
+    record = new_record(changed)
     assert record["config"]["tuned"]["values"] == {"cql_weight": 5.0, "omar_weight": 1.0}
     assert "OMAR" in store.flatten(record)["tuned"]
     assert json.loads(record["config"]["canonical"])["algorithm"]["cql_weight"] == 5.0
@@ -87,9 +87,9 @@ def test_published_values_that_are_the_usual_ones_are_marked_all_the_same(
     cell: Callable[..., Any],
 ) -> None:
     plain = cell("cql", "mpe/spread/medium-replay", False)
-    found = cell("cql", "mpe/spread/medium-replay", True)
-    assert plain.canonical == found.canonical
-    assert plain.id != found.id
+    changed = cell("cql", "mpe/spread/medium-replay", True)
+    assert plain.canonical == changed.canonical
+    assert plain.id != changed.id
 
 
 def test_reports_say_tuned() -> None:

@@ -91,8 +91,8 @@ def test_files_of_the_older_wrapper_are_reordered(layout_name: str, tmp_path: Pa
         opened = omiga.opened(save_omiga(tmp_path / "x.hdf5", leaves()), ANT)
     else:
         opened = madiff.opened(save_madiff(tmp_path / "files", leaves(), [8, 8]), ANT)
-    found = read_in(opened, layout_name, tmp_path / "ours")
-    np.testing.assert_allclose(found, np.tile(EXPECTED, (16, 1, 1)), rtol=1e-6)
+    read = read_in(opened, layout_name, tmp_path / "ours")
+    np.testing.assert_allclose(read, np.tile(EXPECTED, (16, 1, 1)), rtol=1e-6)
 
 
 @pytest.mark.parametrize(("order", "expected"), [("old", EXPECTED), ("gymnasium", None)])
@@ -100,9 +100,9 @@ def test_a_vault_must_say_which_order_it_holds(order: str, expected: Any, tmp_pa
     made = leaves()
     names = {"o": "observations", "a": "actions", "r": "rewards", "d": "terminals"}
     path = write_vault(tmp_path / "x.vlt/a", {n: made[k].astype("f4") for k, n in names.items()})
-    found = read_in(vault.opened(path, ANT), "vault", tmp_path / "ours", order)
+    read = read_in(vault.opened(path, ANT), "vault", tmp_path / "ours", order)
     wanted = made["a"][0] if expected is None else expected
-    np.testing.assert_allclose(found[3], wanted, rtol=1e-6)
+    np.testing.assert_allclose(read[3], wanted, rtol=1e-6)
     with pytest.raises(DatasetError, match="say --action-order gymnasium"):
         actions.actuators("vault", ANT, None)
 

@@ -70,10 +70,10 @@ def make_tar(path: Path, member: tarfile.TarInfo, content: bytes = b"") -> Path:
 
 def make_zip(path: Path, name: str, content: bytes = b"x", mode: int = 0) -> Path:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
-        entry = zipfile.ZipInfo(name)
-        entry.compress_type = zipfile.ZIP_DEFLATED
-        entry.external_attr = mode << 16
-        file.writestr(entry, content)
+        member = zipfile.ZipInfo(name)
+        member.compress_type = zipfile.ZIP_DEFLATED
+        member.external_attr = mode << 16
+        file.writestr(member, content)
     return path
 
 

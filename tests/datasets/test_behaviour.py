@@ -240,9 +240,9 @@ def test_a_snapshot_acts_on_unscaled_observations_as_the_learner_does() -> None:
 def test_the_shipped_prey_is_as_strong_as_its_file_says(task: str) -> None:
     actors, metadata = load_snapshots(PREY / str(table()["prey"][task]["file"]))
     stored = json.loads(metadata["fingerprint"])
-    found = fingerprint(task, actors["prey"])
-    assert found.chase == pytest.approx(stored["chase"], rel=0.02)
-    assert found.random == pytest.approx(stored["random"], abs=0.1)
+    returns = fingerprint(task, actors["prey"])
+    assert returns.chase == pytest.approx(stored["chase"], rel=0.02)
+    assert returns.random == pytest.approx(stored["random"], abs=0.1)
     assert json.loads(metadata["goal"]) == table()["prey"][task]["chase_return"]
 
 

@@ -1,4 +1,4 @@
-"""What the fuzzing found: files that are whole and still not what a dataset holds."""
+"""Files that are whole and still not what a dataset holds, as fuzzing showed."""
 
 from pathlib import Path
 from typing import Any

@@ -53,14 +53,14 @@ def test_blocks_do_not_show(
 ) -> None:
     monkeypatch.setattr(importing, "BLOCK", 130)
     monkeypatch.setattr(omar, "BLOCK", 130)
-    told: list[tuple[int, int, str]] = []
+    reports: list[tuple[int, int, str]] = []
     again = omar.export(expert, tmp_path / "again")
     importing.import_dataset(
-        "omar", again, "mpe/spread", "x", tmp_path, lambda *report: told.append(report)
+        "omar", again, "mpe/spread", "x", tmp_path, lambda *report: reports.append(report)
     )
     assert datasets.load("import/x", data_dir=tmp_path).card["checksum"] == expert.card["checksum"]
-    assert len(told) > 30
-    assert told[-1] == (5000, 5000, "importing")
+    assert len(reports) > 30
+    assert reports[-1] == (5000, 5000, "importing")
 
 
 def test_float64_is_rounded_once_and_said(files: Path, expert: Dataset, tmp_path: Path) -> None:

@@ -69,11 +69,11 @@ class Handler(BaseHTTPRequestHandler):
             return
         files = sorted(p for p in self.server.folder.rglob("*") if p.is_file())
         names = [p.relative_to(self.server.folder).as_posix() for p in files]
-        told = {
+        listing = {
             "id": "team/data", "sha": SHA, "siblings": [{"rfilename": name} for name in names],
             "private": False, "downloads": 0, "likes": 0, "tags": [], "author": "team",
         }  # fmt: skip
-        self.answer(200, json.dumps(told).encode(), {"Content-Type": "application/json"})
+        self.answer(200, json.dumps(listing).encode(), {"Content-Type": "application/json"})
 
     def file(self, name: str) -> None:
         content = (self.server.folder / name).read_bytes()

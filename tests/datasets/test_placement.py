@@ -65,9 +65,7 @@ def test_without_a_budget_the_mapped_pages_pile_up(
     assert mapped_bytes() - before > 100 * MIB
 
 
-def test_where_memory_is_not_told_it_is_estimated(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unknown_memory_is_estimated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(placement, "STATM", str(tmp_path / "none"))
     monkeypatch.setattr(
         "datasets.recorded.sampler.Pages", lambda arrays: placement.Pages(arrays, 128 * MIB)

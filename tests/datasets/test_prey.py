@@ -38,11 +38,11 @@ def test_a_prey_is_named_by_its_hash(tmp_path: Path) -> None:
 
 def test_the_prey_is_part_of_a_datasets_identity(tmp_path: Path) -> None:
     paths = [write_ours(tmp_path / f"{seed}.safetensors", seed=seed) for seed in (0, 1)]
-    found = [recipes.recipe("mpe/tag/random", prey=str(path)) for path in paths]
-    assert [identity["prey"] for identity in found] == [sha256(path)[:12] for path in paths]
-    assert recipes.digest(found[0]) != recipes.digest(found[1])
+    identities = [recipes.recipe("mpe/tag/random", prey=str(path)) for path in paths]
+    assert [identity["prey"] for identity in identities] == [sha256(path)[:12] for path in paths]
+    assert recipes.digest(identities[0]) != recipes.digest(identities[1])
     moved = paths[0].rename(tmp_path / "moved.safetensors")
-    assert recipes.recipe("mpe/tag/random", prey=str(moved)) == found[0]
+    assert recipes.recipe("mpe/tag/random", prey=str(moved)) == identities[0]
 
 
 def test_the_shipped_prey_is_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,12 +241,12 @@ def test_a_random_team_returns_against_the_published_prey_what_it_should(name: s
     """10,000 uniform-random episodes lie within 3 standard errors of the reference code's."""
     task = published_task(name)
     _, expected, error, _, _ = PUBLISHED[name]
-    found = measure_random(task, 10_000)
-    assert abs(found.mean - expected) < 3 * (found.standard_error**2 + error**2) ** 0.5
+    measured = measure_random(task, 10_000)
+    assert abs(measured.mean - expected) < 3 * (measured.standard_error**2 + error**2) ** 0.5
     stored = task.random_return
     assert stored is not None
-    error = (found.standard_error**2 + stored.standard_error**2) ** 0.5
-    assert abs(found.mean - stored.mean) < 3 * error
+    error = (measured.standard_error**2 + stored.standard_error**2) ** 0.5
+    assert abs(measured.mean - stored.mean) < 3 * error
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

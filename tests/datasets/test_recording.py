@@ -134,10 +134,10 @@ def test_coverage_counts_cells_of_the_declared_grid(expert: Dataset) -> None:
         pairs = [(*row, *act) for row, act in zip(rows, acted, strict=True)]
         shares["observations"].append(len(set(rows)) / SIZE)
         shares["pairs"].append(len(set(pairs)) / SIZE)
-    found = expert.card["coverage"]
-    assert found["steps"] == SIZE
+    recorded = expert.card["coverage"]
+    assert recorded["steps"] == SIZE
     for name, values in shares.items():
-        assert found[name] == pytest.approx(np.mean(values), abs=1e-12)
+        assert recorded[name] == pytest.approx(np.mean(values), abs=1e-12)
 
 
 def test_a_team_that_repeats_itself_covers_less(data_dir: Path, expert: Dataset) -> None:
@@ -148,13 +148,13 @@ def test_a_team_that_repeats_itself_covers_less(data_dir: Path, expert: Dataset)
 @pytest.mark.parametrize("quality", ["expert", "medium-replay"])
 def test_coverage_does_not_depend_on_the_size_of_the_set(quality: str, data_dir: Path) -> None:
     """Single steps, spread over a larger set, would lie further apart and repeat less."""
-    found = [
+    counted = [
         coverage(datasets.load(f"mpe/spread/{quality}", size=size, data_dir=data_dir), SIZE // 2)
         for size in (SIZE // 2, 2 * SIZE)
     ]
     for name in ("observations", "pairs"):
-        assert found[1][name] == pytest.approx(found[0][name], abs=0.02)
-    assert found[0]["steps"] == found[1]["steps"] == SIZE // 2
+        assert counted[1][name] == pytest.approx(counted[0][name], abs=0.02)
+    assert counted[0]["steps"] == counted[1]["steps"] == SIZE // 2
 
 
 @pytest.mark.parametrize(

@@ -26,11 +26,11 @@ def peaks(folder: Path, transitions: int, monkeypatch: pytest.MonkeyPatch) -> tu
     """Describe a set; return the most that was mapped and the most that was allocated, in bytes."""
     sparse_dataset(folder, transitions)
     dataset, before = Episodes(folder, verify=False), mapped()
-    found = [0]
+    mapped_bytes = [0]
     release = Episodes.release
 
     def look(self: Any) -> None:
-        found.append(mapped() - before)
+        mapped_bytes.append(mapped() - before)
         release(self)
 
     monkeypatch.setattr(Episodes, "release", look)
@@ -38,8 +38,8 @@ def peaks(folder: Path, transitions: int, monkeypatch: pytest.MonkeyPatch) -> tu
     card.describe(dataset)
     allocated = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert len(found) > 5
-    return max(found), allocated
+    assert len(mapped_bytes) > 5
+    return max(mapped_bytes), allocated
 
 
 def test_describing_keeps_a_bounded_part_of_the_files_and_a_bounded_heap(
@@ -73,13 +73,13 @@ def test_statistics_do_not_depend_on_how_much_is_read_at_once(
         expected_squares += np.square(block).sum(axis=0)
     mean = expected_sum / len(rows)
     std = np.sqrt(np.maximum(expected_squares / len(rows) - np.square(mean), 0.0))
-    found = card.describe(dataset)
-    assert found["observation_mean"] == (mean + rows[0]).tolist()
-    assert found["observation_std"] == std.tolist()
+    described = card.describe(dataset)
+    assert described["observation_mean"] == (mean + rows[0]).tolist()
+    assert described["observation_std"] == std.tolist()
     returns = [part.sum(axis=0) for part in np.split(dataset.reward, np.cumsum(lengths)[:-1])]
     np.testing.assert_allclose(dataset.episode_returns(), returns, rtol=1e-5)
     monkeypatch.undo()
-    assert card.describe(dataset) == found | {
+    assert card.describe(dataset) == described | {
         key: card.describe(dataset)[key] for key in ("observation_mean", "observation_std")
     }
 

@@ -68,67 +68,67 @@ def played(task_id: str, steps: int) -> Sample:
 
 
 def test_a_genuine_recording_obeys(genuine: Sample) -> None:
-    found = verdict.judge(genuine, load_task("mpe/spread"))
-    assert found is not None
-    assert found.good
-    assert found.share is not None
-    assert found.share > 0.99
-    assert not found.causes
+    judged = verdict.judge(genuine, load_task("mpe/spread"))
+    assert judged is not None
+    assert judged.good
+    assert judged.share is not None
+    assert judged.share > 0.99
+    assert not judged.causes
 
 
 @pytest.mark.parametrize("cause", ACTIONS)
 def test_mistakes_with_actions_and_observations_are_named(genuine: Sample, cause: str) -> None:
-    found = verdict.judge(ACTIONS[cause](genuine), load_task("mpe/spread"))
-    assert found is not None
-    assert not found.good
-    assert re.search(cause, found.causes[0])
+    judged = verdict.judge(ACTIONS[cause](genuine), load_task("mpe/spread"))
+    assert judged is not None
+    assert not judged.good
+    assert re.search(cause, judged.causes[0])
 
 
 @pytest.mark.parametrize("cause", REWARDS)
 def test_mistakes_with_rewards_are_named(genuine: Sample, cause: str) -> None:
-    found = verdict.judge(REWARDS[cause](genuine), load_task("mpe/spread"))
-    assert found is not None
-    assert not found.good
-    assert [cause in text for text in found.causes] == [True]
+    judged = verdict.judge(REWARDS[cause](genuine), load_task("mpe/spread"))
+    assert judged is not None
+    assert not judged.good
+    assert [cause in text for text in judged.causes] == [True]
 
 
 def test_the_order_of_the_agents_is_named(genuine: Sample) -> None:
-    found = verdict.judge(
+    judged = verdict.judge(
         replace(genuine, action=genuine.action[:, [2, 0, 1]]), load_task("mpe/spread")
     )
-    assert found is not None
-    assert found.causes == ["the actions belong to the agents in the order 1, 2, 0"]
+    assert judged is not None
+    assert judged.causes == ["the actions belong to the agents in the order 1, 2, 0"]
 
 
 def test_other_rules_are_named(genuine: Sample) -> None:
-    found = verdict.judge(genuine, load_task("mpe/spread", rules="mpe2"))
-    assert found is not None
-    assert not found.good
-    assert "--rules omar" in found.causes[0]
+    judged = verdict.judge(genuine, load_task("mpe/spread", rules="mpe2"))
+    assert judged is not None
+    assert not judged.good
+    assert "--rules omar" in judged.causes[0]
 
 
 def test_episodes_that_were_cut_elsewhere_do_not_start_at_rest(genuine: Sample) -> None:
     shifted = replace(genuine, step=(genuine.step + 12) % 25)
-    found = verdict.judge(shifted, load_task("mpe/spread"))
-    assert found is not None
-    assert not found.good
-    assert "middle of movement" in found.causes[0]
+    judged = verdict.judge(shifted, load_task("mpe/spread"))
+    assert judged is not None
+    assert not judged.good
+    assert "middle of movement" in judged.causes[0]
 
 
 @pytest.mark.parametrize("task_id", ["mpe/tag", "mpe/world"])
 def test_tasks_with_a_prey_are_replayed_without_its_actions(task_id: str) -> None:
-    found = verdict.judge(played(task_id, 25), load_task(task_id))
-    assert found is not None
-    assert found.good
-    assert "which prey" in found.unchecked[0]
+    judged = verdict.judge(played(task_id, 25), load_task(task_id))
+    assert judged is not None
+    assert judged.good
+    assert "which prey" in judged.unchecked[0]
 
 
 @pytest.mark.parametrize("team", ["hopper-3x1", "ant-2x4", "halfcheetah-2x3"])
 def test_robots_are_stepped_as_far_as_they_are_observed(team: str) -> None:
     task, moved = load_task(f"mamujoco/{team}"), played(f"mamujoco/{team}", 60)
-    found = verdict.judge(moved, task)
-    assert found is not None
-    assert found.good, found.lines()
+    judged = verdict.judge(moved, task)
+    assert judged is not None
+    assert judged.good, judged.lines()
     wrong = verdict.judge(replace(moved, action=(moved.action + 1) / 2), task)
     assert wrong is not None
     assert not wrong.good
@@ -212,13 +212,13 @@ def with_steps(files: Path, every: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("every", "told"), [(26, "OG-MARL"), (24, "D4RL"), (100, "rows 24, 49, 74")]
+    ("every", "words"), [(26, "OG-MARL"), (24, "D4RL"), (100, "rows 24, 49, 74")]
 )
 def test_episodes_of_another_length_are_named(
-    every: int, told: str, files: Path, tmp_path: Path
+    every: int, words: str, files: Path, tmp_path: Path
 ) -> None:
     with_steps(files, every)
-    with pytest.raises(DatasetError, match=f"episodes of {every} steps.*{told}"):
+    with pytest.raises(DatasetError, match=f"episodes of {every} steps.*{words}"):
         import_spread(files, tmp_path)
     if every == 100:
         with pytest.raises(DatasetError, match="up to 26 can be read"):

@@ -14,7 +14,7 @@ STEPS = 5
 
 
 class Clock:
-    """Three copies of two agents: rewards are the step's number; ends as told per copy."""
+    """Three copies of two agents: rewards are the step's number; ends as given per copy."""
 
     horizon = STEPS
 

@@ -1,4 +1,4 @@
-"""Windows: never across an episode's border, padding told, returns-to-go against brute force."""
+"""Windows: never across an episode's border, padding marked, returns-to-go against brute force."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 def window(dataset: Dataset, batch: SequenceBatch, row: int, history: int) -> tuple[int, int]:
-    """Return the episode and the step of a window's present row, told by its observation."""
+    """Return the episode and the step of a window's present row, read from its observation."""
     episode, step = batch.observation[0, row, history, :2].tolist()
     return int(episode), int(step)
 
@@ -111,11 +111,11 @@ def test_a_fraction_and_reweighting_choose_the_windows(dataset: Dataset) -> None
 def test_returns_to_go_of_long_episodes_stay_exact() -> None:
     rng = np.random.default_rng(1)
     reward = rng.normal(size=(3000, 2)).astype(np.float32)
-    found = returns_to_go(reward, np.array([0, 1000]), np.array([1000, 2000]), 0.999)
+    returns = returns_to_go(reward, np.array([0, 1000]), np.array([1000, 2000]), 0.999)
     discounts = 0.999 ** np.arange(2000)
     expected = (discounts[:, None] * reward[1000:].astype(np.float64)).sum(axis=0)
-    np.testing.assert_allclose(found[1000], expected, rtol=1e-6)
-    np.testing.assert_array_equal(found[999], reward[999])
+    np.testing.assert_allclose(returns[1000], expected, rtol=1e-6)
+    np.testing.assert_array_equal(returns[999], reward[999])
 
 
 @pytest.mark.parametrize("window", [(0, 0), (-1, 4)])

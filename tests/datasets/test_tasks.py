@@ -128,9 +128,9 @@ def test_more_than_three_agents_start_in_a_wider_square() -> None:
     for agents, reach in ((3, 1.0), (4, 2.0), (32, 2.0)):
         env = load_task("mpe/spread", agents=agents).make_env(500, seed=0)
         env.reset()
-        found = env.get_state()["position"].abs().amax(dim=(0, 2))
-        assert (found < reach).all()
-        assert (found > 0.97 * reach).all()
+        reached = env.get_state()["position"].abs().amax(dim=(0, 2))
+        assert (reached < reach).all()
+        assert (reached > 0.97 * reach).all()
 
 
 @pytest.mark.parametrize("agents", [0, 2, 33, -1])
@@ -149,9 +149,9 @@ def test_rules_are_part_of_identity(tmp_path: Path) -> None:
     assert recipes.digest(ours) != recipes.digest(theirs)
     means = []
     for rules in ("omar", "mpe2"):
-        found = datasets.load("mpe/spread/random", size=5000, data_dir=tmp_path, rules=rules)
-        assert found.card["rules"] == rules
-        means.append(found.card["returns"]["mean"])
+        dataset = datasets.load("mpe/spread/random", size=5000, data_dir=tmp_path, rules=rules)
+        assert dataset.card["rules"] == rules
+        means.append(dataset.card["returns"]["mean"])
     assert 150 < means[0] < 170
     assert -30 < means[1] < -20
     text = data.describe(data.find("mpe/spread/random", size=5000, data_dir=tmp_path, rules="mpe2"))
@@ -170,11 +170,13 @@ def test_policies_of_other_rules_record_nothing() -> None:
 def test_padding_of_recorded_actions_is_zero(tmp_path: Path) -> None:
     """Only the leader of mpe2's World speaks: the others' actions end after two numbers."""
     prey = str(write_ours(tmp_path / "p.safetensors", 22))
-    found = datasets.load("mpe/world/random", size=500, data_dir=tmp_path, rules="mpe2", prey=prey)
-    assert found.action.shape == (500, 3, 6)
-    assert (found.action[:, 1:, 2:] == 0).all()
-    assert (np.abs(found.action[:, 0]) > 0.9).any(axis=0).all()
-    assert (found.observation[:, :, 24:] <= 1).all()
+    dataset = datasets.load(
+        "mpe/world/random", size=500, data_dir=tmp_path, rules="mpe2", prey=prey
+    )
+    assert dataset.action.shape == (500, 3, 6)
+    assert (dataset.action[:, 1:, 2:] == 0).all()
+    assert (np.abs(dataset.action[:, 0]) > 0.9).any(axis=0).all()
+    assert (dataset.observation[:, :, 24:] <= 1).all()
 
 
 # --- references ----------------------------------------------------------------------------------
@@ -209,10 +211,10 @@ def test_measuring_repeats_the_stored_reference() -> None:
     task = load_task("mpe/spread")
     stored = task.random_return
     assert stored is not None
-    found = measure_random(task)
-    assert found.episodes == 20_000
-    error = (found.standard_error**2 + stored.standard_error**2) ** 0.5
-    assert abs(found.mean - stored.mean) < 3 * error
+    measured = measure_random(task)
+    assert measured.episodes == 20_000
+    error = (measured.standard_error**2 + stored.standard_error**2) ** 0.5
+    assert abs(measured.mean - stored.mean) < 3 * error
     assert measure_random(task, 1500) == measure_random(task, 1500)
 
 

@@ -61,8 +61,8 @@ class Preset:
 
 def names() -> list[str]:
     """Return the presets, the smallest budget first."""
-    found = {path.stem for path in FOLDER.glob("*.toml")}
-    return [name for name in ORDER if name in found] + sorted(found - set(ORDER))
+    shipped = {path.stem for path in FOLDER.glob("*.toml")}
+    return [name for name in ORDER if name in shipped] + sorted(shipped - set(ORDER))
 
 
 def load(name: str) -> Preset:

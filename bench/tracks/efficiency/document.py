@@ -65,7 +65,7 @@ def _difference(key: str, old: Any, new: Any) -> str:
 
 def new(request: Request) -> Document:
     """Return a file's content before anything is measured."""
-    entries = [_row(request, name, size) for name in request.algorithms for size in request.sizes]
+    rows = [_row(request, name, size) for name in request.algorithms for size in request.sizes]
     return {
         "kind": KIND,
         "schema": SCHEMA,
@@ -85,7 +85,7 @@ def new(request: Request) -> Document:
         },
         "versions": machine.versions(),
         "machine": None,
-        "entries": entries,
+        "entries": rows,
         "costs": {},
         "rounds": {},
         "failures": {},
