@@ -27,8 +27,8 @@ def table(cells: Iterable[Cell], records: dict[str, Record]) -> str:
     lines = _aligned(rows)
     if any(row["preset"] == "smoke" for row in flat):
         lines.append(comparable.MEANINGLESS)
-    rows_of = {row["return_episodes"] for group in groups.values() for row in group}
-    episodes = sorted(str(count) for count in rows_of if count is not None)
+    evaluated = {row["return_episodes"] for group in groups.values() for row in group}
+    episodes = sorted(str(count) for count in evaluated if count is not None)
     if episodes:
         counts = " or ".join(episodes)
         lines.append(
