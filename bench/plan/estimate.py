@@ -33,7 +33,7 @@ class Estimator:
             if (
                 not fits
                 or row["shared"] is None  # not known
-                or comparable.disturbance(row)
+                or comparable.sharing(row)
                 or not all(map(_is_number, map(row.get, NEEDED)))
             ):
                 continue

@@ -27,7 +27,7 @@ class Row(Protocol):
     def __getitem__(self, column: str, /) -> Any: ...
 
 
-def disturbance(row: Row) -> str:
+def sharing(row: Row) -> str:
     """Say why a run's times say nothing about it alone; empty where they do."""
     if row["shared"]:
         return SHARED
@@ -48,7 +48,7 @@ def reasons(rows: Sequence[Row]) -> list[str]:
     otherwise CUDA graphs. Then a preset on it keeps one number of seeds together: the one that
     most algorithms have, of those the one with most runs, and then the smallest.
     """
-    why = [disturbance(row) for row in rows]
+    why = [sharing(row) for row in rows]
     plain = {row["machine_class"] for row in _usable(rows, why) if not row["cuda_graphs"]}
     why = [
         one or (GRAPHS if row["cuda_graphs"] and row["machine_class"] in plain else "")
