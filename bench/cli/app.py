@@ -12,6 +12,7 @@ import typer
 
 from bench.cli import data, diagnose, flags, gate, measure, results, run, tools
 from bench.errors import BenchError
+from bench.results.printable import one_line
 
 # The order in which help shows them.
 FAMILIES = (run, results, measure, gate, data, tools, diagnose)
@@ -83,9 +84,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 1  # as typer ends the commands that it parses
     except Exception as error:
         if isinstance(error, user_errors()):
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            print(f"error: {one_line(str(error))}", file=sys.stderr)
             return 2
-        print(f"error: {' '.join(_unexpected(error).split())}", file=sys.stderr)
+        print(f"error: {one_line(_unexpected(error))}", file=sys.stderr)
         return 1
     return 0
 
@@ -121,4 +122,4 @@ def user_errors() -> tuple[type[Exception], ...]:
 
 def _show_warning(message: Any, *_: Any, **__: Any) -> None:
     """Print a warning as one line."""
-    print(f"warning: {message}", file=sys.stderr)
+    print(f"warning: {one_line(str(message))}", file=sys.stderr)

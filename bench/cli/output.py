@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError, closest
+from bench.results.printable import one_line
 
 INTERRUPTED = 130  # exit code, as shells report a program that Ctrl-C ended
 REGRESSION = 3  # exit code of `compare`
@@ -37,4 +38,4 @@ def _text(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.1f}"
-    return " ".join(str(value).split())
+    return one_line(str(value))

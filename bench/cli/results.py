@@ -22,6 +22,7 @@ from bench.cli.flags import (
     add,
 )  # fmt: skip
 from bench.errors import counted
+from bench.results.printable import one_line, printable
 from bench.results.record import Record
 
 
@@ -68,9 +69,9 @@ def report(
         out, to, tell=announce, uncertainty=uncertainty, siunitx=siunitx, live=live
     )
     for warning in written.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        print(f"warning: {one_line(warning)}", file=sys.stderr)
     for line in written.answer:
-        print(line)
+        print(printable(line))
     print(f"report of {counted(written.cells, 'cell')}: {written.page}")
 
 
@@ -81,11 +82,14 @@ def status(out: Out = RESULTS, format_: Format = "table") -> None:
     Example:
       python -m bench status --out results
     """
-    from bench.results import locks, store
+    from bench.results import locks, soundness, store
 
     output.check_format(format_, "table", "json")
     output.check_folder(out)
-    rows = [_status_row(record) for record in store.read_records(out).values()]
+    rows = []
+    for cell, record in store.read_records(out).items():
+        wrong = soundness.fault(out / cell, record)
+        rows.append(_status_row(soundness.mark(record, wrong) if wrong else record))
     if format_ == "json":
         print(json.dumps(rows, indent=1))
         return
@@ -180,6 +184,7 @@ def collect(
     """Merge finished cells of other results folders into one.
 
     What does not fit is refused: one cell with two results, or one dataset with two contents.
+    A damaged cell is left out; the exit code is then 1.
 
     \b
     Example:
@@ -190,5 +195,8 @@ def collect(
     counts = merge(folders, out)
     left = counts["unfinished"]
     rest = f", {left} not finished and left out" if left else ""
+    rest += f", {counts['damaged']} damaged and left out" if counts["damaged"] else ""
     copied = counted(counts["copied"], "cell")
     print(f"{out}: {copied} copied, {counts['known']} known already{rest}")
+    if counts["damaged"]:
+        raise typer.Exit(1)

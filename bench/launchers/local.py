@@ -26,12 +26,13 @@ from bench.launchers.process import WorkerProcess, out_of_memory_kills
 from bench.plan import plugins
 from bench.plan.config import RunConfig
 from bench.plan.grid import Cell
-from bench.results import store
+from bench.results import plain_files, store
 from bench.results.record import LOG, RECORD, Record
 
 WORKER = "bench.launchers.worker"  # the module that a process runs
 TICK = 0.2  # seconds between two looks at limits and ended workers
 INTERRUPTED: dict[str, Any] = {"status": "queued", "error": None}
+LOG_END = 4_000  # characters, in which the last line of a log is looked for
 
 
 def prepare(cells: list[Cell], root: Path, interrupts: Interrupts, events: Events) -> None:
@@ -68,9 +69,7 @@ def prepare(cells: list[Cell], root: Path, interrupts: Interrupts, events: Event
 
 def _last_line(log: Path) -> str:
     """Return the last line of a log as the end of a sentence that names it."""
-    if not log.exists():
-        return ""
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    lines = plain_files.end_of_text(log.parent, log.name, LOG_END).strip().splitlines()
     return f": {lines[-1]} ({log})" if lines else ""
 
 

@@ -12,6 +12,9 @@ from typing import Any
 
 import psutil
 
+from bench.errors import BenchError
+from bench.results import plain_files
+
 HOME = Path(__file__).resolve().parents[2]
 OUTPUT_LIMIT = 2**20  # bytes of a worker's own prints that are kept in log.txt
 MESSAGE_LIMIT = 2**20
@@ -100,8 +103,11 @@ class WorkerProcess:
         self._kept += len(text)
         if self._kept >= OUTPUT_LIMIT:
             text += b"\n(further prints are not kept)\n"
-        with contextlib.suppress(OSError), open(self.log, "ab") as file:
-            file.write(text)  # a log that cannot be written must not end the study
+        with (
+            contextlib.suppress(OSError, BenchError),  # a log must not end the study
+            plain_files.appending(self.log.parent, self.log.name) as file,
+        ):
+            file.write(text)
 
     def memory(self) -> int:
         """Return the resident memory of the worker and its forks, 0 once it is gone."""

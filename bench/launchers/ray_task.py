@@ -18,7 +18,7 @@ from bench.launchers.local import LocalLauncher
 from bench.launchers.process import HOME
 from bench.plan import config, grid, plugins
 from bench.plan.grid import Cell
-from bench.results import store
+from bench.results import plain_files, store
 from bench.results.record import CELL_FILES, PREVIOUS_CHECKPOINT, RECORD, Record
 
 POST_SECONDS = 0.5  # between two posts of a task
@@ -122,7 +122,7 @@ def read_files(folder: Path) -> dict[str, bytes]:
     files = {}
     for name in sorted(SENT):
         with contextlib.suppress(FileNotFoundError):
-            files[name] = (folder / name).read_bytes()
+            files[name] = plain_files.content(folder, name)
     return files
 
 

@@ -82,8 +82,10 @@ def load_policy(
 
 def find_cell(cell: str | Path, out: str | Path) -> Path:
     """Return the folder of a cell given by id or as a folder; BenchError if there is none."""
-    for folder in (Path(out) / str(cell), Path(cell)):
-        if (folder / RECORD).is_file():
+    # By id it is a folder of its own; a link is followed only where the user names it as a folder.
+    by_id, named = Path(out) / str(cell), Path(cell)
+    for folder in (by_id, named):
+        if (folder / RECORD).is_file() and not (folder == by_id != named and folder.is_symlink()):
             return folder.resolve()
     raise BenchError(
         f"there is no cell '{cell}' in {out}: `python -m bench status --out {out}` lists them"

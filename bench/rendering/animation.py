@@ -1,5 +1,6 @@
 """Write frames as an animated GIF, with a line of text above each."""
 
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from bench.errors import BenchError
+from bench.results import store
 
 BAR = 30  # pixels of the line of text
 PAPER, INK, QUIET, DONE = (255, 255, 255), (40, 40, 40), (120, 120, 120), (0, 114, 178)
@@ -22,10 +24,8 @@ def check(path: Path) -> None:
         raise BenchError(f"{path} does not end in .gif: name a file such as team.gif with --to")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        existed = path.exists()
-        path.open("ab").close()
-        if not existed:
-            path.unlink()
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".writable-"):
+            pass
     except OSError as error:
         raise BenchError(
             f"{path} cannot be written ({error.strerror or error}): name another file with --to"
@@ -43,9 +43,10 @@ def write(frames: Iterable[Captioned], path: Path, milliseconds: int) -> int:
     palette = _palette(images)
     plain = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     times = [milliseconds] * (len(plain) - 1) + [LAST_MILLISECONDS]
-    plain[0].save(
-        path, format="GIF", save_all=True, append_images=plain[1:], duration=times, loop=0
-    )
+    with store.atomic_file(path) as file:  # in place of a link that lies there, never through it
+        plain[0].save(
+            file, format="GIF", save_all=True, append_images=plain[1:], duration=times, loop=0
+        )
     return len(plain)
 
 

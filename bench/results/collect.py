@@ -1,21 +1,21 @@
 """Merge results folders of several machines, refusing what does not fit."""
 
+import contextlib
 import json
 import os
 import shutil
 import tempfile
+import warnings
 from pathlib import Path
 
 from bench.errors import BenchError
-from bench.results import store
+from bench.results import plain_files, soundness, store
 from bench.results.locks import folder_lock
 from bench.results.record import (
     CELL_FILES,
     ENVIRONMENT_PATTERN,
     EVENTS,
-    RECORD,
     Record,
-    cell_id,
     environment_file,
 )
 
@@ -25,9 +25,10 @@ ENVIRONMENT_LIMIT = 2**20  # bytes
 def collect(sources: list[Path], out: Path) -> dict[str, int]:
     """Copy the finished cells of `sources` into `out`.
 
-    Returns how many cells were "copied", were "known" before, or are "unfinished" wherever they
-    lie and were left out. Raises BenchError, before anything is copied, where two folders disagree:
-    the same cell with other results, or the same dataset recipe with other data.
+    Returns how many cells were "copied", were "known" before, are "unfinished" wherever they lie
+    and were left out, or are "damaged" and were left out with a warning. Raises BenchError, before
+    anything is copied, where two folders disagree: the same cell with other results, or the same
+    dataset recipe with other data.
     """
     for source in sources:
         if not source.is_dir():
@@ -35,16 +36,27 @@ def collect(sources: list[Path], out: Path) -> dict[str, int]:
         if source.resolve() == out.resolve():
             raise BenchError(f"{source} is the folder to collect into: leave it out")
     with folder_lock(out):
-        known = store.read_records(out)
+        known = {
+            cell: record
+            for cell, record in store.read_records(out).items()
+            if soundness.fault(out / cell, record) is None
+        }
         wanted: dict[str, tuple[Path, Record]] = {}
-        counts = {"copied": 0, "known": 0, "unfinished": 0}
+        counts = {"copied": 0, "known": 0, "unfinished": 0, "damaged": 0}
         unfinished: set[str] = set()
         for source in sources:
             for cell, record in store.read_records(source).items():
                 if record.status != "done":
                     unfinished.add(cell)
                     continue
-                check_record(record, source / cell)
+                names = _files(source / cell)
+                wrong = soundness.fault(source / cell, record) or plain_files.refusal(
+                    source / cell, names, beginnings=True
+                )
+                if wrong:
+                    counts["damaged"] += 1
+                    warnings.warn(f"left out cell {cell}: {wrong}", stacklevel=2)
+                    continue
                 other = wanted[cell][1] if cell in wanted else known.get(cell)
                 if other is not None and other.status == "done":
                     _check_same_results(cell, record, other, source)
@@ -62,20 +74,6 @@ def collect(sources: list[Path], out: Path) -> dict[str, int]:
         )
         store.rebuild_table(out)
     return counts
-
-
-def check_record(record: Record, folder: Path) -> None:
-    """Refuse a record whose id is not that of the cell it tells of."""
-    path = folder / RECORD
-    try:
-        own = cell_id(record.identity)
-    except (ValueError, RecursionError) as error:
-        raise BenchError(f"{path} has no usable identity: leave it out") from error
-    if own != record.cell:
-        raise BenchError(
-            f"{path} has been changed: its identity is not that of cell {record.cell}; leave "
-            "the folder out"
-        )
 
 
 def _check_same_results(cell: str, record: Record, other: Record, source: Path) -> None:
@@ -107,25 +105,31 @@ def _check_same_data(records: dict[str, Record]) -> None:
 def _copy_environments(sources: list[Path], out: Path) -> None:
     """Copy the lists of installed distributions that records refer to by the hash in the name."""
     for source in sources:
-        for path in sorted(source.glob(ENVIRONMENT_PATTERN)):
-            if path.is_file() and not path.is_symlink():
-                text = path.read_bytes()[:ENVIRONMENT_LIMIT]
-                if not (out / path.name).exists() and path.name == environment_file(text):
-                    with store.atomic_file(out / path.name) as file:
-                        file.write(text)
+        for path in sorted(source.resolve().glob(ENVIRONMENT_PATTERN)):
+            try:
+                with plain_files.opened(path.parent, path.name) as listed:
+                    text = listed.read(ENVIRONMENT_LIMIT)
+            except (OSError, BenchError):
+                continue  # its name is a hash of its content: nothing else passes the check below
+            if not (out / path.name).exists() and path.name == environment_file(text):
+                with store.atomic_file(out / path.name) as file:
+                    file.write(text)
+
+
+def _files(folder: Path) -> list[str]:
+    """Return the names that a cell's own files have, TensorBoard's in a folder for its run."""
+    events = [str(path.relative_to(folder)) for path in folder.glob(f"*/{EVENTS}")]
+    return [*CELL_FILES, *(name for name in events if plain_files.size(folder, name))]
 
 
 def _copy(folder: Path, out: Path) -> None:
     """Copy a cell's own files, and nothing else, under its final name at once."""
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=out))
     try:
-        # TensorBoard's lie in a folder that bears the run's name.
-        events = [path for path in folder.glob(f"*/{EVENTS}") if not path.parent.is_symlink()]
-        for path in [*(folder / name for name in CELL_FILES), *events]:
-            if path.is_file() and not path.is_symlink():
-                copy = partial / path.relative_to(folder)
-                copy.parent.mkdir(exist_ok=True)
-                shutil.copyfile(path, copy)
+        for name in _files(folder):
+            (partial / name).parent.mkdir(exist_ok=True)
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                plain_files.copy(folder, name, partial / name)
         target = out / folder.name
         if target.exists():  # an unfinished attempt at the same cell
             shutil.rmtree(target)

@@ -28,7 +28,9 @@ class Lock:
         """Take the lock; BenchError where another process holds it or it cannot be written."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+            # Never through a link: what it points at would be cut to nothing below.
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+            self._file = os.open(self.path, flags, 0o644)
         except OSError as error:
             raise BenchError(self._unwritable.format(reason=error.strerror)) from error
         try:
@@ -83,7 +85,7 @@ def _braced(path: Path) -> str:
 def held(root: Path) -> bool:
     """Tell whether a run holds `root` at this moment, without taking it."""
     try:
-        handle = os.open(Path(root) / NAME, os.O_RDONLY)
+        handle = os.open(Path(root) / NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return False
     try:

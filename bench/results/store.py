@@ -15,14 +15,16 @@ import contextlib
 import json
 import math
 import os
-import stat
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from bench.errors import BenchError
+from bench.results import plain_files
 from bench.results.columns import COLUMNS
+from bench.results.printable import one_line, printable_json
 from bench.results.record import (
     EPISODES,
     PROGRESS,
@@ -41,9 +43,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 EPISODE_COLUMNS = ("episode", "agent", "return")
-# Sizes that no file of ours comes near: what is larger was made to exhaust its reader.
-RECORD_LIMIT = 16 * 2**20  # bytes of run.json
-PROGRESS_LIMIT = 256 * 2**20  # bytes of progress.jsonl
 EPISODES_LIMIT = 50_000_000  # rows of episodes.parquet, however few bytes they are packed into
 TEXT_LIMIT = 100_000  # characters of one text in the flat table
 
@@ -59,8 +58,9 @@ def atomic_file(path: Path, keep: Path | None = None) -> Iterator[IO[bytes]]:
     old content lives on as `keep`, where that is given.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)  # of a process that died and had the same number
     try:
-        with open(temporary, "wb") as file:
+        with open(temporary, "xb") as file:  # never through a link that lies there
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -98,7 +98,7 @@ def write_json(path: Path, document: dict[str, Any]) -> None:
 
 def append_progress(folder: Path, row: dict[str, Any]) -> None:
     """Append one evaluation to `folder`/progress.jsonl and bring it to disk."""
-    with open(folder / PROGRESS, "ab") as file:
+    with plain_files.appending(folder, PROGRESS) as file:
         file.write(_line(row))
         file.flush()
         os.fsync(file.fileno())
@@ -175,7 +175,7 @@ def read_run(folder: Path) -> Record:
         raise BenchError(f"{path} has no valid status: run the cell again")
     if record.cell != path.parent.name:
         raise BenchError(
-            f"{path} belongs to cell {record.cell!r}, not to the folder it lies in: "
+            f"{one_line(str(path))} belongs to cell {record.cell!r}, not to the folder it lies in: "
             "give the folder its cell's name or remove the copy"
         )
     return record
@@ -188,7 +188,8 @@ class SchemaError(BenchError):
 def _parse(path: Path) -> dict[str, Any]:
     """Parse a JSON object from `path`, saying what is wrong with the file otherwise."""
     try:
-        record = json.loads(_content(path, RECORD_LIMIT), parse_constant=_refuse_constant)
+        raw = plain_files.content(path.parent, path.name)
+        record = printable_json(raw, json.loads(raw, parse_constant=_refuse_constant))
     except OSError as error:
         raise BenchError(f"{path} cannot be read ({error.strerror}): run the cell again") from error
     except (ValueError, RecursionError) as error:
@@ -203,17 +204,8 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
 
 
-def _content(path: Path, limit: int) -> bytes:
-    """Return a file's content; BenchError for what is larger, or no plain file (a device)."""
-    about = path.stat()
-    if not stat.S_ISREG(about.st_mode):
-        raise BenchError(f"{path} is no plain file: remove it and run the cell again")
-    if about.st_size > limit:
-        raise BenchError(
-            f"{path} is larger than {limit:,} bytes, more than a cell can have: it is damaged, "
-            "or another program's; move it out of the results folder"
-        )
-    return path.read_bytes()
+# Numbers in JSON that may be no finite double of a bearable size; and what is not printable.
+UNUSUAL = re.compile(rb"NaN|Infinity|[eE]\+?[1-9]\d|(?<![\d.])\d{19}|\\|[^\x20-\x7e\n]")
 
 
 def read_progress(folder: Path) -> list[dict[str, Any]]:
@@ -223,7 +215,7 @@ def read_progress(folder: Path) -> list[dict[str, Any]]:
     """
     path = Path(folder) / PROGRESS
     try:
-        content = _content(path, PROGRESS_LIMIT)
+        content = plain_files.content(path.parent, path.name)
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -232,6 +224,8 @@ def read_progress(folder: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(content.split(b"\n"), start=1):
         try:
             row = json.loads(line) if line.strip() else None
+            if row is not None and UNUSUAL.search(line):
+                row = _bearable(printable_json(line, row))
         except (ValueError, RecursionError):
             row = None
         if isinstance(row, dict):
@@ -241,6 +235,17 @@ def read_progress(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def _bearable(value: Any) -> Any:
+    """Replace numbers that are not finite, or too large for a table, by None, at any depth."""
+    if isinstance(value, dict):
+        return {key: _bearable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_bearable(item) for item in value]
+    if isinstance(value, int | float) and not -LARGEST < value < LARGEST:
+        return None
+    return value
+
+
 def read_episodes(folder: Path) -> "pd.DataFrame":
     """Return the final evaluation's returns as rows (episode, agent, return)."""
     import pyarrow
@@ -248,12 +253,20 @@ def read_episodes(folder: Path) -> "pd.DataFrame":
 
     path = Path(folder) / EPISODES
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with (
+            plain_files.opened(path.parent, path.name) as raw,
+            pyarrow.parquet.ParquetFile(raw) as file,
+        ):
             if file.metadata.num_rows > EPISODES_LIMIT:
                 raise BenchError(
                     f"{path} holds {file.metadata.num_rows:,} rows, more than a cell can have: it "
                     "is damaged, or another program's; move it out of the results folder"
                 )
+            kinds = {field.name: field.type for field in file.schema_arrow}
+            wanted = [kinds.get(name, pyarrow.null()) for name in EPISODE_COLUMNS]
+            if not all(map(pyarrow.types.is_primitive, wanted)):
+                # Texts are packed: a small file of them can unpack to more than any memory.
+                raise ValueError("its columns are not numbers")
             return file.read(columns=list(EPISODE_COLUMNS)).to_pandas()
     except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise BenchError(f"{path} cannot be read ({error}): run the cell again") from error
@@ -287,7 +300,7 @@ def read_records(root: Path, on_broken: Callable[[str], None] | None = None) -> 
         except SchemaError:
             raise
         except BenchError as error:
-            message = f"skipped {folder.name}: {error}"
+            message = one_line(f"skipped {folder.name}: {error}")
             if on_broken is None:
                 warnings.warn(message, stacklevel=2)
             else:

@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 from bench.errors import counted
 from bench.plan.grid import Cell
 from bench.results import store
+from bench.results.printable import printable
 from bench.results.record import Record
 from bench.study.callbacks import Callback
 from bench.study.resume import StudyPlan
@@ -72,7 +73,7 @@ class Plain(Quiet):
         self.on_note(opening(study.cells, study.todo))
 
     def on_note(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)
+        print(printable(text), file=self._stream, flush=True)
 
     def on_progress(self, cell: Cell, progress: dict[str, Any]) -> None:
         super().on_progress(cell, progress)
@@ -113,7 +114,7 @@ class Live(Quiet):
         self._overall = self._bars.add_task("all cells", total=1.0, detail="")
 
     def on_note(self, text: str) -> None:
-        self._bars.console.print(text, markup=False, highlight=False)
+        self._bars.console.print(printable(text), markup=False, highlight=False)
 
     def on_start(self, cell: Cell) -> None:
         self._tasks[cell.id] = self._bars.add_task(

@@ -1,6 +1,7 @@
 """What a results folder knows of a study's cells, and which of them still have to run."""
 
 import dataclasses
+import os
 import warnings
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from bench.errors import BenchError
 from bench.plan import grid
 from bench.plan.config import RunConfig
 from bench.plan.grid import Cell
-from bench.results import store
+from bench.results import soundness, store
 from bench.results.record import FAILED, FINAL, RECORD, Record
 
 
@@ -39,10 +40,16 @@ def plan_study(config: RunConfig) -> StudyPlan:
     folder = Path(config.out)
     cells = grid.cells(config)
     recorded = store.read_records(folder, on_broken=lambda message: None)
+    damaged = []
+    for cell in cells:
+        own = folder / cell.id
+        if cell.id in recorded and (wrong := soundness.fault(own, recorded[cell.id])):
+            del recorded[cell.id]
+            damaged.append(f"cell {cell.id} counts as unfinished: {wrong}")
+        elif cell.id not in recorded and os.path.lexists(own / RECORD):
+            damaged.append(_complaint(own))
     records = {cell.id: recorded[cell.id] for cell in cells if cell.id in recorded}
     todo = [cell for cell in cells if _has_to_run(records.get(cell.id), config.resume)]
-    unread = (folder / cell.id for cell in cells if cell.id not in recorded)
-    damaged = [_complaint(own) for own in unread if (own / RECORD).exists()]
     untuned = _tuned_in_vain(cells) if config.tuned else []
     return StudyPlan(folder, cells, todo, records, recorded, damaged, untuned)
 

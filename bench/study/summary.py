@@ -8,6 +8,7 @@ from typing import Any
 from bench.errors import counted
 from bench.plan.grid import Cell
 from bench.results import comparable, store
+from bench.results.printable import one_line
 from bench.results.record import CHECKPOINT, LOG, Record
 from bench.study.resume import starts_over
 
@@ -64,7 +65,7 @@ def failures(cells: list[Cell], records: dict[str, Record], out: Path) -> str:
 
 def _failure(cell: Cell, record: Record, log: Path) -> str:
     """Say in a line what became of a failed cell."""
-    error = str(record.error)
+    error = one_line(str(record.error))
     where = f" (log: {log})" if LOG not in error and log.exists() else ""
     return f"{record.status}: {cell.algorithm}, seed {cell.seed}: {error}{where}"
 

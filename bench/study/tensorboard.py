@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.errors import BenchError
 from bench.plan.grid import Cell
-from bench.results import store
+from bench.results import plain_files, store
 from bench.results.record import EVENTS, PROGRESS, Record
 from bench.study.callbacks import Callback
 from bench.study.resume import StudyPlan
@@ -89,8 +89,7 @@ class EventFile:
 
     def update(self) -> None:
         """Append the rows that are new; write all of them anew where a cell began again."""
-        source = self.folder / PROGRESS
-        size = source.stat().st_size if source.is_file() else 0
+        size = plain_files.size(self.folder, PROGRESS)
         if size == self._size or (not size and self._written is None):
             return
         with warnings.catch_warnings():
@@ -108,7 +107,10 @@ class EventFile:
 
         start = _seconds(store.read_run(self.folder).created)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "ab" if appending else "wb") as file:
+        if not appending:
+            self.path.unlink(missing_ok=True)
+        name = str(self.path.relative_to(self.folder))
+        with plain_files.appending(self.folder, name) as file:
             writer = RecordWriter(file)
             if not appending:
                 header = Event(wall_time=start, file_version=HEADER)

@@ -1,14 +1,15 @@
 """Resumable checkpoints of a cell: the newest, and the one before in case the newest is damaged."""
 
 import io
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
 from bench.errors import BenchError
-from bench.results import store
+from bench.results import plain_files, store
 from bench.results.record import CHECKPOINT, PREVIOUS_CHECKPOINT, SCHEMA
 
 
@@ -30,18 +31,25 @@ def whole(folder: Path, cell: str, complain: Callable[[str], None]) -> Iterator[
     """Yield the whole checkpoints of `cell`, the newest first; say a sentence per damaged one."""
     for name in (CHECKPOINT, PREVIOUS_CHECKPOINT):
         path = folder / name
-        if not path.exists():
-            continue
         try:
             yield read(path, cell)
+        except FileNotFoundError:
+            continue
         except BenchError as error:
             complain(str(error))
 
 
 def read(path: Path, cell: str) -> dict[str, Any]:
-    """Read one checkpoint file; BenchError where it is damaged or another cell's."""
+    """Read one checkpoint file; BenchError where it is damaged or another cell's.
+
+    Raises FileNotFoundError where there is none.
+    """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with plain_files.opened(path.parent, path.name) as file:
+            _check_unpacked(file)
+            state = torch.load(file, map_location="cpu", weights_only=True)
+    except (FileNotFoundError, plain_files.RefusedFile):
+        raise
     except Exception as error:  # torch raises many types for a damaged or hostile archive
         raise BenchError(f"{path} is damaged ({type(error).__name__}): it is not used") from error
     if not isinstance(state, dict) or state.get("schema") != SCHEMA:
@@ -49,3 +57,11 @@ def read(path: Path, cell: str) -> dict[str, Any]:
     if state.get("cell") != cell:
         raise BenchError(f"{path} belongs to cell {state.get('cell')!r}, not to {cell}")
     return state
+
+
+def _check_unpacked(file: BinaryIO) -> None:
+    """Refuse an archive whose files are packed: ours never are, and few bytes can hold many."""
+    with zipfile.ZipFile(file) as archive:
+        if any(one.compress_type != zipfile.ZIP_STORED for one in archive.infolist()):
+            raise ValueError("its files are packed")
+    file.seek(0)

@@ -13,9 +13,10 @@ from bench.errors import BenchError
 from bench.meters.clock import Clock
 from bench.meters.memory import Nvml
 from bench.plan.grid import Cell, new_record
+from bench.results import plain_files, store
 from bench.results import record as sections
-from bench.results import store
 from bench.results.record import (
+    CELL_FILES,
     CHECKPOINT,
     EPISODES,
     LOG,
@@ -67,6 +68,8 @@ class RunningCell:
     def announce(self, execution: sections.Execution, resume: bool) -> None:
         """Say on disk that the cell is running, and count an interruption of an earlier run."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        if refused := plain_files.refusal(self.folder, CELL_FILES):
+            raise BenchError(refused)
         for partial in self.folder.glob(".*.tmp"):  # left by a write that a kill cut off
             partial.unlink(missing_ok=True)
         if resume and (self.folder / RECORD).exists():
@@ -221,7 +224,7 @@ class RunningCell:
         """Append to the cell's log, even where somebody has removed its folder."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with open(self.folder / LOG, "a", encoding="utf-8") as file:
-                file.write(f"{text.rstrip()}\n")
-        except OSError:  # a full disk: the record says all the same what ended the cell
+            with plain_files.appending(self.folder, LOG) as file:
+                file.write(f"{text.rstrip()}\n".encode("utf-8", "replace"))
+        except (OSError, BenchError):  # a full disk: the record says what ended the cell
             print(text, file=sys.stderr)

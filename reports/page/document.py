@@ -6,8 +6,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from bench.results import columns
+from bench.errors import BenchError
+from bench.results import columns, plain_files
 from bench.results.columns import COLUMNS
+from bench.results.record import ANIMATION, LOG
 from reports import captions
 from reports.drawing.canvas import SavedFigure
 from reports.options import Options
@@ -214,13 +216,10 @@ def _failure(cell: Cell) -> dict[str, str]:
 
 def _log(cell: Cell) -> str:
     """Return the end of a run's log, or an empty string where there is none."""
-    path = cell.folder / "log.txt"
-    if not path.is_file():
-        return ""
-    with open(path, "rb") as file:
-        file.seek(0, 2)
-        file.seek(max(0, file.tell() - 4 * LOG_END))
-        return file.read().decode("utf-8", "replace")[-LOG_END:]
+    try:
+        return plain_files.end_of_text(cell.folder, LOG, LOG_END)
+    except (OSError, BenchError) as error:
+        return str(error)
 
 
 def _animations(results: Results) -> tuple[list[dict[str, str]], list[str]]:
@@ -233,17 +232,22 @@ def _animations(results: Results) -> tuple[list[dict[str, str]], list[str]]:
     for cell in results.cells:
         if cell.word or cell["task"] in animations:
             continue
-        for path in sorted(cell.folder.glob("*.gif")):
-            size = path.stat().st_size
-            if size > min(ANIMATION_LIMIT, room):
-                left_out.append(f"{cell['cell']}/{path.name} ({size / 1e6:.1f} MB)")
-                continue
-            room -= size
-            animations[cell["task"]] = {
-                "task": cell["task"],
-                "algorithm": cell["algorithm"],
-                "seed": captions.whole(cell.number("seed")),
-                "data": base64.b64encode(path.read_bytes()).decode(),
-            }
-            break
+        size = plain_files.size(cell.folder, ANIMATION)
+        if size > min(ANIMATION_LIMIT, room):
+            left_out.append(f"{cell['cell']}/{ANIMATION} ({size / 1e6:.1f} MB)")
+            continue
+        try:
+            content = plain_files.content(cell.folder, ANIMATION)
+        except FileNotFoundError:
+            continue
+        except (OSError, BenchError) as error:
+            left_out.append(str(error))
+            continue
+        room -= size
+        animations[cell["task"]] = {
+            "task": cell["task"],
+            "algorithm": cell["algorithm"],
+            "seed": captions.whole(cell.number("seed")),
+            "data": base64.b64encode(content).decode(),
+        }
     return list(animations.values()), left_out

@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from typing import Any
 
+import algorithms
 from bench.results.record import START_SEED
 from reports.reading.runs import Cell, Method, Track
 
@@ -123,7 +124,7 @@ def methods_of(cells: list[Cell], tracks: dict[str, Track]) -> dict[str, Method]
     for cell in cells:
         name, identity = _name(cell), _identity(cell)
         alone = len(rivals[tracks[cell["cell"]], name]) == 1
-        plain = alone or identity == base[name]
+        plain = (alone or identity == base[name]) and not outdated(cell)
         labels[cell["cell"]] = name if plain else _variant(sample[identity], sample[base[name]])
     variants: dict[str, list[str]] = defaultdict(list)
     for cell in cells:
@@ -139,10 +140,19 @@ def methods_of(cells: list[Cell], tracks: dict[str, Track]) -> dict[str, Method]
     }
 
 
+def outdated(cell: Cell) -> bool:
+    """Tell whether this om2p-bench has another version of the algorithm than made the run."""
+    try:
+        today = algorithms.row(str(cell["algorithm"])).version
+    except algorithms.AlgorithmError:  # of a plug-in that is not loaded here
+        return False
+    return bool(cell["algorithm_version"] != today)
+
+
 def _variant(cell: Cell, base: Cell) -> str:
     """Name a configuration by how it differs from the algorithm's most used one."""
     differences = []
-    if cell["algorithm_version"] != base["algorithm_version"]:
+    if cell["algorithm_version"] != base["algorithm_version"] or outdated(cell):
         differences.append(f"version {cell['algorithm_version']}")
     for key in sorted({*cell.settings, *base.settings}):
         value = cell.settings.get(key)

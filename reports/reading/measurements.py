@@ -12,8 +12,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from bench.errors import BenchError
+from bench.results import plain_files
+from bench.results.printable import printable_json
+
 KIND, SCHEMA = "om2p-bench measurement", 1
-SIZE_LIMIT = 256 * 2**20  # bytes
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,11 @@ class Measured:
 def read(out: Path, warnings: list[str]) -> list[list[Measured]]:
     """Return the measurements beside the runs, a list per file; broken ones become warnings."""
     measured = []
-    for path in sorted(out.glob("*.json")):
+    for path in sorted(out.resolve().glob("*.json")):
         try:
-            if not path.is_file() or path.stat().st_size > SIZE_LIMIT:
-                continue
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
+            raw = plain_files.content(path.parent, path.name)
+            content = printable_json(raw, json.loads(raw))
+        except (OSError, ValueError, RecursionError, BenchError):
             continue  # no file of the efficiency track, whose files are written whole
         if not isinstance(content, dict) or content.get("kind") != KIND:
             continue

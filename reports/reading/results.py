@@ -15,9 +15,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bench.results import comparable, statistics, store
+from bench.results import comparable, soundness, statistics, store
 from bench.results.store import BenchError
-from reports.reading import measurements, order, toys
+from reports.reading import grouping, measurements, order, toys
 from reports.reading.grouping import methods_of, tracks_of
 from reports.reading.measurements import Measured
 from reports.reading.runs import PENDING, WORDS, Cell, Method, Track
@@ -160,7 +160,10 @@ def read(out: Path) -> Results:
     records = store.read_records(out, on_broken=warnings.append)
     cells = []
     for name, record in records.items():
-        row = store.flatten(record)
+        wrong = soundness.fault(out / name, record)
+        if wrong:
+            warnings.append(f"no result of cell {name} is shown: {wrong}")
+        row = store.flatten(soundness.mark(record, wrong) if wrong else record)
         if row["algorithm"] is None or row["dataset"] is None:
             warnings.append(f"skipped {name}: its record names no algorithm or no dataset")
             continue
@@ -169,6 +172,14 @@ def read(out: Path) -> Results:
         raise BenchError(
             f"no runs in {out} (a toy or measurements alone make no report): start one with "
             f"'python -m bench run --out {out}'"
+        )
+    counted = Counter(
+        (cell["algorithm"], cell["algorithm_version"]) for cell in cells if grouping.outdated(cell)
+    )
+    for (name, version), count in sorted(counted.items(), key=str):
+        warnings.append(
+            f"{count} runs of {name} were made with its version {version}, another one than this "
+            "om2p-bench has: they are kept apart under that name"
         )
     toy, measured = toys.read(out, warnings), measurements.read(out, warnings)
     return Results(cells, warnings, toy, measured)

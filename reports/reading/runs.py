@@ -9,9 +9,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from bench.errors import BenchError
 from bench.results import store
 from bench.results.columns import COLUMNS
 from bench.results.record import Record
+from bench.results.soundness import DAMAGED
 
 WORDS = {
     "failed": "failed",
@@ -20,6 +22,7 @@ WORDS = {
     "diverged": "diverged",
     "queued": "queued",
     "running": "running",
+    DAMAGED: "damaged",
 }
 PENDING = ("queued", "running")
 
@@ -56,8 +59,13 @@ class Cell:
 
     @cached_property
     def progress(self) -> list[dict[str, Any]]:
-        """The evaluations during training, oldest first."""
-        return store.read_progress(self.folder)
+        """The evaluations during training, oldest first; none of a damaged cell."""
+        if self["status"] == DAMAGED:
+            return []
+        try:
+            return store.read_progress(self.folder)
+        except BenchError:  # it was replaced since the cell was checked
+            return []
 
     @cached_property
     def settings(self) -> dict[str, Any]:

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from bench.errors import BenchError
+from bench.results import plain_files
+from bench.results.printable import printable_json
 from bench.results.record import TOY
 
-SIZE_LIMIT = 4 * 2**20  # bytes
 MOST_BINS, MOST_ROWS = 200, 12
 
 
@@ -35,14 +37,12 @@ class Toy:
 
 def read(out: Path, warnings: list[str]) -> Toy | None:
     """Return a results folder's toy, None where there is none; a broken one becomes a warning."""
-    path = out / TOY
-    if not path.is_file():
-        return None
     try:
-        if path.stat().st_size > SIZE_LIMIT:
-            raise ValueError("it is too large")
-        return _checked(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raw = plain_files.content(out.resolve(), TOY)
+        return _checked(printable_json(raw, json.loads(raw)))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, BenchError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         warnings.append(f"skipped {TOY}: it is not what `python -m bench toy` writes ({reason})")
         return None

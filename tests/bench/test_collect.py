@@ -46,11 +46,11 @@ class TestCollect:
         finished(cells[1], b)
         finished(cells[0], b)
         finished(cells[2], b, status="failed")
-        assert collect([a, b], out) == {"copied": 2, "known": 1, "unfinished": 1}
+        assert collect([a, b], out) == {"copied": 2, "known": 1, "unfinished": 1, "damaged": 0}
         assert list(store.read_results(out)["seed"].sort_values()) == [0, 1]
         assert (out / cells[0].id / "log.txt").read_text() == "a log"
         assert (out / "results.parquet").exists()
-        assert collect([a, b], out) == {"copied": 0, "known": 3, "unfinished": 1}
+        assert collect([a, b], out) == {"copied": 0, "known": 3, "unfinished": 1, "damaged": 0}
         assert not list(out.glob(".*-*"))
 
     def test_an_unfinished_attempt_gives_way_to_a_finished_one(
@@ -81,7 +81,7 @@ class TestCollect:
         (folder / "team.gif").write_bytes(b"GIF89a")
         for run in ("bc-seed-0", "stranger"):
             (folder / run).mkdir()
-        (folder / "bc-seed-0" / EVENTS).write_bytes(b"events")
+        (folder / "bc-seed-0" / EVENTS).write_bytes(b"\x18" * 21 + b"brain.Event:2")
         (folder / "bc-seed-0" / "other").write_bytes(b"?")
         (folder / "stranger" / EVENTS).symlink_to("/etc/passwd")
         (folder / "linked").symlink_to(folder / "bc-seed-0")
@@ -115,6 +115,11 @@ class TestCollect:
         cell = make_cell()
         folder = finished(cell, tmp_path / "a")
         (folder / "checkpoint.pt").symlink_to("/etc/passwd")
+        with pytest.warns(UserWarning, match=r"checkpoint\.pt is a symbolic link"):
+            counts = collect([tmp_path / "a"], tmp_path / "out")
+        assert counts["damaged"] == 1
+        assert not (tmp_path / "out" / cell.id).exists()
+        (folder / "checkpoint.pt").unlink()
         (folder / "run.sh").write_text("rm -rf /")
         collect([tmp_path / "a"], tmp_path / "out")
         assert [path.name for path in (tmp_path / "out" / cell.id).iterdir()] == ["run.json"]

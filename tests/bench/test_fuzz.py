@@ -21,7 +21,7 @@ from bench.plan import flags, presets, resolve
 from bench.plan.estimate import Estimator
 from bench.plan.grid import new_record
 from bench.plan.resolve import resolve_run, resolve_settings
-from bench.results import collect, store
+from bench.results import collect, plain_files, soundness, store
 from bench.results.record import CHECKPOINT, SCHEMA, Record
 from bench.results.section import value_at
 from bench.study import summary
@@ -72,7 +72,7 @@ def readers_of(record: Record, folder: Path, cell: Any, scratch: Path) -> list[C
     return [
         lambda: _status_row(record),
         lambda: cell_of(record),
-        lambda: collect.check_record(record, folder),
+        lambda: soundness.fault(folder, record),
         lambda: collect._check_same_data({CELL: record, "other": GOOD}),
         lambda: collect._check_same_results(CELL, record, GOOD, scratch),
         lambda: summary.table([cell], {CELL: record}),
@@ -256,17 +256,22 @@ def test_files_made_to_exhaust_a_reader_are_refused(
 ) -> None:
     folder = tmp_path / CELL
     shutil.copytree(GOLDEN / CELL, folder)
-    for limit, name, read in (
-        ("RECORD_LIMIT", "run.json", store.read_run),
-        ("PROGRESS_LIMIT", "progress.jsonl", store.read_progress),
-        ("EPISODES_LIMIT", "episodes.parquet", store.read_episodes),
+    for name, read in (
+        ("run.json", store.read_run),
+        ("progress.jsonl", store.read_progress),
+        ("episodes.parquet", store.read_episodes),
     ):
         read(folder)
         with monkeypatch.context() as patch:
-            patch.setattr(store, limit, 10)
+            patch.setitem(plain_files.LIMITS, name, 10)
             with pytest.raises(BenchError, match="more than a cell can have"):
                 read(folder)
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "EPISODES_LIMIT", 10)
+            if name == "episodes.parquet":
+                with pytest.raises(BenchError, match="more than a cell can have"):
+                    read(folder)
         (folder / name).unlink()
         (folder / name).symlink_to("/dev/zero")  # endless
-        with pytest.raises(BenchError, match=r"no plain file|cannot be read"):
+        with pytest.raises(BenchError, match="a symbolic link"):
             read(folder)

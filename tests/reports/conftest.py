@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+import algorithms
 from bench.results import store
-from bench.results.record import SCHEMA, START_SEED
+from bench.results.record import SCHEMA, START_SEED, cell_id
 from tests.bench import documents
 
 CHROMIUM = next(
@@ -44,7 +45,7 @@ def record(
     status: str = "done",
     preset: str = "quick",
     settings: dict[str, Any] | None = None,
-    version: int = 1,
+    version: int | None = None,
     checksum: str | None = "",
     machine: str = "cpu-a",
     shared: bool = False,
@@ -62,6 +63,9 @@ def record(
 ) -> dict[str, Any]:
     """Return one cell's record; equal arguments give equal records."""
     settings = {"hidden": [128, 128], "learning_rate": 0.003, **(settings or {})}
+    if version is None:
+        known = algorithm in algorithms.names()
+        version = algorithms.row(algorithm).version if known else 1
     canonical = {"algorithm": settings, "run": {"updates": 2000, "batch_size": batch}}
     text = json.dumps(canonical, sort_keys=True)
     quality = dataset.rsplit("/", 1)[1] if task is None else dataset
@@ -70,20 +74,22 @@ def record(
         algorithm, version, dataset, seed, text, preset, checksum, machine, fraction, rules, paired,
         recipe_version, task_version, protocol, *([] if start_seed == START_SEED else [start_seed]),
     )  # fmt: skip
-    cell = hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]
+    mark = hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]
+    identity = {"dataset": {"recipe_version": recipe_version}, "mark": mark}
+    cell = cell_id(identity)
     random, expert = REFERENCES.get(task, (-280.0, 3400.0))
     slow = 1.0 + 5.0 * zlib.crc32(algorithm.encode()) / 2**32
     slow *= (batch / 256) ** 0.5 * settings["hidden"][0] / 128
     if score is None:
         skill = 0.7 + 0.35 * zlib.crc32(f"{algorithm}{quality}".encode()) / 2**32
-        noise = np.random.default_rng(zlib.crc32(cell.encode())).normal(0, 4)
+        noise = np.random.default_rng(zlib.crc32(mark.encode())).normal(0, 4)
         score = skill * DATA_SCORE.get(quality, 50.0) + noise
     done = status == "done"
     value = random + score / 100 * (expert - random)
     if checksum == "":
         data_seed = seed if paired else 0
-        identity = f"{dataset}{fraction}{data_seed}{recipe_version}"
-        checksum = hashlib.sha256(identity.encode()).hexdigest()
+        recording = f"{dataset}{fraction}{data_seed}{recipe_version}"
+        checksum = hashlib.sha256(recording.encode()).hexdigest()
     data_return = random + DATA_SCORE.get(quality, 50.0) / 100 * (expert - random)
     last = {"return_mean": value, "return_std": 70.0, "episodes": 1000, "score": score}
     return {
@@ -92,7 +98,7 @@ def record(
         "status": status,
         "error": None if done else f"{status}: the invented reason",
         "seed": seed,
-        "identity": {"dataset": {"recipe_version": recipe_version}},
+        "identity": identity,
         "algorithm": {
             "name": algorithm, "version": version, "plugin": None, "observes": "own",
             "sampling_steps": 1 + 9 * ("dom" in algorithm),

@@ -1,0 +1,209 @@
+"""The one way in which files of a cell are opened: plain files of its own folder, of bounded size.
+
+A results folder may come from a stranger. A symbolic link in it could point at a file of the
+reader's machine, a pipe could hold its reader up for ever, a device or a sparse file could fill the
+memory. So no link is followed, nothing that is no plain file is opened, no more is read than a cell
+can have, and the first bytes have to be those of the format. Whoever reads, copies or appends to a
+file of a cell does so through this module. Torch-free.
+"""
+
+import contextlib
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from bench.errors import BenchError
+from bench.results.printable import printable
+from bench.results.record import (
+    ANIMATION,
+    CHECKPOINT,
+    EPISODES,
+    EVENTS,
+    LOG,
+    PREVIOUS_CHECKPOINT,
+    PROGRESS,
+    RECORD,
+    TOY,
+)
+
+MIB = 2**20
+# Sizes that no file of ours comes near, in bytes: what is larger was made to exhaust its reader.
+LIMITS = {
+    RECORD: 16 * MIB,
+    PROGRESS: 64 * MIB,
+    EPISODES: 512 * MIB,
+    CHECKPOINT: 16 * 1024 * MIB,
+    PREVIOUS_CHECKPOINT: 16 * 1024 * MIB,
+    LOG: 1024 * MIB,
+    ANIMATION: 64 * MIB,
+    EVENTS: 1024 * MIB,
+    TOY: 4 * MIB,
+}
+OTHER_LIMIT = 256 * MIB  # of files whose names are not listed: measurements
+# How files begin; a text begins with no NUL byte.
+BEGINNINGS = {
+    EPISODES: re.compile(rb"PAR1"),
+    CHECKPOINT: re.compile(rb"PK\x03\x04"),
+    PREVIOUS_CHECKPOINT: re.compile(rb"PK\x03\x04"),
+    ANIMATION: re.compile(rb"GIF8[79]a"),
+    EVENTS: re.compile(rb"(?s).{1,64}brain\.Event"),
+    LOG: re.compile(rb"[^\0]*\Z"),
+}  # of JSON, the parser says it better
+LONGEST_BEGINNING = 128  # bytes
+# O_NONBLOCK: opening a pipe must not wait for somebody at its other end.
+FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class RefusedFile(BenchError):
+    """A file of a cell that is not opened: a link, no plain file, too large or of another kind."""
+
+
+@contextlib.contextmanager
+def opened(folder: Path, name: str) -> Iterator[BinaryIO]:
+    """Open the file `name` of a cell's folder, or of a results folder, for reading.
+
+    name: without folders, but for event files, which lie one folder deeper. Raises
+    FileNotFoundError and other OSErrors, and RefusedFile for what is not opened.
+    """
+    path = Path(folder) / name
+    with os.fdopen(_open(path, os.O_RDONLY), "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        _check_size(path, size)
+        beginning = BEGINNINGS.get(path.name)
+        if size and beginning and not beginning.match(file.read(LONGEST_BEGINNING)):
+            raise RefusedFile(
+                f"{_shown(path)} does not begin as such a file does: it is damaged or of another "
+                "kind; move it out of the results folder"
+            )
+        file.seek(0)
+        yield file
+
+
+def content(folder: Path, name: str) -> bytes:
+    """Return a file's content; it may grow meanwhile, but no more than its limit is read."""
+    with opened(folder, name) as file:
+        return file.read(limit(name))
+
+
+def end_of_text(folder: Path, name: str, characters: int) -> str:
+    """Return the end of a text without control characters; empty where there is no such file."""
+    try:
+        with opened(folder, name) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 4 * characters))
+            raw = file.read(4 * characters)
+    except FileNotFoundError:
+        return ""
+    return printable(raw.decode("utf-8", "replace"))[-characters:]
+
+
+def size(folder: Path, name: str) -> int:
+    """Return the size of a file; 0 where there is no plain file of this name."""
+    try:
+        status = os.lstat(Path(folder) / name)
+    except OSError:
+        return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
+
+
+def refusal(folder: Path, names: Iterable[str], beginnings: bool = False) -> str | None:
+    """Return why the first of these files that is not opened is refused; None where none is.
+
+    beginnings: open the files and look at their first bytes too; without it only names and sizes
+    are looked at, which is quicker.
+    """
+    for name in names:
+        path = Path(folder) / name
+        try:
+            status = os.lstat(path)
+            _check_plain(path, status.st_mode)
+            _check_size(path, status.st_size)
+            if beginnings:
+                with opened(folder, name):
+                    pass
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            return f"{_shown(path)} cannot be read ({error.strerror})"
+        except RefusedFile as error:
+            return str(error)
+    return None
+
+
+@contextlib.contextmanager
+def appending(folder: Path, name: str) -> Iterator[BinaryIO]:
+    """Open a file of a cell's folder for appending; it is made where it is missing."""
+    handle = _open(Path(folder) / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    with os.fdopen(handle, "ab") as file:
+        yield file
+
+
+def copy(folder: Path, name: str, to: Path) -> None:
+    """Copy a file of a cell's folder to the new file `to`; the holes of a sparse file stay holes.
+
+    Raises RefusedFile where `opened` does.
+    """
+    with opened(folder, name) as source, open(to, "xb") as target:
+        end = os.fstat(source.fileno()).st_size
+        for start, stop in _filled(source.fileno(), end):
+            source.seek(start)
+            target.seek(start)
+            while source.tell() < stop and (part := source.read(min(MIB, stop - source.tell()))):
+                target.write(part)
+        target.truncate(end)
+
+
+def limit(name: str) -> int:
+    """Return the most bytes that a file of this name may have."""
+    return LIMITS.get(name.rpartition("/")[2], OTHER_LIMIT)
+
+
+def _open(path: Path, flags: int) -> int:
+    """Return a descriptor of a plain file; RefusedFile for links and all that is none."""
+    folder = os.open(path.parent, os.O_DIRECTORY | os.O_RDONLY | FLAGS)
+    try:
+        # A look before the opening: to open some devices is to change them.
+        with contextlib.suppress(FileNotFoundError):
+            _check_plain(path, os.stat(path.name, dir_fd=folder, follow_symlinks=False).st_mode)
+        handle = os.open(path.name, flags | FLAGS, 0o644, dir_fd=folder)
+    finally:
+        os.close(folder)
+    try:
+        _check_plain(path, os.fstat(handle).st_mode)
+    except RefusedFile:
+        os.close(handle)
+        raise
+    return handle
+
+
+def _check_plain(path: Path, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        what = "a symbolic link" if stat.S_ISLNK(mode) else "no plain file"
+        raise RefusedFile(f"{_shown(path)} is {what}, which a cell never has: remove it")
+
+
+def _check_size(path: Path, size: int) -> None:
+    if size > limit(path.name):
+        raise RefusedFile(
+            f"{_shown(path)} is larger than {limit(path.name):,} bytes, more than a cell can have: "
+            "it is damaged, or another program's; move it out of the results folder"
+        )
+
+
+def _shown(path: Path) -> str:
+    """Return a path for a sentence: a stranger may have put control characters into its name."""
+    return printable(str(path))
+
+
+def _filled(handle: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield the stretches of a file that hold data, all of it where the system cannot tell."""
+    at = 0
+    while at < end:
+        try:
+            start = os.lseek(handle, at, os.SEEK_DATA)
+            at = os.lseek(handle, start, os.SEEK_HOLE)
+        except OSError:  # no data behind `at`
+            return
+        yield start, at
