@@ -38,8 +38,8 @@ def modules_of(plugin: Path, root: Path | None = None) -> dict[str, str]:
     """
     plugin = plugin.absolute()
     root = plugin.parent if root is None else root.absolute()
-    found = _closure(plugin, root) | _noted.get(plugin, set())
-    files = {path.relative_to(root).as_posix(): path for path in found - {plugin}}
+    modules = _closure(plugin, root) | _noted.get(plugin, set())
+    files = {path.relative_to(root).as_posix(): path for path in modules - {plugin}}
     return {name: sha256(files[name]) for name in sorted(files)}
 
 
@@ -77,17 +77,17 @@ def _file_of(module: ModuleType) -> Path | None:
 def _closure(plugin: Path, root: Path) -> set[Path]:
     """Return the plug-in and every module below ``root`` that its source, or theirs, imports."""
     own = plugin.relative_to(root).parts[0].removesuffix(".py") if root.name in INSTALLED else None
-    found, waiting = {plugin}, [plugin]
+    reached, waiting = {plugin}, [plugin]
     while waiting:
         path = waiting.pop()
         for name in _imports(path, root):
             top = name[0] if name else ""
             foreign = top in OURS or top in sys.stdlib_module_names or own not in (None, top)
             for module in [] if foreign else _located(root, name):
-                if module not in found:
-                    found.add(module)
+                if module not in reached:
+                    reached.add(module)
                     waiting.append(module)
-    return found
+    return reached
 
 
 def _imports(path: Path, root: Path) -> Iterator[tuple[str, ...]]:

@@ -81,9 +81,9 @@ def _together(cells: Sequence[Cell]) -> str:
     numbers = sorted({comparable.together(cell) for cell in cells})
     if numbers in ([], [1]):
         return ""
-    told = " or ".join(map(str, numbers))
+    counts = " or ".join(map(str, numbers))
     return (
-        f"Seeds were trained {told} together in one process (replicas={told}): a time is one "
+        f"Seeds were trained {counts} together in one process (replicas={counts}): a time is one "
         "seed's part of it, a peak of memory is that of all of them"
     )
 

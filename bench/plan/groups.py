@@ -53,9 +53,9 @@ def schedule(
     best: Schedule | None = None
     for most in range(min(MOST_REPLICAS, max(map(len, kinds), default=1)), 0, -1):
         groups = [group for kind in kinds for group in _split(kind, most)]
-        found = _longest_first(groups, places, costs)
-        if best is None or found.seconds < WORTH * best.seconds:
-            best = found
+        schedule = _longest_first(groups, places, costs)
+        if best is None or schedule.seconds < WORTH * best.seconds:
+            best = schedule
     return best or Schedule([], 0.0)
 
 

@@ -44,22 +44,22 @@ class Comparison:
     def causes(self) -> list[str]:
         """Return what is not as it was and may explain other results; what remains, if nothing."""
         first, second = self.both
-        found = []
+        causes = []
         if first.dataset.checksum != second.dataset.checksum:
-            found.append("the data: their checksum is another one")
+            causes.append("the data: their checksum is another one")
         if not self.same_machine_class:
-            found.append("the machine: numbers are equal on one class of machine only")
+            causes.append("the machine: numbers are equal on one class of machine only")
         then, now = (record.versions for record in self.both)
         for key in VERSIONS:
             old, new = (None if one is None else one[key] for one in (then, now))
             if old != new:
-                found.append(f"{key}: {old} then, {new} now")
+                causes.append(f"{key}: {old} then, {new} now")
         if then is not None and then.dirty:
-            found.append("the code: it had changes then that no commit holds")
+            causes.append("the code: it had changes then that no commit holds")
         how = [record.execution and record.execution.kernels for record in self.both]
         if how[0] != how[1]:
-            found.append(f"the kernels: {how[0] or 'torch'} then, {how[1] or 'torch'} now")
-        return found or [
+            causes.append(f"the kernels: {how[0] or 'torch'} then, {how[1] or 'torch'} now")
+        return causes or [
             "nothing that is recorded differs, so something draws random numbers that no seed "
             "determines: look into the algorithm, and into an environment of your own"
         ]
@@ -73,7 +73,7 @@ class Comparison:
 def reproduce(
     folder: Path, display: Callback, data_dir: Path | None = None, prey: str | None = None
 ) -> Comparison:
-    """Run the cell of `folder` again in a temporary folder, with as many threads as then.
+    """Run the cell of `folder` again in a temporary folder, with the record's number of threads.
 
     prey: the file of the cell's prey, where it does not ship.
     Raises BenchError where this version of om2p-bench cannot run that cell, or it fails.

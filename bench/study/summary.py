@@ -45,8 +45,8 @@ def _clocks(rows: list[dict[str, Any]]) -> str:
     numbers = {comparable.together(row) for row in rows if row["ms_per_update"] is not None}
     if numbers <= {1}:
         return "runs with a clock of their own"
-    told = " or ".join(map(str, sorted(numbers)))
-    return f"parts of clocks that {told} seeds share (replicas={told})"
+    counts = " or ".join(map(str, sorted(numbers)))
+    return f"parts of clocks that {counts} seeds share (replicas={counts})"
 
 
 def failures(cells: list[Cell], records: dict[str, Record], out: Path) -> str:

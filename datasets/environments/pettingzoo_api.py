@@ -35,7 +35,7 @@ class TeamEnv(ParallelEnv):
     ) -> None:
         """Make the environment of a task; ``render_mode`` is None or ``rgb_array``.
 
-        Raises DatasetError for another render mode, a seed that is none, or an unknown task.
+        Raises DatasetError for another render mode, an invalid seed, or an unknown task.
         """
         if render_mode not in (None, *RENDER_MODES):
             raise DatasetError(

@@ -126,13 +126,13 @@ def _check(path: Path, at: int, row: dict[str, Any]) -> None:
 
 def _scales(rows: list[dict[str, Any]]) -> dict[str, Scale]:
     """Return the published random and expert returns by task."""
-    found: dict[str, dict[str, float]] = {}
+    returns: dict[str, dict[str, float]] = {}
     for row in rows:
         if row["algorithm"] in (RANDOM, EXPERT) and row["metric"] == RAW:
-            found.setdefault(row["task"], {})[row["algorithm"]] = float(row["score"])
+            returns.setdefault(row["task"], {})[row["algorithm"]] = float(row["score"])
     return {
         task: Scale(both[RANDOM], both[EXPERT])
-        for task, both in found.items()
+        for task, both in returns.items()
         if RANDOM in both and EXPERT in both
     }
 
@@ -175,11 +175,11 @@ def why_not(group: Group) -> str:
 
 def cautions(group: Group) -> list[str]:
     """Return what a reader has to bear in mind where the two may stand side by side."""
-    cell, found = group.cells[0], []
+    cell, cautions = group.cells[0], []
     if not is_imported(group.track):
-        found.append("same rules, but data recorded by our own policies")
+        cautions.append("same rules, but data recorded by our own policies")
     elif value_at(cell.record, "dataset.card.replay.accepted"):
-        found.append("the imported rows do not obey the rules of the task")
+        cautions.append("the imported rows do not obey the rules of the task")
     if cell["preset"] != "paper":
-        found.append(f"preset {cell['preset']}: sizes and step counts are not the paper's")
-    return found
+        cautions.append(f"preset {cell['preset']}: sizes and step counts are not the paper's")
+    return cautions

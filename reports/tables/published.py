@@ -32,12 +32,12 @@ def table(results: Results, kind: str) -> list[Table]:
     for track in results.tracks:
         for group in results.on(track):
             name = ALGORITHMS.get(group.method.algorithm, "")
-            found = known.get((TASKS.get(track.task, ""), quality_of(track, group), name), [])
+            rivals = known.get((TASKS.get(track.task, ""), quality_of(track, group), name), [])
             usable = group.estimate("return_mean").n and group.cells[0]["preset"] != UNTRAINED
-            if not found or not usable:
+            if not rivals or not usable:
                 continue
             groups.append(group)
-            rows += [_row(group, one, kind, notes) for one in found]
+            rows += [_row(group, one, kind, notes) for one in rivals]
     if not rows:
         return []
     columns = [Head("ours"), Head("published"), Head("as printed"), Head("comparable")]

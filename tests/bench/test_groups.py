@@ -95,8 +95,8 @@ def test_finished_cells_say_what_others_will_take(make_config: Make) -> None:
             known = 2 * guessed[cell.id] if cell.algorithm == "om2p" else None
             return estimate.Estimate(known, None, 1)
 
-    found = groups.costs(cells, Known())  # type: ignore[arg-type]
-    assert found == {name: pytest.approx(2 * seconds) for name, seconds in guessed.items()}
+    measured = groups.costs(cells, Known())  # type: ignore[arg-type]
+    assert measured == {name: pytest.approx(2 * seconds) for name, seconds in guessed.items()}
 
 
 def test_every_algorithm_has_a_guess_near_its_measurement() -> None:
@@ -129,7 +129,7 @@ def test_a_study_goes_on_with_groups_that_lie_at_one_update(
         record.updates_done = 40 if cell.seed < 2 else 20
         store.write_run(made.out / cell.id, record)
         (made.out / cell.id / "checkpoint.pt").write_bytes(b"")
-    found = schedule.schedule(plan_study(made), made, 1)
-    assert sorted([cell.seed for cell in group] for group in found.groups) == [[0, 1], [2, 3]]
+    planned = schedule.schedule(plan_study(made), made, 1)
+    assert sorted([cell.seed for cell in group] for group in planned.groups) == [[0, 1], [2, 3]]
     alone = made.replace(replicas="1")
     assert [len(g) for g in schedule.schedule(plan_study(alone), alone, 1).groups] == [1] * 4

@@ -33,7 +33,7 @@ def state_of(folder: Path) -> dict[str, Any]:
 
 
 def forget(folder: Path) -> None:
-    """Take the kernels out of a checkpoint, as one of before."""
+    """Take the kernels out of a checkpoint, as in older ones."""
     state = state_of(folder)
     del state["kernels"]
     torch.save(state, folder / CHECKPOINT)

@@ -41,19 +41,19 @@ def test_cells_of_a_group_that_dies_or_grows_too_large_go_on_alone(make_config: 
     )
     events = Starts()
     outcome = study.run_study(config, events)
-    found = {(cell.algorithm, cell.seed): outcome.records[cell.id] for cell in outcome.cells}
-    assert {key: record["status"] for key, record in found.items()} == {
+    records = {(cell.algorithm, cell.seed): outcome.records[cell.id] for cell in outcome.cells}
+    assert {key: record["status"] for key, record in records.items()} == {
         ("bad-fragile", 0): "done", ("bad-fragile", 1): "failed",
         ("bad-hungry", 0): "done", ("bad-hungry", 1): "done",
     }  # fmt: skip
-    assert "ended by SIGSEGV" in found["bad-fragile", 1]["error"]
+    assert "ended by SIGSEGV" in records["bad-fragile", 1]["error"]
     assert sorted(events.started) == sorted(cell.id for cell in outcome.cells)
     assert events.ended_cells == 4
     assert any("exceeded --memory-limit 0.9 GiB" in note for note in events.notes)
     for cell in outcome.cells:
         log = (config.out / cell.id / "log.txt").read_text()
         assert "trained alone from here on" in log
-        execution = found[cell.algorithm, cell.seed]["execution"]
+        execution = records[cell.algorithm, cell.seed]["execution"]
         assert [part["replicas"] for part in execution["parts"]] == [2, 1]
         assert execution["parts"][1]["from_update"] == 20  # the last checkpoint of the group
 

@@ -209,7 +209,7 @@ def test_a_module_beside_the_file_is_part_of_the_identity(
     beside("second.py", "import aid\n")
     beside("unused.py", "rate = 1.0\n")
     beside("aids/__init__.py", "")
-    found = []
+    recorded = []
     for value in ("1.0", "2.0", "1.0"):
         beside(helper, f"rate = {value}\n")
         config = make_config(algorithms=("mine",), plugins=(write(HELPED.format(line=line)),))
@@ -218,11 +218,11 @@ def test_a_module_beside_the_file_is_part_of_the_identity(
         assert helper in cell.plugin["modules"]
         assert "unused.py" not in cell.plugin["modules"]
         assert cell.identity()["plugin"] == algorithms.row("mine").plugin
-        found.append(cell.id)
+        recorded.append(cell.id)
         del algorithms.TABLE["mine"]
         monkeypatch.setattr(plugins, "_hashes", {})
         beside.forget()
-    assert found[0] == found[2] != found[1]
+    assert recorded[0] == recorded[2] != recorded[1]
 
 
 def test_our_own_modules_are_no_part_of_it(write: Callable[..., Path]) -> None:
@@ -255,5 +255,5 @@ def test_a_package_is_hashed_with_its_modules(tmp_path: Path) -> None:
     (package / "method.py").write_text("from .parts import loss\n")
     (package / "parts.py").write_text("loss = 1\n")
     (package.parent / "other.py").write_text("")
-    found = plugin_source.modules_of(package / "__init__.py", package.parent)
-    assert list(found) == ["mypackage/method.py", "mypackage/parts.py"]
+    recorded = plugin_source.modules_of(package / "__init__.py", package.parent)
+    assert list(recorded) == ["mypackage/method.py", "mypackage/parts.py"]

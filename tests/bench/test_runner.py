@@ -366,7 +366,7 @@ def test_pauses_are_multiples_whatever_the_start(make_cell: Make, tmp_path: Path
 
 
 def test_reweighting_is_a_switch_of_every_cell(make_cell: Make, tmp_path: Path) -> None:
-    """It changes what is learnt and the id, and a record of before runs without it."""
+    """It changes what is learnt and the id, and an older record runs without it."""
     plain, weighted = make_cell("bc"), make_cell("bc", run__reweight="quantiles")
     records = [run_cell(cell, tmp_path / cell.id, FRESH) for cell in (plain, weighted)]
     assert [record["status"] for record in records] == ["done", "done"]

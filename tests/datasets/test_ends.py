@@ -131,10 +131,10 @@ def halting(length: int, horizon: int) -> Sample:
 
 
 def test_999_steps_are_d4rls_habit() -> None:
-    found = verdict.Verdict(1998)
-    verdict._judge_ends(found, halting(999, 1000), load_task("mamujoco/halfcheetah-2x3"))
-    assert not found.good
-    (cause,) = found.causes
+    judged = verdict.Verdict(1998)
+    verdict._judge_ends(judged, halting(999, 1000), load_task("mamujoco/halfcheetah-2x3"))
+    assert not judged.good
+    (cause,) = judged.causes
     assert "D4RL's tools leave out the last step" in cause
     assert "--episode-steps 999" in cause
 

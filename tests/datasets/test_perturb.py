@@ -109,9 +109,9 @@ def test_noise_is_gaussian_of_the_asked_size_and_leaves_constants() -> None:
     plain = task.make_env(4000, SEED).reset()
     noise = observation.Noise(0.5, scene).wrap(env, SEED).reset() - plain
     assert not noise[..., -4:].any()
-    found = (noise / (0.5 * scene.std))[..., :-4]
-    assert found.std(dim=0).sub(1.0).abs().max() < 0.05
-    assert found.mean(dim=0).abs().max() < 0.06
+    measured = (noise / (0.5 * scene.std))[..., :-4]
+    assert measured.std(dim=0).sub(1.0).abs().max() < 0.05
+    assert measured.mean(dim=0).abs().max() < 0.06
 
 
 def test_dropout_replaces_whole_observations_at_its_rate() -> None:
@@ -215,11 +215,11 @@ def test_velocities_of_robots_are_those_of_the_state() -> None:
     task = datasets.load_task("mamujoco/hopper-3x1")
     env = task.make_env(1, SEED)
     assert isinstance(env, MujocoEnv)
-    found = velocities(task)
+    measured = velocities(task)
     rest = env.get_state()
     env.set_state({"qpos": rest["qpos"], "qvel": torch.full_like(rest["qvel"], 0.25)})
     seen = env._observe()[0]
-    assert torch.equal(found, seen == 0.25)
+    assert torch.equal(measured, seen == 0.25)
 
 
 def test_dynamics_of_particles_move_the_team_alone() -> None:

@@ -48,15 +48,15 @@ class Preset:
 
     def tuning(self, algorithm: str, dataset: str) -> dict[str, Any] | None:
         """Return how the values for an algorithm were chosen, None where no tuning chose them."""
-        told = self.provenance
-        of = told.get("algorithms")
+        source = self.provenance
+        of = source.get("algorithms")
         mine = of.get(algorithm) if isinstance(of, dict) else None
         trials = mine.get("trials") if isinstance(mine, dict) else None
         if type(trials) is not int:
             return None
-        if told.get("ruleset") == "per-dataset" and dataset not in self.datasets:
+        if source.get("ruleset") == "per-dataset" and dataset not in self.datasets:
             return None
-        return {"trials": trials} | {key: told[key] for key in TUNING if key in told}
+        return {"trials": trials} | {key: source[key] for key in TUNING if key in source}
 
 
 def names() -> list[str]:
@@ -68,7 +68,7 @@ def names() -> list[str]:
 def load(name: str) -> Preset:
     """Read a preset by its name, or a file of one's own, which ends in .toml.
 
-    Raises BenchError with near names if there is none of that name, and for a file that is none.
+    Raises BenchError with near names for an unknown name, and for a file that is no preset.
     """
     if is_preset_file(name):
         return _load_file(Path(name).expanduser())
