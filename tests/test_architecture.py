@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("algorithms", "bench", "datasets", "reports")
 ALLOWED = {
     "algorithms": {"algorithms", "datasets.batch"},
-    "datasets": {"datasets", "algorithms.parts.networks"},
+    "datasets": {"datasets", "algorithms.parts.networks", "algorithms.device.cuda"},
     "bench": {"bench", "algorithms", "datasets", "reports"},  # reports: called by the command line
     "reports": {"reports", "bench", "algorithms"},
 }

@@ -16,7 +16,6 @@ eager updates before training begins.
 """
 
 import contextlib
-import functools
 from collections.abc import Callable, Hashable
 from typing import Any, Protocol
 
@@ -24,6 +23,7 @@ import torch
 from torch import Tensor
 
 from algorithms.base import Algorithm, Generators, Metrics
+from algorithms.device import cuda
 from algorithms.parts import trunk
 
 EAGER_UPDATES = 3  # before the first recording: they make the optimiser's state and workspaces
@@ -41,36 +41,6 @@ class Graph(Protocol):
 Record = Callable[[Work, Generators], tuple[Graph, Metrics]]
 
 
-def cuda_record(work: Work, generators: Generators) -> tuple[Graph, Metrics]:
-    """Record ``work`` without running it; return its graph, and the metrics that replays fill."""
-    graph = torch.cuda.CUDAGraph()
-    for generator in generators:
-        graph.register_generator_state(generator)
-    _, recording = _streams(torch.cuda.current_device())
-    with torch.cuda.graph(graph, stream=recording):
-        result = work()
-    return graph, result
-
-
-def cuda_side_stream(work: Work) -> Metrics:
-    """Do ``work`` on a side stream, as torch requires of updates before a recording."""
-    (stream, _), current = _streams(torch.cuda.current_device()), torch.cuda.current_stream()
-    stream.wait_stream(current)
-    with torch.cuda.stream(stream):
-        result = work()
-    current.wait_stream(stream)
-    return result
-
-
-@functools.cache
-def _streams(device: int) -> tuple[Any, Any]:
-    """Return a device's side stream, and the stream to record on.
-
-    They are made once: torch keeps a workspace of cuBLAS for every stream that a product ran on.
-    """
-    return torch.cuda.Stream(device), torch.cuda.Stream(device)
-
-
 class GraphedUpdates:
     """Take an algorithm's updates, from the fourth on by replay.
 
@@ -85,8 +55,8 @@ class GraphedUpdates:
         self,
         algorithm: Algorithm[Any],
         recording: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
-        record: Record = cuda_record,
-        before: Callable[[Work], Metrics] = cuda_side_stream,
+        record: Record = cuda.record,
+        before: Callable[[Work], Metrics] = cuda.on_side_stream,
     ) -> None:
         self.algorithm = algorithm
         self._recording, self._record, self._before = recording, record, before

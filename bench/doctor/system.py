@@ -79,12 +79,13 @@ def device() -> Iterator[Row]:
     """Report the device that cells run on, and a GPU that torch cannot use."""
     import torch
 
+    from algorithms.device import cuda
     from bench.meters import machine, nvml
 
     cores = f"{machine.processor()}, {os.cpu_count()} cores"
-    if torch.cuda.is_available():
-        name, free = torch.cuda.get_device_name(), torch.cuda.mem_get_info()[0]
-        yield ok("device", f"{name}, {free / 2**30:.1f} GiB free; {cores}")
+    if cuda.is_available():
+        free = cuda.free_bytes("cuda") / 2**30
+        yield ok("device", f"{cuda.name()}, {free:.1f} GiB free; {cores}")
     elif nvml.gpu_uuids():
         yield warning(
             "device", f"there is a GPU, but torch {torch.__version__} cannot use it; {cores}",
@@ -110,16 +111,12 @@ def kernels() -> Iterator[Row]:
 
 def nvml() -> Iterator[Row]:
     """Report whether a GPU's memory can be read."""
-    import pynvml
-
     from bench.meters import memory
-    from bench.meters.nvml import gpu_uuids
+    from bench.meters.nvml import call, gpu_uuids
 
-    try:
-        pynvml.nvmlInit()
-        driver = pynvml.nvmlSystemGetDriverVersion()
-    except pynvml.NVMLError as error:
-        yield ok("NVML", f"no driver ({error}): GPU memory stays empty in results")
+    driver, reason = call("nvmlSystemGetDriverVersion")
+    if driver is None:
+        yield ok("NVML", f"no driver ({reason}): GPU memory stays empty in results")
         return
     uuids = gpu_uuids()
     if not uuids:

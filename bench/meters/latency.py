@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from algorithms.device import cuda
+
 WARM_UP, WARM_UP_SECONDS = 20, 0.1  # uncounted calls: at most so many, or for so long
 CALLS, CALLS_SECONDS, FEWEST = 200, 0.25, 5  # counted calls: the same, and at least so many
 SEED = 0
@@ -29,7 +31,7 @@ def measure(
     with torch.random.fork_rng(enabled=True), torch.no_grad():
         algorithm, present = make(), observation[:, :1].contiguous()
         generators = [torch.Generator(algorithm.device).manual_seed(SEED)]
-        wait = torch.cuda.synchronize if algorithm.device.type == "cuda" else _nothing
+        wait = cuda.waiting_for(algorithm.device)
         memory: Any = None
 
         def call() -> float:
@@ -56,10 +58,6 @@ def _repeat(call: Callable[[], float], most: int, seconds: float, fewest: int) -
     while len(spent) < most and (sum(spent) < seconds or len(spent) < fewest):
         spent.append(call())
     return spent
-
-
-def _nothing() -> None:
-    """Wait for nothing: a CPU's work is done when a call returns."""
 
 
 def _quantile(ordered: list[float], share: float) -> float:

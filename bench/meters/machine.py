@@ -29,14 +29,16 @@ def describe(device: str, gpu: Gpu | None = None, kernels: str = "torch") -> dic
     """
     import torch
 
-    on_gpu = torch.device(device).type == "cuda"
+    from algorithms.device import cuda
+
+    on_gpu = cuda.is_cuda(device)
     gpu = Gpu([]) if gpu is None else gpu
     machine: dict[str, Any] = {
         "processor": processor(),
         "cores": os.cpu_count(),
         "usable_cores": usable_cores(),
         "memory_bytes": memory_bytes(),
-        "gpu": torch.cuda.get_device_name(device) if on_gpu else None,
+        "gpu": cuda.name(device) if on_gpu else None,
         "gpu_driver": nvml.driver_version() if on_gpu else None,
         "gpu_reason": gpu.reason,
         "gpu_at_start": gpu.state(),

@@ -5,14 +5,15 @@ is missed, so its value is a lower bound. The sampling period is recorded with i
 """
 
 import dataclasses
+import functools
 import os
 import resource
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from bench.meters.nvml import Gpu
+from bench.meters.nvml import Gpu, earlier_processes, ids_are_ours, uuids_of
 
 PERIOD = 0.1  # seconds between two samples
 ATTRIBUTIONS = ("process", "sole", "device")  # the most certain first
@@ -22,8 +23,9 @@ ATTRIBUTIONS = ("process", "sole", "device")  # the most certain first
 class NvmlReading:
     """GPU memory as the driver counts it, and what it is attributed to.
 
-    attribution: "process" (this pid), "sole" (the only process on the device), "device" (the
-    device's growth since the baseline), None where nothing could be read; `reason` then says why.
+    attribution: "process" (this pid), "sole" (in a container: the only process that is new since
+    this one began, and holds enough), "device" (the device's growth since the baseline), None
+    where nothing could be read or it may be another process's; `reason` then says why.
     """
 
     bytes: int | None
@@ -46,23 +48,17 @@ def resident_bytes() -> int:
 
 def torch_peaks(device: str) -> dict[str, int | None]:
     """Return torch's peaks on a CUDA device since `reset_torch_peaks`; None on a CPU."""
-    if not device.startswith("cuda"):
-        return {"torch_peak_allocated_bytes": None, "torch_peak_reserved_bytes": None}
-    import torch
+    from algorithms.device import cuda
 
-    return {
-        "torch_peak_allocated_bytes": torch.cuda.max_memory_allocated(device),
-        "torch_peak_reserved_bytes": torch.cuda.max_memory_reserved(device),
-    }
+    allocated, reserved = cuda.peaks(device)
+    return {"torch_peak_allocated_bytes": allocated, "torch_peak_reserved_bytes": reserved}
 
 
 def reset_torch_peaks(device: str) -> None:
     """Reset torch's peaks on a CUDA device."""
-    if device.startswith("cuda"):
-        import torch
+    from algorithms.device import cuda
 
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
+    cuda.reset_peaks(device)
 
 
 class Nvml:
@@ -71,30 +67,54 @@ class Nvml:
     Create it before the process touches the GPU: the device's use at that moment is the baseline.
     """
 
-    def __init__(self, uuid: str | Sequence[str] | None) -> None:
-        """Use the GPU with this UUID, or the first known of several; None means a CPU."""
-        self.gpu = Gpu([uuid] if isinstance(uuid, str) else uuid or [])
+    def __init__(
+        self, uuid: str | Sequence[str] | None, held: Callable[[], int] = lambda: 0
+    ) -> None:
+        """Use the GPU with this UUID, or the first known of several; None means a CPU.
+
+        held: the bytes that this process is known to hold of the GPU at least, 0 before its first
+        use; a process of the driver's list that holds less is not this one.
+        """
+        uuids = [uuid] if isinstance(uuid, str) else list(uuid or [])
+        self.gpu, self._held = Gpu(uuids), held
         self.period: float | None = None
         self.samples = 0
         self._peaks: dict[str, int] = {}
         self._reason: str | None = None
         self._ended, self._lock = threading.Event(), threading.Lock()
         self._thread: threading.Thread | None = None
-        self._baseline = self._device_used()[0]
+        self._present = earlier_processes() if uuids else frozenset()
+        self._taken: int | None = None  # the process of another namespace that is taken for ours
+        self._ambiguous = False
+        self._baseline = self.gpu.used_bytes()[0]
         self._joules, self._energy_reason = self.gpu.joules()
 
-    def read(self, pid: int | None = None) -> NvmlReading:
-        """Return the memory of process `pid` (default: this one), or the closest known value."""
-        running, reason = self.gpu.ask("nvmlDeviceGetComputeRunningProcesses")
+    def read(self) -> NvmlReading:
+        """Return the memory of this process, or the closest value that is surely no other's."""
+        held = self._held()  # before the list: what is held grows
+        running, reason = self.gpu.processes()
         if running is None:
             return self._growth(str(reason))
-        own = [item for item in running if item.pid == (os.getpid() if pid is None else pid)]
-        if own and own[0].usedGpuMemory:
-            return NvmlReading(int(own[0].usedGpuMemory), "process")
-        # In a container NVML lists the host's process ids; a single process must be this one.
-        if len(running) == 1 and running[0].usedGpuMemory:
-            return NvmlReading(int(running[0].usedGpuMemory), "sole")
-        return self._growth("NVML gives no memory for this process")
+        if ids_are_ours():
+            if used := running.get(os.getpid()):
+                return NvmlReading(used, "process")
+            return self._growth("NVML gives no memory for this process", running)
+        # In a container the driver lists the host's ids: not even our own number is proof.
+        new = running.keys() - self._present
+        if self._taken is None and held > 0:
+            fitting = [process for process in new if (running[process] or 0) >= held]
+            self._taken = fitting[0] if len(new) == len(fitting) == 1 else None
+        if len(new) > 1 or self._taken not in (None, *new):
+            self._ambiguous = True
+        if self._ambiguous:
+            self._peaks.pop("sole", None)  # it may have been the other one's
+            return NvmlReading(
+                None, None, "other processes began to use the GPU, and NVML lists host ids"
+            )
+        used = None if self._taken is None else running.get(self._taken)
+        if used and used >= held:
+            return NvmlReading(used, "sole")
+        return self._growth("NVML gives no memory for this process", running)
 
     def start(self, period: float = PERIOD) -> None:
         """Sample every `period` seconds from now on, in a thread; without a GPU, do nothing."""
@@ -147,23 +167,24 @@ class Nvml:
                 self._peaks[reading.attribution] = max(before, reading.bytes)
                 self.samples += 1
 
-    def _growth(self, reason: str) -> NvmlReading:
-        """Return the device's growth since the baseline, None where it is unknown."""
-        used, why = self._device_used()
+    def _growth(self, reason: str, running: Iterable[int] = ()) -> NvmlReading:
+        """Return the device's growth since the baseline, None where it may be another process's."""
+        used, why = self.gpu.used_bytes()
         if used is None:
             return NvmlReading(None, None, reason if why == reason else f"{reason}; {why}")
         if self._baseline is None or used <= self._baseline:
             return NvmlReading(None, None, reason)
+        own = {os.getpid()} if ids_are_ours() else {self._taken}
+        if set(running) - self._present - own:
+            return NvmlReading(None, None, f"{reason}; another process began to use the GPU")
         return NvmlReading(used - self._baseline, "device", reason)
 
-    def _device_used(self) -> tuple[int | None, str | None]:
-        """Return the device's memory in use, without the driver's reserve, or the reason."""
-        if self.gpu.handle is None:
-            return None, self.gpu.reason
-        import pynvml
 
-        info, reason = self.gpu.ask("nvmlDeviceGetMemoryInfo", version=pynvml.nvmlMemory_v2)
-        return (None if info is None else int(info.used)), reason
+def meter(device: str) -> Nvml:
+    """Return the meter of a torch device, which reads nothing on a CPU."""
+    from algorithms.device import cuda
+
+    return Nvml(uuids_of(device), functools.partial(cuda.reserved_bytes, device))
 
 
 def read_all(device: str, nvml: Nvml, dataset_bytes: int | None = None) -> dict[str, Any]:

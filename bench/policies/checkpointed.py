@@ -9,6 +9,7 @@ import torch
 import algorithms
 import datasets
 from algorithms.base import TeamSpec
+from algorithms.device import cuda
 from algorithms.kernels.choice import using
 from bench.errors import BenchError
 from bench.plan import grid, plugins, resolve
@@ -122,7 +123,7 @@ def evaluate_again(
 def _check_device(device: str) -> None:
     """Raise BenchError for a device that is unknown or missing, before anything is read."""
     devices.check(device, ("cpu", "cuda"))
-    devices.require_gpu(device, torch.cuda.is_available())
+    devices.require_gpu(device, cuda.is_available())
 
 
 def _load(folder: Path) -> tuple[Record, dict[str, Any]]:

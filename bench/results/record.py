@@ -326,7 +326,7 @@ class Memory(Section):
     torch_peak_reserved_bytes: int | None  # most bytes that torch reserved on the GPU
     dataset_bytes: int | None  # bytes of the dataset on the training device
     nvml_bytes: int | None  # most bytes by the driver's count; sampled, hence a lower bound
-    nvml_attribution: str | None  # "process", "sole" (on the device) or "device" (its growth)
+    nvml_attribution: str | None  # "process", "sole" (in a container), "device" (its growth)
     nvml_reason: str | None  # why nothing, or less, is known
     nvml_period_seconds: float | None  # seconds between two samples
     nvml_samples: int | None  # number of samples

@@ -2,20 +2,11 @@
 
 import traceback
 
-import torch
-
 from bench.results.record import LOG
 
 
 class Stopped(Exception):
     """The cell was asked to stop; its checkpoint holds everything done so far."""
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Tell whether an exception means that memory ran out."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def sentence(error: Exception) -> str:

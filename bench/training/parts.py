@@ -5,12 +5,10 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
 import algorithms
 import datasets
 from algorithms.base import Metrics, TeamSpec
-from algorithms.device import graphs, graphs_check, replicas
+from algorithms.device import cuda, graphs, graphs_check, replicas
 from algorithms.kernels import library
 from algorithms.kernels.choice import using
 from algorithms.kernels.compiler import Unavailable
@@ -22,11 +20,6 @@ from bench.plan import resolve
 from bench.plan.grid import Cell
 from bench.results import record as sections
 from bench.training.evaluation import probe_decentralised
-
-
-def _on_gpu(device: str) -> bool:
-    return torch.device(device).type == "cuda"
-
 
 State = dict[str, Any]
 
@@ -49,7 +42,7 @@ class Parts:
         """
         self.cell, self.device, self.clock, self.kernels = cell, device, clock, kernels
         self.graphed = bool(cell.run.get("cuda_graphs", False))
-        if self.graphed and not _on_gpu(device):
+        if self.graphed and not cuda.is_cuda(device):
             raise BenchError(resolve.GRAPHS_NEED_GPU)
         with clock("data"):
             self.dataset: Any = datasets.load(cell.dataset, **cell.data)

@@ -17,9 +17,10 @@ import torch
 
 import algorithms
 import datasets
+from algorithms.device import cuda
 from algorithms.kernels.choice import Kernels
 from bench.errors import BenchError
-from bench.meters import memory, nvml
+from bench.meters import memory
 from bench.meters.clock import Clock
 from bench.plan import resolve
 from bench.plan.grid import Cell, new_record
@@ -141,8 +142,7 @@ class Trainer:
         """Start the clock; nothing is loaded before `attempt`."""
         self.cells, self.options, self.device = cells, options, options.device
         self.settings = resolve.RunSettings(**cells[0].cell.run)
-        on_gpu = torch.device(self.device).type == "cuda"
-        self.clock = Clock(synchronise=torch.cuda.synchronize if on_gpu else None)
+        self.clock = Clock(synchronise=cuda.waiting_for(self.device))
         self.clock.add("setup", *options.started)
         self._began = time.perf_counter() - options.started[0]
         self.nvml = memory.Nvml(None)  # until `begin`, where a device may fail
@@ -172,7 +172,7 @@ class Trainer:
     def fail(self, error: Exception) -> None:
         """Say in the records what ended the cells."""
         expected = isinstance(error, BenchError | algorithms.AlgorithmError | datasets.DatasetError)
-        status = "out_of_memory" if faults.is_out_of_memory(error) else "failed"
+        status = "out_of_memory" if cuda.is_out_of_memory(error) else "failed"
         sentence = str(error) if expected else faults.sentence(error)
         for cell in self.cells:
             cell.fail(status, sentence, self.update, error)
@@ -184,7 +184,7 @@ class Trainer:
         with self.clock("setup"):
             for cell in self.cells:
                 cell.announce(self._execution(cell), self.options.resume)
-            self.nvml = memory.Nvml(nvml.uuids_of(self.device))
+            self.nvml = memory.meter(self.device)
             self.nvml.start()
             states = self._common_states() if self.options.resume else None
             kernels = choose_kernels(self.settings.kernels, states)

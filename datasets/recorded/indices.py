@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from algorithms.device.cuda import sent
+
 INDEX_BLOCK = 64  # batches of indices drawn at a time: one generator call serves many batches
 
 
@@ -27,16 +29,6 @@ class Spans:
         """Return the transitions at ``places`` of the row, each in [0, count)."""
         episode = torch.searchsorted(self._ends, places, right=True)
         return places + self._shift[episode]
-
-
-def sent(block: Tensor, device: torch.device) -> Tensor:
-    """Return a block on the device; a GPU fetches it while the host goes on.
-
-    The pinned copy is torch's, which reuses its memory only once the GPU has fetched it.
-    """
-    if device.type != "cuda":
-        return block.to(device)
-    return block.pin_memory().to(device, non_blocking=True)
 
 
 class IndexStream:

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from algorithms.device.cuda import free_bytes
+
 RESIDENT = 1 << 30  # bytes of mapped pages that a sampler may keep on any machine,
 RESIDENT_SHARE = 1 / 8  # and this share of a large machine's memory; smaller sets stay whole
 WINDOW = 1 << 16  # bytes a touched page is taken to bring in where that cannot be measured
@@ -26,11 +28,6 @@ def share_memory(array: np.ndarray) -> Tensor:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array)
-
-
-def free_bytes(device: torch.device) -> int:
-    """Return the memory that is free on a device which is not a CPU."""
-    return int(torch.cuda.mem_get_info(device)[0])
 
 
 def budget() -> int:

@@ -63,7 +63,7 @@ class Recorder:
         self.tapes: list[Tape] = []
 
     def __call__(self, work: Callable[[], Any], generators: Any) -> tuple[Tape, Any]:
-        """Record ``work`` as `algorithms.device.graphs.cuda_record` does."""
+        """Record ``work`` as `algorithms.device.cuda.record` does."""
         tape = Tape()
         with tape:
             result = work()
@@ -94,7 +94,7 @@ class Reader(DispatchMode):
         return result
 
     def __call__(self, work: Callable[[], Any], generators: Any) -> tuple["Reader", Any]:
-        """Record ``work`` as `algorithms.device.graphs.cuda_record` does."""
+        """Record ``work`` as `algorithms.device.cuda.record` does."""
         with self:
             return self, work()
 

@@ -15,7 +15,7 @@ import torch
 import algorithms
 from algorithms.contract.examples import team
 from algorithms.contract.subject import Subject, differing, parameters
-from algorithms.device import graphs
+from algorithms.device import cuda
 from algorithms.device.graphs import EAGER_UPDATES, GraphedUpdates
 from tests.algorithms.recorder import Reader, Recorder
 
@@ -107,14 +107,14 @@ def test_what_graphs_read_by_address_lives_as_long_as_they() -> None:
 def test_every_update_takes_the_same_two_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[MagicMock] = []
     with monkeypatch.context() as patch:
-        cuda = MagicMock()
-        cuda.Stream.side_effect = lambda device: made.append(MagicMock()) or made[-1]
-        cuda.current_device.return_value = "a stand-in"
-        patch.setattr(torch, "cuda", cuda)
+        driver = MagicMock()
+        driver.Stream.side_effect = lambda device: made.append(MagicMock()) or made[-1]
+        driver.current_device.return_value = "a stand-in"
+        patch.setattr(torch, "cuda", driver)
         for _ in range(3):
-            graphs.cuda_side_stream(lambda: {})
-            graphs.cuda_record(lambda: {}, [])
+            cuda.on_side_stream(lambda: {})
+            cuda.record(lambda: {}, [])
     side, recording = made
-    assert [call.args for call in cuda.stream.call_args_list] == [(side,)] * 3
-    assert [call.kwargs for call in cuda.graph.call_args_list] == [{"stream": recording}] * 3
-    graphs._streams.cache_clear()
+    assert [call.args for call in driver.stream.call_args_list] == [(side,)] * 3
+    assert [call.kwargs for call in driver.graph.call_args_list] == [{"stream": recording}] * 3
+    cuda._streams.cache_clear()

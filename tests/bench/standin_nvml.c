@@ -1,13 +1,20 @@
 /* A stand-in for NVIDIA's management library, which plays what STANDIN asks for.
  *
  * STANDIN=own    this process holds 300 MiB        STANDIN=zero   this process, memory unknown (0)
- *         sole   one process of another namespace          crowd  two foreign processes
- *         empty  no process                                denied the driver lists no processes
- *         shared this process and a foreign one
+ *         crowd  two foreign processes                     empty  no process
+ *         shared this process and a foreign one            denied the driver lists no processes
+ * As in a container, where the driver lists ids of the host; the first question finds only what was
+ * there before this process:
+ *         sole   then this process with 300 MiB, alone
+ *         before a foreign process with 700 MiB; then this one with 300 too
+ *         same   as before, and the foreign process has the number that this one has inside
+ *         joined this process with 300 MiB; from the fourth question on a foreign one with 700 too
+ *         late   a foreign process with 100 MiB, and never this one
  *         two    two GPUs; on the second this process holds 700 MiB
  *         mig    the GPU is cut in two; this process holds 90 MiB of the second instance
- *         midway this process holds 300 MiB, when asked for the third time 500; then the GPU is lost
+ *         midway this process holds 300 MiB, when asked for the fourth time 500; then the GPU is lost
  *         plain  as own, without energy, clocks, limits and reasons for throttling
+ * Compiled with -DOLD it is a driver without the newer versions of its calls.
  * The device's use grows by 512 MiB after its first reading; with STANDIN_FLAT set it stays.
  */
 #include <stdlib.h>
@@ -38,7 +45,7 @@ static int is(const char *mode) {
     return set && strcmp(set, mode) == 0;
 }
 
-static int lost(void) { return is("midway") && questions > 3; }
+static int lost(void) { return is("midway") && questions > 4; }
 
 /* A GPU that is cut into instances tells of itself only to the administrator. */
 static int whole(void *handle) { return is("mig") && handle == &devices[0]; }
@@ -107,31 +114,69 @@ int nvmlDeviceGetMigDeviceHandleByIndex(void *handle, unsigned index, void **ins
     return SUCCESS;
 }
 
+static unsigned long long in_use(void) {
+    return 1000 * MIB + (readings++ && !getenv("STANDIN_FLAT") ? 512 * MIB : 0);
+}
+
+#ifdef OLD
+typedef struct { unsigned long long total, free, used; } old_memory_t;
+
+int nvmlDeviceGetMemoryInfo(void *handle, old_memory_t *memory) {
+    (void)handle;
+    memory->total = 81920 * MIB;
+    memory->used = in_use() + 600 * MIB; /* with the driver's reserve */
+    memory->free = memory->total - memory->used;
+    return SUCCESS;
+}
+#define nvmlDeviceGetComputeRunningProcesses_v3 nvmlDeviceGetComputeRunningProcesses_v2
+#else
 int nvmlDeviceGetMemoryInfo_v2(void *handle, memory_t *memory) {
     if (lost()) return GPU_IS_LOST;
     if (whole(handle)) return NO_PERMISSION;
     memory->total = 81920 * MIB;
     memory->reserved = 600 * MIB;
-    memory->used = 1000 * MIB + (readings && !getenv("STANDIN_FLAT") ? 512 * MIB : 0);
+    memory->used = in_use();
     memory->free = memory->total - memory->used;
-    readings += 1;
     return SUCCESS;
+}
+#endif
+
+enum { MOST = 2 };
+
+static process_t one(unsigned pid, unsigned long long mebibytes) {
+    process_t process = {pid, mebibytes * MIB, 0, 0};
+    return process;
+}
+
+/* Write the processes that the driver lists, and return how many. */
+static unsigned listed(device_t *device, process_t *out) {
+    unsigned own = (unsigned)getpid(), hosts = 4000001u, foreign = 4000000u, count = 0;
+    if (is("empty")) return 0;
+    if (is("sole") || is("before") || is("same") || is("joined") || is("late")) {
+        if (is("before")) out[count++] = one(foreign, 700);
+        if (is("same")) out[count++] = one(own, 700);
+        if (questions < 2) return count;
+        out[count++] = is("late") ? one(foreign, 100) : one(hosts, 300);
+        if (is("joined") && questions >= 4) out[count++] = one(foreign, 700);
+        return count;
+    }
+    if (is("crowd") || is("shared")) out[count++] = one(foreign, device->held);
+    if (is("crowd")) out[count++] = one(hosts, device->held + 1);
+    else out[count++] = one(own, is("zero") ? 0 : device->held + count);
+    if (is("midway") && questions == 4) out[0].memory = 500 * MIB;
+    return count;
 }
 
 int nvmlDeviceGetComputeRunningProcesses_v3(void *handle, unsigned *count, process_t *out) {
-    unsigned wanted = is("crowd") || is("shared") ? 2 : is("empty") ? 0 : 1;
+    process_t all[MOST];
+    unsigned wanted, room = *count;
     if (is("denied") || whole(handle)) return NO_PERMISSION;
-    if (*count == 0) questions += 1;
+    if (room == 0) questions += 1;
     if (lost()) return GPU_IS_LOST;
-    if (wanted == 0) { *count = 0; return SUCCESS; }
-    if (*count < wanted) { *count = wanted; return INSUFFICIENT_SIZE; }
-    *count = wanted;
-    for (unsigned i = 0; i < wanted; i++) {
-        int foreign = is("sole") || is("crowd") || (is("shared") && i == 0);
-        out[i].pid = foreign ? 4000000u + i : (unsigned)getpid();
-        out[i].memory = is("zero") ? 0 : (((device_t *)handle)->held + i) * MIB;
-        if (is("midway") && questions == 3) out[i].memory = 500 * MIB;
-    }
+    *count = wanted = listed(handle, all);
+    if (wanted == 0) return SUCCESS;
+    if (room < wanted) return INSUFFICIENT_SIZE;
+    memcpy(out, all, wanted * sizeof *out);
     return SUCCESS;
 }
 

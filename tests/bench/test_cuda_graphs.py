@@ -6,6 +6,7 @@ import json
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,7 +31,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     recorder = Recorder()
     replayed = functools.partial(graphs.GraphedUpdates, record=recorder, before=lambda work: work())
     monkeypatch.setattr(graphs, "GraphedUpdates", replayed)
-    monkeypatch.setattr(parts, "_on_gpu", lambda device: True)
+    monkeypatch.setattr(parts, "cuda", SimpleNamespace(is_cuda=lambda device: True))
     return recorder
 
 

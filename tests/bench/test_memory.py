@@ -93,68 +93,102 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Compile the stand-in driver and return its folder."""
     if shutil.which("gcc") is None or sys.platform != "linux":
         pytest.skip("needs gcc on Linux")
-    folder = tmp_path_factory.mktemp("driver")
+    return compiled(tmp_path_factory.mktemp("driver"))
+
+
+def compiled(folder: Path, *flags: str) -> Path:
+    """Compile the stand-in driver into a folder."""
     library = folder / "libnvidia-ml.so.1"
-    command = ["gcc", "-shared", "-fPIC", "-o", str(library), str(HERE / "standin_nvml.c")]
-    subprocess.run(command, check=True)
+    source = str(HERE / "standin_nvml.c")
+    subprocess.run(["gcc", "-shared", "-fPIC", *flags, "-o", str(library), source], check=True)
     return folder
 
 
 PROGRAM = """
-import dataclasses, json, time
+import dataclasses, json, os, time
 from bench.meters import memory, nvml
-meter = memory.Nvml({uuids})
-first = meter.read()
+nvml.HOST_NAMESPACE = "another" if {container} else os.readlink("/proc/self/ns/pid")
+{before}
+meter = memory.Nvml({uuids}, lambda: {held})
+readings = [meter.read() for _ in range({times})]
+first = readings[-1]
 answer = {{
     "reading": dataclasses.asdict(first), "uuids": nvml.gpu_uuids(), "energy": meter.energy(),
     "state": meter.gpu.state(), "driver": nvml.driver_version(),
 }}
 if {sampled}:
     meter.start(0.001)
-    while meter.samples < 1:
+    while meter.samples < {sampled}:  # in the background
         time.sleep(0.001)
-    time.sleep(0.02)
     meter.stop()
+for _ in range(4):
     answer["section"] = memory.read_all("cpu", meter)
 print(json.dumps(answer))
 """
 
 
 def ask(
-    driver: Path, mode: str, *uuids: str, sampled: bool = False, visible: str | None = None,
-    **extra: str,
+    driver: Path, mode: str, *uuids: str, sampled: int = 0, visible: str | None = None,
+    container: bool = False, held: int = 200 * MIB, times: int = 1, before: str = "", **extra: str,
 ) -> dict[str, Any]:  # fmt: skip
-    """Ask the stand-in driver in a fresh process, as a worker would."""
+    """Ask the stand-in driver in a fresh process, as a worker would.
+
+    sampled: how many samples are taken in the background, besides four afterwards. container:
+    whether the driver's process ids are another namespace's. held: bytes that torch holds.
+    times: how many readings are taken; the last counts.
+    """
     environment = {**os.environ, "LD_LIBRARY_PATH": str(driver), "STANDIN": mode, **extra}
     environment.pop("CUDA_VISIBLE_DEVICES", None)
     if visible is not None:
         environment["CUDA_VISIBLE_DEVICES"] = visible
-    program = PROGRAM.format(uuids=list(uuids or (UUID,)), sampled=sampled)
+    program = PROGRAM.format(
+        uuids=list(uuids or (UUID,)), sampled=sampled, container=container, held=held, times=times,
+        before=before,
+    )  # fmt: skip
     answer = subprocess.run(
         [sys.executable, "-c", program],
-        env=environment, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60,
+        env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
     result: dict[str, Any] = json.loads(answer.stdout)
     return result
 
 
 @pytest.mark.parametrize(
-    ("mode", "size", "attribution"),
+    ("mode", "container", "size", "attribution"),
     [
-        ("own", 300 * MIB, "process"),
-        ("sole", 300 * MIB, "sole"),
-        ("zero", 512 * MIB, "device"),
-        ("crowd", 512 * MIB, "device"),
-        ("empty", 512 * MIB, "device"),
-        ("denied", 512 * MIB, "device"),
+        ("own", False, 300 * MIB, "process"),
+        ("shared", False, 301 * MIB, "process"),
+        ("sole", True, 300 * MIB, "sole"),
+        ("before", True, 300 * MIB, "sole"),
+        ("same", True, 300 * MIB, "sole"),
+        ("zero", False, 512 * MIB, "device"),
+        ("crowd", False, 512 * MIB, "device"),
+        ("empty", True, 512 * MIB, "device"),
+        ("denied", True, 512 * MIB, "device"),
     ],
 )
 def test_memory_goes_to_the_right_owner(
-    driver: Path, mode: str, size: int, attribution: str
+    driver: Path, mode: str, container: bool, size: int, attribution: str
 ) -> None:
-    result = ask(driver, mode)
+    """A process that was there before, 700 MiB, is never taken for this one."""
+    result = ask(driver, mode, container=container)
     assert (result["reading"]["bytes"], result["reading"]["attribution"]) == (size, attribution)
     assert result["uuids"] == [UUID]
+
+
+def test_a_process_that_came_later_makes_the_owner_unknown(driver: Path) -> None:
+    """Which of two new processes of the host is this one cannot be said, so neither is taken."""
+    section = ask(driver, "joined", container=True)["section"]
+    assert (section["nvml_bytes"], section["nvml_attribution"]) == (None, None)
+    assert "other processes began to use the GPU" in section["nvml_reason"]
+
+
+@pytest.mark.parametrize("held", [0, 200 * MIB])
+def test_a_process_that_holds_less_than_torch_does_is_another(driver: Path, held: int) -> None:
+    reading = ask(driver, "late", container=True, held=held, times=2)["reading"]
+    assert reading["attribution"] is None
+    assert reading["bytes"] is None
 
 
 def test_unknown_memory_is_null_with_a_reason_and_never_zero(driver: Path) -> None:
@@ -195,14 +229,14 @@ def test_a_gpu_without_permission_is_null_and_says_so(driver: Path) -> None:
 
 
 def test_a_driver_that_fails_midway_leaves_the_peak_up_to_there(driver: Path) -> None:
-    section = ask(driver, "midway", sampled=True)["section"]
+    section = ask(driver, "midway")["section"]
     assert section["nvml_bytes"] == 500 * MIB
     assert section["nvml_attribution"] == "process"
     assert "GPU is lost" in section["nvml_reason"]
 
 
 def test_sampling_says_how_often(driver: Path) -> None:
-    section = ask(driver, "own", sampled=True)["section"]
+    section = ask(driver, "own", sampled=4)["section"]
     assert section["nvml_bytes"] == 300 * MIB
     assert section["nvml_period_seconds"] == 0.001
     assert section["nvml_samples"] > 3
@@ -226,8 +260,8 @@ def test_the_state_of_a_gpu_holds_what_timings_depend_on(driver: Path) -> None:
         "power_limit_watts": 350.0,
         "temperature_celsius": 61,
         "throttling": ["power cap", "temperature (hardware)"],
-        "other_processes": None,
-        "other_processes_reason": "NVML lists process ids of others only (2)",
+        "other_processes": 2,
+        "other_processes_reason": None,
     }
     silent = ask(driver, "plain")["state"]
     assert silent["throttling"] is None
@@ -235,17 +269,49 @@ def test_the_state_of_a_gpu_holds_what_timings_depend_on(driver: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "others", "reason"),
+    ("mode", "container", "others", "reason"),
     [
-        ("own", 0, None),
-        ("shared", 1, None),
-        ("sole", None, "NVML lists process ids of others only (1)"),
-        ("denied", None, "NVML: Insufficient Permissions"),
+        ("own", False, 0, None),
+        ("shared", False, 1, None),
+        ("own", True, None, "in this container NVML lists ids of the host (1)"),
+        ("denied", False, None, "NVML: Insufficient Permissions"),
     ],
 )
-def test_other_processes_are_counted_where_the_driver_lists_this_one(
-    driver: Path, mode: str, others: int | None, reason: str | None
+def test_other_processes_are_counted_where_the_driver_counts_as_we_do(
+    driver: Path, mode: str, container: bool, others: int | None, reason: str | None
 ) -> None:
-    """In a container the driver lists this process under an id of the host."""
-    state = ask(driver, mode)["state"]
+    state = ask(driver, mode, container=container)["state"]
     assert (state["other_processes"], state["other_processes_reason"]) == (others, reason)
+
+
+def test_an_old_driver_gives_what_it_knows(driver: Path, tmp_path: Path) -> None:
+    """One without the second versions of its calls: the first version's memory, not an error."""
+    old = compiled(tmp_path, "-DOLD")
+    assert ask(old, "own")["reading"]["attribution"] == "process"
+    reading = ask(old, "denied")["reading"]
+    assert (reading["bytes"], reading["attribution"]) == (512 * MIB, "device")
+
+
+OLD_PYNVML = """
+import pynvml
+del pynvml.nvmlMemory_v2
+newest = pynvml.nvmlDeviceGetMemoryInfo
+pynvml.nvmlDeviceGetMemoryInfo = lambda handle: newest(handle)
+uuid = pynvml.nvmlDeviceGetUUID
+pynvml.nvmlDeviceGetUUID = lambda handle: uuid(handle).encode()
+for name in list(vars(pynvml)):
+    if "Mig" in name or "TotalEnergy" in name:
+        delattr(pynvml, name)
+"""
+
+
+def test_an_old_pynvml_ends_no_cell(driver: Path, tmp_path: Path) -> None:
+    """Missing constants, arguments and functions, and texts as bytes, as pynvml 8 to 11.4 had."""
+    result = ask(compiled(tmp_path, "-DOLD"), "denied", before=OLD_PYNVML)
+    assert (result["reading"]["bytes"], result["reading"]["attribution"]) == (512 * MIB, "device")
+    assert result["uuids"] == [UUID]
+    assert result["energy"]["gpu_joules"] is None
+    assert "update nvidia-ml-py" in result["energy"]["reason"]
+    reading = ask(driver, "denied", before=OLD_PYNVML)["reading"]  # with a new driver
+    assert reading["bytes"] is None
+    assert "NVML" in reading["reason"]

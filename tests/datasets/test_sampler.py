@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import datasets
+from algorithms.device.cuda import sent
 from datasets.batch import Batch
-from datasets.recorded.indices import INDEX_BLOCK, sent
+from datasets.recorded.indices import INDEX_BLOCK
 from datasets.recorded.store import Dataset
 
 

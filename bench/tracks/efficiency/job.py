@@ -58,10 +58,10 @@ def _times(job: dict[str, Any]) -> dict[str, Any]:
 
 def _costs(job: dict[str, Any]) -> dict[str, Any]:
     """Read memory after a few plain updates, then count costs; nothing is timed."""
-    from bench.meters import counts, memory, nvml
+    from bench.meters import counts, memory
     from bench.tracks.efficiency.subject import Subject
 
-    meter = memory.Nvml(nvml.uuids_of(job["device"]))
+    meter = memory.meter(job["device"])
     meter.start()
     subject = Subject(job)
     memory.reset_torch_peaks(job["device"])

@@ -9,6 +9,7 @@ import algorithms
 import datasets
 from algorithms.base import Algorithm, TeamSpec
 from algorithms.contract import examples
+from algorithms.device import cuda
 from algorithms.kernels.choice import using
 
 
@@ -69,8 +70,7 @@ class Subject:
 
     def synchronise(self) -> None:
         """Wait until the device has finished its queued work; on a CPU there is none."""
-        if torch.device(self.device).type == "cuda":
-            torch.cuda.synchronize(self.device)
+        cuda.synchronise(self.device)
 
     def _batch(self) -> Any:
         """Return a batch of transitions, or of windows for a trajectory method."""

@@ -11,8 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
-
+from algorithms.device import cuda
 from bench.meters.calibration import FLOPS, Calibration
 from bench.tracks.efficiency.subject import Learner, Subject
 
@@ -33,9 +32,8 @@ def calibration(device: str) -> list[float]:
     On CUDA it is per second of wall-clock time, because the processor only waits.
     """
     product = Calibration(device)
-    on_gpu = torch.device(device).type == "cuda"
-    wait = torch.cuda.synchronize if on_gpu else lambda: None
-    clock = time.perf_counter if on_gpu else time.process_time
+    wait = cuda.waiting_for(device)
+    clock = time.perf_counter if cuda.is_cuda(device) else time.process_time
     rates = []
     for block in range(6):
         wait()
