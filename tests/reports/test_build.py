@@ -58,8 +58,9 @@ def test_live_says_at_once_where_the_page_lies(study, tmp_path, monkeypatch, cap
     monkeypatch.setattr("bench.results.locks.held", lambda folder: next(held))
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     assert app.main(["report", "--out", str(root), "--to", str(to), "--live"]) == 0
-    first, last = capsys.readouterr().out.splitlines()
+    first, answer, last = capsys.readouterr().out.splitlines()
     assert first == f"{to}/index.html: written again until the run in {root} ends"
+    assert answer.startswith("on mpe/spread/expert: om2p ")
     assert last == f"report of 1 cell: {to}/index.html"
 
 
