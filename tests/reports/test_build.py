@@ -60,7 +60,8 @@ def test_live_says_at_once_where_the_page_lies(study, tmp_path, monkeypatch, cap
     assert app.main(["report", "--out", str(root), "--to", str(to), "--live"]) == 0
     first, answer, last = capsys.readouterr().out.splitlines()
     assert first == f"{to}/index.html: written again until the run in {root} ends"
-    assert answer.startswith("on mpe/spread/expert: om2p ")
+    assert answer.startswith("om2p ")
+    assert answer.endswith(" on mpe/spread/expert.")
     assert last == f"report of 1 cell: {to}/index.html"
 
 
