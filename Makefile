@@ -8,7 +8,7 @@ PERF ?= .benchmarks
 BASELINE := tests/perf/baseline
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: FORCE help setup run report test perf gate gate-baseline lint format wheel clean
+.PHONY: FORCE help setup run report test perf gate gate-baseline lint format wheel docs clean
 
 help:
 	@echo "make run      set up and run the main job: om2p and dom2, 5 seeds, then the report"
@@ -17,6 +17,7 @@ help:
 	@echo "make perf     run the benchmarks in tests/perf, into $(PERF)/perf.json"
 	@echo "make gate     compare the exact costs of every algorithm with the committed baseline"
 	@echo "make lint     ruff and mypy"
+	@echo "make docs     build the documentation as a site into build/site; a broken link is an error"
 	@echo "make wheel    build the wheel into dist, with kernels for x86-64 v3 and v4 where cc can"
 
 $(STAMP): pyproject.toml constraints.txt
@@ -65,6 +66,14 @@ format: $(STAMP)
 wheel: $(STAMP)
 	$(BIN)/python -m algorithms.kernels.prebuild
 	$(BIN)/python -m build --wheel
+
+DOCS := $(VENV)/.docs
+$(DOCS): $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
+
+docs: $(DOCS)
+	$(BIN)/python docs/site/build.py
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache
