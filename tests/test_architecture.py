@@ -220,7 +220,7 @@ def test_cycles_are_found() -> None:
 
 MOST_MODULES, MOST_LINES = 12, 60
 ONE_FILE_PER_METHOD = ROOT / "algorithms"  # its top level grows with the field
-FAMILIES = {"data", "diagnose", "flags", "gate", "measure", "results", "run"}  # files of bench/cli
+FAMILIES = {"data", "diagnose", "flags", "gate", "measure", "results", "run"}  # of bench/cli
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -263,6 +263,22 @@ def _algorithm(name: str) -> str:
     return "; ".join(parts)
 
 
+def _perturbations() -> list[tuple[str, str]]:
+    from datasets.perturb.table import TABLE
+
+    return [(name, _perturbation(row)) for name, row in TABLE.items()]
+
+
+def _perturbation(row: Any) -> str:
+    """Say what a perturbation does, its levels and unit, and its source."""
+    levels = "; ".join(
+        f"{', '.join(f'{value:g}' for value in row.values(task)[1:])} {row.unit}"
+        + (f" ({task})" if task else "")
+        for task in row.levels
+    )
+    return f"{row.summary}; {levels}; {row.source}"
+
+
 def _datasets() -> list[tuple[str, str]]:
     import datasets
 
@@ -281,4 +297,10 @@ def _presets() -> list[tuple[str, str]]:
     return [(name, presets.load(name).description) for name in presets.names()]
 
 
-LISTS = {"algorithms": _algorithms, "datasets": _datasets, "tasks": _tasks, "presets": _presets}
+LISTS = {
+    "algorithms": _algorithms,
+    "datasets": _datasets,
+    "tasks": _tasks,
+    "presets": _presets,
+    "perturbations": _perturbations,
+}

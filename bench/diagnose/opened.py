@@ -37,8 +37,7 @@ class OpenedCell:
     @property
     def task(self) -> Any:
         """Return the cell's task, under its rules and with its prey."""
-        recorded = self.record.dataset
-        return datasets.load_task(recorded.task, recorded.rules, recorded.prey)
+        return checkpointed.task_of(self.record)
 
     def critic(self) -> TwinCritic:
         """Return the critic; BenchError where no critic of single agents was trained."""

@@ -93,6 +93,12 @@ def find_cell(cell: str | Path, out: str | Path) -> Path:
     )
 
 
+def task_of(record: Record, rules: str | None = None, prey: str | None = None) -> datasets.Task:
+    """Return the task of a cell, under its own rules and against its own prey unless named."""
+    row = store.flatten(record)
+    return datasets.load_task(row["task"], rules or row["rules"], prey or row["prey"])
+
+
 def evaluate_again(
     folder: Path,
     episodes: int,
@@ -106,8 +112,7 @@ def evaluate_again(
     """
     _check_device(device)
     record, state = _load(folder)
-    row = store.flatten(record)
-    task = datasets.load_task(row["task"], rules or row["rules"], prey or row["prey"])
+    task = task_of(record, rules, prey)
     own = [list(state["spec"][name]) for name in ("observation_sizes", "action_sizes")]
     other = [list(task.observation_sizes), list(task.action_sizes)]
     if own != other:

@@ -32,12 +32,15 @@ STATUSES = (*PENDING, *FINAL)
 RECORD = "run.json"
 PROGRESS = "progress.jsonl"  # a row per evaluation
 EPISODES = "episodes.parquet"  # the returns of the last evaluation, per episode and agent
+ROBUSTNESS = "robustness.parquet"  # rows of `stress`, per perturbation and level
 CHECKPOINT = "checkpoint.pt"
 PREVIOUS_CHECKPOINT = "checkpoint.prev.pt"  # the one before, in case the newest is damaged
 LOG = "log.txt"  # warnings and tracebacks
 ANIMATION = "team.gif"  # an episode of the learnt team, which the page shows
 EVENTS = "events.out.tfevents.om2p-bench"  # TensorBoard's own name would hold the host's
-CELL_FILES = (RECORD, PROGRESS, EPISODES, CHECKPOINT, PREVIOUS_CHECKPOINT, LOG, ANIMATION)
+CELL_FILES = (
+    RECORD, PROGRESS, EPISODES, ROBUSTNESS, CHECKPOINT, PREVIOUS_CHECKPOINT, LOG, ANIMATION,
+)  # fmt: skip
 
 # In the results folder itself.
 TABLE = "results.parquet"  # a row per cell, rebuilt from the folders

@@ -22,6 +22,7 @@ from bench.results.record import (
     LOG,
     PREVIOUS_CHECKPOINT,
     RECORD,
+    ROBUSTNESS,
     SCHEMA,
 )
 from bench.training import checkpoint
@@ -107,7 +108,7 @@ class RunningCell:
 
     def start_over(self) -> None:
         """Remove what an earlier attempt left behind."""
-        for name in (CHECKPOINT, PREVIOUS_CHECKPOINT, EPISODES):
+        for name in (CHECKPOINT, PREVIOUS_CHECKPOINT, EPISODES, ROBUSTNESS):
             (self.folder / name).unlink(missing_ok=True)
         store.write_progress(self.folder, [])
 

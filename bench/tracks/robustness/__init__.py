@@ -1,0 +1,1 @@
+"""The robustness track: plays finished cells under perturbations, without training."""
