@@ -185,14 +185,16 @@ def _plan_estimate(rows: list[dict[str, Any]], seconds: float, config: RunConfig
 
 
 def list_(
-    what: Annotated[str, typer.Argument(help="algorithms, datasets, tasks, presets or settings")],
+    what: Annotated[
+        str, typer.Argument(help="algorithms, datasets, tasks, presets, perturbations or settings")
+    ],
     algorithm: Annotated[
         str | None, typer.Argument(help="whose settings: list settings om2p", show_default=False)
     ] = None,
     preset: Annotated[str, option(flags_of(RunConfig)["preset"])] = RunConfig.preset,
     plugin: PluginFiles = None,
 ) -> None:
-    """List algorithms, datasets, tasks, presets, or settings.
+    """List algorithms, datasets, tasks, presets, perturbations, or settings.
 
     \b
     Examples:
