@@ -101,9 +101,9 @@ def stress(
     asked = stress_plan.Asked(
         out, _names(algos), _names(datasets), suite, _levels(levels), episodes, again
     )
-    found, complete = stress_plan.jobs(asked)
+    todo, complete = stress_plan.jobs(asked)
     if plan:
-        _print_plan(found, complete, format_)
+        _print_plan(todo, complete, format_)
         return
     if complete:
         print(f"{counted(complete, 'cell')} complete", file=sys.stderr)
@@ -113,11 +113,11 @@ def stress(
         print(text, file=sys.stderr, flush=True)
 
     try:
-        failed = stress_run.run(found, places, device, tell)
+        failed = stress_run.run(todo, places, device, tell)
     except KeyboardInterrupt:
         tell(f"interrupted: {out} keeps what is done; the same command goes on")
         raise typer.Exit(output.INTERRUPTED) from None
-    print(f"{out}: {counted(len(found) - failed, 'cell')} stressed, {failed} failed")
+    print(f"{out}: {counted(len(todo) - failed, 'cell')} stressed, {failed} failed")
     raise typer.Exit(1 if failed else 0)
 
 
@@ -132,7 +132,7 @@ def _levels(text: str) -> tuple[int, ...] | None:
         raise BenchError(f"--levels {text} must be whole numbers: as in --levels 1,3") from None
 
 
-def _print_plan(found: list[Any], complete: int, format_: str) -> None:
+def _print_plan(todo: list[Any], complete: int, format_: str) -> None:
     """Print what would be played, cell by cell, and the sum."""
     rows = [
         {
@@ -145,7 +145,7 @@ def _print_plan(found: list[Any], complete: int, format_: str) -> None:
             "evaluations": sum(map(len, job.levels.values())),
             "seconds": None if job.seconds is None else round(job.seconds, 1),
         }
-        for job in found
+        for job in todo
     ]
     if format_ == "json":
         print(json.dumps(rows, indent=1))
@@ -153,6 +153,6 @@ def _print_plan(found: list[Any], complete: int, format_: str) -> None:
     output.print_rows(rows)
     known = sum(row["seconds"] or 0.0 for row in rows)
     print(
-        f"{counted(len(found), 'cell')} to play, {complete} complete; about {known:.0f} s of one "
+        f"{counted(len(todo), 'cell')} to play, {complete} complete; about {known:.0f} s of one "
         "core, from the cells' own evaluations"
     )

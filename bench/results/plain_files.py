@@ -26,6 +26,7 @@ from bench.results.record import (
     PREVIOUS_CHECKPOINT,
     PROGRESS,
     RECORD,
+    ROBUSTNESS,
     TOY,
 )
 
@@ -35,6 +36,7 @@ LIMITS = {
     RECORD: 16 * MIB,
     PROGRESS: 64 * MIB,
     EPISODES: 512 * MIB,
+    ROBUSTNESS: 4 * MIB,
     CHECKPOINT: 16 * 1024 * MIB,
     PREVIOUS_CHECKPOINT: 16 * 1024 * MIB,
     LOG: 1024 * MIB,
@@ -46,6 +48,7 @@ OTHER_LIMIT = 256 * MIB  # of files whose names are not listed: measurements
 # How files begin; a text begins with no NUL byte.
 BEGINNINGS = {
     EPISODES: re.compile(rb"PAR1"),
+    ROBUSTNESS: re.compile(rb"PAR1"),
     CHECKPOINT: re.compile(rb"PK\x03\x04"),
     PREVIOUS_CHECKPOINT: re.compile(rb"PK\x03\x04"),
     ANIMATION: re.compile(rb"GIF8[79]a"),

@@ -17,9 +17,10 @@ import torch
 from bench.errors import BenchError
 from bench.plan import config, grid, plugins
 from bench.policies import checkpointed
-from bench.results import robustness, store
+from bench.results import store
 from bench.results.record import ROBUSTNESS
-from bench.results.robustness import Row
+from bench.results.robustness import rows as robustness
+from bench.results.robustness.rows import Row
 from bench.tracks.robustness import stress_plan, stress_run
 from bench.tracks.robustness.attackable import Differentiable
 from bench.tracks.robustness.stressed_cell import StressedCell, differs_from_record, missing
@@ -62,9 +63,9 @@ def asked(out: Path, **changes: Any) -> stress_plan.Asked:
 
 def stress(out: Path, **changes: Any) -> dict[str, list[Row]]:
     """Stress every cell in this process; return the rows of each algorithm's first seed."""
-    found, _ = stress_plan.jobs(asked(out, **changes))
+    todo, _ = stress_plan.jobs(asked(out, **changes))
     lines: list[str] = []
-    assert stress_run.run(found, 1, "cpu", lines.append) == 0, lines
+    assert stress_run.run(todo, 1, "cpu", lines.append) == 0, lines
     return rows(out)
 
 
@@ -74,8 +75,8 @@ def rows(out: Path) -> dict[str, list[Row]]:
 
 
 def test_level_0_is_the_cells_own_evaluation_to_the_bit(out: Path) -> None:
-    found, _ = stress_plan.jobs(asked(out))
-    for job in found:
+    todo, _ = stress_plan.jobs(asked(out))
+    for job in todo:
         stressed = StressedCell(job)
         assert differs_from_record(stressed) is False
         recorded = store.read_episodes(job.folder)["return"].to_numpy()
@@ -94,11 +95,11 @@ def test_level_0_is_the_cells_own_evaluation_to_the_bit(out: Path) -> None:
 
 
 def test_differences_are_paired_on_start_states(out: Path) -> None:
-    found, _ = stress_plan.jobs(asked(out, algorithms=("bc",), suite="observation-noise"))
-    stressed = StressedCell(found[0])
+    todo, _ = stress_plan.jobs(asked(out, algorithms=("bc",), suite="observation-noise"))
+    stressed = StressedCell(todo[0])
     one = table.family("observation-noise")
     stressed.run()
-    (row,) = [row for row in robustness.read(found[0].folder) if row.level == 4]
+    (row,) = [row for row in robustness.read(todo[0].folder) if row.level == 4]
     calm, played = stressed.calm, stressed.play(one, row.value)
     gap = (played.returns - calm.returns).mean(dim=1)
     assert row.difference == pytest.approx(float(gap.mean()))
@@ -109,10 +110,10 @@ def test_differences_are_paired_on_start_states(out: Path) -> None:
 def test_what_is_there_is_not_played_again(out: Path) -> None:
     first = stress(out, suite="observation-noise", levels=(1,))
     assert [row.level for row in first["bc"]] == [0, 1]
-    found, complete = stress_plan.jobs(asked(out, suite="observation-noise", levels=(1,)))
-    assert (found, complete) == ([], 3)
-    found, _ = stress_plan.jobs(asked(out, suite="observation-noise"))
-    assert all(job.levels == {"observation-noise": (2, 3, 4)} for job in found)
+    todo, complete = stress_plan.jobs(asked(out, suite="observation-noise", levels=(1,)))
+    assert (todo, complete) == ([], 3)
+    todo, _ = stress_plan.jobs(asked(out, suite="observation-noise"))
+    assert all(job.levels == {"observation-noise": (2, 3, 4)} for job in todo)
     later = stress(out, suite="observation-noise")
     assert [row for row in later["bc"] if row.level < 2] == first["bc"]
     assert [row.level for row in later["bc"]] == [0, 1, 2, 3, 4]
@@ -123,26 +124,27 @@ def test_what_is_there_is_not_played_again(out: Path) -> None:
 
 
 def test_rows_of_another_protocol_are_played_again(out: Path) -> None:
-    found, _ = stress_plan.jobs(asked(out, algorithms=("bc",), suite="action-noise"))
-    StressedCell(found[0]).run()
-    listed = robustness.read(found[0].folder)
-    robustness.write(found[0].folder, [dataclasses.replace(row, version="0") for row in listed])
+    todo, _ = stress_plan.jobs(asked(out, algorithms=("bc",), suite="action-noise"))
+    StressedCell(todo[0]).run()
+    listed = robustness.read(todo[0].folder)
+    robustness.write(todo[0].folder, [dataclasses.replace(row, version="0") for row in listed])
     again, _ = stress_plan.jobs(asked(out, algorithms=("bc",), suite="action-noise"))
-    assert again == found
+    assert again == todo
     StressedCell(again[0]).run()
-    assert robustness.read(found[0].folder) == listed
+    assert robustness.read(todo[0].folder) == listed
 
 
 def test_what_cannot_be_is_said_in_words(out: Path) -> None:
     listed = stress(out, levels=(1,))
     notes = {
-        name: {row.name: row.note for row in found if row.note} for name, found in listed.items()
+        name: {row.name: row.note for row in listed_rows if row.note}
+        for name, listed_rows in listed.items()
     }
     assert notes["bc"].keys() == {"attack-value", "team/cross-play"}
     assert "no critic" in notes["bc"]["attack-value"]
     assert notes["om2p"] == {}
-    for found in listed.values():
-        assert all((row.return_mean is None) == bool(row.note) for row in found)
+    for listed_rows in listed.values():
+        assert all((row.return_mean is None) == bool(row.note) for row in listed_rows)
 
 
 def test_a_policy_with_a_memory_is_not_attacked() -> None:
@@ -159,8 +161,8 @@ def test_a_policy_with_a_memory_is_not_attacked() -> None:
 
 def test_a_mask_of_everything_is_the_mean_policy(out: Path) -> None:
     """All dimensions masked, every step: the policy at the data's mean, whatever happens."""
-    found, _ = stress_plan.jobs(asked(out, algorithms=("bc",)))
-    stressed = StressedCell(found[0])
+    todo, _ = stress_plan.jobs(asked(out, algorithms=("bc",)))
+    stressed = StressedCell(todo[0])
     scene = stressed.scene
     mean = scene.mean[:, None]
     (expected, _) = stressed.algorithm.act(mean.expand(-1, 4, -1))
@@ -222,10 +224,10 @@ def test_an_example_of_the_docs_is_a_perturbation(out: Path) -> None:
 
 
 def test_a_damaged_file_is_a_sentence(out: Path) -> None:
-    found, _ = stress_plan.jobs(asked(out))
-    (found[0].folder / ROBUSTNESS).write_bytes(b"PAR1 nonsense")
+    todo, _ = stress_plan.jobs(asked(out))
+    (todo[0].folder / ROBUSTNESS).write_bytes(b"PAR1 nonsense")
     with pytest.raises(BenchError, match="remove it"):
-        robustness.read(found[0].folder)
+        robustness.read(todo[0].folder)
 
 
 def test_wrong_words_are_sentences(out: Path) -> None:
@@ -280,10 +282,10 @@ def test_an_interrupted_command_keeps_what_is_done(out: Path, environment: dict[
     while not any(path.exists() for path in files) and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
+    _, output = process.communicate(timeout=60)
     if process.returncode == 0:
         pytest.skip("it was done before it could be interrupted")
-    assert process.returncode == 130, told
-    assert "the same command goes on" in told
-    found, _ = stress_plan.jobs(asked(out, suite="all", algorithms=("om2p",), episodes=400))
-    assert any("observation-noise" not in job.levels for job in found)
+    assert process.returncode == 130, output
+    assert "the same command goes on" in output
+    todo, _ = stress_plan.jobs(asked(out, suite="all", algorithms=("om2p",), episodes=400))
+    assert any("observation-noise" not in job.levels for job in todo)

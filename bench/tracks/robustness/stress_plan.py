@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import BenchError, closest
-from bench.results import robustness, store
+from bench.results import store
 from bench.results.record import Record
+from bench.results.robustness import rows as robustness
 from bench.tracks.robustness.stressed_cell import Job, missing
 from datasets.perturb import table
 from datasets.perturb.table import Family
@@ -52,12 +53,12 @@ def jobs(asked: Asked) -> tuple[list[Job], int]:
             f"there is no finished cell in {asked.out} to stress: train some with "
             f"`python -m bench run --out {asked.out}`"
         )
-    found = [
+    todo = [
         job
         for name, record in meant.items()
         if (job := _job(asked, asked.out / name, record, families, records)) is not None
     ]
-    return found, len(meant) - len(found)
+    return todo, len(meant) - len(todo)
 
 
 def _check_names(kind: str, asked: Sequence[str], known: set[str], where: Asked) -> None:

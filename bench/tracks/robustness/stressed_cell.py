@@ -10,9 +10,10 @@ import torch
 
 from bench.errors import BenchError
 from bench.policies import checkpointed
-from bench.results import robustness, store
+from bench.results import store
 from bench.results.record import Record
-from bench.results.robustness import Row
+from bench.results.robustness import rows as robustness
+from bench.results.robustness.rows import Row
 from bench.tracks.robustness.attackable import Differentiable
 from bench.training.evaluation import Evaluation, evaluate, team_act
 from datasets.perturb.scene import Scene, generator
@@ -45,7 +46,7 @@ def missing(
 ) -> dict[str, tuple[int, ...]]:  # fmt: skip
     """Return the levels that are asked for and have no row of this protocol yet."""
     known = {row.key for row in rows}
-    found = {}
+    by_name = {}
     for one in families:
         values = one.values(task)
         wanted = [at for at in range(len(values)) if levels is None or at in (0, *levels)]
@@ -53,8 +54,8 @@ def missing(
             at for at in wanted if (one.name, at, values[at], episodes, one.version) not in known
         )
         if lacking:
-            found[one.name] = lacking
-    return found
+            by_name[one.name] = lacking
+    return by_name
 
 
 class StressedCell:
@@ -71,9 +72,9 @@ class StressedCell:
     def run(self, report: Report = lambda name, cost: None) -> list[str]:
         """Play what is missing, writing after every perturbation; return what was left out."""
         rows = {row.key: row for row in robustness.read(self.job.folder)}
-        told = []
+        notes = []
         if differs_from_record(self):
-            told.append(
+            notes.append(
                 "nothing, but level 0 differs from the cell's own evaluation in rounding: it was "
                 "made with other kernels or on another machine"
             )
@@ -85,9 +86,9 @@ class StressedCell:
             rows = {key: row for key, row in rows.items() if key not in stale}
             rows |= {row.key: row for row in played}
             robustness.write(self.job.folder, sorted(rows.values(), key=_order))
-            told += sorted({f"{name}: {row.note}" for row in played if row.note})
+            notes += sorted({f"{name}: {row.note}" for row in played if row.note})
             report(name, one.cost * len(levels))
-        return told
+        return notes
 
     def _family(self, one: Family, levels: Sequence[int]) -> list[Row]:
         reason = self._left_out(one)
@@ -146,8 +147,8 @@ class StressedCell:
                 episodes_at_once=recorded.episodes_at_once or protocol.episodes_at_once,
                 horizon=recorded.horizon,
             )
-        (found,) = evaluate(self.algorithm, self.task, self.job.episodes, self.device, protocol)
-        return found
+        (played,) = evaluate(self.algorithm, self.task, self.job.episodes, self.device, protocol)
+        return played
 
     @cached_property
     def team(self) -> Differentiable:

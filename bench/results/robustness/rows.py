@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError
+from bench.results import plain_files
 from bench.results.record import ROBUSTNESS
 from bench.results.store import atomic_file
 
-ROWS_LIMIT = 1_000_000  # more than a cell can have
+ROWS_LIMIT = 10_000  # more than a cell can have
+TEXTS = ("family", "variant", "unit", "version", "note")
 
 
 @dataclass(frozen=True)
@@ -81,23 +83,41 @@ def read(folder: Path) -> list[Row]:
     import pyarrow.parquet
 
     path = Path(folder) / ROBUSTNESS
-    if not path.is_file():
-        return []
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            if file.metadata.num_rows > ROWS_LIMIT:
-                raise ValueError(f"it holds {file.metadata.num_rows:,} rows")
-            return [_row(values) for values in file.read().to_pylist()]
+        with (
+            plain_files.opened(path.parent, path.name) as raw,
+            pyarrow.parquet.ParquetFile(raw, read_dictionary=list(TEXTS)) as file,
+        ):
+            return _rows(file)
+    except FileNotFoundError:
+        return []
     except (OSError, ValueError, TypeError, KeyError, pyarrow.ArrowException) as error:
         raise BenchError(
             f"{path} cannot be used ({error}): remove it and run `python -m bench stress` again"
         ) from error
 
 
+def _rows(file: Any) -> list[Row]:
+    """Return the rows of a file that may come from a stranger; ValueError for what is none."""
+    import pyarrow.compute
+
+    facts = file.metadata
+    unpacked = sum(facts.row_group(at).total_byte_size for at in range(facts.num_row_groups))
+    if facts.num_rows > ROWS_LIMIT or unpacked > plain_files.limit(ROBUSTNESS):
+        raise ValueError(f"it holds {facts.num_rows:,} rows")
+    table = file.read()
+    for name in TEXTS:  # kept as one text and many references to it: how long may it be?
+        for chunk in table[name].chunks:
+            texts = chunk.dictionary if hasattr(chunk, "dictionary") else chunk
+            if (pyarrow.compute.max(pyarrow.compute.binary_length(texts)).as_py() or 0) > 1000:
+                raise ValueError(f"its column {name} holds more than words")
+    return [_row(values) for values in table.to_pylist()]
+
+
 def _row(values: dict[str, Any]) -> Row:
     """Check and return one row; numbers that are not finite are unknown."""
     row = Row(**values)
-    for name in ("family", "variant", "unit", "version", "note"):
+    for name in TEXTS:
         if not isinstance(getattr(row, name), str):
             raise ValueError(f"its column {name} holds no text")
     for name in ("level", "episodes"):
