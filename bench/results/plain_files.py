@@ -164,7 +164,7 @@ def limit(name: str) -> int:
 
 
 def _open(path: Path, flags: int) -> int:
-    """Return a descriptor of a plain file; RefusedFile for links and all that is none."""
+    """Return a descriptor of a plain file; RefusedFile for links and anything else."""
     folder = os.open(path.parent, os.O_DIRECTORY | os.O_RDONLY | FLAGS)
     try:
         # A look before the opening: to open some devices is to change them.

@@ -290,12 +290,12 @@ class TestOneCellsFault:
         documents.write(root / bad, content)
         from reports.reading import results
 
-        found = results.read(root)
-        (group,) = found.groups if len(found.groups) == 1 else [
-            group for group in found.groups if group.trouble
+        read = results.read(root)
+        (group,) = read.groups if len(read.groups) == 1 else [
+            group for group in read.groups if group.trouble
         ]  # fmt: skip
         assert "1 damaged" in group.trouble
-        assert any("it names algorithm version" in one for one in found.warnings)
+        assert any("it names algorithm version" in one for one in read.warnings)
 
     def test_cells_of_an_older_version_bear_its_number(
         self, make_cell: Make, tmp_path: Path
@@ -308,9 +308,9 @@ class TestOneCellsFault:
         content["algorithm"]["version"] = content["identity"]["algorithm_version"] = 99
         content["cell"] = cell_id(content["identity"])
         documents.write(tmp_path / content["cell"], content)
-        found = results.read(tmp_path)
-        assert [method.label for method in found.methods] == ["bc (version 99)"]
-        assert any("its version 99" in one for one in found.warnings)
+        read = results.read(tmp_path)
+        assert [method.label for method in read.methods] == ["bc (version 99)"]
+        assert any("its version 99" in one for one in read.warnings)
 
     @pytest.mark.parametrize("done", [10**18, -5])
     def test_a_count_that_cannot_be_is_damage(
