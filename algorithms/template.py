@@ -18,7 +18,7 @@ from torch.nn import functional as F
 import algorithms
 from algorithms.base import Algorithm, Generators, Metrics, TeamSpec
 from algorithms.parts.networks import MemberNetwork
-from algorithms.settings import Settings, setting
+from algorithms.settings import LogRange, Settings, setting
 from datasets.batch import Batch
 
 
@@ -26,7 +26,12 @@ from datasets.batch import Batch
 class MySettings(Settings):
     """The hyper-parameters, beside the sizes and rates that all algorithms share."""
 
-    width: float = setting(0.5, "error beyond which the loss grows linearly", above=0)
+    width: float = setting(
+        0.5,
+        "error beyond which the loss grows linearly",
+        above=0,
+        search=LogRange(0.05, 5),  # where `tune` looks for a better value
+    )
 
 
 class MyAlgorithm(Algorithm[MySettings]):

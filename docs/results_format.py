@@ -38,6 +38,7 @@ BESIDE = {
     "TABLE": "the flat table: one row per cell, rebuilt from the folders after every run",
     "TABLE_CSV": "the same as CSV",
     "ENVIRONMENT_PATTERN": "the installed distributions that `versions.environment` names",
+    "TUNING": "trials of `python -m bench tune`: settings and scores ([tuning.md](tuning.md))",
     "TOY": "densities from `python -m bench toy`",
 }
 PLACES = (

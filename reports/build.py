@@ -12,7 +12,7 @@ from reports.figures import catalogue
 from reports.options import Options
 from reports.reading import answer, results
 from reports.reading.results import PENDING, Results
-from reports.tables import efficiency, latex, model, outcomes, published, text
+from reports.tables import efficiency, latex, model, outcomes, published, text, tuning
 from reports.tables.model import Table
 
 REFRESH_SECONDS = 10.0
@@ -102,6 +102,7 @@ def all_tables(read: Results, kind: str) -> list[Table]:
         *outcomes.aggregate_tables(read),
         *outcomes.speed_table(read),
         *outcomes.comparison_table(read),
+        *tuning.build(read.tuned),
         *efficiency.build(read),
         *published.table(read, kind),
     ]

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 
 from bench.results import comparable, statistics
 from bench.results.record import START_SEED
+from bench.results.tuning.tuning_file import Tuning
+from reports.reading import order
 from reports.reading.results import Cell, Group, Results, Track
 
 
@@ -44,6 +46,36 @@ def interval(mark: str, kind: str, groups: Sequence[Group]) -> str:
     if all(group.estimate("return_mean").n < 2 for group in groups):
         return "One seed gives no interval"
     return f"{mark}: {statistics.KINDS[kind]}"
+
+
+def trials(groups: Sequence[Group]) -> str:
+    """Say how many trials of tuning chose each algorithm's settings."""
+    counts: dict[str, int] = {}
+    for group in sorted(groups, key=lambda group: order.of_algorithm(group.method.algorithm)):
+        known = [int(cell.number("trials") or 0) for cell in group.cells]
+        counts[group.method.label] = min([*known, counts.get(group.method.label, known[0])])
+    if not any(counts.values()):
+        return "Settings are the preset's, with no recorded trials of tuning"
+    if len(set(counts.values())) == 1:
+        return f"Settings: the best of {next(iter(counts.values()))} trials for every algorithm"
+    numbers = ", ".join(f"{name} {count or 'none'}" for name, count in counts.items())
+    return f"Trials of tuning behind the settings: {numbers}"
+
+
+def tuning(tuned: Tuning) -> str:
+    """Say how many trials each algorithm had, and what they were made on."""
+    failed = sum(tuned.without_result(name) for name in tuned.methods)
+    lost = f", {failed} of them without a result" if failed else ""
+    trials = f"{tuned.trials} trial{'' if tuned.trials == 1 else 's'} for every algorithm"
+    of = f" (of {tuned.asked} asked for)" if tuned.trials < tuned.asked else ""
+    updates, episodes = tuned.request.get("updates"), tuned.request.get("episodes")
+    single = ", ".join(tuned.request.get("single_recordings") or ())
+    return sentence(
+        f"{trials}{of}{lost}, {updates} updates each, {episodes} evaluation episodes, data seed "
+        f"{tuned.request.get('data_seed')} and start states that no other table uses",
+        f"A single recording, so that tables use the same data: {single}" if single else "",
+        "A trial without a result counts as the worst of all algorithms on its dataset",
+    )
 
 
 TIMING = "Efficiency claims come from a dedicated measurement; these are clocks of training runs"

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LINE = re.compile(r"^ *(python -m bench (?:run|plan)\b.*)$", re.MULTILINE)
 QUOTED = re.compile(r"`(python -m bench (?:run|plan)\b[^`]*)`")
 # Placeholders in capitals, and files or imported data that a reader has to bring.
-NOT_ALONE = re.compile(r"\b[A-Z]+\b|--plugin|import/")
+NOT_ALONE = re.compile(r"\b[A-Z]+\b|--plugin|import/|\.toml\b")
 
 
 def commands() -> list[str]:

@@ -10,12 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli import data, diagnose, flags, gate, measure, results, run, stress, tools
+from bench.cli import data, diagnose, flags, gate, measure, results, run, stress, tools, tune
 from bench.errors import BenchError
 from bench.results.printable import one_line
 
 # The order in which help shows them.
-FAMILIES = (run, results, measure, stress, gate, data, tools, diagnose)
+FAMILIES = (run, tune, results, measure, stress, gate, data, tools, diagnose)
 
 EPILOG = """\b
 First steps:

@@ -3,6 +3,7 @@
 Several commands share single flags of a run, under the same name and with the same help.
 """
 
+import dataclasses
 import functools
 import inspect
 import typing
@@ -65,10 +66,11 @@ def _write_sections(sections: dict[str, list[tuple[str, str]]], formatter: Any) 
 # --- the flags of a run --------------------------------------------------------------------------
 
 
-def with_run_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+def with_run_flags(command: Callable[..., Any], **defaults: Any) -> Callable[..., Any]:
     """Return a command that takes the flags of a run in place of its first parameter.
 
     command: called with the RunConfig that the flags make, and with its other parameters.
+    defaults: values of flags, by their names, where they are others than those of `run`.
     """
     own = list(inspect.signature(command).parameters.values())[1:]
 
@@ -77,7 +79,10 @@ def with_run_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         others = {parameter.name: typed.pop(parameter.name) for parameter in own}
         return command(config.from_typed(typed), **others)
 
-    run = [_parameter(flag) for flag in flags_of(config.RunConfig).values()]
+    run = [
+        _parameter(dataclasses.replace(flag, default=defaults.get(name, flag.default)))
+        for name, flag in flags_of(config.RunConfig).items()
+    ]
     parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*run, *own)]
     del called.__wrapped__  # typer must not look behind the signature
     called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

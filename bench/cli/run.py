@@ -2,8 +2,9 @@
 
 import json
 import shlex
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +14,12 @@ from bench.errors import BenchError, closest, counted
 from bench.plan.config import RESULTS, RunConfig
 from bench.plan.flags import flags_of
 
+if TYPE_CHECKING:
+    from bench.plan.grid import Cell
+    from bench.study.resume import StudyPlan
+
 GROUP = "Train"
+PLAN_FORMATS = ("table", "json", "slurm")
 
 
 def register(app: typer.Typer) -> None:
@@ -99,12 +105,22 @@ def plan(
       python -m bench plan --algos om2p,dom2 --seeds 5
       python -m bench plan --algos om2p,dom2 --seeds 5 --format slurm > study.sh
     """
-    from bench.launchers import base
-    from bench.study import schedule
     from bench.study.resume import plan_study
 
-    output.check_format(format_, "table", "json", "slurm")
-    planned = plan_study(config)
+    output.check_format(format_, *PLAN_FORMATS)
+    show_plan(config, plan_study(config), format_)
+
+
+def show_plan(
+    config: RunConfig,
+    planned: "StudyPlan",
+    format_: str,
+    own: "Callable[[Cell], dict[str, Any]] | None" = None,
+) -> None:
+    """Print what would run; own: overrides that a single cell has besides those of all."""
+    from bench.launchers import base
+    from bench.study import schedule
+
     planned.warn()
     estimator = schedule.estimator(planned, config)
     estimates = {cell.id: estimator.of(cell) for cell in planned.cells}
@@ -115,7 +131,7 @@ def plan(
             raise BenchError(f"all {len(planned.cells)} cells are done in {config.out}: no job")
         made = schedule.schedule(planned, config, config.jobs or len(planned.todo))
         needs = {name: (one.seconds, one.rss_bytes) for name, one in estimates.items()}
-        print(slurm.script(made.groups, config, needs))
+        print(slurm.script(made.groups, config, needs, own))
         return
     made = schedule.schedule(planned, config, base.places(config))
     group = made.place_of()

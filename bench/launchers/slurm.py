@@ -6,13 +6,14 @@ Every group gets a results folder of its own, since a folder belongs to one run 
 
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.errors import counted
 from bench.plan.config import RunConfig, job_words
 from bench.plan.flags import write_overrides, write_seeds
+from bench.plan.grid import Cell
 from bench.plan.groups import Group
 
 MARGIN_MEMORY, MARGIN_TIME = 1.5, 3.0  # asked for, as a multiple of what past cells took
@@ -20,11 +21,15 @@ MIB = 2**20
 
 
 def script(
-    groups: list[Group], config: RunConfig, needs: Mapping[str, tuple[float | None, int | None]]
+    groups: list[Group],
+    config: RunConfig,
+    needs: Mapping[str, tuple[float | None, int | None]],
+    own: Callable[[Cell], dict[str, Any]] | None = None,
 ) -> str:
     """Return the job script of groups of cells that are trained together.
 
-    needs: seconds and bytes of each cell by its id, None where unknown.
+    needs: seconds and bytes of each cell by its id, None where unknown. own: overrides that a
+    group's cells have besides those of their algorithm.
     """
     parts = parts_folder(config.out)
     command = [
@@ -51,6 +56,7 @@ def script(
         ")",
         'read -r algorithm dataset seeds cell <<< "${groups[$SLURM_ARRAY_TASK_ID]}"',
         *_settings(groups, config.overrides),
+        *(_settings_of_groups(groups, own) if own else []),
         " \\\n  ".join(filter(None, command)),
     ]
     return "\n".join(lines)
@@ -102,6 +108,16 @@ def _all_known(amounts: Sequence[float | None]) -> list[float]:
     """Return the amounts, none at all where one is unknown."""
     known = [amount for amount in amounts if amount is not None]
     return known if len(known) == len(amounts) else []
+
+
+def _settings_of_groups(groups: list[Group], own: Callable[[Cell], dict[str, Any]]) -> list[str]:
+    """Return the lines that add a group's own `--set` flags to `settings`."""
+    texts = {
+        group[0].id: " ".join(f"--set {shlex.quote(one)}" for one in write_overrides(own(group[0])))
+        for group in groups
+    }
+    cases = [f"  {cell}) settings+=({text});;" for cell, text in texts.items() if text]
+    return ['case "$cell" in', *cases, "esac"] if cases else []
 
 
 def _settings(groups: list[Group], overrides: dict[str, Any]) -> list[str]:

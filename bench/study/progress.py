@@ -158,10 +158,25 @@ def opening(cells: list[Cell], todo: list[Cell]) -> str:
     if todo:
         lines.append(f"preset {todo[0].preset}: {_settings(todo[0].run)}")
         lines += [
-            textwrap.fill(f"{name}: {_settings(settings)}", 110, subsequent_indent="    ")
-            for name, settings in {cell.algorithm: cell.settings for cell in todo}.items()
+            textwrap.fill(f"{name}: {text}", 110, subsequent_indent="    ")
+            for name, text in _settings_by_algorithm(todo).items()
         ]
     return "\n".join(lines)
+
+
+def _settings_by_algorithm(cells: list[Cell]) -> dict[str, str]:
+    """Return what each algorithm runs with; of several settings what they share and what varies."""
+    different: dict[str, dict[str, dict[str, Any]]] = {}
+    for cell in cells:
+        different.setdefault(cell.algorithm, {})[cell.config_hash] = cell.settings
+    texts = {}
+    for name, settings in different.items():
+        first, *others = settings.values()
+        varied = [key for key in first if any(one[key] != first[key] for one in others)]
+        texts[name] = _settings({key: first[key] for key in first if key not in varied})
+        if varied:
+            texts[name] += f"; {len(settings)} settings of {', '.join(varied)}"
+    return texts
 
 
 def _settings(values: dict[str, Any]) -> str:

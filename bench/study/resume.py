@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 from bench.errors import BenchError
@@ -24,6 +25,7 @@ class StudyPlan:
     all_records: dict[str, Record]  # of all cells in the folder
     damaged: list[str]  # a sentence per cell of the study whose record cannot be read
     untuned: list[str] = dataclasses.field(default_factory=list)  # a sentence: --tuned in vain
+    rounds: dict[str, int] = dataclasses.field(default_factory=dict)  # by cell: lower ones first
 
     def warn(self) -> None:
         """Warn of what may surprise.
@@ -35,10 +37,15 @@ class StudyPlan:
             warnings.warn(sentence, stacklevel=2)
 
 
-def plan_study(config: RunConfig) -> StudyPlan:
-    """Return what a run would do. Raises BenchError for a folder of another schema version."""
+def plan_study(
+    config: RunConfig, make: Callable[[RunConfig], list[Cell]] = grid.cells
+) -> StudyPlan:
+    """Return what a run would do. Raises BenchError for a folder of another schema version.
+
+    make: what makes the cells of a configuration; a track may have others than the grid.
+    """
     folder = Path(config.out)
-    cells = grid.cells(config)
+    cells = make(config)
     recorded = store.read_records(folder, on_broken=lambda message: None)
     damaged = []
     for cell in cells:

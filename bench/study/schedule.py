@@ -1,5 +1,6 @@
 """Which cells of a study are trained together and in which order, for `run` and `plan` alike."""
 
+import dataclasses
 from typing import Any
 
 from bench.meters import machine
@@ -20,7 +21,10 @@ def estimator(planned: StudyPlan, config: RunConfig) -> Estimator:
 
 
 def schedule(planned: StudyPlan, config: RunConfig, places: int) -> Schedule:
-    """Return the cells that have to run in groups for `places` workers, the longest group first."""
+    """Return the cells that have to run in groups for `places` workers, the longest group first.
+
+    Where a plan has rounds, all groups of one start before those of the next.
+    """
 
     def state(cell: Cell) -> Any:
         """Return what cells must have in common to be trained together: a start or a checkpoint."""
@@ -30,7 +34,9 @@ def schedule(planned: StudyPlan, config: RunConfig, places: int) -> Schedule:
         return from_scratch(planned, config, cell), saved, update
 
     costs = groups.costs(planned.todo, estimator(planned, config))
-    return groups.schedule(planned.todo, places, costs, config.replicas == "auto", state)
+    made = groups.schedule(planned.todo, places, costs, config.replicas == "auto", state)
+    in_rounds = sorted(made.groups, key=lambda group: planned.rounds.get(group[0].id, 0))
+    return dataclasses.replace(made, groups=in_rounds)
 
 
 def from_scratch(planned: StudyPlan, config: RunConfig, cell: Cell) -> bool:

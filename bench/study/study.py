@@ -7,7 +7,7 @@ Its inside: `resume` says which cells have to run, `schedule` in which groups, a
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -60,15 +60,20 @@ def run(config: RunConfig, callbacks: Sequence[Callback] = ()) -> list[Record]:
     return [outcome.records[cell.id] for cell in outcome.of_status("done")]
 
 
-def run_study(config: RunConfig, display: Callback, callbacks: Sequence[Callback] = ()) -> Outcome:
-    """Run a study that a display shows and callbacks follow."""
-    plan_study(config)  # everything wrong with names and settings is said before files are written
+def run_study(
+    config: RunConfig,
+    display: Callback,
+    callbacks: Sequence[Callback] = (),
+    plan: Callable[[RunConfig], StudyPlan] = plan_study,
+) -> Outcome:
+    """Run a study that a display shows and callbacks follow; ``plan`` says which cells it has."""
+    plan(config)  # everything wrong with names and settings is said before files are written
     callbacks = [*callbacks, *trackers.of(config)]
     slots = _slots(config)
     root = Path(config.out).absolute()
     with folder_lock(root):
         _check_writable(root)
-        planned = plan_study(config.replace(out=root))
+        planned = plan(config.replace(out=root))
         planned.warn()
         interrupts, events = Interrupts(), Callbacks(display, callbacks)
         records = dict(planned.records)

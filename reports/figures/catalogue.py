@@ -7,12 +7,12 @@ from functools import partial
 from pathlib import Path
 
 from reports.drawing import canvas
-from reports.figures import ablations, curves, data, overall, pareto, scaling, scores, toys
+from reports.figures import ablations, curves, data, overall, pareto, scaling, scores, toys, tuning
 from reports.reading.results import Results
 
 SECTIONS = (
     "Over all datasets", "Scores", "Learning curves", "Cost and benefit", "Scaling", "Ablations",
-    "One step and many", "Data",
+    tuning.SECTION, "One step and many", "Data",
 )  # fmt: skip
 
 
@@ -29,6 +29,7 @@ def draw_all(results: Results, folder: Path, kind: str = "ci95") -> list[canvas.
         jobs += [partial(draw, results, task, tracks, folder, kind) for task, tracks in tasks]
     jobs.append(partial(scaling.draw, results, folder))
     jobs.append(partial(ablations.draw, results, folder, kind))
+    jobs.append(partial(tuning.draw, results.tuned, folder))
     jobs.append(partial(toys.draw, results.toy, folder))
     jobs += [partial(data.histograms, results, task, tracks, folder) for task, tracks in tasks]
     with canvas.look():

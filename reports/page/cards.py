@@ -70,7 +70,7 @@ def limits(results: Results) -> list[str]:
             f"Some results rest on {fewest} training seed{'s' if fewest > 1 else ''}: "
             + ("no interval can be given." if fewest == 1 else "their intervals are wide.")
         )
-    sentences += _presets(results)
+    sentences += [*_presets(results), *_tuning(results)]
     counted = Counter(cell["status"] for cell in results.cells if cell["status"] != "done")
     if counted:
         which = ", ".join(f"{count} {WORDS[status]}" for status, count in sorted(counted.items()))
@@ -111,6 +111,17 @@ def _recordings(results: Results) -> list[str]:
         f"Intervals{which} are over training seeds of one recorded dataset each: another "
         "recording of the same quality would move all numbers."
     ]
+
+
+def _tuning(results: Results) -> list[str]:
+    """Say how settings were chosen, and which runs are trials."""
+    sentences = [f"{captions.trials(results.groups)}."]
+    if results.later_trials:
+        sentences.append(
+            f"{results.later_trials} runs are trials of a tuning with other settings than the "
+            "preset's: they stand under Tuning only."
+        )
+    return sentences
 
 
 def _presets(results: Results) -> list[str]:

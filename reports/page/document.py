@@ -22,11 +22,13 @@ from reports.tables.model import Table
 TEMPLATES = Path(__file__).with_name("templates")
 SECTIONS = {
     "answer": "Answer", "leaderboard": "Leaderboard", "figures": "Figures", "tables": "Tables",
-    "animations": "Teams", "runs": "Runs", "data": "Data and machines", "method": "Method",
+    "tuning": "Tuning", "animations": "Teams", "runs": "Runs", "data": "Data and machines",
+    "method": "Method",
 }  # fmt: skip
 FIRST = ("training_time", "update_memory", "latency")  # costs that stand beside the answer
 EXTRA = ("config", "error")
-OPEN = ("returns", "scores", "aggregates", "efficiency")  # the others are folded at first
+# The other tables are folded at first.
+OPEN = ("returns", "scores", "aggregates", "efficiency", "tuning_best")
 FAILURES = 30  # runs without a result whose logs stand in the page itself
 LOG_END = 4_000  # characters of a log that the page shows
 LOGS = 200  # runs whose logs the page carries
@@ -56,9 +58,9 @@ def render(
     animations, left_out = _animations(results)
     first = _first(figures)
     failed = [cell for cell in results.cells if cell.word and cell["status"] not in PENDING]
-    shown = {
-        key: name for key, name in SECTIONS.items() if animations or left_out or key != "animations"
-    }
+    tuned, figures, tables = _tuning(results, figures, tables, sources)
+    empty = {*(() if animations or left_out else ["animations"]), *(() if tuned else ["tuning"])}
+    shown = {key: name for key, name in SECTIONS.items() if key not in empty}
     html: str = environment.get_template("page.html.j2").render(
         css=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
         js=Markup((TEMPLATES / "page.js").read_text(encoding="utf-8")),
@@ -79,6 +81,7 @@ def render(
         leaderboard_caption=leaderboard.caption(results, options.uncertainty),
         animations=animations,
         animations_left_out=left_out,
+        tuning=tuned,
         figures=[
             (section, [_figure(figure) for figure in members])
             for section, members in groupby(
@@ -92,6 +95,23 @@ def render(
         cards=[*cards.datasets(results), *cards.machines(results)],
     )
     return html
+
+
+def _tuning(
+    results: Results, figures: list[SavedFigure], tables: list[Table], sources: dict[str, str]
+) -> tuple[dict[str, Any] | None, list[SavedFigure], list[Table]]:
+    """Return the section of a tuning, if there is one, and the figures and tables of the others."""
+    own = [figure for figure in figures if figure.section == SECTIONS["tuning"]]
+    printed = [table for table in tables if table.stem.startswith("tuning")]
+    if results.tuned is None or not own:
+        return None, figures, tables
+    section = {
+        "words": captions.tuning(results.tuned),
+        "figures": [_figure(figure) for figure in own],
+        "tables": [_table(table, sources[table.stem]) for table in printed],
+    }
+    rest = [figure for figure in figures if figure not in own]
+    return section, rest, [table for table in tables if table not in printed]
 
 
 def _json(value: Any) -> str:

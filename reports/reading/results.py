@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.results import comparable, soundness, statistics, store
+from bench.results.record import TUNING
 from bench.results.store import BenchError
+from bench.results.tuning import tuning_file
+from bench.results.tuning.tuning_file import Tuning
 from reports.reading import grouping, measurements, order, toys
 from reports.reading.grouping import methods_of, tracks_of
 from reports.reading.measurements import Measured
@@ -64,6 +67,8 @@ class Results:
         warnings: list[str],
         toy: toys.Toy | None = None,
         measured: Sequence[list[Measured]] = (),
+        tuned: Tuning | None = None,
+        later_trials: int = 0,
     ) -> None:
         self.cells = [
             replace(cell, excluded=why)
@@ -72,6 +77,8 @@ class Results:
         self.warnings = list(warnings)
         self.toy = toy
         self.measured = measured  # a list per file of the efficiency track
+        self.tuned = tuned
+        self.later_trials = later_trials  # runs of the tuning that are none of these cells
         self.groups = self._group()
         self.tracks = sorted({group.track for group in self.groups}, key=_track_order)
         methods = {group.method for group in self.groups}
@@ -182,4 +189,18 @@ def read(out: Path) -> Results:
             "om2p-bench has: they are kept apart under that name"
         )
     toy, measured = toys.read(out, warnings), measurements.read(out, warnings)
-    return Results(cells, warnings, toy, measured)
+    tuned = _tuning(out, warnings)
+    later = set() if tuned is None else tuned.later_cells()
+    own = [cell for cell in cells if cell["cell"] not in later] or cells
+    return Results(own, warnings, toy, measured, tuned, len(cells) - len(own))
+
+
+def _tuning(out: Path, warnings: list[str]) -> Tuning | None:
+    """Return the tuning beside the runs, None where there is none; a broken one is a warning."""
+    if not (out / TUNING).is_file():
+        return None
+    try:
+        return tuning_file.read(out / TUNING)
+    except BenchError as error:
+        warnings.append(f"skipped {TUNING}: {error}")
+        return None

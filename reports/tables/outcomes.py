@@ -44,6 +44,7 @@ def build(results: Results, column: str, kind: str) -> list[Table]:
         "Bold: the best and everything whose t interval of the difference to it contains 0, "
         "not corrected for multiple comparisons",
         SCORE if column == "score" else "",
+        captions.trials(groups),
         f"{NOT_RUN}: not run",
     )
     parts = oriented(columns, rows)

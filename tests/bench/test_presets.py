@@ -134,7 +134,8 @@ def test_a_job_elsewhere_finds_the_file(
     own()
     monkeypatch.chdir(tmp_path)
     made = make_config(preset="mine.toml")
-    text = slurm.script(grid.cells(made), made, [(None, None)])
+    cells = grid.cells(made)
+    text = slurm.script([cells], made, {cell.id: (None, None) for cell in cells})
     assert f"--preset {tmp_path}/mine.toml" in text
 
 
