@@ -59,7 +59,7 @@ def run(
 
     live = None
     if report is not None:
-        from bench.cli.live_report import LiveReport
+        from bench.study.live_report import LiveReport
 
         live = LiveReport(report)
     outcome = study.run_study(config, make_display(), [live] if live else [])
