@@ -1,4 +1,4 @@
-"""om2p-bench's harness: configuration, grid, runner, launchers, meters, results store.
+"""The harness: from the flags of a run to its recorded results.
 
     import bench
     bench.run(bench.RunConfig(algorithms=("om2p",), seeds=(0,), preset="smoke"))
@@ -6,6 +6,9 @@
 The four packages of the distribution (bench, algorithms, datasets, reports) have general names, so
 importing this one first makes sure that its siblings are ours: another distribution that owns, say,
 a top-level `datasets` would otherwise be used in silence.
+
+May import `algorithms` and `datasets`; only `bench.cli` may import `reports`. Start with
+`study.study`: it runs what `plan.grid` plans. docs/architecture.md shows all rooms.
 """
 
 import importlib

@@ -1,5 +1,9 @@
 """Tasks, environments, behaviour policies and recorded data.
 
+Whatever plays a task or holds data of one belongs here. Of our other packages it may import the
+member networks and the questions to CUDA of `algorithms`; never `bench`. Start with `tasks`, then
+`rollout`, the one loop that plays a team.
+
 Importing this package loads neither torch nor numpy; the functions below load what they need.
 """
 
@@ -17,7 +21,8 @@ _EXPORTS = {
     "Dataset": "datasets.recorded.store",
     "data_dir": "datasets.paths",
     "load": "datasets.loading",
-    "plugin_task": "datasets.environments.parallel",
+    "plugin_task": "datasets.adapters.parallel",
+    "TeamEnv": "datasets.adapters.team_env",
     "Reference": "datasets.references",
 }
 
@@ -26,6 +31,7 @@ __all__ = [
     "DatasetError",
     "Reference",
     "Task",
+    "TeamEnv",
     "data_dir",
     "dataset_ids",
     "load",
@@ -36,7 +42,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from datasets.environments.parallel import plugin_task
+    from datasets.adapters.parallel import plugin_task
+    from datasets.adapters.team_env import TeamEnv
     from datasets.errors import DatasetError
     from datasets.loading import load
     from datasets.paths import data_dir

@@ -1,5 +1,8 @@
 """Reports: figures, LaTeX tables and one HTML page from a results folder, without torch.
 
+What is shown of a results folder, and how, belongs here; statistics belong to `bench.results`. May
+import `bench.results`, `bench.errors` and the names of `algorithms`. Start with `build`.
+
 reports.write(Path("results"), Path("reports/out"))
 """
 

@@ -1,4 +1,5 @@
 """Running an algorithm on a device: CUDA graphs, replicas, counting and watching operations.
 
-May import `algorithms.base` and `algorithms.parts`. Start with `replicas`.
+Nothing here changes the mathematics. May import `algorithms.base` and `algorithms.parts`. Start
+with `replicas`; `graphs` records updates, `acting` traces actions for export.
 """

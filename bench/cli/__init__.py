@@ -1,7 +1,7 @@
-"""The command line: one file per family of commands, flags and bodies together.
+"""The command line: one file per family of commands, with their flags and what they print.
 
-May import every other room, heavy ones inside the commands. Start with `app`, which puts the
-families together, then `run`.
+Commands check and print; the work is done in other rooms. May import every other room, heavy ones
+inside the commands. Start with `app`, which puts the families together, then `run`.
 """
 
 

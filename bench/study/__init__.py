@@ -1,4 +1,6 @@
-"""Running many cells: a whole study, its display and its trackers.
+"""Running many cells: a whole study, what it shows, and its callbacks and trackers.
 
-May import `bench.launchers` and what lies below. Start with `study`.
+`resume` says which cells have to run, `schedule` in which groups, `callbacks` passes on what
+happens, `summary` prints the table at the end. May import `bench.launchers` and what lies below.
+Start with `study`.
 """

@@ -1,4 +1,6 @@
-"""Behaviour policies: the online trainer, the policies it produced, and recording with them.
+"""Behaviour policies: the trainer (MATD3), the trained policies, and recording data with them.
 
-May import tasks and environments. Start with `training`.
+Shipped policies lie in `policies`, and `recipes.toml` says how each was trained. May import tasks,
+environments, `datasets.rollout`, `datasets.recorded` and the member networks of
+`algorithms.parts`. Start with `training`; `recording` plays the policies.
 """

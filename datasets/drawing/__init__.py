@@ -1,4 +1,5 @@
 """Pictures of tasks: particles with matplotlib, robots with MuJoCo's own renderer.
 
-May import `datasets.errors`; environments are handed in. Start with `particles`.
+A picture shows one state; animations belong to `bench.rendering`. May import `datasets.errors`;
+environments are passed in. Start with `particles`.
 """

@@ -1,7 +1,8 @@
 """What disturbs a team while it plays: wrappers of the environment, and the table that lists them.
 
 A perturbation changes what agents observe, what their actions do, or the world itself. It keeps
-padding zero, draws from generators of its own, and gives no agent what another one sees.
+padding zero, draws from generators of its own, and gives no agent what another one sees. May import
+environments, tasks, `datasets.rollout` and `datasets.protocol`. Start with `table`.
 """
 
 from typing import TYPE_CHECKING, Any

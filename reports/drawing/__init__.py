@@ -1,4 +1,5 @@
 """What all figures share: panels and files, one style per algorithm, one font.
 
-May import `reports.reading`, `reports.captions` and `bench.results`. Start with `canvas`.
+Anything that two families of figures need belongs here. May import `reports.reading`,
+`reports.captions` and `bench.results`. Start with `canvas`.
 """

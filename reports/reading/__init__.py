@@ -1,4 +1,5 @@
 """What was run, read from a results folder and sorted into sets that may be compared.
 
-May import `bench.results`, and nothing else of ours. Start with `results`.
+Which runs are averaged and which numbers count is decided here and nowhere else in `reports`. May
+import `bench.results` and the names of `algorithms`. Start with `results`.
 """

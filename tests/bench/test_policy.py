@@ -108,7 +108,7 @@ def test_observations_that_are_no_numbers_are_refused(finished: Path, bad: float
 
 
 def test_a_policy_plays_a_pettingzoo_environment(finished: Path) -> None:
-    from datasets.environments.pettingzoo_api import TeamEnv
+    from datasets.adapters.team_env import TeamEnv
 
     env = TeamEnv("mpe/spread")
     policy = load_policy(finished)

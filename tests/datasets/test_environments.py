@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pettingzoo.test import parallel_api_test
 
+from datasets.adapters.team_env import TeamEnv
 from datasets.environments import mpe
 from datasets.environments.mpe import ParticleEnv
 from datasets.environments.mpe_scenarios import Scenario, Spread, Tag, World
-from datasets.environments.pettingzoo_api import TeamEnv
 from datasets.tasks import load_task
 
 GOLDEN = Path(mpe.__file__).parent / "golden"

@@ -15,10 +15,10 @@ from pettingzoo.test import parallel_api_test
 
 from bench.training.evaluation import evaluate
 from datasets import tasks
+from datasets.adapters.parallel import plugin_task
+from datasets.adapters.team_env import TeamEnv
 from datasets.environments.mpe import ParticleEnv
 from datasets.environments.mpe2_scenarios import Mpe2Spread
-from datasets.environments.parallel import plugin_task
-from datasets.environments.pettingzoo_api import TeamEnv
 from datasets.errors import DatasetError
 from datasets.paths import sha256
 from datasets.tasks import Task, load_task

@@ -13,8 +13,8 @@ import datasets
 from bench.cli import data
 from bench.results.record import cell_id
 from datasets import recipes, references, tasks
+from datasets.adapters.team_env import TeamEnv
 from datasets.environments.mpe import ParticleEnv
-from datasets.environments.pettingzoo_api import TeamEnv
 from datasets.errors import DatasetError
 from datasets.measurement import measure_random, report
 from datasets.references import Reference

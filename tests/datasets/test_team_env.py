@@ -14,7 +14,8 @@ import torch
 from pettingzoo.test import parallel_seed_test
 from pettingzoo.test.state_test import test_state_space as check_state_space
 
-from datasets.environments.pettingzoo_api import TeamEnv
+import datasets
+from datasets.adapters.team_env import TeamEnv
 from datasets.errors import DatasetError
 from datasets.tasks import load_task, task_ids
 
@@ -312,10 +313,16 @@ def test_other_render_modes_are_refused() -> None:
         env.render()
 
 
+def test_the_earlier_place_still_gives_the_environment() -> None:
+    from datasets.environments.pettingzoo_api import TeamEnv as Earlier
+
+    assert Earlier is TeamEnv is datasets.TeamEnv
+
+
 BODY = """
 import pickle, sys
 import numpy as np
-from datasets.environments.pettingzoo_api import TeamEnv
+from datasets.adapters.team_env import TeamEnv
 from datasets.errors import DatasetError
 try:
     env = TeamEnv("mamujoco/hopper-3x1", seed=0, render_mode="rgb_array")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.environments.pettingzoo_api import TeamEnv
+from datasets.adapters.team_env import TeamEnv
 from tests.datasets.reference_mujoco import TEAMS
 
 ROUNDS, STEPS = 15, 500

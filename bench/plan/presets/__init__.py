@@ -1,5 +1,8 @@
 """Named budgets, each a TOML file in this folder, or a file of one's own. Light to import.
 
+May import `bench.errors`, `bench.plan.flags` and the names of `algorithms`. Start with
+`quick.toml`.
+
 description = "one sentence"
 base = "cpu"          a preset that the file changes; files of one's own only
 [run]                 RunSettings: updates, batch_size, evaluate_every, ...
