@@ -3,7 +3,6 @@
 import fcntl
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,8 @@ from datasets import recipes
 from datasets.errors import DatasetError
 from datasets.formats import imported
 from datasets.paths import data_dir as default_dir
-from datasets.recorded.files import CARD, Progress
+from datasets.paths import new_folder
+from datasets.recorded.files import CARD, Progress, unreadable
 from datasets.recorded.store import Dataset
 
 
@@ -55,8 +55,11 @@ def build(
     for the first instead of recording twice.
     """
     folder = folder_of(identity, root)
-    if (folder / CARD).is_file():
-        return folder
+    try:
+        if (folder / CARD).is_file():
+            return folder
+    except PermissionError as error:
+        raise unreadable(folder, error) from error
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _lock(folder.with_suffix(".lock")):
@@ -82,7 +85,7 @@ def _record_into(
 ) -> None:
     from datasets.behaviour.recording import record
 
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    partial = new_folder(folder)
     try:
         record(identity, partial, progress, prey)
         if folder.exists():  # remains of an interrupted deletion: no card, so no dataset

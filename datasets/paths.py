@@ -1,8 +1,11 @@
-"""Where data live, and the hash that names a file's content."""
+"""Where data live, folders and paths of the user, and the hash that names a file's content."""
 
 import hashlib
 import os
+import secrets
 from pathlib import Path
+
+from datasets.errors import DatasetError
 
 CHUNK = 1 << 22
 
@@ -11,10 +14,38 @@ def data_dir(path: str | Path | None = None) -> Path:
     """Return the data folder: ``path``, else ``$OM2P_BENCH_DATA``, else the user's cache folder."""
     chosen = path or os.environ.get("OM2P_BENCH_DATA")
     if chosen:
-        return Path(chosen).expanduser()
+        return expanded(chosen)
     from platformdirs import user_cache_dir
 
-    return Path(user_cache_dir("om2p-bench", appauthor=False)) / "data"
+    try:
+        return Path(user_cache_dir("om2p-bench", appauthor=False)) / "data"
+    except RuntimeError as error:
+        raise DatasetError(
+            "this user has no home folder to keep data in; name a folder with --data-dir or "
+            "OM2P_BENCH_DATA."
+        ) from error
+
+
+def expanded(path: str | Path) -> Path:
+    """Return a path with the user's home folder in place of ``~``."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise DatasetError(
+            f"'~' in {path} stands for no folder, because this user has no home; give the whole "
+            "path, or set HOME."
+        ) from error
+
+
+def new_folder(final: Path) -> Path:
+    """Make a hidden folder beside ``final``, to be filled and then renamed to it.
+
+    It has the permissions that the user gives to new folders; those of `tempfile` are for nobody
+    else to read, and would stay with the folder when it is renamed.
+    """
+    folder = final.with_name(f".{final.name}-{secrets.token_hex(4)}")
+    folder.mkdir()
+    return folder
 
 
 def sha256(path: Path) -> str:

@@ -65,6 +65,7 @@ def is_expected() -> bool:
     """Whether a library is there or can be built, as far as that is known without trying."""
     try:
         find_compiler()
+        cache()
     except Unavailable:
         return bool(next(shipped(), None))
     return True
@@ -137,7 +138,12 @@ def cache() -> Path:
     """Return the folder of builds."""
     from platformdirs import user_cache_dir
 
-    return Path(user_cache_dir("om2p-bench", appauthor=False)) / "kernels"
+    try:
+        return Path(user_cache_dir("om2p-bench", appauthor=False)) / "kernels"
+    except RuntimeError as error:
+        raise Unavailable(
+            "this user has no home folder to keep builds in; set HOME or XDG_CACHE_HOME"
+        ) from error
 
 
 def compile_to(path: Path, compiler: str, flags: tuple[str, ...]) -> None:

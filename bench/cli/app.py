@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from bench.cli import data, diagnose, flags, gate, measure, results, run, stress, tools, tune
+from bench.cli.output import print_anywhere
 from bench.errors import BenchError
 from bench.results.printable import one_line
 
@@ -68,6 +69,7 @@ def print_version() -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code; what users can put right is one sentence."""
     warnings.showwarning = _show_warning
+    print_anywhere()
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         if arguments == ["--version"]:

@@ -14,6 +14,7 @@ from bench.cli.flags import DataDir, DataSeed, PluginFiles, Prey, Rules, Size
 from bench.errors import BenchError, counted
 
 if TYPE_CHECKING:
+    from datasets.errors import DatasetError
     from datasets.recorded.store import Dataset as Recording
 
 DatasetId = Annotated[str, typer.Argument(help="A dataset's id; `list datasets` names them")]
@@ -197,44 +198,49 @@ def _draw_histogram(figure: Any, card: dict[str, Any]) -> None:
 def verify(data_dir: DataDir = None) -> None:
     """Check every recorded file against its dataset's card.
 
-    Exit code 1 if a dataset is broken.
+    Exit code 1 if a dataset is broken or cannot be read.
 
     \b
     Example:
       python -m bench data verify
     """
+    from datasets.recorded.files import Unreadable
+
     outcome = check_all(data_dir)
     for folder, problem in outcome:
         print(f"{folder}: {'whole' if problem is None else problem}")
-    broken = sum(problem is not None for _, problem in outcome)
-    print(f"{counted(len(outcome), 'dataset')}, {broken} broken")
-    raise typer.Exit(1 if broken else 0)
+    problems = [problem for _, problem in outcome if problem is not None]
+    unreadable = sum(isinstance(problem, Unreadable) for problem in problems)
+    print(
+        f"{counted(len(outcome), 'dataset')}, {len(problems) - unreadable} broken"
+        + (f", {unreadable} cannot be read" if unreadable else "")
+    )
+    raise typer.Exit(1 if problems else 0)
 
 
-def check_all(data_dir: Path | None = None) -> list[tuple[str, str | None]]:
+def check_all(data_dir: Path | None = None) -> list[tuple[str, "DatasetError | None"]]:
     """Check every dataset of a data folder; return (folder, what is broken or None) for each.
 
     Raises DatasetError where there is no such data folder.
     """
     from datasets.errors import DatasetError
     from datasets.paths import data_dir as default_dir
-    from datasets.recorded.files import CARD, read_card, verify_files
+    from datasets.recorded.files import dataset_folders, read_card, verify_files
 
     root = default_dir(data_dir)
     if not root.is_dir():
         raise DatasetError(
             f"there is no data folder {root}; name one with --data-dir, or record a dataset first."
         )
-    outcome: list[tuple[str, str | None]] = []
-    for card_path in sorted(root.glob(f"**/{CARD}")):
-        folder = card_path.parent
-        if folder.name.startswith("."):  # being recorded right now
-            continue
+    outcome: list[tuple[str, DatasetError | None]] = []
+    folders, unreadable = dataset_folders(root)
+    outcome += [(os.fspath(root), error) for error in unreadable]
+    for folder in folders:
         try:
             verify_files(folder, read_card(folder))
             outcome.append((os.fspath(folder), None))
         except DatasetError as error:
-            outcome.append((os.fspath(folder), str(error)))
+            outcome.append((os.fspath(folder), error))
     return outcome
 
 

@@ -1,5 +1,8 @@
 """What several commands print with: tables, checks of --format and --out, exit codes."""
 
+import codecs
+import io
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +11,36 @@ from bench.results.printable import one_line
 
 INTERRUPTED = 130  # exit code, as shells report a program that Ctrl-C ended
 REGRESSION = 3  # exit code of `compare`
+
+
+# What stands for characters that the terminal's encoding lacks; any other becomes "?".
+PLAIN = {
+    "±": "+-",
+    "█": "#",
+    "…": "...",
+    "–": "-",
+    "×": "x",
+    "µ": "u",
+    "→": "->",
+    "↓": "v",
+    "↑": "^",
+}
+
+
+def print_anywhere() -> None:
+    """Let the standard outputs take any text: a missing character must not end a finished run."""
+    codecs.register_error("om2p-bench", _plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="om2p-bench")
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """Return plain characters for those that cannot be encoded."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    missing = error.object[error.start : error.end]
+    return "".join(PLAIN.get(one, "?") for one in missing), error.end
 
 
 def check_format(form: str, *forms: str) -> None:

@@ -32,10 +32,12 @@ def policies(task_id: str) -> Iterator[Row]:
 
 def recorded(root: Path, seconds: float = SECONDS) -> Iterator[Row]:
     """Compare the datasets of a folder with their checksums, smallest first, within `seconds`."""
-    from datasets.recorded.files import CARD, read_card, verify_files
+    from datasets.recorded.files import dataset_folders, read_card, verify_files
 
-    folders = [card.parent for card in sorted(root.glob(f"**/{CARD}"))]
-    folders = [folder for folder in folders if not folder.name.startswith(".")]
+    folders, unreadable = dataset_folders(root)
+    for error in unreadable:
+        what, _, cure = str(error).partition("; ")
+        yield warning("datasets", what, cure)
     sizes = {folder: _size(folder) for folder in folders}
     ends = time.monotonic() + seconds
     intact = broken = 0

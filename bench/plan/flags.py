@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError
+from datasets.paths import expanded
 
 MAX_SEEDS = 100_000
 MAX_SEED = 2**31 - 1
@@ -162,7 +163,7 @@ def parse_data_seed(text: str, flag: str = "--data-seed") -> int | str:
 
 def parse_overrides(texts: Iterable[str], flag: str = "--set") -> dict[str, Any]:
     """Read `--set` overrides, `om2p.q_weight=0.1`; a value is TOML, or a bare word."""
-    overrides = {}
+    overrides: dict[str, Any] = {}
     for part in texts:
         key, equals, text = part.partition("=")
         key = key.strip()
@@ -170,7 +171,12 @@ def parse_overrides(texts: Iterable[str], flag: str = "--set") -> dict[str, Any]
             raise BenchError(
                 f"{flag} {part!r} is not of the form NAME.KEY=VALUE, as run.updates=500"
             )
-        overrides[key] = parse_value(text.strip())
+        value = parse_value(text.strip())
+        if key in overrides and overrides[key] != value:
+            raise BenchError(
+                f"{flag} gives {key} two values, {overrides[key]!r} and {value!r}: leave one out"
+            )
+        overrides[key] = value
     return overrides
 
 
@@ -193,7 +199,7 @@ def write_overrides(overrides: dict[str, Any]) -> list[str]:
 
 def _write_files(paths: Iterable[Path]) -> list[str]:
     """Return files by their absolute paths: a job may start in another folder."""
-    return [str(Path(path).expanduser().absolute()) for path in paths]
+    return [str(expanded(path).absolute()) for path in paths]
 
 
 def is_preset_file(preset: str) -> bool:
@@ -205,7 +211,7 @@ def _write_preset(preset: str) -> str:
     """Return a preset's name, or the absolute path of its file: a job may start elsewhere."""
     if not is_preset_file(preset):
         return preset
-    return str(Path(preset).expanduser().absolute())
+    return str(expanded(preset).absolute())
 
 
 NAMES = Form(parse_names, ",".join)

@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import algorithms
@@ -15,6 +14,7 @@ from bench.plan.config import RunConfig
 from bench.plan.flags import ALL, PAIRED
 from bench.results import record
 from bench.results.record import SCHEMA, canonical, cell_id, digest
+from datasets.paths import expanded
 from datasets.protocol import PROTOCOL, Protocol
 
 
@@ -136,9 +136,9 @@ def data_of(config: RunConfig, seed: int) -> dict[str, Any]:
 
 def absolute(prey: str | None) -> str | None:
     """Return the absolute path of a prey's file; what is no file stays as it is."""
-    if prey is None or not Path(prey).expanduser().is_file():
+    if prey is None or not expanded(prey).is_file():
         return prey
-    return str(Path(prey).expanduser().absolute())
+    return str(expanded(prey).absolute())
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,6 +22,7 @@ import datasets
 from bench.errors import BenchError
 from bench.results.record import Plugin, Record
 from datasets import plugin_source
+from datasets.paths import expanded
 from datasets.perturb.table import TABLE as PERTURBATIONS
 from datasets.tasks import TASKS
 
@@ -38,7 +39,7 @@ def load(path: str | Path) -> str:
     Raises BenchError with one sentence where the file is missing, cannot be executed, or registers
     nothing. What a file registers before it fails is taken back.
     """
-    path = Path(path).expanduser().absolute()
+    path = expanded(path).absolute()
     if str(path) in _hashes:
         return _hashes[str(path)]
     try:

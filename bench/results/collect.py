@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import shutil
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from bench.results.record import (
     Record,
     environment_file,
 )
+from datasets.paths import new_folder
 
 ENVIRONMENT_LIMIT = 2**20  # bytes
 
@@ -124,7 +124,7 @@ def _files(folder: Path) -> list[str]:
 
 def _copy(folder: Path, out: Path) -> None:
     """Copy a cell's own files, and nothing else, under its final name at once."""
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=out))
+    partial = new_folder(out / folder.name)
     try:
         for name in _files(folder):
             (partial / name).parent.mkdir(exist_ok=True)

@@ -190,6 +190,10 @@ def _parse(path: Path) -> dict[str, Any]:
     try:
         raw = plain_files.content(path.parent, path.name)
         record = printable_json(raw, json.loads(raw, parse_constant=_refuse_constant))
+    except PermissionError as error:
+        raise BenchError(
+            f"{path} cannot be read ({error.strerror}): ask its owner for permission"
+        ) from error
     except OSError as error:
         raise BenchError(f"{path} cannot be read ({error.strerror}): run the cell again") from error
     except (ValueError, RecursionError) as error:
@@ -277,7 +281,7 @@ def cell_folders(root: Path) -> list[Path]:
     root = Path(root)
     if not root.is_dir():
         return []
-    with os.scandir(root) as folder:
+    with _scanned(root) as folder:
         return sorted(
             root / place.name
             for place in folder
@@ -287,6 +291,27 @@ def cell_folders(root: Path) -> list[Path]:
         )
 
 
+def _linked(root: Path) -> list[str]:
+    """Return the names of links to folders, which are no cells of this results folder."""
+    with _scanned(root) as folder:
+        return sorted(
+            place.name
+            for place in folder
+            if place.is_symlink() and not place.name.startswith(".") and place.is_dir()
+        )
+
+
+def _scanned(root: Path) -> "contextlib.AbstractContextManager[Iterator[os.DirEntry[str]]]":
+    """Open a results folder for listing; BenchError where it may not be read."""
+    try:
+        return os.scandir(root)
+    except PermissionError as error:
+        raise BenchError(
+            f"the results folder {root} cannot be read ({error.strerror}): ask its owner for "
+            "permission"
+        ) from error
+
+
 def read_records(root: Path, on_broken: Callable[[str], None] | None = None) -> dict[str, Record]:
     """Return every readable record of a results folder by cell id.
 
@@ -294,17 +319,27 @@ def read_records(root: Path, on_broken: Callable[[str], None] | None = None) -> 
     a record of another schema version raises SchemaError, since mixing versions is never right.
     """
     records = {}
+
+    def say(message: str) -> None:
+        if on_broken is None:
+            warnings.warn(message, stacklevel=3)
+        else:
+            on_broken(message)
+
+    for name in _linked(root) if Path(root).is_dir() else ():
+        say(
+            one_line(
+                f"skipped {name}: it is a link, and links are not followed; move the folder itself "
+                "there, or copy its cells with `python -m bench collect`"
+            )
+        )
     for folder in cell_folders(root):
         try:
             records[folder.name] = read_run(folder)
         except SchemaError:
             raise
         except BenchError as error:
-            message = one_line(f"skipped {folder.name}: {error}")
-            if on_broken is None:
-                warnings.warn(message, stacklevel=2)
-            else:
-                on_broken(message)
+            say(one_line(f"skipped {folder.name}: {error}"))
     return records
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datasets.errors import DatasetError
-from datasets.paths import sha256
+from datasets.paths import expanded, sha256
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,7 +56,7 @@ def identify(task_id: str, rules: str, prey: str | None) -> tuple[str, Path | No
                 "file with --prey."
             )
         return _digest(shipped), shipped
-    path = Path(prey).expanduser()
+    path = expanded(prey)
     if path.is_file():
         return _digest(path), path
     if not re.fullmatch(rf"[0-9a-f]{{{DIGITS}}}", prey):

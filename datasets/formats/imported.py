@@ -10,7 +10,7 @@ from typing import Any
 from datasets.errors import DatasetError, unknown
 from datasets.paths import data_dir as default_dir
 from datasets.recorded.checks import check_card
-from datasets.recorded.files import CARD, IMPORTED, read_card
+from datasets.recorded.files import CARD, IMPORTED, dataset_folders, read_card
 from datasets.tasks import PLUGIN, TASKS, Task, load_task
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -40,8 +40,8 @@ def folder_of(name: str, data_dir: str | Path | None = None) -> Path:
 def dataset_ids(data_dir: str | Path | None = None) -> list[str]:
     """Return ``import/<name>`` for everything imported into a data folder."""
     root = default_dir(data_dir) / IMPORTED
-    names = {path.parent.name for path in root.glob(f"*/{CARD}")}
-    names |= {path.parents[1].name for path in root.glob(f"*/seed-*/{CARD}")}
+    folders, _ = dataset_folders(root)
+    names = {folder.relative_to(root).parts[0] for folder in folders if folder != root}
     return [f"{IMPORTED}/{name}" for name in sorted(names) if NAME.fullmatch(name)]
 
 

@@ -4,7 +4,6 @@ import importlib
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from datasets.errors import DatasetError, unknown
 from datasets.formats import actions, imported, sources
 from datasets.formats.layout import Last, Layout, Part, check_layout, continues
-from datasets.paths import sha256
+from datasets.paths import new_folder, sha256
 from datasets.recorded.card import write_card
 from datasets.recorded.files import Progress
 from datasets.tasks import Task, load_task
@@ -98,7 +97,7 @@ def import_dataset(
     try:
         with sources.opened(path, folder.parent) as source:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+            partial = new_folder(folder)
             try:
                 origin = {"format": layout_name, **source.origin}
                 for seed, place in _recordings(source.path):

@@ -10,7 +10,6 @@ hold the scripted prey as one agent more.
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,6 +19,7 @@ import numpy as np
 
 from datasets.errors import DatasetError
 from datasets.formats.layout import Cut, Layout, Part, check_rows, episode_steps, open_array
+from datasets.paths import expanded, new_folder
 from datasets.recorded.files import Progress
 from datasets.recorded.store import Dataset
 from datasets.tasks import Task
@@ -159,16 +159,15 @@ def _check_dones(parts: list[Part], horizon: int) -> str:
 
 def export(dataset: Dataset, path: str | Path, progress: Progress | None = None) -> Path:
     """Write a dataset's kept episodes in OMAR's layout into the new folder ``path``."""
-    folder = Path(path).expanduser()
+    folder = expanded(path)
     _check_exportable(dataset)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DatasetError(f"{folder} is there already; name a new folder to export into.")
     partial = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        partial = new_folder(folder)
         _write(dataset, partial, progress)
-        partial.chmod(0o755)
         os.replace(partial, folder)
     except OSError as error:
         raise DatasetError(

@@ -15,7 +15,7 @@ from typing import Any
 
 from datasets.errors import DatasetError
 from datasets.formats import archives, hub
-from datasets.paths import sha256
+from datasets.paths import expanded, sha256
 
 
 @dataclass
@@ -34,7 +34,7 @@ def opened(path: str | Path, scratch: Path) -> Iterator[Source]:
     """
     origin: dict[str, Any] = {}
     text = str(path)
-    place = Path(path).expanduser()
+    place = expanded(path)
     if text.startswith(hub.PREFIX):
         place, origin["hub"] = hub.download(text)
     within = archives.find(place)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,37 @@ def broken(path: Path, why: str) -> DatasetError:
     )
 
 
+class Unreadable(DatasetError):
+    """A file that is there, for others than this user."""
+
+
+def unreadable(path: Path, error: OSError) -> Unreadable:
+    """Return the error for a file that this user may not read, with the cure."""
+    return Unreadable(
+        f"{path} cannot be read ({error.strerror or error}); ask its owner for permission "
+        f"(chmod -R a+rX), or name another data folder with --data-dir."
+    )
+
+
+def dataset_folders(root: Path) -> tuple[list[Path], list[DatasetError]]:
+    """Return the folders of a data folder that hold a dataset, and an error per unreadable one.
+
+    Folders that are being recorded, whose names begin with a dot, are left out.
+    """
+    refused: list[OSError] = []
+    found = [
+        Path(place)
+        for place, _, names in os.walk(root, onerror=refused.append)
+        if CARD in names and not Path(place).name.startswith(".")
+    ]
+    return sorted(found), [
+        unreadable(Path(error.filename), error)
+        for error in refused
+        if not isinstance(error, FileNotFoundError)  # nothing recorded yet, or deleted meanwhile
+        and not Path(error.filename).name.startswith(".")
+    ]
+
+
 def read_card(folder: Path) -> dict[str, Any]:
     """Read a dataset's card."""
     path = folder / CARD
@@ -40,6 +72,8 @@ def read_card(folder: Path) -> dict[str, Any]:
         if path.stat().st_size > CARD_LIMIT:
             raise broken(path, f"it is larger than {CARD_LIMIT} bytes")
         card = json.loads(path.read_text(encoding="utf-8"))
+    except PermissionError as error:
+        raise unreadable(path, error) from error
     except (OSError, ValueError, RecursionError) as error:
         raise broken(path, f"no readable card: {error}") from error
     missing = REQUIRED - set(card if isinstance(card, dict) else ())
@@ -57,9 +91,13 @@ def verify_files(folder: Path, card: dict[str, Any]) -> None:
         if "/" in name or "\0" in name or name.startswith("."):
             raise broken(folder / CARD, "it names files outside its folder")
         path = folder / name
-        if not path.is_file():
-            raise broken(path, "it is missing")
-        if sha256(path) != expected:
+        try:
+            if not path.is_file():
+                raise broken(path, "it is missing")
+            found = sha256(path)
+        except PermissionError as error:
+            raise unreadable(path, error) from error
+        if found != expected:
             raise broken(path, "its content is not what its card records")
     if checksum(card["files"]) != card["checksum"]:
         raise broken(folder / CARD, "its checksum does not match its file list")

@@ -21,6 +21,7 @@ from typing import Any
 import algorithms
 from bench.errors import BenchError, closest
 from bench.plan.flags import is_preset_file
+from datasets.paths import expanded
 
 FOLDER = Path(__file__).parent
 ORDER = ("smoke", "quick", "cpu", "paper")  # the smallest budget first
@@ -74,7 +75,7 @@ def load(name: str) -> Preset:
     Raises BenchError with near names for an unknown name, and for a file that is no preset.
     """
     if is_preset_file(name):
-        return _load_file(Path(name).expanduser())
+        return _load_file(expanded(name))
     if name not in names():
         raise BenchError(
             f"unknown preset '{name}': {closest(name, names())} (a file of your own ends in .toml)"
