@@ -3,6 +3,7 @@
 import collections
 import json
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -121,7 +122,8 @@ def evaluate(
 ) -> None:
     """Evaluate the last checkpoint of a cell again.
 
-    The results folder stays as it is. Rules and prey are those of the cell unless others are named.
+    The results folder stays as it is. Start states, rules and prey are those of the cell unless
+    others are named. A warning says where the task or the protocol has another version by now.
 
     \b
     Example:
@@ -133,6 +135,8 @@ def evaluate(
     plugins.load_all(plugin or [])
     folder = checkpointed.find_cell(cell, out)
     result = checkpointed.evaluate_again(folder, episodes, device, rules, prey)
+    if reason := checkpointed.incomparable(folder):
+        warnings.warn(reason, stacklevel=2)
     error = result.return_std / result.episodes**0.5
     score = "no score" if result.score is None else f"score {result.score:.2f}"
     print(

@@ -246,9 +246,19 @@ def new_record(cell: Cell, status: str = "queued") -> record.Record:
 
 
 def protocol_of(recorded: record.Record) -> Protocol:
-    """Return how a recorded cell was evaluated, in the protocol's present version."""
-    seed = None if recorded.protocol is None else recorded.protocol.seed
-    return PROTOCOL if seed is None else dataclasses.replace(PROTOCOL, seed=seed)
+    """Return how a recorded cell was evaluated, in the protocol's present version.
+
+    Records without the section are of version 1, whose values are the defaults.
+    """
+    section = recorded.protocol
+    if section is None:
+        return PROTOCOL
+    return dataclasses.replace(
+        PROTOCOL,
+        seed=PROTOCOL.seed if section.seed is None else section.seed,
+        episodes_at_once=section.episodes_at_once or PROTOCOL.episodes_at_once,
+        horizon=section.horizon,
+    )
 
 
 def _data_asked_for(cell: Cell) -> dict[str, Any]:

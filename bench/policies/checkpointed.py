@@ -106,8 +106,10 @@ def evaluate_again(
     rules: str | None = None,
     prey: str | None = None,
 ) -> Evaluation:
-    """Evaluate the last checkpoint of a cell on its own start states; nothing is written.
+    """Evaluate the last checkpoint of a cell by its own protocol; nothing is written.
 
+    Its start states and horizon are those of the cell's record. What another version of the
+    protocol or of the task meant is gone with it: then `incomparable` says so.
     rules, prey: play under and against these instead of the cell's own.
     """
     _check_device(device)
@@ -123,6 +125,23 @@ def evaluate_again(
     protocol = grid.protocol_of(record)
     (result,) = evaluate(_restore(record, state, device), task, episodes, device, protocol)
     return result
+
+
+def incomparable(folder: Path) -> str:
+    """Say why a new evaluation of a cell cannot stand beside its own; empty where it can."""
+    record = store.read_run(folder)
+    then = ((record.protocol and record.protocol.version) or 1, record.dataset.task_version or 1)
+    now = (grid.protocol_of(record).version, task_of(record).version)
+    differing = [
+        f"version {old} of the {what}, and this is version {new}"
+        for what, old, new in zip(("protocol", "task"), then, now, strict=True)
+        if old != new
+    ]
+    if not differing:
+        return ""
+    return (
+        f"cell {record.cell} was scored by {'; by '.join(differing)}: do not compare the two scores"
+    )
 
 
 def _check_device(device: str) -> None:

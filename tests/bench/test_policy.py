@@ -1,18 +1,26 @@
 """A finished cell as a policy: in another environment, and evaluated again."""
 
+import dataclasses
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import bench
+from bench.cli import app
 from bench.errors import BenchError
-from bench.policies.checkpointed import evaluate_again, load_policy
+from bench.plan import grid
+from bench.policies.checkpointed import evaluate_again, incomparable, load_policy
 from bench.results import store
 from bench.results.record import CHECKPOINT
 from bench.training.runner import ExecutionOptions, run_cell
+from datasets import tasks
+from datasets.protocol import Protocol
 from tests.bench import documents
 
 
@@ -125,6 +133,52 @@ def test_a_policy_plays_a_pettingzoo_environment(finished: Path) -> None:
 def test_evaluating_again_repeats_the_recorded_return(finished: Path) -> None:
     result = evaluate_again(finished, 10)
     assert result.return_mean == store.read_run(finished)["results"]["last"]["return_mean"]
+
+
+def test_a_cell_is_evaluated_on_its_own_start_states(finished: Path, tmp_path: Path) -> None:
+    """Its record says which, and for how long; today's defaults may be others."""
+    copied = tmp_path / finished.name
+    shutil.copytree(finished, copied)
+    record = store.read_run(copied)
+    assert record.protocol is not None
+    own = evaluate_again(copied, 10)
+    for name, value in (("seed", 77), ("episodes_at_once", 4), ("horizon", 5)):
+        before = getattr(record.protocol, name)
+        setattr(record.protocol, name, value)
+        store.write_run(copied, record)
+        assert not torch.equal(evaluate_again(copied, 10).returns, own.returns), name
+        setattr(record.protocol, name, before)
+
+
+def test_an_evaluation_by_another_version_says_so(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    command = ["evaluate", "--run", str(finished), "--episodes", "2"]
+    assert app.main(command) == 0
+    assert capsys.readouterr().err == ""
+
+    monkeypatch.setattr(grid, "PROTOCOL", Protocol(version=2))
+    row = tasks.TASKS["mpe/spread"]
+    monkeypatch.setitem(tasks.TASKS, "mpe/spread", dataclasses.replace(row, version=3))
+    assert app.main(command) == 0
+    message = capsys.readouterr().err
+    assert "was scored by version 1 of the protocol, and this is version 2" in message
+    assert "by version 1 of the task, and this is version 3" in message
+    assert message.count("\n") == 1
+
+
+def test_an_old_record_without_a_protocol_is_of_version_one(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = tmp_path / finished.name
+    shutil.copytree(finished, copied)
+    content = json.loads((copied / "run.json").read_text())
+    del content["protocol"]
+    (copied / "run.json").write_text(json.dumps(content))
+    assert incomparable(copied) == ""
+    monkeypatch.setattr(grid, "PROTOCOL", Protocol(version=2))
+    assert "version 1 of the protocol" in incomparable(copied)
 
 
 @pytest.mark.parametrize("shape", [(2, 18), (3, 17), (3, 18, 1)])
