@@ -27,6 +27,7 @@ _LAZY = {
     "load_exported": "bench.policies.onnx_policy",
     "load_policy": "bench.policies.checkpointed",
     "run": "bench.study.study",
+    "sweep": "bench.plan.flags",
 }
 
 

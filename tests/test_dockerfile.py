@@ -23,9 +23,9 @@ def instructions() -> list[tuple[str, str]]:
 
 
 def test_every_instruction_is_one_of_dockers() -> None:
-    found = [name for name, _ in instructions()]
-    assert set(found) <= KNOWN
-    assert found[:2] == ["ARG", "FROM"]
+    names = [name for name, _ in instructions()]
+    assert set(names) <= KNOWN
+    assert names[:2] == ["ARG", "FROM"]
 
 
 def test_commands_are_correct_shell() -> None:

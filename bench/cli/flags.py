@@ -14,7 +14,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from bench.plan import config
+from bench.errors import BenchError, closest
+from bench.plan import config, studyfile
 from bench.plan.flags import Flag, flags_of
 
 
@@ -65,11 +66,22 @@ def _write_sections(sections: dict[str, list[tuple[str, str]]], formatter: Any) 
 
 # --- the flags of a run --------------------------------------------------------------------------
 
+STUDY = "study"
+StudyFile = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[STUDY.toml]",
+        help="A study file, which gives the flags below; typed ones win. `init` writes one",
+        show_default=False,
+    ),
+]
+
 
 def with_run_flags(command: Callable[..., Any], **defaults: Any) -> Callable[..., Any]:
     """Return a command that takes the flags of a run in place of its first parameter.
 
-    command: called with the RunConfig that the flags make, and with its other parameters.
+    command: called with the RunConfig that the flags make, and with its other parameters. Its
+    first argument may be a study file, over which the flags win that are typed.
     defaults: values of flags, by their names, where they are others than those of `run`.
     """
     own = list(inspect.signature(command).parameters.values())[1:]
@@ -77,17 +89,95 @@ def with_run_flags(command: Callable[..., Any], **defaults: Any) -> Callable[...
     @functools.wraps(command)
     def called(**typed: Any) -> Any:
         others = {parameter.name: typed.pop(parameter.name) for parameter in own}
-        return command(config.from_typed(typed), **others)
+        file, context = typed.pop(STUDY), typed.pop("context")
+        if file is None:
+            return command(config.from_typed(typed), **others)
+        study = studyfile.read(file)
+        table = study.commands.get(context.command.name or "", {})
+        mine = {name: table.pop(name) for name in list(table) if name in others}
+        given = {**defaults, **study.flags(table), **_given(typed, context)}
+        return command(studyfile.config_of(study, given), **_filled(others, mine, context))
 
     run = [
         _parameter(dataclasses.replace(flag, default=defaults.get(name, flag.default)))
         for name, flag in flags_of(config.RunConfig).items()
     ]
-    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*run, *own)]
+    study = inspect.Parameter(
+        STUDY, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=StudyFile
+    )
+    context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    everything = (context, study, *run, *own)
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in everything]
     del called.__wrapped__  # typer must not look behind the signature
     called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     called.__annotations__ = {p.name: p.annotation for p in parameters}
     return called
+
+
+def with_study_file(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a command that also takes a study file: its table [COMMAND] gives flags.
+
+    What a file says for all (`algos`, `datasets`, `out` and so on) holds too, where the command has
+    such a flag. Flags that are typed win.
+    """
+    own = inspect.signature(command).parameters
+
+    @functools.wraps(command)
+    def called(**typed: Any) -> Any:
+        file, context = typed.pop(STUDY), typed.pop("context")
+        if file is None:
+            return command(**typed)
+        study = studyfile.read(file)
+        flags = flags_of(config.RunConfig)
+        shared = {
+            flags[name].option.removeprefix("--").replace("-", "_"): flags[name].typed(value)
+            for name, value in study.common.items()
+        }
+        table = study.commands.get(context.command.name or "", {})
+        unknown = [name for name in table if name not in own]
+        if unknown:
+            raise BenchError(
+                f"{file}, [{context.command.name}]: {context.command.name} has no flag "
+                f"{unknown[0]}; {closest(unknown[0], own)}"
+            )
+        named = {name: value for name, value in {**shared, **table}.items() if name in own}
+        return command(**_filled(typed, named, context))
+
+    del called.__wrapped__  # type: ignore[attr-defined]
+    parameters = [
+        inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context),
+        inspect.Parameter(
+            STUDY, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=StudyFile
+        ),
+        *(one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own.values()),
+    ]
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    called.__annotations__ = {one.name: one.annotation for one in parameters}
+    return called
+
+
+def _typed(name: str, context: typer.Context) -> bool:
+    """Tell whether a flag was typed, rather than left at its default."""
+    return getattr(context.get_parameter_source(name), "name", "DEFAULT") != "DEFAULT"
+
+
+def _given(typed: dict[str, Any], context: typer.Context) -> dict[str, Any]:
+    """Return the values of the flags of a run that were typed."""
+    flags = flags_of(config.RunConfig)
+    return {name: flags[name].read(value) for name, value in typed.items() if _typed(name, context)}
+
+
+def _filled(typed: dict[str, Any], named: dict[str, Any], context: typer.Context) -> dict[str, Any]:
+    """Return a command's own flags: as typed, else as a file names them, else their defaults."""
+    return {
+        name: value if _typed(name, context) or name not in named else _plain(named[name])
+        for name, value in typed.items()
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of TOML as it is typed: a list of words as a comma list."""
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else value
 
 
 def _parameter(flag: Flag) -> inspect.Parameter:

@@ -7,13 +7,13 @@ from typing import Annotated, Any
 import typer
 
 from bench.cli import output
-from bench.cli.flags import Device, PluginFiles, Settings, Threads, add
+from bench.cli.flags import Device, PluginFiles, Settings, Threads, add, with_study_file
 from bench.errors import BenchError
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the command line."""
-    add(app, measure, "Cost and speed")
+    add(app, with_study_file(measure), "Cost and speed")
 
 
 def measure(

@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     add(app, with_run_flags(run), GROUP)
     add(app, with_run_flags(plan), GROUP)
+    add(app, init, GROUP)
     add(app, list_, GROUP, "list")
 
 
@@ -51,7 +52,8 @@ def run(
     Examples:
       python -m bench run --preset smoke
       python -m bench run --algos om2p,dom2 --seeds 5
-      python -m bench run --algos om2p --set om2p.q_weight=0.3 --out results-q3
+      python -m bench run --algos om2p --set om2p.q_weight=0.1,0.3 --out results-q
+      python -m bench run study.toml
     """
     from bench.results.record import FAILED
     from bench.study import study, summary
@@ -195,6 +197,32 @@ def _plan_estimate(rows: list[dict[str, Any]], seconds: float, config: RunConfig
     unknown = f", {counted(rest, 'cell')} by a rough guess" if rest else ""
     jobs = counted(base.places(config), "job")
     return f"about {duration(seconds)} with {jobs}{unknown} ({basis})"
+
+
+# --- init ----------------------------------------------------------------------------------------
+
+
+def init(
+    file: Annotated[Path, typer.Argument(help="The file to write, such as study.toml")],
+) -> None:
+    """Write a commented study file, to be run with `run FILE`.
+
+    \b
+    Example:
+      python -m bench init study.toml
+    """
+    from bench.plan import studyfile
+
+    if file.suffix != ".toml":
+        raise BenchError(f"{file} is no TOML file: give a name such as study.toml")
+    try:
+        with open(file, "x", encoding="utf-8") as opened:
+            opened.write(studyfile.template(shlex.quote(str(file))))
+    except FileExistsError as error:
+        raise BenchError(f"{file} is there already: choose another name") from error
+    except OSError as error:
+        raise BenchError(f"{file} cannot be written ({error.strerror}): choose a place") from error
+    print(f"{file}: edit it, then: python -m bench run {shlex.quote(str(file))}")
 
 
 # --- list ----------------------------------------------------------------------------------------

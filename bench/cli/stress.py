@@ -8,13 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from bench.cli import output
-from bench.cli.flags import RESULTS, Format, Out, PluginFiles, add
+from bench.cli.flags import RESULTS, Format, Out, PluginFiles, add, with_study_file
 from bench.errors import BenchError, counted
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the command line."""
-    add(app, stress, "Cost and speed")
+    add(app, with_study_file(stress), "Cost and speed")
 
 
 def stress(

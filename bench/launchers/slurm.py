@@ -12,8 +12,8 @@ from typing import Any
 
 from bench.errors import counted
 from bench.plan.config import RunConfig, job_words
-from bench.plan.flags import write_overrides, write_seeds
-from bench.plan.grid import Cell
+from bench.plan.flags import swept, write_overrides, write_seeds
+from bench.plan.grid import Cell, with_origins
 from bench.plan.groups import Group
 
 MARGIN_MEMORY, MARGIN_TIME = 1.5, 3.0  # asked for, as a multiple of what past cells took
@@ -32,11 +32,12 @@ def script(
     group's cells have besides those of their algorithm.
     """
     parts = parts_folder(config.out)
+    origins = _origins(groups, config)
     command = [
         "exec ${PYTHON:-python} -m bench run",
         '--algos "$algorithm" --datasets "$dataset" --seeds "$seeds" --jobs 1',
         f'--out {shlex.quote(str(parts))}/"$cell" "${{settings[@]}}"',
-        f"--replicas {config.replicas} " + " ".join(job_words(config)),
+        f"--replicas {config.replicas} " + ("" if origins else " ".join(job_words(config))),
     ]
     at_once = "" if config.jobs is None else f"%{config.jobs}"
     cells = sum(map(len, groups))
@@ -55,7 +56,7 @@ def script(
         *(f'  "{_line(group)}"' for group in groups),
         ")",
         'read -r algorithm dataset seeds cell <<< "${groups[$SLURM_ARRAY_TASK_ID]}"',
-        *_settings(groups, config.overrides),
+        *(_own_flags(origins) if origins else _settings(groups, config.overrides)),
         *(_settings_of_groups(groups, own) if own else []),
         " \\\n  ".join(filter(None, command)),
     ]
@@ -118,6 +119,23 @@ def _settings_of_groups(groups: list[Group], own: Callable[[Cell], dict[str, Any
     }
     cases = [f"  {cell}) settings+=({text});;" for cell, text in texts.items() if text]
     return ['case "$cell" in', *cases, "esac"] if cases else []
+
+
+def _origins(groups: list[Group], config: RunConfig) -> dict[str, RunConfig]:
+    """Return the configuration of each group, by its first cell, where not all have the same."""
+    if not config.parts and not any(map(swept, config.overrides.values())):
+        return {}
+    known = {cell.id: plain for cell, plain in with_origins(config)}
+    return {group[0].id: known[group[0].id] for group in groups if group[0].id in known}
+
+
+def _own_flags(origins: Mapping[str, RunConfig]) -> list[str]:
+    """Return the lines that put the flags of a group's own configuration into `settings`."""
+    cases = []
+    for cell, plain in origins.items():
+        overrides = [f"--set {shlex.quote(one)}" for one in write_overrides(plain.overrides)]
+        cases.append(f"  {cell}) settings=({' '.join([*overrides, *job_words(plain)])});;")
+    return ["settings=()", 'case "$cell" in', *cases, "esac"]
 
 
 def _settings(groups: list[Group], overrides: dict[str, Any]) -> list[str]:

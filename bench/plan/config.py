@@ -311,6 +311,11 @@ class RunConfig:
         ),
     ] = ()
 
+    # Groups of a study file, each a configuration of its own. What concerns the whole study (its
+    # folder, launcher, limits, trackers) is that of this one.
+    parts: tuple[Any, ...] = ()  # of RunConfig
+    file: Path | None = None  # the study file that it was read from
+
     def __post_init__(self) -> None:
         """Check every value, turning texts into paths and numbers where they are meant."""
         from bench.plan.resolve import checked
@@ -334,7 +339,8 @@ def make_config(**options: Any) -> RunConfig:
 
 def as_dict(config: RunConfig) -> dict[str, Any]:
     """Return a configuration as plain values of JSON."""
-    return {name: _plain(value) for name, value in vars(config).items()}
+    values = {name: _plain(value) for name, value in vars(config).items()}
+    return values | {"parts": [as_dict(part) for part in config.parts]}
 
 
 def _plain(value: Any) -> Any:
@@ -346,7 +352,8 @@ def _plain(value: Any) -> Any:
 
 def from_dict(values: dict[str, Any]) -> RunConfig:
     """Rebuild a configuration from `as_dict`."""
-    return make_config(**values)
+    parts = tuple(from_dict(part) for part in values.get("parts", ()))
+    return make_config(**{**values, "parts": parts})
 
 
 def from_typed(typed: dict[str, Any]) -> RunConfig:

@@ -93,13 +93,18 @@ class Flag:
 
 
 def flags_of(config: type[Any]) -> dict[str, Flag]:
-    """Return the flags that a configuration class states, by the names of its fields."""
+    """Return the flags that a configuration class states, by the names of its fields.
+
+    A field without a Flag beside it is none.
+    """
     kinds = typing.get_type_hints(config)
     hints = typing.get_type_hints(config, include_extras=True)
     flags = {}
     for field in dataclasses.fields(config):
         metadata = getattr(hints[field.name], "__metadata__", ())
-        (flag,) = (part for part in metadata if isinstance(part, Flag))
+        flag = next((part for part in metadata if isinstance(part, Flag)), None)
+        if flag is None:
+            continue
         factory = field.default_factory
         default = field.default if factory is dataclasses.MISSING else factory()
         flags[field.name] = dataclasses.replace(
@@ -171,13 +176,41 @@ def parse_overrides(texts: Iterable[str], flag: str = "--set") -> dict[str, Any]
             raise BenchError(
                 f"{flag} {part!r} is not of the form NAME.KEY=VALUE, as run.updates=500"
             )
-        value = parse_value(text.strip())
+        values = [parse_value(one) for one in _several(text.strip())]
+        value = values[0] if len(values) == 1 else sweep(values)
         if key in overrides and overrides[key] != value:
             raise BenchError(
-                f"{flag} gives {key} two values, {overrides[key]!r} and {value!r}: leave one out"
+                f"{flag} gives {key} two values, {overrides[key]!r} and {value!r}: leave one out, "
+                f"or give both to run both, {key}=A,B"
             )
         overrides[key] = value
     return overrides
+
+
+def sweep(values: Sequence[Any]) -> dict[str, list[Any]]:
+    """Return several values of one setting, each to be run: `overrides={"om2p.q_weight": ...}`."""
+    return {"sweep": list(values)}
+
+
+def swept(value: Any) -> list[Any]:
+    """Return the values of a sweep; none for a plain value."""
+    return list(value["sweep"]) if isinstance(value, dict) and set(value) == {"sweep"} else []
+
+
+def _several(text: str) -> list[str]:
+    """Split `0.1,0.3` at the commas that stand outside of brackets and quotes."""
+    parts, depth, quote = [""], 0, ""
+    for letter in text:
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "\"'":
+            quote = letter
+        depth += (letter in "[{") - (letter in "]}") if not quote else 0
+        if letter == "," and depth == 0 and not quote:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts]
 
 
 def parse_value(text: str) -> Any:
@@ -194,7 +227,10 @@ def parse_value(text: str) -> Any:
 
 def write_overrides(overrides: dict[str, Any]) -> list[str]:
     """Return overrides as `parse_overrides` reads them."""
-    return [f"{key}={json.dumps(v, ensure_ascii=False)}" for key, v in overrides.items()]
+    return [
+        f"{key}={','.join(json.dumps(one, ensure_ascii=False) for one in swept(value) or [value])}"
+        for key, value in overrides.items()
+    ]
 
 
 def _write_files(paths: Iterable[Path]) -> list[str]:

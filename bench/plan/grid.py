@@ -1,6 +1,8 @@
 """From a configuration to cells: algorithms x datasets x seeds with stable ids. Torch-free."""
 
 import dataclasses
+import itertools
+import math
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -11,11 +13,13 @@ from algorithms.errors import AlgorithmError
 from bench.errors import BenchError
 from bench.plan import plugins, presets, resolve, tuned
 from bench.plan.config import RunConfig
-from bench.plan.flags import ALL, PAIRED
+from bench.plan.flags import ALL, PAIRED, swept
 from bench.results import record
 from bench.results.record import SCHEMA, canonical, cell_id, digest
 from datasets.paths import expanded
 from datasets.protocol import PROTOCOL, Protocol
+
+MOST_COMBINATIONS = 1_000  # of a sweep's values: more is a slip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,12 +74,47 @@ class Cell:
 def cells(config: RunConfig) -> list[Cell]:
     """Return the cells of a study, dataset by dataset, all algorithms of a seed side by side.
 
-    Raises BenchError, AlgorithmError or DatasetError for an unknown name or setting.
+    Of a sweep, all combinations of its values; cells that several of them share come once. Raises
+    BenchError, AlgorithmError or DatasetError for an unknown name or setting.
     """
-    plugins.load_all(config.plugins)
+    return [cell for cell, _ in with_origins(config)]
+
+
+def with_origins(config: RunConfig) -> list[tuple[Cell, RunConfig]]:
+    """Return the cells of a study, each with the plain configuration that it comes from."""
+    parts = config.parts or (config,)
+    for part in parts:
+        plugins.load_all(part.plugins)
+    known = dict.fromkeys(name for part in parts for name in algorithms_of(part))
+    made: dict[str, tuple[Cell, RunConfig]] = {}
+    for part in parts:
+        resolve.check_overrides(
+            part.overrides, known
+        )  # of a study's groups, one may lack another's
+        for plain in combinations(part):
+            for cell in _plain_cells(plain):
+                made.setdefault(cell.id, (cell, plain))
+    return list(made.values())
+
+
+def combinations(config: RunConfig) -> list[RunConfig]:
+    """Return a configuration for every combination of the values that a configuration sweeps."""
+    lists = {key: values for key, value in config.overrides.items() if (values := swept(value))}
+    count = math.prod(map(len, lists.values()))
+    if count > MOST_COMBINATIONS:
+        raise BenchError(
+            f"the sweep has {count:,} combinations: at most {MOST_COMBINATIONS:,} are run"
+        )
+    return [
+        config.replace(overrides={**config.overrides, **dict(zip(lists, values, strict=True))})
+        for values in itertools.product(*lists.values())
+    ]
+
+
+def _plain_cells(config: RunConfig) -> list[Cell]:
+    """Return the cells of a configuration that sweeps nothing."""
     preset = presets.load(config.preset)
     names = algorithms_of(config)
-    resolve.check_overrides(config.overrides, names)
     paired = config.data_seed == PAIRED
     protocol = dataclasses.replace(PROTOCOL, seed=config.start_seed)
     made: list[Cell] = []

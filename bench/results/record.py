@@ -56,6 +56,11 @@ def environment_file(text: bytes) -> str:
     return ENVIRONMENT_PATTERN.replace("*", hashlib.sha256(text).hexdigest()[:ENVIRONMENT_DIGITS])
 
 
+def study_file(text: bytes) -> str:
+    """Return the name of the copy of a study file that was run."""
+    return f"study-{hashlib.sha256(text).hexdigest()[:ENVIRONMENT_DIGITS]}.toml"
+
+
 # --- identity ------------------------------------------------------------------------------------
 
 

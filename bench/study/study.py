@@ -20,7 +20,7 @@ from bench.plan.config import RunConfig
 from bench.plan.grid import Cell
 from bench.results import store
 from bench.results.locks import folder_lock
-from bench.results.record import TABLE, Record, environment_file
+from bench.results.record import TABLE, Record, environment_file, study_file
 from bench.study import schedule, trackers
 from bench.study.callbacks import Callback, Callbacks
 from bench.study.progress import Quiet
@@ -78,6 +78,7 @@ def run_study(
         interrupts, events = Interrupts(), Callbacks(display, callbacks)
         records = dict(planned.records)
         _keep_environment(root)
+        _keep_file(root, config.file)
         with contextlib.ExitStack() as stack:
             stack.callback(events.on_study_end)
             events.on_study_start(planned)
@@ -138,6 +139,17 @@ def _keep_environment(root: Path) -> None:
     if not path.exists():
         with store.atomic_file(path) as file:
             file.write(text.encode())
+
+
+def _keep_file(root: Path, file: Path | None) -> None:
+    """Keep the study file that was run, under the hash of its text."""
+    if file is None:
+        return
+    text = file.read_bytes()
+    path = root / study_file(text)
+    if not path.exists():
+        with store.atomic_file(path) as copy:
+            copy.write(text)
 
 
 def _check_writable(root: Path) -> None:

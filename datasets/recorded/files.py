@@ -52,12 +52,12 @@ def dataset_folders(root: Path) -> tuple[list[Path], list[DatasetError]]:
     Folders that are being recorded, whose names begin with a dot, are left out.
     """
     refused: list[OSError] = []
-    found = [
+    folders = [
         Path(place)
         for place, _, names in os.walk(root, onerror=refused.append)
         if CARD in names and not Path(place).name.startswith(".")
     ]
-    return sorted(found), [
+    return sorted(folders), [
         unreadable(Path(error.filename), error)
         for error in refused
         if not isinstance(error, FileNotFoundError)  # nothing recorded yet, or deleted meanwhile
@@ -94,10 +94,10 @@ def verify_files(folder: Path, card: dict[str, Any]) -> None:
         try:
             if not path.is_file():
                 raise broken(path, "it is missing")
-            found = sha256(path)
+            actual = sha256(path)
         except PermissionError as error:
             raise unreadable(path, error) from error
-        if found != expected:
+        if actual != expected:
             raise broken(path, "its content is not what its card records")
     if checksum(card["files"]) != card["checksum"]:
         raise broken(folder / CARD, "its checksum does not match its file list")

@@ -19,7 +19,7 @@ CHAPTERS = {
     "Start": ("project", "glossary"),
     "Results": ("evidence", "efficiency", "gallery/README"),
     "Use": (
-        "tasks", "particles", "datasets", "tuning", "robustness", "callbacks", "python", "clients",
+        "tasks", "particles", "datasets", "study-files", "tuning", "robustness", "callbacks", "python", "clients",
         "results-format", "scaling", "ci",
     ),
     "Extend": ("adding-an-algorithm", "adding-a-task"),

@@ -7,7 +7,7 @@ from algorithms.settings import Dimension
 from bench.errors import BenchError
 from bench.plan import grid, plugins
 from bench.plan.config import RunConfig
-from bench.plan.flags import PAIRED
+from bench.plan.flags import PAIRED, swept
 from bench.plan.grid import Cell
 from bench.study.resume import StudyPlan, plan_study
 from bench.tracks.tuning import DATA_SEED, START_SEED, sequence
@@ -51,6 +51,10 @@ def plan(config: RunConfig, trials: int, updates: int, sequence_seed: int) -> Pl
     What is finished when a tuning is stopped is then a whole for all algorithms. Raises BenchError
     for data or start states that tables use.
     """
+    if config.parts or any(map(swept, config.overrides.values())):
+        raise BenchError(
+            "a tuning tries settings by itself: take groups and sweeps out of its study file"
+        )
     plugins.load_all(config.plugins)
     config = _shared(config, updates)
     names = grid.algorithms_of(config)
