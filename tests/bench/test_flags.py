@@ -70,7 +70,8 @@ def test_every_flag_survives_the_way_to_words_and_back() -> None:
         overrides={"om2p.hidden": [64, 64], "run.updates": 5, "bc.activation": "gelu"},
         tuned=True, out=Path("a b"), resume="failed", tensorboard=True, wandb=True, mlflow=True,
         jobs=2, device="cpu", threads=3, replicas="1", jobs_per_gpu=2, timeout=9.5,
-        memory_limit=2.0, data_seed=4, size=500, fraction=0.5, data_dir=Path("/data"), rules="mpe2", prey="/a prey",
+        memory_limit=2.0, data_seed=4, size=500, fraction=0.5, data_dir=Path("/data"),
+        rules="mpe2", prey="/a prey",
         launcher="ray", start_seed=5, address="h:1", plugins=(Path("/p one.py"), Path("/two.py")),
     )  # fmt: skip
     plain = RunConfig()
