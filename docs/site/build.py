@@ -19,8 +19,8 @@ CHAPTERS = {
     "Start": ("project", "glossary"),
     "Results": ("evidence", "efficiency", "gallery/README"),
     "Use": (
-        "tasks", "particles", "datasets", "study-files", "tuning", "robustness", "callbacks", "python", "clients",
-        "results-format", "scaling", "ci",
+        "tasks", "particles", "datasets", "study-files", "tuning", "robustness", "callbacks",
+        "python", "clients", "results-format", "scaling", "ci",
     ),
     "Extend": ("adding-an-algorithm", "adding-a-task"),
     "Trust": ("fidelity", "fidelity-conservative", "official", "reliability"),
