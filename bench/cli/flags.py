@@ -143,7 +143,7 @@ def with_study_file(command: Callable[..., Any]) -> Callable[..., Any]:
         named = {name: value for name, value in {**shared, **table}.items() if name in own}
         return command(**_filled(typed, named, context))
 
-    del called.__wrapped__  # type: ignore[attr-defined]
+    del called.__wrapped__
     parameters = [
         inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context),
         inspect.Parameter(
