@@ -12,7 +12,16 @@ from reports.figures import catalogue
 from reports.options import Options
 from reports.reading import answer, results
 from reports.reading.results import PENDING, Results
-from reports.tables import efficiency, latex, model, outcomes, published, text, tuning
+from reports.tables import (
+    efficiency,
+    latex,
+    model,
+    outcomes,
+    published,
+    robustness,
+    text,
+    tuning,
+)
 from reports.tables.model import Table
 
 REFRESH_SECONDS = 10.0
@@ -105,6 +114,7 @@ def all_tables(read: Results, kind: str) -> list[Table]:
         *tuning.build(read.tuned),
         *efficiency.build(read),
         *published.table(read, kind),
+        *robustness.build(read, kind),
     ]
     return [part for table in whole for part in model.split(table)]
 
@@ -147,7 +157,7 @@ def _write_captions(figures: list[SavedFigure], folder: Path) -> None:
 def _state(out: Path) -> dict[str, tuple[float, int]]:
     """Return when each cell's files last changed."""
     changed = {}
-    for pattern in ("*/run.json", "*/progress.jsonl"):
+    for pattern in ("*/run.json", "*/progress.jsonl", "*/robustness.parquet"):
         for path in out.glob(pattern):
             try:
                 stat = path.stat()

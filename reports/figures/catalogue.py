@@ -7,12 +7,23 @@ from functools import partial
 from pathlib import Path
 
 from reports.drawing import canvas
-from reports.figures import ablations, curves, data, overall, pareto, scaling, scores, toys, tuning
+from reports.figures import (
+    ablations,
+    curves,
+    data,
+    overall,
+    pareto,
+    robustness,
+    scaling,
+    scores,
+    toys,
+    tuning,
+)
 from reports.reading.results import Results
 
 SECTIONS = (
-    "Over all datasets", "Scores", "Learning curves", "Cost and benefit", "Scaling", "Ablations",
-    tuning.SECTION, "One step and many", "Data",
+    "Over all datasets", "Scores", "Learning curves", "Cost and benefit", robustness.SECTION,
+    "Scaling", "Ablations", tuning.SECTION, "One step and many", "Data",
 )  # fmt: skip
 
 
@@ -27,6 +38,7 @@ def draw_all(results: Results, folder: Path, kind: str = "ci95") -> list[canvas.
     tasks = results.by_task().items()
     for draw in (scores.draw, curves.draw, pareto.draw, data.fractions):
         jobs += [partial(draw, results, task, tracks, folder, kind) for task, tracks in tasks]
+    jobs.append(partial(robustness.draw, results, folder, kind))
     jobs.append(partial(scaling.draw, results, folder))
     jobs.append(partial(ablations.draw, results, folder, kind))
     jobs.append(partial(tuning.draw, results.tuned, folder))

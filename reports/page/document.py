@@ -14,16 +14,16 @@ from reports import captions
 from reports.drawing.canvas import SavedFigure
 from reports.options import Options
 from reports.page import cards, leaderboard
-from reports.reading import answer
+from reports.reading import answer, stress
 from reports.reading.results import PENDING, Cell, Results
-from reports.tables import text
+from reports.tables import robustness, text
 from reports.tables.model import Table
 
 TEMPLATES = Path(__file__).with_name("templates")
 SECTIONS = {
-    "answer": "Answer", "leaderboard": "Leaderboard", "figures": "Figures", "tables": "Tables",
-    "tuning": "Tuning", "animations": "Teams", "runs": "Runs", "data": "Data and machines",
-    "method": "Method",
+    "answer": "Answer", "leaderboard": "Leaderboard", "robustness": "Robustness",
+    "figures": "Figures", "tables": "Tables", "tuning": "Tuning", "animations": "Teams",
+    "runs": "Runs", "data": "Data and machines", "method": "Method",
 }  # fmt: skip
 FIRST = ("training_time", "update_memory", "latency")  # costs that stand beside the answer
 EXTRA = ("config", "error")
@@ -59,8 +59,9 @@ def render(
     first = _first(figures)
     failed = [cell for cell in results.cells if cell.word and cell["status"] not in PENDING]
     tuned, figures, tables = _tuning(results, figures, tables, sources)
-    empty = {*(() if animations or left_out else ["animations"]), *(() if tuned else ["tuning"])}
-    shown = {key: name for key, name in SECTIONS.items() if key not in empty}
+    stressed, figures, tables = _robustness(results, figures, tables, sources)
+    there = {"animations": animations or left_out, "tuning": tuned, "robustness": stressed}
+    shown = {key: name for key, name in SECTIONS.items() if there.get(key, True)}
     html: str = environment.get_template("page.html.j2").render(
         css=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
         js=Markup((TEMPLATES / "page.js").read_text(encoding="utf-8")),
@@ -89,6 +90,7 @@ def render(
                 key=lambda figure: figure.section,
             )
         ],
+        stress=stressed,
         tables=[_table(table, sources[table.stem]) for table in tables],
         failures=[_failure(cell) for cell in failed[:FAILURES]],
         more_failures=max(0, len(failed) - FAILURES),
@@ -109,6 +111,25 @@ def _tuning(
         "words": captions.tuning(results.tuned),
         "figures": [_figure(figure) for figure in own],
         "tables": [_table(table, sources[table.stem]) for table in printed],
+    }
+    rest = [figure for figure in figures if figure not in own]
+    return section, rest, [table for table in tables if table not in printed]
+
+
+def _robustness(
+    results: Results, figures: list[SavedFigure], tables: list[Table], sources: dict[str, str]
+) -> tuple[dict[str, Any] | None, list[SavedFigure], list[Table]]:
+    """Return the section on perturbations, if any were played, and the rest as `_tuning` does."""
+    sentences = stress.sentences(results)
+    if not sentences:
+        return None, figures, tables
+    own = [figure for figure in figures if figure.section == SECTIONS["robustness"]]
+    printed = [table for table in tables if table.stem.startswith(robustness.PREFIX)]
+    section = {
+        "sentences": sentences,
+        "figures": [_figure(figure) for figure in own],
+        "tables": [_table(table, sources[table.stem]) for table in printed],
+        "notes": list(stress.notes(results)),
     }
     rest = [figure for figure in figures if figure not in own]
     return section, rest, [table for table in tables if table not in printed]

@@ -13,6 +13,13 @@ QUALITIES = (
 DOMAINS = ("mpe", "mamujoco", "import")
 
 
+PERTURBATIONS = (
+    "observation-noise", "observation-dropout", "observation-mask", "observation-delay",
+    "view-range", "action-noise", "action-delay", "dynamics", "team", "attack-action",
+    "attack-value",
+)  # fmt: skip
+
+
 def place(name: str, known: tuple[str, ...]) -> tuple[int, str]:
     """Return a sorting key: `known` names in their order, then the others by name."""
     return (known.index(name) if name in known else len(known), name)
@@ -21,3 +28,9 @@ def place(name: str, known: tuple[str, ...]) -> tuple[int, str]:
 def of_algorithm(name: str) -> tuple[int, str]:
     """Return the sorting key of an algorithm; plug-ins follow ours, by name."""
     return place(name, ALGORITHMS)
+
+
+def of_perturbation(name: str) -> tuple[tuple[int, str], str]:
+    """Return the sorting key of a perturbation: its family's place, then its variant."""
+    family, _, variant = name.partition("/")
+    return place(family, PERTURBATIONS), variant

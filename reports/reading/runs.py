@@ -2,6 +2,7 @@
 
 import json
 import math
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,6 +14,8 @@ from bench.errors import BenchError
 from bench.results import store
 from bench.results.columns import COLUMNS
 from bench.results.record import Record
+from bench.results.robustness import rows as robustness
+from bench.results.robustness.rows import Row
 from bench.results.soundness import DAMAGED
 
 WORDS = {
@@ -65,6 +68,15 @@ class Cell:
         try:
             return store.read_progress(self.folder)
         except BenchError:  # it was replaced since the cell was checked
+            return []
+
+    @cached_property
+    def stressed(self) -> list[Row]:
+        """What `stress` measured of it; nothing where that cannot be read."""
+        try:
+            return robustness.read(self.folder)
+        except BenchError as error:
+            warnings.warn(str(error), stacklevel=2)
             return []
 
     @cached_property

@@ -1,0 +1,173 @@
+"""Scores under growing perturbations, ranks under them, and one step against many under attack."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reports import captions
+from reports.drawing import canvas, style
+from reports.figures.curves import FEW
+from reports.reading import stress
+from reports.reading.results import Method, Results
+from reports.reading.stress import Curve, Stressed
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SECTION = "Robustness"
+ATTACKS = ("attack-action", "attack-action/fgsm", "attack-action/noise")
+FEWEST = 2  # methods that have to be on each side of a comparison of steps
+ONE, MANY = "#0072B2", "#D55E00"
+
+
+def draw(results: Results, folder: Path, kind: str) -> list[canvas.SavedFigure]:
+    """Draw, for every dataset that was stressed, its curves, its ranks and its attacks."""
+    figures = []
+    for one in stress.stressed(results):
+        slug = style.slug(one.track.label)
+        figures.append(_curves(one, folder, slug, kind))
+        figures += _ranks(one, folder, slug)
+        figures += _steps(results, one, folder, slug, kind)
+    return figures
+
+
+def _curves(one: Stressed, folder: Path, slug: str, kind: str) -> canvas.SavedFigure:
+    """Draw small multiples, a panel per perturbation."""
+    figure, axes = canvas.panels(list(one.curves), one.methods, height=1.05)
+    for axis, curves in zip(axes, one.curves.values(), strict=True):
+        for curve in curves:
+            _line(axis, curve, canvas.line(curve.method), kind, len(curves) <= FEW)
+        _ticks(axis, curves[0])
+    _label(axes, one.column)
+    seeds = captions.span(len(curve.runs) for some in one.curves.values() for curve in some)
+    caption = captions.sentence(
+        f"{one.column.capitalize()} on {one.track.label} under perturbations that grow from left "
+        f"(undisturbed) to right: mean over {seeds} training seeds of finished teams, played on "
+        "the same start states at every level",
+        f"Bands: {captions.statistics.KINDS[kind]}" if len(one.methods) <= FEW else "",
+        "What each number is and where it comes from: docs/robustness.md",
+    )
+    title = f"{one.track.label}: what is left under perturbations"
+    return canvas.save(figure, folder, f"robustness_{slug}", SECTION, title, caption)
+
+
+def _label(axes: "list[Axes]", label: str) -> None:
+    """Name the y axis of every row's first panel; each panel has named its own x axis."""
+    for axis in axes[:: 2 if len(axes) == 4 else 3]:
+        axis.set_ylabel(label, labelpad=2)
+
+
+def _line(axis: "Axes", curve: Curve, look: dict[str, Any], kind: str, band: bool) -> None:
+    estimates = curve.scores(kind)
+    places = range(len(estimates))
+    means = [one.value for one in estimates]
+    axis.plot(places, [float("nan") if m is None else m for m in means], **look)
+    known = [one for one in estimates if one.low is not None and one.high is not None]
+    if band and len(known) == len(estimates):
+        axis.fill_between(
+            places, [one.low or 0.0 for one in known], [one.high or 0.0 for one in known],
+            color=look["color"], alpha=0.12, linewidth=0,
+        )  # fmt: skip
+
+
+def _ticks(axis: "Axes", curve: Curve) -> None:
+    """Write the levels' values under the axis, every other one of a grid."""
+    every = 3 if curve.grid else 1
+    places = range(0, len(curve.values), every)
+    axis.set_xticks(list(places))
+    labels = ["none" if at == 0 else _value(curve.values[at]) for at in places]
+    axis.set_xticklabels(labels)
+    axis.set_xlabel(curve.unit, labelpad=1)
+
+
+def _value(value: float) -> str:
+    return "half" if value >= 1e6 else f"{value:.3g}"
+
+
+def _ranks(one: Stressed, folder: Path, slug: str) -> list[canvas.SavedFigure]:
+    """Draw each method's place undisturbed and under every perturbation; none below three."""
+    if len(one.methods) < 3:
+        return []
+    placed = stress.ranking(one)
+    figure, axes = canvas.panels([one.track.label], one.methods, height=1.9, foot=0.75)
+    width = canvas.PAGE
+    figure.set_size_inches(width, figure.get_size_inches()[1])
+    axis = axes[0]
+    names = list(placed)
+    for method in one.methods:
+        known = [(at, placed[name][method]) for at, name in enumerate(names)
+                 if method in placed[name]]  # fmt: skip
+        axis.plot([at for at, _ in known], [rank for _, rank in known], **canvas.line(method))
+    axis.set_ylim(len(one.methods) + 0.4, 0.6)
+    axis.set_yticks(range(1, len(one.methods) + 1))
+    axis.set_ylabel("rank", labelpad=2)
+    axis.set_xticks(range(len(names)))
+    axis.set_xticklabels([name or "undisturbed" for name in names], rotation=40, ha="right")
+    taus = [t for name in names[1:] if (t := stress.kendall(placed[""], placed[name])) is not None]
+    caption = captions.sentence(
+        f"Places of the methods on {one.track.label}, undisturbed and by the area under each "
+        "curve of the figure above",
+        f"Kendall's tau with the undisturbed ranking lies between {min(taus):.2f} and "
+        f"{max(taus):.2f}" if taus else "",
+    )  # fmt: skip
+    title = f"{one.track.label}: rank against rank"
+    return [canvas.save(figure, folder, f"robustness_ranks_{slug}", SECTION, title, caption)]
+
+
+def _steps(
+    results: Results, one: Stressed, folder: Path, slug: str, kind: str
+) -> list[canvas.SavedFigure]:
+    """Draw one step against many under attack, where there are both."""
+    steps = {
+        method: count
+        for method in one.methods
+        if (count := _sampling_steps(results, one, method)) is not None
+    }
+    slow = sum(count > 1 for count in steps.values())
+    shown = {name: one.curves[name] for name in ATTACKS if name in one.curves}
+    if slow in (0, len(steps)) or ATTACKS[0] not in shown:
+        return []
+    figure, axes = canvas.panels(list(shown), list(steps), height=1.6)
+    for axis, curves in zip(axes, shown.values(), strict=True):
+        for curve in curves:
+            if curve.method in steps:
+                look = {**canvas.line(curve.method), "linewidth": 0.8, "alpha": 0.8}
+                look["linestyle"] = "-" if steps[curve.method] == 1 else "--"
+                _line(axis, curve, look, kind, band=False)
+        for many, colour in ((False, ONE), (True, MANY)):
+            _mean(axis, [c for c in curves if c.method in steps and (steps[c.method] > 1) == many],
+                  colour, "many steps" if many else "one step")  # fmt: skip
+        _ticks(axis, curves[0])
+    axes[0].legend(loc="upper right", frameon=False)
+    _label(axes, one.column)
+    counted = ", ".join(f"{method.label} {count}" for method, count in steps.items())
+    caption = captions.sentence(
+        f"Attacks on the observations of single agents on {one.track.label}, bounded in standard "
+        "deviations of each number: by ten steps of the gradient, by one, and uniform noise of the "
+        "same size",
+        "Solid: one step from noise to action; dashed: many; broad: the mean of each side",
+        f"Steps: {counted}",
+    )
+    title = f"{one.track.label}: one step against many under attack"
+    return [canvas.save(figure, folder, f"robustness_steps_{slug}", SECTION, title, caption)]
+
+
+def _mean(axis: "Axes", curves: list[Curve], colour: str, label: str) -> None:
+    """Draw the mean over methods of one side, broad and pale."""
+    rows = [[one.value for one in curve.scores()] for curve in curves]
+    if len(rows) < FEWEST:
+        return
+    means = [
+        sum(v for v in level if v is not None) / len(level)
+        if all(v is not None for v in level) else float("nan")
+        for level in zip(*rows, strict=True)
+    ]  # fmt: skip
+    axis.plot(
+        range(len(means)), means, color=colour, linewidth=5, alpha=0.25, zorder=1, label=label
+    )
+
+
+def _sampling_steps(results: Results, one: Stressed, method: Method) -> int | None:
+    group = results.group(method, one.track)
+    counts = {cell.number("sampling_steps") for cell in group.cells} if group else set()
+    known = {int(count) for count in counts if count is not None}
+    return known.pop() if len(known) == 1 else None
