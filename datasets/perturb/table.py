@@ -84,7 +84,7 @@ _DEVIATIONS = "standard deviations"
 _PACKER = "Packer et al. 2018, sunblaze-ucb/rl-generalization 8d06df3"
 _RRLS = "RRLS, SuReLI/RRLS 091a86d"
 _SA = "SA-MDP, huanzhang12/SA_PPO; our levels"
-_BOUND = (0.1, 0.2, 0.4, 0.8)
+_BOUND = (0.05, 0.1, 0.2, 0.4)
 ALL = 10**6  # dimensions: at most half of an agent's are masked
 
 
@@ -99,7 +99,7 @@ _ROWS = (
         "Gaussian noise on standardised observations", "DMBP, zhyang2226/DMBP (.05 to .15 there)",
     ),
     Family(
-        "observation-dropout", f"{_SEEN}Dropout", {"": (0.1, 0.25, 0.5, 0.75)}, "probability",
+        "observation-dropout", f"{_SEEN}Dropout", {"": (0.1, 0.3, 0.6, 0.9)}, "probability",
         "an agent's whole observation is the data's mean, by chance in every step", _OURS,
     ),
     Family(
@@ -116,7 +116,7 @@ _ROWS = (
         "bodies farther away are the data's mean", _OURS, neutral=float("inf"),
     ),
     Family(
-        "action-noise", f"{_DONE}Noise", {"": (0.1, 0.2, 0.4, 0.8)}, "action units",
+        "action-noise", f"{_DONE}Noise", {"": (0.2, 0.4, 0.8, 1.6)}, "action units",
         "Gaussian noise on actions", "RRLS has action noise too; our levels",
     ),
     Family(
@@ -124,16 +124,16 @@ _ROWS = (
         "actions arrive late", _OURS,
     ),
     Family(
-        "dynamics/speed", f"{_WORLD}Speed", {"mpe/": (0.9, 0.75, 0.5, 0.25)}, "factor",
+        "dynamics/speed", f"{_WORLD}Speed", {"mpe/": (0.9, 0.6, 0.3, 0.1)}, "factor",
         "top speed and acceleration of the team are multiplied",
         "DOM2, arXiv 2307.01472 (speeds drawn from a range there)", neutral=1.0,
     ),
     Family(
-        "dynamics/mass", f"{_WORLD}Mass", {"mpe/": (1.25, 1.5, 2.0, 4.0)}, "factor",
+        "dynamics/mass", f"{_WORLD}Mass", {"mpe/": (1.1, 1.5, 3.0, 8.0)}, "factor",
         "the team is heavier: all forces do less", _OURS, neutral=1.0,
     ),
     Family(
-        "dynamics/damping", f"{_WORLD}Damping", {"mpe/": (0.3, 0.4, 0.6, 0.8)},
+        "dynamics/damping", f"{_WORLD}Damping", {"mpe/": (0.3, 0.5, 0.7, 0.9)},
         "share of velocity lost in a step", "the ground brakes the team more", _OURS, neutral=0.25,
     ),
     Family(

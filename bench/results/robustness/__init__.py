@@ -1,5 +1,5 @@
-"""What `stress` measured: rows of `robustness.parquet`, and their summary over cells.
+"""What `stress` measured of a cell, for those who write it and those who read it.
 
-Reading and checking these rows belongs here; playing belongs to `bench.tracks.robustness`. May
-import what `bench.results` may. Start with `rows`.
+`rows` is the file `robustness.parquet`: a row per perturbation and level, checked when it is read,
+since a results folder may come from a stranger. Torch-free. May import what `bench.results` may. Start with `rows`.
 """

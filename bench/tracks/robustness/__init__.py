@@ -1,6 +1,6 @@
-"""The robustness track: plays finished cells under perturbations, without training.
+"""The robustness track: plays finished cells under perturbations (`python -m bench stress`).
 
-`stress_plan` chooses cells and perturbations, `stress_run` plays them, `stressed_cell` opens one
-cell, `attackable` finds the worst change of an observation. May import what `bench.tracks` may, and
-`datasets.perturb`. Start with `stress_run`.
+`stress_plan` says what is missing and what it costs, `stressed_cell` plays one cell, `attackable`
+lets attacks differentiate its team, `stress_run` does several side by side. Nothing is trained.
+May import what `bench.tracks` may. Start with `stressed_cell`.
 """
