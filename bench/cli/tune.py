@@ -37,6 +37,7 @@ def tune(
         typer.Option(
             min=1,
             max=10_000,
+            metavar="N",
             help="Trials of every algorithm; the first is the preset's own setting: --trials 16",
             rich_help_panel=TUNING,
         ),
@@ -45,6 +46,7 @@ def tune(
         int,
         typer.Option(
             min=1,
+            metavar="N",
             help="Gradient steps of a trial, which is evaluated once, at its end: --updates 3000",
             rich_help_panel=TUNING,
         ),
@@ -62,6 +64,7 @@ def tune(
         int,
         typer.Option(
             min=0,
+            metavar="N",
             help="Seed of the sequence of settings: --sequence-seed 1",
             rich_help_panel=TUNING,
         ),
@@ -92,7 +95,7 @@ def tune(
         ),
     ] = None,
 ) -> None:
-    """Search good settings with the same number of trials for every algorithm.
+    """Search settings, with as many trials for every algorithm.
 
     Every algorithm declares which settings are searched, and where (`list settings NAME`): rates,
     schedule, discount, the weight of Q over orders of magnitude, weights of its own. What presets
