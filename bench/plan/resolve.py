@@ -144,12 +144,14 @@ def resolve_settings(
 def described_settings(name: str, preset: Preset) -> list[dict[str, str]]:
     """Return a row for each setting of an algorithm: its name, value in a preset, range, help.
 
-    A setting that a variant fixes says so instead of a range.
+    A setting that a variant fixes says so instead of a range. Where tuning searches one stands
+    beside it.
     """
     values = resolve_settings(name, preset, {}, int(preset.run["updates"]))
     kind = algorithms.settings_class(name)
     hints = typing.get_type_hints(kind)
     switches = algorithms.row(name).switches
+    space = algorithms.search_space(name)
     rows = []
     for field in dataclasses.fields(kind):
         allowed = _allowed(hints[field.name], field.metadata.get("range"))
@@ -162,6 +164,7 @@ def described_settings(name: str, preset: Preset) -> list[dict[str, str]]:
                 "setting": field.name,
                 preset.name: json.dumps(values[field.name]).strip('"'),
                 "allowed": allowed,
+                "tune searches": str(space.get(field.name, "")),
                 "what it is": field.metadata.get("help", ""),
             }
         )
