@@ -12,6 +12,7 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
+from algorithms.errors import AlgorithmError
 from algorithms.kernels.choice import Kernels, using
 from algorithms.parts.critics import NetworkType, TwinCritic, copy_of, move
 from algorithms.parts.gaussian import GaussianPolicy
@@ -308,6 +309,7 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
             mask = self.action_mask.view(-1, *middle, self.action_dim)
             batch = batch._replace(action=batch.action * mask)
         loss, metrics = self.losses(batch)
+        self._check_members(loss, metrics)
         self.gradients.take(loss.sum())
         self.before_step()
         self.optimiser.step(learning_rate)
@@ -316,6 +318,16 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
             self.after_update()
         shape = (self.num_replicas, -1)
         return {key: value.detach().view(shape).mean(dim=1) for key, value in metrics.items()}
+
+    def _check_members(self, loss: Tensor, metrics: Metrics) -> None:
+        """Refuse a loss or a metric without one number per member: replicas would mix in it."""
+        for name, value in (("a loss", loss), *metrics.items()):
+            own = value.dim() == 1 or (value is not loss and value.dim() > 1)
+            if not own or value.shape[0] % self.num_replicas:
+                raise AlgorithmError(
+                    f"losses() of {self.name} returned {name} of shape {tuple(value.shape)}; it "
+                    "needs one number per member, (M,): average over rows and never over members."
+                )
 
     def learning_rate(self) -> float:
         """Return the rate of the next update: constant, or a cosine down to zero."""

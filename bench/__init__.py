@@ -24,6 +24,7 @@ _LAZY = {
     "BenchError": "bench.errors",
     "Callback": "bench.study.callbacks",
     "RunConfig": "bench.plan.config",
+    "StudyFailed": "bench.errors",
     "load_exported": "bench.policies.onnx_policy",
     "load_policy": "bench.policies.checkpointed",
     "run": "bench.study.study",

@@ -2,10 +2,22 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class BenchError(Exception):
     """Something the user can put right, said in one sentence: what is wrong, where, the cure."""
+
+
+class StudyFailed(BenchError):
+    """A study that did not finish all its cells; ``records`` are those of the cells that have one.
+
+    The message names the first failures.
+    """
+
+    def __init__(self, message: str, records: Iterable[Any] = ()) -> None:
+        super().__init__(message)
+        self.records = list(records)
 
 
 def closest(name: str, options: Iterable[str]) -> str:

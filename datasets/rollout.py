@@ -89,7 +89,10 @@ def play(
 
 
 class Returns:
-    """The undiscounted sum of every agent's rewards until its episode ends: ``total`` (E, N)."""
+    """The undiscounted sum of every agent's rewards until its episode ends: ``total`` (E, N).
+
+    ``finite_steps`` (E,): after how many steps the sums were still finite.
+    """
 
     def __init__(self, dtype: torch.dtype = torch.float64) -> None:
         self.dtype = dtype
@@ -98,11 +101,14 @@ class Returns:
         """Begin at zero."""
         copies, agents = observation.shape[:2]
         self.total = torch.zeros(copies, agents, dtype=self.dtype, device=observation.device)
+        self.finite_steps = torch.zeros(copies, dtype=torch.long, device=observation.device)
 
     def add(self, step: Step) -> None:
         """Add the rewards of episodes that go on."""
-        # Without the product where it is one: in small batches its overhead can be felt.
-        self.total += step.reward if step.all_alive else step.alive[:, None] * step.reward
+        # Without the choice where there is none: in small batches its overhead can be felt.
+        alive = step.alive[:, None]
+        self.total += step.reward if step.all_alive else torch.where(alive, step.reward, 0.0)
+        self.finite_steps += self.total.isfinite().all(dim=1)
 
 
 class Transitions:

@@ -8,6 +8,7 @@ algorithm's kind makes it meaningless. All run on narrow networks and synthetic 
 seconds.
 """
 
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -60,5 +61,15 @@ def _outcome(one: Check, subject: Subject) -> Outcome:
     except Broken as complaint:
         return Outcome(title, "broken", str(complaint))
     except Exception as error:  # an algorithm may fail in any way; the check reports it
-        return Outcome(title, "broken", f"{type(error).__name__}: {error}")
+        text = " ".join(str(error).split())
+        return Outcome(title, "broken", f"{type(error).__name__}: {text}{_place(error)}")
     return Outcome(title, "ok")
+
+
+def _place(error: BaseException) -> str:
+    """Return file and line of an exception: in the algorithm's own file, if it went through it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    harness = tuple(str(one.__file__).removesuffix("__init__.py") for one in (algorithms, torch))
+    own = [frame for frame in frames if not frame.filename.startswith(harness)]
+    deepest = (own or frames[-1:])[-1:]
+    return "".join(f" ({frame.filename}, line {frame.lineno})" for frame in deepest)

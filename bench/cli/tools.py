@@ -68,9 +68,15 @@ def check(
 
     plugins.load_all(plugin or [])
 
+    seen: dict[str, str] = {}  # complaint -> the first check that made it
+
     def print_outcome(outcome: suite.Outcome) -> None:
         word = outcome.status if outcome.status != "broken" else "BROKEN"
-        print(f"{word:8}{outcome.check}" + (f": {outcome.text}" if outcome.text else ""))
+        text = outcome.text
+        if outcome.status == "broken" and text:
+            first = seen.setdefault(text, outcome.check)
+            text = text if first == outcome.check else f"as in '{first}'"
+        print(f"{word:8}{outcome.check}" + (f": {text}" if text else ""))
 
     outcomes = suite.check(algorithm, print_outcome)
     counts = collections.Counter(outcome.status for outcome in outcomes)

@@ -72,6 +72,8 @@ def pass_on(events: Events, cell: Cell, message: dict[str, Any]) -> None:
         events.on_evaluation(cell, message["row"])
     elif kind == "checkpoint":
         events.on_checkpoint(cell, message["update"])
+    elif kind == "note":
+        events.on_note(f"{cell.algorithm} on {cell.dataset}, seed {cell.seed}: {message['text']}")
 
 
 # --- places --------------------------------------------------------------------------------------

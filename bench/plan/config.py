@@ -322,6 +322,11 @@ class RunConfig:
 
         for name, value in checked(self).items():
             object.__setattr__(self, name, value)
+        for name in ("algorithms", "datasets", "seeds"):
+            values = getattr(self, name)
+            twice = [value for at, value in enumerate(values) if value in values[:at]]
+            if twice:
+                raise BenchError(f"{name} holds {twice[0]!r} twice: leave it out once")
 
     def replace(self, **changes: Any) -> "RunConfig":
         """Return the same configuration with some other values."""

@@ -260,11 +260,46 @@ def _sentence(error: pydantic.ValidationError, prefix: str) -> str:
         return f"{place} is missing: give it a value in the preset or with --set"
     value = repr(first.get("input"))
     shown = value if len(value) <= 60 else f"{value[:57]}..."
-    complaints = [one["msg"][:1].lower() + one["msg"][1:] for one in errors if _path(one) == path]
-    complaint = " or ".join(complaints)  # several where a value may be of several kinds
-    if first["type"] in ("list_type", "tuple_type"):
-        complaint = "it takes a list, such as [64, 32], or 64x2 for [64, 64]"
-    return f"{place}={shown} is not allowed: {complaint}"
+    told = dict.fromkeys(_wanted(one, bool(prefix)) for one in errors if _path(one) == path)
+    # Several where a value may be of several kinds.
+    return f"{place}={shown} is not allowed: it takes {' or '.join(told)}"
+
+
+TAKES = {
+    "int": "a whole number",
+    "float": "a number",
+    "string": "a text",
+    "bool": "true or false",
+    "dict": "names with values",
+    "path": "a path",
+    "finite": "a finite number",
+}
+LIMITS = {
+    "greater_than_equal": ("at least", "ge"),
+    "greater_than": ("more than", "gt"),
+    "less_than_equal": ("at most", "le"),
+    "less_than": ("less than", "lt"),
+    "too_short": ("at least so many values:", "min_length"),
+    "too_long": ("at most so many values:", "max_length"),
+}
+
+
+def _wanted(error: Any, setting: bool) -> str:
+    """Return what a place takes, by pydantic's kind of complaint, in our words.
+
+    setting: whether the place is one that is typed behind `--set`.
+    """
+    kind, context = error["type"], error.get("ctx") or {}
+    if kind in LIMITS:
+        words, key = LIMITS[kind]
+        return f"{words} {context[key]}"
+    if kind == "literal_error":
+        return str(context["expected"])
+    if kind in ("list_type", "tuple_type"):
+        return "a list, such as [64, 32], or 64x2 for [64, 64]" if setting else "a list of values"
+    if kind == "extra_forbidden":
+        return "no such key"
+    return TAKES.get(kind.partition("_")[0], error["msg"][:1].lower() + error["msg"][1:])
 
 
 def _path(error: Any) -> list[str]:

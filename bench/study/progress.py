@@ -215,7 +215,9 @@ def result(record: Record) -> str:
         return record.status if record.error is None else f"{record.status}: {record.error}"
     row = store.flatten(record)
     score = "" if row["score"] is None else f", score {row['score']:.1f}"
-    return f"return {row['return_mean']:.1f}{score}, {duration(row['seconds_total'])}"
+    reached = "no return" if row["return_mean"] is None else f"return {row['return_mean']:.1f}"
+    spent = "" if row["seconds_total"] is None else f", {duration(row['seconds_total'])}"
+    return f"{reached}{score}{spent}"
 
 
 def duration(seconds: float) -> str:

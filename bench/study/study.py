@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from bench.errors import BenchError
+from bench.errors import BenchError, StudyFailed, counted
 from bench.launchers import base, local
 from bench.launchers.base import Interrupts, Launcher, Slot
 from bench.meters import machine
@@ -20,11 +20,13 @@ from bench.plan.config import RunConfig
 from bench.plan.grid import Cell
 from bench.results import store
 from bench.results.locks import folder_lock
-from bench.results.record import TABLE, Record, environment_file, study_file
+from bench.results.record import FAILED, TABLE, Record, environment_file, study_file
 from bench.study import schedule, trackers
 from bench.study.callbacks import Callback, Callbacks
-from bench.study.progress import Quiet
+from bench.study.progress import Quiet, name_of
 from bench.study.resume import StudyPlan, plan_study
+
+MOST_REASONS = 5  # failed cells whose reasons an exception gives
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,15 +51,52 @@ class Outcome:
         return len(self.of_status("done")) == len(self.cells)
 
 
-def run(config: RunConfig, callbacks: Sequence[Callback] = ()) -> list[Record]:
-    """Run a study and return the records of its finished cells.
+def run(
+    config: RunConfig, callbacks: Sequence[Callback] = (), allow_failures: bool = False
+) -> list[Record]:
+    """Run a study and return the records of its cells, all of them finished.
 
-    callbacks: see `bench.Callback`. Raises BenchError, AlgorithmError or DatasetError for what the
-    user can put right. A failed cell raises nothing: its record, with its error, lies in the
-    results folder.
+    callbacks: see `bench.Callback`. allow_failures: return the records of the cells that failed
+    too, instead of raising. Raises StudyFailed, with the reasons, where a cell has failed or the
+    study was interrupted; BenchError, AlgorithmError or DatasetError for what the user can put
+    right. What was finished lies in the results folder in any case.
     """
+    if not isinstance(config, RunConfig):
+        raise BenchError(
+            f"bench.run takes a configuration, not a {type(config).__name__}: give it "
+            "bench.RunConfig(algorithms=..., datasets=..., seeds=...)"
+        )
     outcome = run_study(config, Quiet(), callbacks)
-    return [outcome.records[cell.id] for cell in outcome.of_status("done")]
+    records = [outcome.records[cell.id] for cell in outcome.cells if cell.id in outcome.records]
+    if not allow_failures and not outcome.complete:
+        raise StudyFailed(_reasons(outcome, config.resume), records)
+    return records
+
+
+def _reasons(outcome: Outcome, resume: str) -> str:
+    """Say in one sentence which cells of a study have no result, and why."""
+    failed = outcome.of_status(*FAILED)
+    missing = len(outcome.cells) - len(outcome.of_status("done")) - len(failed)
+    told = [
+        f"{name_of(cell)}: {outcome.records[cell.id].status}, {outcome.records[cell.id].error}"
+        for cell in failed[:MOST_REASONS]
+    ]
+    if len(failed) > MOST_REASONS:
+        told.append(f"and {len(failed) - MOST_REASONS} more")
+    if missing:
+        told.append(
+            f"{counted(missing, 'cell')} not finished"
+            + (
+                ", since the study was interrupted: call again to continue"
+                if outcome.interrupted
+                else ""
+            )
+        )
+    cure = (
+        "" if not failed or resume in ("failed", "always") else " (resume='failed' runs them again)"
+    )
+    total = counted(len(outcome.cells), "cell")
+    return f"{len(failed) + missing} of {total} have no result{cure}: {'; '.join(told)}"
 
 
 def run_study(

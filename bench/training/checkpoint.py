@@ -1,6 +1,7 @@
 """Resumable checkpoints of a cell: the newest, and the one before in case the newest is damaged."""
 
 import io
+import pickle
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,13 +13,50 @@ from bench.errors import BenchError
 from bench.results import plain_files, store
 from bench.results.record import CHECKPOINT, PREVIOUS_CHECKPOINT, SCHEMA
 
+# What torch reads with weights_only, besides tensors and what holds these.
+PLAIN = (int, float, bool, str, bytes, complex, type(None), torch.dtype, torch.device, torch.Size)
 
-def save(folder: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint durably, keeping the one before."""
+
+def save(folder: Path, state: dict[str, Any], read_back: bool = False) -> None:
+    """Write a checkpoint durably, keeping the one before.
+
+    read_back: whether to read it first, as a later run will. BenchError, with the key and what it
+    holds, where that fails: nothing is written then.
+    """
     content = io.BytesIO()  # on a full disk torch's own writer hides the reason
-    torch.save(state, content)
+    try:
+        torch.save(state, content)
+        if read_back:
+            content.seek(0)
+            torch.load(content, map_location="cpu", weights_only=True)
+    except (pickle.PickleError, AttributeError, TypeError, RuntimeError) as error:
+        found = next(_unreadable(state), None)
+        if found is None:
+            raise
+        raise BenchError(
+            f"a checkpoint could not be read back, since {found}: let the algorithm's state_dict() "
+            "hold tensors, numbers, texts, lists and dictionaries alone"
+        ) from error
     with store.atomic_file(folder / CHECKPOINT, keep=folder / PREVIOUS_CHECKPOINT) as file:
         file.write(content.getbuffer())
+
+
+def _unreadable(value: Any, key: str = "") -> Iterator[str]:
+    """Yield which keys of a state hold what cannot be read with weights_only, in words."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _unreadable(inner, f"{key}.{name}" if key else str(name))
+            if type(name) not in PLAIN:
+                yield f"{key or 'it'} has a key that is a {_kind(name)}"
+    elif type(value) in (list, tuple, set):
+        for at, inner in enumerate(value):
+            yield from _unreadable(inner, f"{key}[{at}]")
+    elif type(value) not in PLAIN and not isinstance(value, torch.Tensor):
+        yield f"{key} holds a {_kind(value)}"
+
+
+def _kind(value: Any) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
 
 
 def load(folder: Path, cell: str) -> tuple[dict[str, Any] | None, list[str]]:

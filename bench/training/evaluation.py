@@ -25,6 +25,7 @@ class Evaluation:
     return_mean: float  # over episodes of the mean over scored agents
     return_std: float  # over episodes; 0 for a single one
     score: float | None  # None for a variant of a task that has no references
+    broken: tuple[int, int] | None = None  # first episode that is not finite, and from which step
 
     @property
     def episodes(self) -> int:
@@ -49,12 +50,19 @@ def evaluate(
         _play(algorithm, task, count, seed, device, protocol)
         for count, seed in protocol.batches(episodes, task.copies)
     ]
-    returns = torch.cat(parts, dim=1).to("cpu")  # (R, episodes, N)
-    return [_summarise(replica, task) for replica in returns]
+    returns, steps = (torch.cat(part, dim=1).to("cpu") for part in zip(*parts, strict=True))
+    return [_summarise(*replica, task) for replica in zip(returns, steps, strict=True)]
 
 
-def _summarise(returns: Tensor, task: Any) -> Evaluation:
-    """Reduce one replica's returns, (episodes, N), to mean, spread and score."""
+def _summarise(returns: Tensor, steps: Tensor, task: Any) -> Evaluation:
+    """Reduce one replica's returns, (episodes, N), to mean, spread and score.
+
+    steps: (episodes,) after how many the returns were still finite.
+    """
+    bad = (~returns.isfinite().all(dim=1)).nonzero().flatten().tolist()
+    if bad:
+        nan = float("nan")
+        return Evaluation(returns, nan, nan, nan, (bad[0], int(steps[bad[0]]) + 1))
     team = returns[:, list(task.scored_agents)].mean(dim=1)  # (episodes,)
     mean = float(team.mean())
     spread = float(team.std()) if len(team) > 1 else 0.0
@@ -63,8 +71,11 @@ def _summarise(returns: Tensor, task: Any) -> Evaluation:
 
 def _play(
     algorithm: Any, task: Any, episodes: int, seed: int, device: str, protocol: Protocol
-) -> Tensor:
-    """Play one batch of episodes with every replica; returns (R, E, N) in float64."""
+) -> tuple[Tensor, Tensor]:
+    """Play one batch of episodes with every replica.
+
+    Returns (R, E, N) in float64, and after how many steps they were still finite, (R, E).
+    """
     replicas = algorithm.num_replicas
     envs = [task.make_env(episodes, seed, device) for _ in range(replicas)]
     if protocol.perturbation is not None:
@@ -72,7 +83,9 @@ def _play(
     act = team_act(algorithm, acting_generators(replicas, seed, device))
     horizon = task.horizon if protocol.horizon is None else min(task.horizon, protocol.horizon)
     env = envs[0] if replicas == 1 else _SideBySide(envs)
-    return play(env, act, Returns(), horizon).total.unflatten(0, (replicas, -1))
+    played = play(env, act, Returns(), horizon)
+    sizes = (replicas, -1)
+    return played.total.unflatten(0, sizes), played.finite_steps.unflatten(0, sizes)
 
 
 class _SideBySide:

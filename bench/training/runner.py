@@ -63,9 +63,9 @@ def run_cell(
     """Run one cell in `folder` and return its record, whatever became of it.
 
     report: called with a message of the "kind" progress (about once a second, with "update",
-    "updates", "rate", "score"), evaluation (with the "row" of progress.jsonl) or checkpoint (with
-    "update"), each with the id of its "cell". stop: called after every update; true asks to save a
-    checkpoint and to end.
+    "updates", "rate", "score"), evaluation (with the "row" of progress.jsonl), checkpoint (with
+    "update") or note (with a "text"), each with the id of its "cell". stop: called after every
+    update; true asks to save a checkpoint and to end.
     """
     running = RunningCell(cell, folder)
     trainer = Trainer([running], options, report, stop)
@@ -151,6 +151,7 @@ class Trainer:
         self.dataset_bytes: int | None = None  # on the device, where data have been loaded
         self.metrics: dict[str, torch.Tensor] = {}  # each (R,)
         self._report, self._stop = report, stop
+        self._read_back = True  # the first checkpoint, to see that a state can be read again
         self._reported = (time.perf_counter(), 0)
 
     def attempt(self) -> Exception | None:
@@ -187,6 +188,7 @@ class Trainer:
             self.nvml = memory.meter(self.device)
             self.nvml.start()
             states = self._common_states() if self.options.resume else None
+            self._tell_of_unused(states)
             kernels = choose_kernels(self.settings.kernels, states)
         first = self.cells[0].cell
         self.parts = Parts(first, self._seeds(), self.device, self.clock, kernels)
@@ -240,6 +242,15 @@ class Trainer:
         names = states[0]["metrics"]
         self.metrics = {name: torch.cat([s["metrics"][name] for s in states]) for name in names}
         self.parts.load_states([s["algorithm"] for s in states], [s["sampler"] for s in states])
+
+    def _tell_of_unused(self, states: list[State] | None) -> None:
+        """Tell those who watch that a checkpoint could not be used, and where the cells begin."""
+        begin = "from the beginning" if states is None else f"at update {states[0]['update']}"
+        for cell in self.cells:
+            for reason in cell.unused:
+                self._report(
+                    {"kind": "note", "cell": cell.id, "text": f"{reason}; it goes on {begin}"}
+                )
 
     def _common_states(self) -> list[State] | None:
         """Return a checkpoint per cell, all at the same update; None where no cell has any."""
@@ -355,7 +366,10 @@ class Trainer:
             )
 
     def _evaluate(self, episodes: int) -> list[Evaluation]:
-        """Evaluate every cell, and append a row of progress to each."""
+        """Evaluate every cell, and append a row of progress to each; return what is left.
+
+        A cell whose returns are not finite has diverged: the others go on without it.
+        """
         with self.clock("evaluate"):
             results = evaluate(
                 self.parts.algorithm,
@@ -364,6 +378,8 @@ class Trainer:
                 self.device,
                 self.parts.cell.protocol,
             )
+        self._part_from_broken(results)
+        results = [result for result in results if result.broken is None]
         metrics = {name: value.tolist() for name, value in self.metrics.items()}
         for replica, (cell, result) in enumerate(zip(self.cells, results, strict=True)):
             own = {name: values[replica] for name, values in metrics.items()}
@@ -371,6 +387,24 @@ class Trainer:
             self._report({"kind": "evaluation", "cell": cell.id, "row": row})
         self._reported = (time.perf_counter(), self.update)
         return results
+
+    def _part_from_broken(self, results: list[Evaluation]) -> None:
+        """End the cells whose evaluation came to returns that are not finite."""
+        kept = [replica for replica, result in enumerate(results) if result.broken is None]
+        if len(kept) == len(results):
+            return
+        for cell, result in zip(self.cells, results, strict=True):
+            if result.broken is not None:
+                episode, step = result.broken
+                cell.fail(
+                    "diverged",
+                    f"in the evaluation at update {self.update} the return of episode {episode} is "
+                    f"not finite from step {step} on: look for NaN in what the policy does and in "
+                    "what the environment pays",
+                    self.update,
+                )
+                self._write(cell)
+        self._keep(kept)
 
     def _save(self) -> None:
         """Write a checkpoint of every cell: all it takes to continue, and to act without data."""
@@ -391,9 +425,11 @@ class Trainer:
                         "clock": cell.clock(self.clock).state_dict(),
                         "spent": cell.spent(self._began, self.nvml),
                         "spec": dataclasses.asdict(self.parts.spec),
-                    }
+                    },
+                    self._read_back,
                 )
                 self._report({"kind": "checkpoint", "cell": cell.id, "update": self.update})
+        self._read_back = False
 
     def _check_data(self) -> None:
         """Refuse to keep what was learnt from data that changed during training."""

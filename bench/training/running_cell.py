@@ -55,6 +55,7 @@ class RunningCell:
         self.rows: list[dict[str, Any]] = []  # the evaluations so far, as in progress.jsonl
         self.history = History()  # how it ran, now and before interruptions
         self.clock_divided = True  # False once it has times of a group that were not divided
+        self.unused: list[str] = []  # why checkpoints were not used, a sentence each
         self._earlier: dict[str, list[float]] = {}  # its time accounts before the present stretch
         self._spent: dict[str, Any] = {"elapsed": 0.0, "gpu_joules": 0.0}  # before it
         self._stretch = Stretch(together)
@@ -100,11 +101,16 @@ class RunningCell:
 
     def checkpoints(self, device: str) -> Iterator[State]:
         """Yield the whole checkpoints that were made on this kind of device, the newest first."""
-        for state in checkpoint.whole(self.folder, self.id, self.log):
+        for state in checkpoint.whole(self.folder, self.id, self._complain):
             if state["device"] == device:
                 yield state
             else:
-                self.log(f"a checkpoint made on {state['device']} is not used on {device}")
+                self._complain(f"a checkpoint made on {state['device']} is not used on {device}")
+
+    def _complain(self, text: str) -> None:
+        """Log why a checkpoint is not used, and keep it for those who watch."""
+        self.unused.append(text)
+        self.log(text)
 
     def start_over(self) -> None:
         """Remove what an earlier attempt left behind."""
@@ -186,8 +192,8 @@ class RunningCell:
             store.append_progress(self.folder, row)
         return row
 
-    def save(self, state: State) -> None:
-        """Write a checkpoint."""
+    def save(self, state: State, read_back: bool = False) -> None:
+        """Write a checkpoint; read_back: whether to see first that it can be read again."""
         checkpoint.save(
             self.folder,
             {
@@ -199,6 +205,7 @@ class RunningCell:
                 "parts": self.history.parts(),
                 "clock_divided": self.clock_divided,
             },
+            read_back,
         )
 
     # --- the end ---------------------------------------------------------------------------------

@@ -245,3 +245,45 @@ def test_every_way_to_wait_for_the_device_is_noticed(name: str) -> None:
     with NoHostSync() as watch:
         (torch.ones(3) * 2).clamp(0, 1).sum()
     assert not watch.seen
+
+
+class Scalar(Bc):
+    """Averages over members too: agents and replicas share one loss."""
+
+    def losses(self, batch: Any) -> Any:
+        loss = error(self, batch).mean(dim=(1, 2))
+        return loss.mean(), {"actor/cloning_loss": loss}
+
+
+class ScalarMetric(Bc):
+    """Logs one number for everybody."""
+
+    def losses(self, batch: Any) -> Any:
+        loss = error(self, batch).mean(dim=(1, 2))
+        return loss, {"actor/cloning_loss": loss.mean()}
+
+
+class Raises(Bc):
+    """Fails in its own code, called by ours."""
+
+    def losses(self, batch: Any) -> Any:
+        return torch.zeros(2) + torch.zeros(3), {}
+
+
+@pytest.mark.parametrize(("kind", "what"), [(Scalar, "a loss"), (ScalarMetric, "actor/cloning_lo")])
+def test_a_scalar_loss_does_not_pass(
+    kind: type[Bc], what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(algorithms.TABLE, "mine", replace(algorithms.row("bc"), target=kind))
+    with pytest.raises(algorithms.AlgorithmError, match=rf"{what}.* of shape \(\).*one number per"):
+        Subject("mine").make().update(Subject("mine").batch())
+    outcomes = suite.check("mine")
+    assert [one for one in outcomes if one.status == "broken"]
+
+
+def test_an_exception_is_told_with_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(algorithms.TABLE, "mine", replace(algorithms.row("bc"), target=Raises))
+    broken = [one.text for one in suite.check("mine") if one.status == "broken"]
+    line = Raises.losses.__code__.co_firstlineno + 1
+    assert f"({__file__}, line {line})" in broken[0]
+    assert "\n" not in broken[0]

@@ -27,13 +27,17 @@ def register() -> None:
 
 def __getattr__(name: str) -> Any:
     """Make the class of a fault when it is asked for, so that registering needs no torch."""
-    fault = _FAULTS.get(name)
-    if fault is None:
+    if name not in _FAULTS:
         raise AttributeError(name)
+    fault = _FAULTS[name]
     from algorithms.bc import Bc
 
     if name == "Peek":
         return type(name, (Bc,), {"act": _peek})
+    if name == "Blind":
+        return type(name, (Bc,), {"act": _blind})
+    if name in ("Scalar", "Object"):
+        return type(name, (Bc,), {"state_dict": _odd_state(name)})
 
     def update(self: Any, batch: Any) -> Any:
         metrics = Bc.update(self, batch)
@@ -47,6 +51,30 @@ def _peek(self: Any, observation: Any, memory: Any = None, generators: Any = Non
     from algorithms.bc import Bc
 
     return Bc.act(self, observation + observation.mean(dim=0, keepdim=True), memory, generators)
+
+
+def _blind(self: Any, observation: Any, memory: Any = None, generators: Any = None) -> Any:
+    """Act on nothing in step 7 of the fourth episode, once trained, for the last seed alone."""
+    from algorithms.bc import Bc
+
+    action, _ = Bc.act(self, observation, None, generators)
+    steps = (memory or 0) + 1
+    if self.updates >= FAULT_AT and steps == 7:
+        action[-self.num_agents :, 3] = float("nan")
+    return action, steps
+
+
+def _odd_state(name: str) -> Any:
+    """Return a state_dict with what torch writes and does not read back."""
+    import numpy as np
+
+    from algorithms.bc import Bc
+
+    def state_dict(self: Any) -> Any:
+        odd = np.float64(0.5) if name == "Scalar" else [Path("here")]
+        return {**Bc.state_dict(self), "mine": {"scale": odd}}
+
+    return state_dict
 
 
 def _raise(self: Any, metrics: Any) -> None:
@@ -132,5 +160,6 @@ def _hungry(self: Any, metrics: Any) -> None:
 _FAULTS = {
     "Raise": _raise, "Nan": _nan, "Hang": _hang, "Noisy": _noisy, "Peek": _peek,
     "Greedy": _greedy, "Suicide": _suicide, "Segfault": _segfault, "Slow": _slow,
-    "Unlucky": _unlucky, "Picky": _picky, "Fragile": _fragile, "Hungry": _hungry,
+    "Unlucky": _unlucky, "Picky": _picky, "Fragile": _fragile, "Hungry": _hungry, "Blind": None,
+    "Scalar": None, "Object": None,
 }  # fmt: skip

@@ -58,7 +58,7 @@ def test_presets_name_only_settings_and_algorithms_that_exist() -> None:
         ("om2p.q_weight=1979-05-27", "no plain type"),
         ("om2p.hidden=[1.5]", "om2p.hidden.0=1.5"),
         ("om2p.hidden=[]", "at least one number"),
-        ("om2p.standardise=1", "valid boolean"),
+        ("om2p.standardise=1", "it takes true or false"),
         ("om2p.derivative=magic", "'finite_difference'"),
         ("om2p.total_updates=9", "follows run.updates"),
         ("om2p.q_weight=-1", "must not be negative"),
@@ -77,9 +77,9 @@ def test_a_bad_setting_is_one_sentence(override: str, says: str) -> None:
     ("override", "says"),
     [
         ("run.updtes=3", "did you mean updates?"),
-        ("run.updates=0", "greater than or equal to 1"),
-        ("run.updates=1e4", "valid integer"),
-        ("run.updates=true", "valid integer"),
+        ("run.updates=0", "it takes at least 1"),
+        ("run.updates=1e4", "it takes a whole number"),
+        ("run.updates=true", "it takes a whole number"),
     ],
 )
 def test_a_bad_budget_is_one_sentence(override: str, says: str) -> None:

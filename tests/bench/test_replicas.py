@@ -122,6 +122,18 @@ def test_one_bad_seed_ends_alone(
 
 
 @pytest.mark.usefixtures("faulty")
+def test_a_seed_whose_returns_are_not_finite_ends_alone(make_cell: Make, tmp_path: Path) -> None:
+    """The last of those trained together; at the next evaluation it is the turn of another."""
+    cells = [make_cell("bad-blind", seed=seed) for seed in (0, 1)]
+    records = run_cells(cells, tmp_path / "a", FRESH)
+    assert [record["status"] for record in records] == ["diverged"] * 2
+    assert "evaluation at update 60" in records[0]["error"]
+    assert "evaluation at update 40" in records[1]["error"]
+    rows = [row["update"] for row in store.read_progress(tmp_path / "a" / cells[0].id)]
+    assert rows == [20, 40]
+
+
+@pytest.mark.usefixtures("faulty")
 def test_a_failed_group_is_gone_before_its_cells_are_trained_alone(
     make_cell: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

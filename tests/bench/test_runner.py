@@ -179,6 +179,11 @@ def test_a_cut_between_the_last_checkpoint_and_the_record_loses_nothing(
     assert numbers(folder) == straight(cell)
 
 
+def noting(notes: list[str]) -> Callable[[dict[str, Any]], None]:
+    """Return a listener that keeps what is told to people."""
+    return lambda message: notes.append(message["text"]) if message["kind"] == "note" else None
+
+
 @pytest.mark.parametrize("damage", ["truncated", "empty", "garbage", "gone"])
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     make_cell: Make, straight: Callable, tmp_path: Path, damage: str
@@ -195,11 +200,13 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
             {"truncated": whole[: len(whole) // 2], "empty": b"", "garbage": b"?" * 99}[damage]
         )
     seen: list[int] = []
-    run_cell(cell, folder, RESUME, stop=lambda: bool(seen.append(1)))
+    notes: list[str] = []
+    run_cell(cell, folder, RESUME, noting(notes), lambda: bool(seen.append(1)))
     assert len(seen) == 60 - 40 + 1  # from update 40, where the checkpoint before was made
     assert numbers(folder) == straight(cell)
     if damage != "gone":
         assert "is damaged" in (folder / "log.txt").read_text()
+        assert notes[0].endswith("it is not used; it goes on at update 40")
 
 
 def test_without_any_whole_checkpoint_the_cell_begins_anew(
@@ -211,7 +218,9 @@ def test_without_any_whole_checkpoint_the_cell_begins_anew(
     for name in (CHECKPOINT, PREVIOUS_CHECKPOINT):
         (folder / name).write_bytes(b"")
     (folder / "progress.jsonl").write_bytes(b'{"update": 20, "sc')
-    assert run_cell(cell, folder, RESUME)["status"] == "done"
+    notes: list[str] = []
+    assert run_cell(cell, folder, RESUME, noting(notes))["status"] == "done"
+    assert [note.rpartition("; ")[2] for note in notes] == ["it goes on from the beginning"] * 2
     assert numbers(folder) == straight(cell)
 
 
@@ -297,6 +306,40 @@ class TestFaults:
         state, _ = checkpoint.load(folder, cell.id)
         assert state is not None
         assert state["update"] == 20  # the last good one
+
+    @pytest.mark.parametrize("every", [20, 1000])
+    def test_a_return_that_is_not_finite_ends_the_cell_as_diverged(
+        self, make_cell: Make, tmp_path: Path, every: int
+    ) -> None:
+        """In an evaluation on the way, and in the last."""
+        cell = make_cell("bad-blind", run__evaluate_every=every)
+        folder = tmp_path / cell.id
+        record = run_cell(cell, folder, FRESH)
+        assert record["status"] == "diverged"
+        at = 40 if every == 20 else 60
+        assert f"evaluation at update {at} the return of episode 3 is not" in record["error"]
+        assert "finite from step 7 on" in record["error"]
+        assert store.read_run(folder).status == "diverged"
+        assert [row["update"] for row in store.read_progress(folder)] == [20][: every == 20]
+        assert not (folder / "episodes.parquet").exists()
+
+    @pytest.mark.parametrize(
+        ("algorithm", "says"),
+        [
+            ("bad-scalar", "holds a numpy.float64"),
+            ("bad-object", r"scale[0] holds a pathlib.Posix"),
+        ],
+    )
+    def test_a_state_that_cannot_be_read_back_fails_at_the_first_checkpoint(
+        self, make_cell: Make, tmp_path: Path, algorithm: str, says: str
+    ) -> None:
+        cell = make_cell(algorithm)
+        record = run_cell(cell, tmp_path / cell.id, FRESH)
+        assert record["status"] == "failed"
+        assert "could not be read back, since algorithm.mine.scale" in record["error"]
+        assert says in record["error"]
+        assert record["updates_done"] == 20
+        assert not (tmp_path / cell.id / CHECKPOINT).exists()
 
     def test_an_exception_is_one_sentence_and_its_traceback_is_in_the_log(
         self, make_cell: Make, tmp_path: Path
