@@ -403,8 +403,10 @@ class Trainer:
                     "what the environment pays",
                     self.update,
                 )
-                self._write(cell)
-        self._keep(kept)
+                with self.clock("write"):
+                    self._write(cell)
+        with self.clock("setup"):
+            self._keep(kept)
 
     def _save(self) -> None:
         """Write a checkpoint of every cell: all it takes to continue, and to act without data."""

@@ -51,6 +51,7 @@ def test_a_cell_leaves_everything_that_is_promised(make_cell: Make, tmp_path: Pa
     assert unknown == {
         "error", "prey", "torch_peak_allocated_bytes", "torch_peak_reserved_bytes", "nvml_bytes",
         "nvml_attribution", "nvml_period_seconds", "gpu_joules", "plugin", "tuned", "mixed",
+        "trials",
     }  # fmt: skip
     assert row["status"] == "done"
     assert row["return_episodes"] == 10
@@ -206,7 +207,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     assert numbers(folder) == straight(cell)
     if damage != "gone":
         assert "is damaged" in (folder / "log.txt").read_text()
-        assert notes[0].endswith("it is not used; it goes on at update 40")
+        assert notes[0].endswith("; it goes on at update 40")
 
 
 def test_without_any_whole_checkpoint_the_cell_begins_anew(
