@@ -260,9 +260,9 @@ def _sentence(error: pydantic.ValidationError, prefix: str) -> str:
         return f"{place} is missing: give it a value in the preset or with --set"
     value = repr(first.get("input"))
     shown = value if len(value) <= 60 else f"{value[:57]}..."
-    told = dict.fromkeys(_wanted(one, bool(prefix)) for one in errors if _path(one) == path)
+    kinds = dict.fromkeys(_wanted(one, bool(prefix)) for one in errors if _path(one) == path)
     # Several where a value may be of several kinds.
-    return f"{place}={shown} is not allowed: it takes {' or '.join(told)}"
+    return f"{place}={shown} is not allowed: it takes {' or '.join(kinds)}"
 
 
 TAKES = {

@@ -77,14 +77,14 @@ def _reasons(outcome: Outcome, resume: str) -> str:
     """Say in one sentence which cells of a study have no result, and why."""
     failed = outcome.of_status(*FAILED)
     missing = len(outcome.cells) - len(outcome.of_status("done")) - len(failed)
-    told = [
+    reasons = [
         f"{name_of(cell)}: {outcome.records[cell.id].status}, {outcome.records[cell.id].error}"
         for cell in failed[:MOST_REASONS]
     ]
     if len(failed) > MOST_REASONS:
-        told.append(f"and {len(failed) - MOST_REASONS} more")
+        reasons.append(f"and {len(failed) - MOST_REASONS} more")
     if missing:
-        told.append(
+        reasons.append(
             f"{counted(missing, 'cell')} not finished"
             + (
                 ", since the study was interrupted: call again to continue"
@@ -96,7 +96,7 @@ def _reasons(outcome: Outcome, resume: str) -> str:
         "" if not failed or resume in ("failed", "always") else " (resume='failed' runs them again)"
     )
     total = counted(len(outcome.cells), "cell")
-    return f"{len(failed) + missing} of {total} have no result{cure}: {'; '.join(told)}"
+    return f"{len(failed) + missing} of {total} have no result{cure}: {'; '.join(reasons)}"
 
 
 def run_study(

@@ -30,11 +30,11 @@ def save(folder: Path, state: dict[str, Any], read_back: bool = False) -> None:
             content.seek(0)
             torch.load(content, map_location="cpu", weights_only=True)
     except (pickle.PickleError, AttributeError, TypeError, RuntimeError) as error:
-        found = next(_unreadable(state), None)
-        if found is None:
+        what = next(_unreadable(state), None)
+        if what is None:
             raise
         raise BenchError(
-            f"a checkpoint could not be read back, since {found}: let the algorithm's state_dict() "
+            f"a checkpoint could not be read back, since {what}: let the algorithm's state_dict() "
             "hold tensors, numbers, texts, lists and dictionaries alone"
         ) from error
     with store.atomic_file(folder / CHECKPOINT, keep=folder / PREVIOUS_CHECKPOINT) as file:
