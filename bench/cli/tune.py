@@ -1,4 +1,7 @@
-"""`tune`: the same number of trials for every algorithm. The work is in `bench.tracks.tuning`."""
+"""`tune` and `race`: which settings for every algorithm, which algorithm for one recording.
+
+The work is in `bench.tracks.tuning` and `bench.tracks.race`.
+"""
 
 import os
 import shlex
@@ -28,6 +31,7 @@ def register(app: typer.Typer) -> None:
         tune, out=Path("tuning"), seeds=(0,), data_seed=DATA_SEED, start_seed=START_SEED
     )
     add(app, command, "Train")
+    add(app, with_run_flags(race, out=Path("race"), algorithms=("all",)), "Train")
 
 
 def tune(
@@ -221,3 +225,77 @@ def _finish(tuning: "Tuning", ruleset: str, to: Path, out: Path) -> None:
     quoted = shlex.quote(os.fspath(to))
     print(f"preset: {to}   next: python -m bench run --preset {quoted} --algos {algorithms}")
     print(f"figures: python -m bench report --out {shlex.quote(os.fspath(out))}")
+
+
+# --- race ----------------------------------------------------------------------------------------
+
+RACE = "Race"
+
+
+def race(
+    config: RunConfig,
+    budget: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME",
+            help="Time of the whole race: --budget 30m, 2h",
+            rich_help_panel=RACE,
+        ),
+    ] = "30m",
+    must_act_within: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Leave out methods whose joint action takes longer: --must-act-within 200us",
+            rich_help_panel=RACE,
+            show_default=False,
+        ),
+    ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Leave out methods whose update needs more memory for tensors: --memory 2GB",
+            rich_help_panel=RACE,
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Find the method for one recording within a stated time.
+
+    Which policy should I train on *this* recording, and what will it cost? A first look times
+    every method. Those that can act as you need then train for a short while with one seed, the
+    better half longer and with more seeds, and so on until the time is used. No method trains for
+    more updates than the preset has. Rungs are made of ordinary cells: the same command continues
+    an interrupted race, and `report --out race` shows them.
+
+    Methods are ranked by the score of their teams in the task's simulator, on start states common
+    to all. --seeds is not used: the race decides how many.
+
+    \b
+    Examples:
+      python -m bench race --datasets import/mine --budget 30m
+      python -m bench race --datasets mpe/tag/medium --must-act-within 1ms --memory 500MB
+    """
+    from bench.study.progress import make_display
+    from bench.tracks.race import heats, quantities, verdict
+
+    bounds = heats.Bounds(
+        quantities.seconds(budget, "--budget"),
+        None
+        if must_act_within is None
+        else quantities.seconds(must_act_within, "--must-act-within"),
+        None if memory is None else quantities.size(memory, "--memory"),
+    )
+    begun = heats.begin(config, bounds)
+    done = heats.run(begun, make_display(), lambda line: print(f"\n{line}", flush=True))
+    print()
+    said = verdict.sentences(done.last, done.left_out, heats.measure(done), config.datasets[0])
+    for sentence in said:
+        print(f"{sentence}.")
+    out = shlex.quote(os.fspath(config.out))
+    print(f"used {done.used:.0f} s of {bounds.budget:.0f} s")
+    print(f"next: python -m bench report --out {out}")
+    if done.interrupted:
+        raise typer.Exit(output.INTERRUPTED)
+    raise typer.Exit(0 if done.last else 1)

@@ -19,7 +19,8 @@ CHAPTERS = {
     "Start": ("project", "glossary"),
     "Results": ("evidence", "efficiency", "gallery/README"),
     "Use": (
-        "tasks", "particles", "datasets", "study-files", "tuning", "robustness", "callbacks",
+        "tasks", "particles", "datasets", "study-files", "tuning", "race", "robustness",
+        "callbacks",
         "python", "clients", "results-format", "scaling", "ci",
     ),
     "Extend": ("adding-an-algorithm", "adding-a-task"),
