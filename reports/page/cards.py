@@ -5,6 +5,7 @@ from typing import Any
 
 from bench.results.section import value_at
 from reports import captions
+from reports.page.shown import Card, Summary
 from reports.reading.results import PENDING, WORDS, Results
 
 CARD_FACTS = {
@@ -31,7 +32,7 @@ GIB = 2.0**30
 FEW_SEEDS = 5
 
 
-def summary(results: Results) -> dict[str, Any]:
+def summary(results: Results) -> Summary:
     """Return the page's headline and its first facts."""
     algorithms = list(dict.fromkeys(method.algorithm for method in results.methods))
     datasets = list(dict.fromkeys(track.dataset for track in results.tracks))
@@ -49,12 +50,7 @@ def summary(results: Results) -> dict[str, Any]:
     ]
     what = algorithms[0] if len(algorithms) == 1 else f"{len(algorithms)} algorithms"
     where = datasets[0] if len(datasets) == 1 else f"{len(datasets)} datasets"
-    return {
-        "headline": f"{what} on {where}",
-        "facts": facts,
-        "cells": len(results.cells),
-        "pending": pending,
-    }
+    return Summary(f"{what} on {where}", facts, len(results.cells), pending)
 
 
 def _seed_counts(results: Results) -> list[int]:
@@ -154,7 +150,7 @@ def _origin(card: dict[str, Any]) -> list[tuple[str, str]]:
     return facts + ([("note", str(note)) for note in notes] if isinstance(notes, list) else [])
 
 
-def datasets(results: Results) -> list[dict[str, Any]]:
+def datasets(results: Results) -> list[Card]:
     """Return a card per track, from what its runs recorded of their data."""
     shown = []
     for track in results.tracks:
@@ -192,11 +188,11 @@ def datasets(results: Results) -> list[dict[str, Any]]:
             )
             facts.append(("data seeds", f"{', '.join(map(str, seeds))}, the training seeds'"))
         facts.append(("sha256", str((section and section.checksum) or "not recorded")[:16]))
-        shown.append({"title": track.label, "facts": facts})
+        shown.append(Card(track.label, facts))
     return shown
 
 
-def machines(results: Results) -> list[dict[str, Any]]:
+def machines(results: Results) -> list[Card]:
     """Return a card per class of machine with its versions and how many runs it made."""
     shown = []
     for name in results.machine_classes:
@@ -211,5 +207,5 @@ def machines(results: Results) -> list[dict[str, Any]]:
                 facts.append((label, str(value)))
         versions = {key: value_at(record, f"versions.{key}") for key in VERSIONS}
         facts += [(key, str(value)) for key, value in versions.items() if value]
-        shown.append({"title": "Machine", "facts": [("class", name), *facts]})
+        shown.append(Card("Machine", [("class", name), *facts]))
     return shown

@@ -13,7 +13,7 @@ from bench.results.record import ANIMATION, LOG
 from reports import captions
 from reports.drawing.canvas import SavedFigure
 from reports.options import Options
-from reports.page import cards, leaderboard
+from reports.page import cards, leaderboard, shown
 from reports.reading import answer, stress
 from reports.reading.results import PENDING, Cell, Results
 from reports.tables import robustness, text
@@ -33,10 +33,8 @@ FAILURES = 30  # runs without a result whose logs stand in the page itself
 LOG_END = 4_000  # characters of a log that the page shows
 LOGS = 200  # runs whose logs the page carries
 CURVE_POINTS = 40
-ANIMATION_LIMIT, ANIMATIONS_LIMIT = (
-    1_500_000,
-    3_000_000,
-)  # bytes of one animation, and of all on the page
+# Bytes of one animation, and of all on the page.
+ANIMATION_LIMIT, ANIMATIONS_LIMIT = 1_500_000, 3_000_000
 
 
 def render(
@@ -61,12 +59,12 @@ def render(
     tuned, figures, tables = _tuning(results, figures, tables, sources)
     stressed, figures, tables = _robustness(results, figures, tables, sources)
     there = {"animations": animations or left_out, "tuning": tuned, "robustness": stressed}
-    shown = {key: name for key, name in SECTIONS.items() if there.get(key, True)}
+    sections = [(key, name) for key, name in SECTIONS.items() if there.get(key, True)]
     html: str = environment.get_template("page.html.j2").render(
         css=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
         js=Markup((TEMPLATES / "page.js").read_text(encoding="utf-8")),
         cells=Markup(_json(_cells(results))),
-        sections=list(shown.items()),
+        sections=sections,
         refresh=refresh,
         command=options.command,
         checksum=results.checksum,
@@ -101,36 +99,36 @@ def render(
 
 def _tuning(
     results: Results, figures: list[SavedFigure], tables: list[Table], sources: dict[str, str]
-) -> tuple[dict[str, Any] | None, list[SavedFigure], list[Table]]:
+) -> tuple[shown.Tuning | None, list[SavedFigure], list[Table]]:
     """Return the section of a tuning, if there is one, and the figures and tables of the others."""
     own = [figure for figure in figures if figure.section == SECTIONS["tuning"]]
     printed = [table for table in tables if table.stem.startswith("tuning")]
     if results.tuned is None or not own:
         return None, figures, tables
-    section = {
-        "words": captions.tuning(results.tuned),
-        "figures": [_figure(figure) for figure in own],
-        "tables": [_table(table, sources[table.stem]) for table in printed],
-    }
+    section = shown.Tuning(
+        captions.tuning(results.tuned),
+        [_figure(figure) for figure in own],
+        [_table(table, sources[table.stem]) for table in printed],
+    )
     rest = [figure for figure in figures if figure not in own]
     return section, rest, [table for table in tables if table not in printed]
 
 
 def _robustness(
     results: Results, figures: list[SavedFigure], tables: list[Table], sources: dict[str, str]
-) -> tuple[dict[str, Any] | None, list[SavedFigure], list[Table]]:
+) -> tuple[shown.Robustness | None, list[SavedFigure], list[Table]]:
     """Return the section on perturbations, if any were played, and the rest as `_tuning` does."""
     sentences = stress.sentences(results)
     if not sentences:
         return None, figures, tables
     own = [figure for figure in figures if figure.section == SECTIONS["robustness"]]
     printed = [table for table in tables if table.stem.startswith(robustness.PREFIX)]
-    section = {
-        "sentences": sentences,
-        "figures": [_figure(figure) for figure in own],
-        "tables": [_table(table, sources[table.stem]) for table in printed],
-        "notes": list(stress.notes(results)),
-    }
+    section = shown.Robustness(
+        sentences,
+        [_figure(figure) for figure in own],
+        [_table(table, sources[table.stem]) for table in printed],
+        list(stress.notes(results)),
+    )
     rest = [figure for figure in figures if figure not in own]
     return section, rest, [table for table in tables if table not in printed]
 
@@ -150,14 +148,14 @@ def _first(figures: list[SavedFigure]) -> SavedFigure | None:
     return None
 
 
-def _figure(figure: SavedFigure) -> dict[str, Any]:
-    return {
-        "name": figure.name, "title": figure.title, "caption": figure.caption, "size": figure.size,
-        "data": base64.b64encode(figure.png).decode(),
-    }  # fmt: skip
+def _figure(figure: SavedFigure) -> shown.Figure:
+    return shown.Figure(
+        figure.name, figure.title, figure.caption, figure.size,
+        base64.b64encode(figure.png).decode(),
+    )  # fmt: skip
 
 
-def _table(table: Table, latex: str) -> dict[str, Any]:
+def _table(table: Table, latex: str) -> shown.Table:
     """Return what the template needs of a table: heads, rows by group, notes."""
     arrows = text.ARROWS
     groups = [
@@ -170,39 +168,36 @@ def _table(table: Table, latex: str) -> dict[str, Any]:
             [
                 (
                     row.head,
-                    [
-                        {"text": text.plain(one), "bold": one.bold, "mark": one.mark}
-                        for one in row.items
-                    ],
+                    [shown.TableItem(text.plain(one), one.bold, one.mark) for one in row.items],
                 )
                 for row in members
             ],
         )
         for group, members in groupby(table.rows, key=lambda row: row.group)
     ]
-    return {
-        "stem": table.stem,
-        "open": table.stem.startswith(OPEN),
-        "title": table.title,
-        "caption": table.caption,
-        "corner": table.corner + arrows[table.better],
-        "groups": groups if any(name for name, _ in groups) else [],
-        "heads": [column.head + arrows[column.better] for column in table.columns],
-        "rows": rows,
-        "notes": list(table.notes.items()),
-        "latex": latex,
-    }
+    return shown.Table(
+        table.stem,
+        open=table.stem.startswith(OPEN),
+        title=table.title,
+        caption=table.caption,
+        corner=table.corner + arrows[table.better],
+        groups=groups if any(name for name, _ in groups) else [],
+        heads=[column.head + arrows[column.better] for column in table.columns],
+        rows=rows,
+        notes=list(table.notes.items()),
+        latex=latex,
+    )
 
 
-def _cells(results: Results) -> dict[str, Any]:
+def _cells(results: Results) -> shown.Runs:
     """Return every run as a compact row; long or repeated texts stand once in `strings`."""
-    shown = columns.shown_in(columns.DETAILS)
+    details = columns.shown_in(columns.DETAILS)
     known = [
-        name for name in (*shown, *EXTRA) if any(cell[name] is not None for cell in results.cells)
+        name for name in (*details, *EXTRA) if any(cell[name] is not None for cell in results.cells)
     ]
     strings: dict[str, int] = {}
 
-    def compact(cell: Cell, name: str) -> Any:
+    def compact(cell: Cell, name: str) -> shown.Value:
         value = cell[name]
         if isinstance(value, str):
             return [strings.setdefault(value, len(strings))]
@@ -214,12 +209,15 @@ def _cells(results: Results) -> dict[str, Any]:
         number /= COLUMNS[name].scale
         return int(number) if number == int(number) else float(f"{number:.6g}")
 
-    runs = []
+    runs: list[shown.Run] = []
     logs = 0
     for cell in results.cells:
         measure = "return" if cell.number("score") is None and not cell.word else "score"
-        run = {"row": [compact(cell, name) for name in known], "measure": measure}
-        run["curve"] = _curve(cell, "score" if measure == "score" else "return_mean")
+        run: shown.Run = {
+            "row": [compact(cell, name) for name in known],
+            "measure": measure,
+            "curve": _curve(cell, "score" if measure == "score" else "return_mean"),
+        }
         if cell.word and cell["status"] not in PENDING and logs < LOGS:
             logs += 1
             run["log"] = _log(cell)
@@ -227,8 +225,8 @@ def _cells(results: Results) -> dict[str, Any]:
     return {
         "columns": known,
         "sections": [
-            [section, [[name, column.head] for name, column in members]]
-            for section, members in groupby(shown.items(), key=lambda item: item[1].section)
+            (section, [(name, column.head) for name, column in members])
+            for section, members in groupby(details.items(), key=lambda item: item[1].section)
         ],
         "strings": list(strings),
         "runs": runs,
@@ -245,14 +243,14 @@ def _curve(cell: Cell, column: str) -> list[list[float]]:
     return points[::-1][::every][::-1]
 
 
-def _failure(cell: Cell) -> dict[str, str]:
+def _failure(cell: Cell) -> shown.Failure:
     seed = captions.whole(cell.number("seed"))
-    return {
-        "word": cell.word,
-        "name": f"{cell['algorithm']} on {cell['dataset']}, seed {seed}",
-        "error": str(cell["error"] or "The record names no reason."),
-        "log": _log(cell),
-    }
+    return shown.Failure(
+        cell.word,
+        f"{cell['algorithm']} on {cell['dataset']}, seed {seed}",
+        str(cell["error"] or "The record names no reason."),
+        _log(cell),
+    )
 
 
 def _log(cell: Cell) -> str:
@@ -263,12 +261,12 @@ def _log(cell: Cell) -> str:
         return str(error)
 
 
-def _animations(results: Results) -> tuple[list[dict[str, str]], list[str]]:
-    """Return a rendered team per task, and the files that are too large to be carried along.
+def _animations(results: Results) -> tuple[list[shown.Animation], list[str]]:
+    """Return a rendered team per task, and the files that are too large for the page.
 
     Of a task's animations the first that fits is shown, in the order of tasks and algorithms.
     """
-    animations: dict[str, dict[str, str]] = {}
+    animations: dict[str, shown.Animation] = {}
     left_out, room = [], ANIMATIONS_LIMIT
     for cell in results.cells:
         if cell.word or cell["task"] in animations:
@@ -285,10 +283,10 @@ def _animations(results: Results) -> tuple[list[dict[str, str]], list[str]]:
             left_out.append(str(error))
             continue
         room -= size
-        animations[cell["task"]] = {
-            "task": cell["task"],
-            "algorithm": cell["algorithm"],
-            "seed": captions.whole(cell.number("seed")),
-            "data": base64.b64encode(content).decode(),
-        }
+        animations[cell["task"]] = shown.Animation(
+            cell["task"],
+            cell["algorithm"],
+            captions.whole(cell.number("seed")),
+            base64.b64encode(content).decode(),
+        )
     return list(animations.values()), left_out

@@ -1,6 +1,6 @@
 """The leaderboard of the page: a row per method and dataset, with a small picture of its seeds."""
 
-from typing import Any
+from dataclasses import replace
 
 from markupsafe import Markup
 
@@ -8,13 +8,14 @@ from bench.results import columns, statistics
 from bench.results.columns import Column
 from reports import captions
 from reports.drawing import style
+from reports.page.shown import Head, Item, Leaderboard, LeaderboardRow
 from reports.reading.results import Group, Results
 from reports.reading.runs import typical
 
 WIDTH, HEIGHT, MARGIN = 132, 22, 4
 
 
-def build(results: Results, kind: str) -> dict[str, Any]:
+def build(results: Results, kind: str) -> Leaderboard:
     """Return heads and rows of the leaderboard; sorting uses each item's `sort`.
 
     A column of numbers that no row has is left out.
@@ -39,20 +40,17 @@ def build(results: Results, kind: str) -> dict[str, Any]:
     ]
     empty = [
         at for at, (_, number) in enumerate(heads)
-        if number and not any(row["cells"][at]["text"] for row in rows)
+        if number and not any(row.cells[at].text for row in rows)
     ]  # fmt: skip
-    for row in rows:
-        row["cells"] = [one for at, one in enumerate(row["cells"]) if at not in empty]
-    return {
-        "heads": [
-            {"name": name, "number": number}
-            for at, (name, number) in enumerate(heads)
-            if at not in empty
+    return Leaderboard(
+        [Head(name, number) for at, (name, number) in enumerate(heads) if at not in empty],
+        [
+            replace(row, cells=[one for at, one in enumerate(row.cells) if at not in empty])
+            for row in rows
         ],
-        "rows": rows,
-        "tasks": list(results.by_task()),
-        "qualities": list(dict.fromkeys(track.quality for track in results.tracks)),
-    }
+        list(results.by_task()),
+        list(dict.fromkeys(track.quality for track in results.tracks)),
+    )
 
 
 def caption(results: Results, kind: str) -> str:
@@ -84,16 +82,16 @@ def _row(
     reach: tuple[float, float],
     machine: str | None,
     costs: dict[str, Column],
-) -> dict[str, Any]:
+) -> LeaderboardRow:
     score, value = group.estimate("score", kind), group.estimate("return_mean", kind)
     best = group.estimate("best_score")
     here = [cell for cell in group.cells if cell["machine_class"] == machine]
     note = group.trouble or (group.word if not value.n else "")
     cells = [
-        _words(group.method.label),
-        _words(group.track.label),
-        {**_estimate(score, value.n), "note": note},
-        {**_words(""), "picture": _strip(group, score, reach), "sort": _sort(score.value)},
+        Item(group.method.label),
+        Item(group.track.label),
+        replace(_estimate(score, value.n), note=note),
+        Item("", _sort(score.value), picture=_strip(group, score, reach)),
         _estimate(value, value.n),
         _number(float(value.n), 0),
         _number(best.value, 1),
@@ -102,36 +100,26 @@ def _row(
             for name, column in costs.items()
         ),
     ]
-    return {
-        "task": group.track.task,
-        "quality": group.track.quality,
-        "algorithm": group.method.label,
-        "colour": style.of(group.method.algorithm).colour,
-        "cells": cells,
-    }
+    colour = style.of(group.method.algorithm).colour
+    return LeaderboardRow(group.track.task, group.track.quality, group.method.label, colour, cells)
 
 
-def _words(text: str) -> dict[str, Any]:
-    return {"text": text, "sort": None, "number": False, "note": "", "picture": ""}
+def _number(value: float | None, digits: int) -> Item:
+    return Item("" if value is None else f"{value:,.{digits}f}", _sort(value), number=True)
 
 
-def _number(value: float | None, digits: int) -> dict[str, Any]:
-    text = "" if value is None else f"{value:,.{digits}f}"
-    return {**_words(text), "sort": _sort(value), "number": True}
-
-
-def _estimate(estimate: statistics.Estimate, n: int) -> dict[str, Any]:
+def _estimate(estimate: statistics.Estimate, n: int) -> Item:
     if estimate.value is None:
-        return {**_words("" if n else "none"), "sort": "", "number": True}
+        return Item("" if n else "none", "", number=True)
     half = "" if estimate.half_width is None else f" ± {estimate.half_width:.1f}"
-    return {**_words(f"{estimate.value:.1f}{half}"), "sort": _sort(estimate.value), "number": True}
+    return Item(f"{estimate.value:.1f}{half}", _sort(estimate.value), number=True)
 
 
 def _sort(value: float | None) -> str:
     return "" if value is None else repr(value)
 
 
-def _cost(value: float | None, column: Column) -> dict[str, Any]:
+def _cost(value: float | None, column: Column) -> Item:
     return _number(None if value is None else value / column.scale, column.digits)
 
 

@@ -92,8 +92,8 @@ def test_curves_over_time_use_one_class_of_machine(study, tmp_path):
     assert "n = 2 to 3" in updates.caption
     assert "n = 3" in seconds.caption
     assert "2 runs timed on another class of machine are left out" in seconds.caption
-    rows = leaderboard.build(read, "ci95")["rows"]
-    times = {row["algorithm"]: row["cells"][7]["text"] for row in rows}
+    rows = leaderboard.build(read, "ci95").rows
+    times = {row.algorithm: row.cells[7].text for row in rows}
     assert times["om2p"]
     assert times["dom2"] == ""
 
@@ -123,11 +123,11 @@ def test_times_of_runs_that_shared_a_gpu_are_in_no_figure(study, tmp_path):
         )
         assert (words in figure.caption) == cost.timed
     shown = leaderboard.build(read, "ci95")
-    heads = [head["name"] for head in shown["heads"]]
-    for row in shown["rows"]:
-        for head in ("Train (s)", "Update (ms)", "Process (MiB)", "Action (ms)"):
-            text = row["cells"][heads.index(head)]["text"]
-            assert bool(text) == (row["algorithm"] == "om2p")
+    heads = [head.name for head in shown.heads]
+    for row in shown.rows:
+        for head in ("Train (s)", "Update (ms)", "Action (ms)"):
+            text = row.cells[heads.index(head)].text
+            assert bool(text) == (row.algorithm == "om2p")
     assert words in leaderboard.caption(read, "ci95")
 
 
@@ -177,15 +177,15 @@ def test_latency_has_a_picture_and_columns_where_it_was_recorded(study):
     heads = [column.head for column in efficiency.build(read)[0].columns]
     assert {"median (ms)", "95% (ms)"} <= set(heads)
     assert len(pareto._spots(read, read.tracks[0], "latency_p50_ms", "score")) == 2
-    shown = [head["name"] for head in leaderboard.build(read, "ci95")["heads"]]
+    shown = [head.name for head in leaderboard.build(read, "ci95").heads]
     assert "Action (ms)" in shown
     for cell in read.cells:
         cell.row["latency_p50_ms"] = cell.row["latency_p95_ms"] = None
     heads = [column.head for column in efficiency.build(read)[0].columns]
     assert "median (ms)" not in heads
     shown = leaderboard.build(read, "ci95")
-    assert "Action (ms)" not in [head["name"] for head in shown["heads"]]
-    assert {len(row["cells"]) for row in shown["rows"]} == {len(shown["heads"])}
+    assert "Action (ms)" not in [head.name for head in shown.heads]
+    assert {len(row.cells) for row in shown.rows} == {len(shown.heads)}
     assert pareto._spots(read, read.tracks[0], "latency_p50_ms", "score") == []
 
 

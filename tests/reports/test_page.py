@@ -151,7 +151,7 @@ def test_animations_are_bounded_and_what_is_left_out_is_named(tmp_path, monkeypa
         (folder / "team.gif").write_bytes(gif())
     monkeypatch.setattr(page_module, "ANIMATIONS_LIMIT", 2 * len(gif()))
     shown, left_out = page_module._animations(results.read(tmp_path))
-    assert [animation["task"] for animation in shown] == ["mpe/spread", "mpe/tag"]
+    assert [animation.task for animation in shown] == ["mpe/spread", "mpe/tag"]
     assert left_out == [f"{folder.name}/team.gif (0.0 MB)"]
 
 

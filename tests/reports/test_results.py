@@ -65,8 +65,8 @@ def test_seeds_with_recordings_of_their_own_are_one_group(study, cell):
     assert captions.setting(read.tracks[0]).endswith(
         "every training seed on a recording of its own"
     )
-    (facts,) = cards.datasets(read)
-    assert ("data seeds", "0, 1, 2, 3, the training seeds'") in facts["facts"]
+    (card,) = cards.datasets(read)
+    assert ("data seeds", "0, 1, 2, 3, the training seeds'") in card.facts
     assert any("intervals cover the data too" in words for words in cards.limits(read))
 
 

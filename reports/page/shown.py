@@ -1,0 +1,165 @@
+"""What the page shows, as the template reads it: one dataclass per thing shown."""
+
+from dataclasses import dataclass, field
+from typing import TypedDict
+
+from markupsafe import Markup
+
+Fact = tuple[str, str]  # its name, and the value as text
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What was run, in a headline and a few facts."""
+
+    headline: str
+    facts: list[Fact]
+    cells: int
+    pending: int  # queued or running
+
+
+@dataclass(frozen=True)
+class Card:
+    """A dataset or a machine."""
+
+    title: str
+    facts: list[Fact]
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head of a column of the leaderboard."""
+
+    name: str
+    number: bool
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item of the leaderboard."""
+
+    text: str
+    sort: str | None = None  # what sorting goes by; None: the text
+    number: bool = False
+    note: str = ""
+    picture: Markup = Markup("")
+
+
+@dataclass(frozen=True)
+class LeaderboardRow:
+    """One method on one dataset."""
+
+    task: str
+    quality: str
+    algorithm: str
+    colour: str
+    cells: list[Item]
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """Heads and rows, and what they can be filtered by."""
+
+    heads: list[Head]
+    rows: list[LeaderboardRow]
+    tasks: list[str]
+    qualities: list[str]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure with its picture inside the page."""
+
+    name: str
+    title: str
+    caption: str
+    size: tuple[int, int]  # pixels
+    data: str  # PNG in base64
+
+
+@dataclass(frozen=True)
+class TableItem:
+    """One item of a table."""
+
+    text: str
+    bold: bool
+    mark: str  # letter of a footnote
+
+
+TableRows = list[tuple[str, list[tuple[str, list[TableItem]]]]]  # by group: head and items
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table, and its LaTeX source to copy."""
+
+    stem: str
+    open: bool  # whether it is unfolded at first
+    title: str
+    caption: str
+    corner: str
+    groups: list[tuple[str, int]]  # of columns: name and width
+    heads: list[str]
+    rows: TableRows
+    notes: list[tuple[str, str]]
+    latex: str
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The section of a tuning."""
+
+    words: str
+    figures: list[Figure]
+    tables: list[Table]
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """The section on perturbations."""
+
+    sentences: list[str]
+    figures: list[Figure]
+    tables: list[Table]
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run without a result."""
+
+    word: str
+    name: str
+    error: str
+    log: str
+
+
+@dataclass(frozen=True)
+class Animation:
+    """An episode of a task's team."""
+
+    task: str
+    algorithm: str
+    seed: str
+    data: str = field(repr=False)  # GIF in base64
+
+
+Value = list[int] | int | float | bool | None  # a text is the place of it in `Runs.strings`
+
+
+class Run(TypedDict, total=False):
+    """One run in the page's list, as JavaScript reads it."""
+
+    row: list[Value]
+    measure: str
+    curve: list[list[float]]
+    log: str
+
+
+class Runs(TypedDict):
+    """Every run as a compact row; each text stands once."""
+
+    columns: list[str]
+    sections: list[tuple[str, list[tuple[str, str]]]]
+    strings: list[str]
+    runs: list[Run]
