@@ -34,6 +34,11 @@ class Actor:
                 x = F.relu(x)
         return torch.tanh(x)
 
+    @property
+    def shared(self) -> bool:
+        """Tell whether one network acts for all agents."""
+        return self.layers[0][0].dim() == 2
+
     def to(self, device: str | torch.device, dtype: torch.dtype) -> "Actor":
         """Return a copy on ``device`` in ``dtype``."""
         return Actor([(w.to(device, dtype), b.to(device, dtype)) for w, b in self.layers])

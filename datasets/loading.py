@@ -26,9 +26,16 @@ def load(
     rules: str | None = None,
     prey: str | None = None,
     progress: Progress | None = None,
+    recipe_version: int | None = None,
 ) -> Dataset:
-    """Return a dataset, recorded first if it is missing; files are checked against the card."""
-    identity = recipes.recipe(dataset_id, data_seed, size, fraction, rules, prey, data_dir)
+    """Return a dataset, recorded first if it is missing; files are checked against the card.
+
+    The arguments are those of :func:`datasets.recipe`. Raises DatasetError for an unknown id or
+    recipe, and where the files do not fit their card.
+    """
+    identity = recipes.recipe(
+        dataset_id, data_seed, size, fraction, rules, prey, data_dir, recipe_version
+    )
     folder = build(identity, default_dir(data_dir), progress, prey)
     return Dataset(folder, fraction)
 

@@ -39,6 +39,26 @@ def qualities(task_id: str) -> list[str]:
     return [*known["qualities"], *made]
 
 
+def version(task_id: str) -> int:
+    """Return the version of a task's recipes today."""
+    return int(table()["tasks"][task_id].get("version", table()["version"]))
+
+
+def _checked_version(task_id: str, quality: str, asked: int | None) -> int:
+    """Return the version that is asked for, by default today's, if it had that quality."""
+    today = version(task_id)
+    if asked in (None, today):
+        return today
+    row = table()["tasks"][task_id]
+    since = row["qualities"].get(quality, {}).get("since", 1)
+    if asked not in range(since, today):
+        known = ", ".join(map(str, range(since, today + 1)))
+        raise DatasetError(
+            f"{task_id}/{quality} has no recipe of version {asked}; it has version {known}."
+        )
+    return int(asked or today)
+
+
 def dataset_ids(data_dir: str | Path | None = None) -> list[str]:
     """Return ``<task>/<quality>`` for everything we can build, then what was imported."""
     ours = [f"{task}/{quality}" for task in task_ids() for quality in qualities(task)]
@@ -53,9 +73,42 @@ def split(dataset_id: str) -> tuple[str, str]:
     return task, quality
 
 
-def policies_path(task_id: str) -> Path:
-    """Return where the shipped behaviour policies of a task lie."""
-    return POLICIES / str(table()["tasks"][task_id]["policies"])
+def team(task_id: str, name: str | None = None) -> dict[str, Any]:
+    """Return how a team was trained and where its policies lie: the task's own, or a named one."""
+    row: dict[str, Any] = table()["tasks"][task_id]
+    if name is None:
+        return row
+    others = row.get("teams", {})
+    if name not in others:
+        raise unknown(f"team of {task_id}", name, others)
+    return dict(others[name])
+
+
+def teams(task_id: str) -> list[str | None]:
+    """Return the names of a task's teams, its own first, which has none."""
+    return [None, *table()["tasks"][task_id].get("teams", {})]
+
+
+def team_of(task_id: str, quality: str, recipe_version: int | None = None) -> str | None:
+    """Return the name of the team that records a quality; None for the task's own.
+
+    recipe_version: today's by default. Of an earlier one the ``first_team`` recorded everything.
+    """
+    row = table()["tasks"][task_id]
+    if recipe_version is not None and recipe_version < version(task_id):
+        return str(row["first_team"])
+    name = row["qualities"].get(quality, {}).get("team")
+    return None if name is None else str(name)
+
+
+def snapshot_of(task_id: str, quality: str) -> str:
+    """Return the name of the snapshot that records a quality: its own unless the recipe says."""
+    return str(table()["tasks"][task_id]["qualities"].get(quality, {}).get("snapshot", quality))
+
+
+def policies_path(task_id: str, name: str | None = None) -> Path:
+    """Return where the shipped behaviour policies of a task's team lie (see :func:`team`)."""
+    return POLICIES / str(team(task_id, name)["policies"])
 
 
 @cache
@@ -77,13 +130,15 @@ def recipe(
     rules: str | None = None,
     prey: str | None = None,
     data_dir: str | Path | None = None,
+    recipe_version: int | None = None,
 ) -> dict[str, Any]:
     """Return the identity of a dataset as plain data.
 
     ``size`` is in transitions (default: the recipe's); ``fraction`` keeps that share of the
     recorded episodes, evenly spaced over the recording. Only an imported dataset is looked up in
     ``data_dir``; the data seed chooses among its recordings and does not concern a single one.
-    ``prey`` may be a file: the recipe holds its hash.
+    ``prey`` may be a file: the recipe holds its hash. ``recipe_version`` asks for an earlier way of
+    recording, whose scores refer to references of its own.
     """
     if not 0.0 < fraction <= 1.0:
         raise DatasetError(
@@ -103,15 +158,17 @@ def recipe(
         )
     uses_policy = any(part["quality"] != "random" for part in parts)
     _check_variant(task, dataset_id, uses_policy)
+    chosen = _checked_version(task_id, quality, recipe_version)
+    acting = policies_path(task_id, team_of(task_id, quality, chosen))
     return {
         "format": FORMAT_VERSION,
-        "recipe_version": table()["version"],
+        "recipe_version": chosen,
         "task": task.id,
         "rules": task.rules,
         "prey": task.prey,
         "quality": quality,
         "parts": parts,
-        "policies": _sha256(policies_path(task_id)) if uses_policy else None,
+        "policies": _sha256(acting) if uses_policy else None,
         "horizon": task.horizon,
         "data_seed": data_seed,
         "fraction": fraction,

@@ -20,12 +20,14 @@ class Reference:
 UNIFORM = "uniform random actions in this environment"
 EXPERT_DATA = "mean return of our recorded {}/expert, data seed 0"
 
+Variant = tuple[str, str, str | None]  # task, rules, prey
+
 # (task, rules, prey) -> (random, expert); None: not measured. The prey is named by the first 12
 # digits of its file's sha256, so that another prey never inherits these numbers.
-REFERENCES: dict[tuple[str, str, str | None], tuple[Reference | None, Reference | None]] = {
+REFERENCES: dict[Variant, tuple[Reference | None, Reference | None]] = {
     ("mpe/spread", "omar", None): (
         Reference(160.113, 0.135, 200_000, UNIFORM),
-        Reference(548.75, 0.42, 40_000, EXPERT_DATA.format("mpe/spread")),
+        Reference(517.375, 0.366, 40_000, EXPERT_DATA.format("mpe/spread")),
     ),
     ("mpe/tag", "omar", "ba200a0a9569"): (
         Reference(-5.913, 0.069, 20_000, UNIFORM),
@@ -65,4 +67,19 @@ REFERENCES: dict[tuple[str, str, str | None], tuple[Reference | None, Reference 
     # Against the prey of the published data, OMAR's pretrained_adv_model.pt.
     ("mpe/tag", "omar", "b22b95f3397f"): (Reference(-4.061, 0.025, 200_000, UNIFORM), None),
     ("mpe/world", "omar", "ed3170cfb9c3"): (Reference(-6.803, 0.013, 200_000, UNIFORM), None),
+}
+
+# The expert references of earlier recipes, by recipe version: scores of their data refer to these.
+EARLIER: dict[int, dict[Variant, Reference]] = {
+    1: {
+        ("mpe/spread", "omar", None): Reference(
+            548.75, 0.42, 40_000, EXPERT_DATA.format("mpe/spread")
+        ),
+        ("mpe/tag", "omar", "ba200a0a9569"): Reference(
+            191.886, 0.319, 40_000, EXPERT_DATA.format("mpe/tag")
+        ),
+        ("mpe/world", "omar", "0e39fb3a0a22"): Reference(
+            84.660, 0.140, 40_000, EXPERT_DATA.format("mpe/world")
+        ),
+    }
 }

@@ -229,12 +229,17 @@ def register(task: Task) -> None:
 
 
 def load_task(
-    task_id: str, rules: str | None = None, prey: str | None = None, agents: int | None = None
+    task_id: str,
+    rules: str | None = None,
+    prey: str | None = None,
+    agents: int | None = None,
+    recipe_version: int | None = None,
 ) -> Task:
     """Return a task or a variant of it.
 
     rules: ``omar`` or ``mpe2``. prey: a file (OMAR's, or one of ours), ``external``, or an identity
     as results record it; the shipped prey by default. agents: of ``mpe/spread``, 3 to 32.
+    recipe_version: of data whose scores are wanted; today's by default (`references.EARLIER`).
     Raises DatasetError for what does not exist.
     """
     if task_id not in TASKS:
@@ -249,10 +254,12 @@ def load_task(
         task = _with_prey(task, prey)
     elif prey is not None:
         raise DatasetError(f"task {task_id} has no prey, so prey='{prey}' cannot be used.")
-    returns = references.REFERENCES.get((task.id, task.rules, task.prey))
+    variant = (task.id, task.rules, task.prey)
+    returns = references.REFERENCES.get(variant)
     if returns is None or agents not in (None, row.agents):
         return task
-    return replace(task, random_return=returns[0], expert_return=returns[1])
+    expert = references.EARLIER.get(recipe_version or 0, {}).get(variant, returns[1])
+    return replace(task, random_return=returns[0], expert_return=expert)
 
 
 def _with_rules(task: Task, rules: str) -> Task:

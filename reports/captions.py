@@ -132,7 +132,7 @@ def domains(tracks: Sequence[Track]) -> str:
 
 def setting(track: Track) -> str:
     """Say under which preset and from how much data a track was learned."""
-    preset, fraction, data_seed, protocol, start_seed = track.setting
+    preset, fraction, data_seed, protocol, start_seed, coordination = track.setting
     if isinstance(data_seed, str):
         data = "every training seed on a recording of its own"
     else:
@@ -145,6 +145,7 @@ def setting(track: Track) -> str:
             data,
             f"protocol version {protocol:g}" if protocol != 1 else "",
             f"start seed {start_seed:g}" if start_seed != START_SEED else "",
+            "coordination data" if coordination else "",
         )
         if part
     )

@@ -172,7 +172,9 @@ def _draw_histogram(figure: Any, card: dict[str, Any]) -> None:
 
     from datasets import load_task
 
-    returns, task = card["returns"], load_task(card["task"], card["rules"], card["prey"])
+    version = card["recipe"].get("recipe_version")
+    task = load_task(card["task"], card["rules"], card["prey"], recipe_version=version)
+    returns = card["returns"]
     counts = np.array(returns["histogram"]["counts"], dtype=float)
     edges = np.array(returns["histogram"]["edges"], dtype=float)
     axes = figure.subplots()
@@ -412,6 +414,15 @@ def train(
             show_default=False,
         ),
     ] = None,
+    team: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Another team of the recipes: --team shared, one actor for all agents, which "
+            "records expert-shared and medium-shared  [default: the task's own]",
+            show_default=False,
+        ),
+    ] = None,
     prey: Annotated[
         bool, typer.Option("--prey", help="Train the task's frozen prey instead of its team")
     ] = False,
@@ -426,7 +437,7 @@ def train(
     Example:
       python -m bench data train mpe/spread --into policies
     """
-    from datasets import load_task
+    from datasets import load_task, recipes
     from datasets.behaviour import prey as prey_training
     from datasets.behaviour import training
     from datasets.paths import data_dir
@@ -437,7 +448,9 @@ def train(
         print(f"prey: {prey_training.train_prey(task, folder, Ticker(), seed)}")
         return
     load_task(task)
-    print(f"policies: {training.train(task, into or home / task, Ticker(), seed, steps)}")
+    recipes.team(task, team)
+    folder = into or home / task / (team or "")
+    print(f"policies: {training.train(task, folder, Ticker(), seed, steps, team)}")
 
 
 def references(

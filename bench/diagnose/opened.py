@@ -62,7 +62,7 @@ def open_cell(
     """
     policy = checkpointed.load_policy(cell, out, seed=0)
     record = policy.record
-    asked = record.config.data
+    asked = {**record.config.data, "recipe_version": record.recipe_version}
     data = datasets.load(record.dataset.id, **asked, data_dir=data_dir)
     batch = data.sampler(rows, seeds=(ROWS_SEED,)).next()
     return OpenedCell(policy.algorithm, record, batch)

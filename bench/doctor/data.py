@@ -16,18 +16,20 @@ def policies(task_id: str) -> Iterator[Row]:
     from datasets import recipes
     from datasets.actors import load_snapshots
 
-    check = f"policies {task_id}"
-    path = recipes.policies_path(task_id)
-    if not path.is_file():
-        cure = f"train them with `python -m bench data train {task_id}`"
-        yield warning(check, "none ship with the package: only `random` can be recorded", cure)
-        return
-    try:
-        actors, _ = load_snapshots(path)
-    except datasets.DatasetError as error:
-        yield failed(check, str(error), "reinstall om2p-bench")
-        return
-    yield ok(check, f"{len(actors)} snapshots, {path.stat().st_size / 1024:.0f} KiB")
+    for team in recipes.teams(task_id):
+        check = f"policies {task_id}" + (f", team {team}" if team else "")
+        path = recipes.policies_path(task_id, team)
+        if not path.is_file():
+            flag = f" --team {team}" if team else ""
+            cure = f"train them with `python -m bench data train {task_id}{flag}`"
+            yield warning(check, "none ship with the package: what they record is missing", cure)
+            continue
+        try:
+            actors, _ = load_snapshots(path)
+        except datasets.DatasetError as error:
+            yield failed(check, str(error), "reinstall om2p-bench")
+            continue
+        yield ok(check, f"{len(actors)} snapshots, {path.stat().st_size / 1024:.0f} KiB")
 
 
 def recorded(root: Path, seconds: float = SECONDS) -> Iterator[Row]:

@@ -94,9 +94,17 @@ def find_cell(cell: str | Path, out: str | Path) -> Path:
 
 
 def task_of(record: Record, rules: str | None = None, prey: str | None = None) -> datasets.Task:
-    """Return the task of a cell, under its own rules and against its own prey unless named."""
+    """Return the task of a cell, under its own rules and against its own prey unless named.
+
+    Its scores refer to the references of the recipe that recorded the cell's data.
+    """
     row = store.flatten(record)
-    return datasets.load_task(row["task"], rules or row["rules"], prey or row["prey"])
+    return datasets.load_task(
+        row["task"],
+        rules or row["rules"],
+        prey or row["prey"],
+        recipe_version=record.recipe_version,
+    )
 
 
 def evaluate_again(

@@ -79,12 +79,14 @@ def _actor(task_id: str, snapshot: str) -> Any:
     from datasets import recipes
     from datasets.actors import load_snapshots
 
-    actors, _ = load_snapshots(recipes.policies_path(task_id))
-    if snapshot not in actors:
+    path = recipes.policies_path(task_id, recipes.team_of(task_id, snapshot))
+    actors, _ = load_snapshots(path)
+    name = recipes.snapshot_of(task_id, snapshot)
+    if name not in actors:
         raise BenchError(
             f"{task_id} has no snapshot '{snapshot}': {closest(snapshot, [*actors, RANDOM])}"
         )
-    return actors[snapshot]
+    return actors[name]
 
 
 def _uniform(task: Any, seed: int) -> Act:

@@ -404,6 +404,13 @@ class Record(Section):
     results: Results | None = later()  # `bench.training`, after the last evaluation
     lost: bool | None = later()  # whether its worker was lost: the next run tries again
 
+    @property
+    def recipe_version(self) -> int | None:
+        """The version of the recipe that recorded the data; None for imported data."""
+        recipe = self.identity.get("dataset")
+        version = recipe.get("recipe_version") if isinstance(recipe, dict) else None
+        return version if isinstance(version, int) else None
+
     def as_json(self) -> dict[str, Any]:
         """Return the record as a JSON object, without the sections that nobody has filled."""
         values = super().as_json()

@@ -153,8 +153,9 @@ def _brief(value: Any) -> str:
 
 
 def _rebuild(record: Record, data_dir: Path | None, prey: str | None) -> Cell:
-    """Put the cell of a record together, with today's version and recipe."""
+    """Put the cell of a record together, with today's version and the recorded recipe's."""
     made, data = record.config, dict(record.config.data)
+    data["recipe_version"] = record.recipe_version
     data["prey"] = grid.absolute(prey) or data["prey"]
     name, dataset = record.algorithm.name, record.dataset.id
     return Cell(

@@ -48,8 +48,13 @@ class Parts:
             self.dataset: Any = datasets.load(cell.dataset, **cell.data)
         with clock("setup"):
             self.card = self.dataset.card
-            prey = cell.data["prey"] or cell.recipe["prey"]
-            self.task = datasets.load_task(self.card["task"], cell.recipe["rules"], prey)
+            recipe, prey = cell.recipe, cell.data["prey"] or cell.recipe["prey"]
+            self.task = datasets.load_task(
+                self.card["task"],
+                recipe["rules"],
+                prey,
+                recipe_version=recipe.get("recipe_version"),
+            )
             self.spec = TeamSpec.from_dataset(self.dataset)
             self.build(seeds)
 

@@ -99,10 +99,12 @@ class Matd3:
     """The learner: networks, targets and one update."""
 
     updates_per_step = 1
+    shared = True  # one actor and one twin critic for the whole team
 
     def __init__(self, config: Matd3Config, env: "BatchedEnv | Side") -> None:
         self.config = config
         self.agents = agents = len(env.observation_sizes)
+        owners = 1 if self.shared else agents
         observation, action = max(env.observation_sizes), max(env.action_sizes)
         self.fields: dict[str, tuple[int, ...]] = {
             "o": (agents, observation),
@@ -115,13 +117,14 @@ class Matd3:
         seen = observation + agents * action + 2 * (agents - 1)
         generators = [self.generator]
         self.actor = MemberMLP(
-            generators, 1, (observation, hidden, hidden, action), "relu", gain=1.0
+            generators, owners, (observation, hidden, hidden, action), "relu", gain=1.0
         )
-        self.critic = MemberMLP(generators, 2, (seen, hidden, hidden, 1), "relu", gain=1.0)
+        # Both heads of an owner stand side by side.
+        self.critic = MemberMLP(generators, 2 * owners, (seen, hidden, hidden, 1), "relu", gain=1.0)
         for network in (self.actor, self.critic):
             small_last_layer(network, self.generator)
-        self.target_actor = MemberMLP(generators, 1, self.actor.sizes, "relu", gain=1.0)
-        self.target_critic = MemberMLP(generators, 2, self.critic.sizes, "relu", gain=1.0)
+        self.target_actor = MemberMLP(generators, owners, self.actor.sizes, "relu", gain=1.0)
+        self.target_critic = MemberMLP(generators, 2 * owners, self.critic.sizes, "relu", gain=1.0)
         self.target_actor.load_state_dict(self.actor.state_dict())
         self.target_critic.load_state_dict(self.critic.state_dict())
         self.actor_optimiser = torch.optim.Adam(self.actor.parameters(), fused=True)
@@ -142,65 +145,86 @@ class Matd3:
     def act(self, observation: Tensor, noise: float) -> Tensor:
         """Return exploring actions (E, N, A) for observations (E, N, O)."""
         with torch.no_grad():
-            action = torch.tanh(self._flat(self.actor, observation))
+            action = torch.tanh(self._actions(self.actor, observation))
         draw = torch.randn(action.shape, generator=self.generator)
         return (action + noise * draw).clamp(-1.0, 1.0)
 
-    @staticmethod
-    def _flat(network: MemberMLP, observation: Tensor) -> Tensor:
-        """Apply the one shared actor to all agents' rows, (B, N, O) -> (B, N, A)."""
+    def _actions(self, network: MemberMLP, observation: Tensor) -> Tensor:
+        """Apply the one shared actor to all agents' rows, (B, N, O) -> (B, N, A) before tanh."""
         batch, agents, size = observation.shape
         rows = observation.reshape(1, batch * agents, size).contiguous()
         return network(rows).view(batch, agents, -1)
 
     def critic_input(self, observation: Tensor, action: Tensor) -> Tensor:
-        """Each agent's view for the critic, (2, B * N, .): the same rows for both heads."""
-        batch = observation.shape[0]
+        """Each agent's view for its critic, (owners, rows, .): here (1, B * N, .)."""
+        rows = self._views(observation, action)
+        return rows.view(1, -1, rows.shape[-1])
+
+    def _views(self, observation: Tensor, action: Tensor) -> Tensor:
+        """What each agent's critic sees, (B, N, .): own observation, actions, mates' velocities."""
         actions = action[:, self.order].flatten(2)  # (B, N, N * A), own first
         mates = observation[:, self.order[:, 1:], :2].flatten(2)  # velocities of the others
-        rows = torch.cat([observation, actions, mates], dim=-1)
-        return rows.view(1, batch * self.agents, -1).expand(2, -1, -1)
+        return torch.cat([observation, actions, mates], dim=-1)
+
+    def _rewards(self, reward: Tensor) -> Tensor:
+        """Put rewards (B, N) into the order of the critic's rows, (owners, 1, rows, 1)."""
+        return reward.reshape(1, 1, -1, 1)
+
+    @staticmethod
+    def _values(critic: MemberMLP, rows: Tensor) -> Tensor:
+        """Return both heads' values, (owners, 2, rows, 1), of the same rows (owners, rows, .)."""
+        both = rows[:, None].expand(-1, 2, -1, -1).flatten(0, 1)
+        return critic(both).unflatten(0, (-1, 2))
 
     def update(self, learning_rate: float, batch: dict[str, Tensor]) -> None:
-        """One gradient step of the critics, and every ``policy_delay``-th of the actor."""
+        """One gradient step of the critics, and every ``policy_delay``-th of the actors."""
         config = self.config
+        self.updates += 1
         for optimiser in (self.actor_optimiser, self.critic_optimiser):
             optimiser.param_groups[0]["lr"] = learning_rate
         with torch.no_grad():
-            following = torch.tanh(self._flat(self.target_actor, batch["n"]))
+            following = torch.tanh(self._actions(self.target_actor, batch["n"]))
             draw = torch.randn(following.shape, generator=self.generator) * config.smoothing
             following = following + draw.clamp(-config.smoothing_clip, config.smoothing_clip)
-            value = self.target_critic(self.critic_input(batch["n"], following.clamp(-1, 1)))
-            reward = config.reward_scale * batch["r"].reshape(1, -1, 1)
-            target = reward + config.discount * value.amin(dim=0, keepdim=True)
-        value = self.critic(self.critic_input(batch["o"], batch["a"]))
-        loss = 2.0 * F.mse_loss(value, target.expand_as(value))  # sum of the two heads' means
+            rows = self.critic_input(batch["n"], following.clamp(-1, 1))
+            value = self._values(self.target_critic, rows).amin(dim=1, keepdim=True)
+            target = config.reward_scale * self._rewards(batch["r"]) + config.discount * value
+        value = self._values(self.critic, self.critic_input(batch["o"], batch["a"]))
+        # The sum of all heads' means.
+        loss = self.critic.members * F.mse_loss(value, target.expand_as(value))
         self.critic_optimiser.zero_grad()
         loss.backward()
-        self.critic_optimiser.step()
-        self.updates += 1
+        self._step(self.critic_optimiser)
         if self.updates % config.policy_delay == 0:
             self._update_actor(batch)
 
     def _update_actor(self, batch: dict[str, Tensor]) -> None:
-        """Follow the first critic's gradient through all agents' actions, then move the targets.
+        """Follow the first critics' gradient through the actions, then move the targets.
 
         The young critic extrapolates upwards and drives tanh into saturation, where the gradient
         dies: returns then stay far below random for thousands of updates. The penalty on the
         output before tanh prevents that.
         """
-        raw = self._flat(self.actor, batch["o"])
-        value = self.critic.frozen(self.critic_input(batch["o"], torch.tanh(raw)))[0]
+        raw = self._actions(self.actor, batch["o"])
+        rows = self._considered(batch, torch.tanh(raw))
+        value = self.critic.frozen(rows, every=2)  # (owners, rows, 1)
         loss = -value.mean() + self.config.preactivation_penalty * raw.square().mean()
         self.actor_optimiser.zero_grad()
-        loss.backward()
-        self.actor_optimiser.step()
+        (len(value) * loss).backward()
+        self._step(self.actor_optimiser)
         pairs = ((self.actor, self.target_actor), (self.critic, self.target_critic))
         with torch.no_grad():
             for online, target in pairs:
                 torch._foreach_lerp_(
                     list(target.parameters()), list(online.parameters()), self.config.target_rate
                 )
+
+    def _step(self, optimiser: torch.optim.Optimizer) -> None:
+        optimiser.step()
+
+    def _considered(self, batch: dict[str, Tensor], action: Tensor) -> Tensor:
+        """Return the critic's rows for an update of the actor: all agents' present actions."""
+        return self.critic_input(batch["o"], action)
 
     def snapshot(self) -> Actor:
         """Return the present actor as a behaviour policy."""

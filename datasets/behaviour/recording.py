@@ -24,6 +24,9 @@ AT_ONCE = 25_000  # transitions rolled side by side: 1,000 episodes of 25 steps,
 # Names of tasks in the licence note of every card we build.
 LICENCE = "MIT: recorded by om2p-bench with its own behaviour policies"
 
+OWN, SHARED = "one actor per agent", "one actor shared by all agents"
+UNIFORM = "uniform random actions"
+
 CUT_RULES = {
     False: "episodes end at the horizon; the time limit is not terminal",
     True: "episodes end when the body falls (terminal) or at the time limit (not terminal)",
@@ -46,7 +49,7 @@ def record(
     torch.set_num_threads(1)  # sums in one order, whatever the machine is doing
     try:
         for part in identity["parts"]:
-            for stage in _stages(task, part, identity["data_seed"]):
+            for stage in _stages(task, part, identity):
                 stage.roll(writer, lambda done: progress and progress(done, total, "recording"))
     finally:
         torch.set_num_threads(threads)
@@ -94,18 +97,20 @@ def _stage_seed(task_id: str, quality: str, data_seed: int, stage: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
-def _stages(task: Task, part: dict[str, Any], data_seed: int) -> list[_Stage]:
+def _stages(task: Task, part: dict[str, Any], identity: dict[str, Any]) -> list[_Stage]:
     """Return who acts in a part: one policy, nobody (random), or the replay snapshots in order."""
-    quality, size = part["quality"], part["size"]
+    quality, size, data_seed = part["quality"], part["size"], identity["data_seed"]
+    acting = recipes.snapshot_of(task.id, quality)
 
     def stage(actor: Actor | None, noise: float, share: int, name: str) -> _Stage:
-        return _Stage(task, actor, noise, share, _stage_seed(task.id, quality, data_seed, name))
+        # Named by who acts: the same start states and noise for whatever team that is.
+        return _Stage(task, actor, noise, share, _stage_seed(task.id, acting, data_seed, name))
 
     if quality == "random":
         return [stage(None, 0.0, size, "uniform")]
-    actors, metadata = load_snapshots(recipes.policies_path(task.id))
+    actors, metadata = load_snapshots(_policies(identity, quality))
     if quality != "medium-replay":
-        return [stage(actors[quality], part["noise"], size, quality)]
+        return [stage(actors[acting], part["noise"], size, acting)]
     selection = json.loads(metadata["selection"])
     names = sorted(name for name in actors if name.startswith("replay-"))
     episodes = size // task.horizon
@@ -116,6 +121,12 @@ def _stages(task: Task, part: dict[str, Any], data_seed: int) -> list[_Stage]:
         for name, share in zip(names, shares, strict=True)
         if share
     ]
+
+
+def _policies(identity: dict[str, Any], quality: str) -> Path:
+    """Return the file of the team that records a quality in this recipe."""
+    team = recipes.team_of(identity["task"], quality, identity["recipe_version"])
+    return recipes.policies_path(identity["task"], team)
 
 
 def _write_card(identity: dict[str, Any], task: Task, folder: Path) -> None:
@@ -133,6 +144,7 @@ def _write_card(identity: dict[str, Any], task: Task, folder: Path) -> None:
         "action_sizes": list(task.action_sizes),
         "cut_rule": CUT_RULES[task.ends],
         "replay_kind": _replay(identity),
+        "team": _team(identity),
         "recipe": recipes.recorded(identity),
         "source": "recorded by om2p-bench",
         "licence": LICENCE,
@@ -145,7 +157,31 @@ def _replay(identity: dict[str, Any]) -> dict[str, Any] | None:
     """Say how a medium-replay set was made: snapshots, their steps, noise and returns."""
     if all(part["quality"] != "medium-replay" for part in identity["parts"]):
         return None
-    _, metadata = load_snapshots(recipes.policies_path(identity["task"]))
+    _, metadata = load_snapshots(_policies(identity, "medium-replay"))
     selection = json.loads(metadata["selection"])
     chosen = [selection[name] for name in sorted(selection) if name.startswith("replay-")]
     return {"kind": "snapshots", "snapshots": chosen}
+
+
+def _team(identity: dict[str, Any]) -> list[dict[str, Any]]:
+    """Say who acted in each part: how many actors the team had, and with how much noise.
+
+    The noise of a replay is the root of the mean square over its snapshots.
+    """
+    acted = []
+    for part in identity["parts"]:
+        quality, noise = part["quality"], part["noise"]
+        if quality == "random":
+            acted.append({"quality": quality, "actors": UNIFORM, "noise": None})
+            continue
+        actors, metadata = load_snapshots(_policies(identity, quality))
+        shared = next(iter(actors.values())).shared
+        if noise is None:
+            chosen = [
+                row
+                for name, row in json.loads(metadata["selection"]).items()
+                if name.startswith("replay-")
+            ]
+            noise = float(np.sqrt(np.mean([row["noise"] ** 2 for row in chosen])))
+        acted.append({"quality": quality, "actors": SHARED if shared else OWN, "noise": noise})
+    return acted

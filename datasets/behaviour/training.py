@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 
+from datasets import recipes
 from datasets.actors import Actor, save_snapshots
+from datasets.behaviour.individual_matd3 import IndividualMatd3, IndividualMatd3Config
 from datasets.behaviour.joint_matd3 import JointMatd3, JointMatd3Config
 from datasets.behaviour.matd3 import Matd3, Matd3Config, ReplayBuffer, describe, evaluate
 from datasets.errors import DatasetError
-from datasets.recipes import table
 from datasets.recorded.files import Progress
 from datasets.tasks import Task, load_task
 
@@ -27,8 +28,9 @@ CHECKPOINT_EVERY = 10  # snapshots between two checkpoints
 class Selection:
     """How snapshots are taken and chosen.
 
-    ``expert`` is "last", or "best": the best of the three highest on fresh episodes, for bodies
-    whose training goes up and down.
+    ``expert`` is "last", "best": the best of the three highest on fresh episodes, for bodies
+    whose training goes up and down, or "nearest": the one whose return with ``expert_noise`` is
+    nearest to ``expert_return``; the last one is then kept as "best" besides.
     """
 
     snapshot_every: int
@@ -36,19 +38,24 @@ class Selection:
     replay_snapshots: int
     evaluation_episodes: int = 1000
     expert: str = "last"
+    expert_return: float | None = None
+    expert_noise: float = 0.1
     half_precision: bool = False  # of the stored numbers
 
 
 LEARNERS: dict[str, tuple[Any, type[Matd3Config]]] = {
-    "agent": (Matd3, Matd3Config),
+    "shared": (Matd3, Matd3Config),
+    "individual": (IndividualMatd3, IndividualMatd3Config),
     "joint": (JointMatd3, JointMatd3Config),
 }
 
 
-def training_config(task_id: str, **overrides: Any) -> tuple[Matd3Config, Selection]:
-    """Return the configuration of a task's training from the recipes, with overrides."""
-    values = dict(table()["tasks"][task_id]["train"])
-    _, config = LEARNERS[values.pop("critic", "agent")]
+def training_config(
+    task_id: str, team: str | None = None, **overrides: Any
+) -> tuple[Matd3Config, Selection]:
+    """Return the configuration of a team's training from the recipes, with overrides."""
+    values = dict(recipes.team(task_id, team)["train"])
+    _, config = LEARNERS[values.pop("learner")]
     names = [field.name for field in fields(Selection) if field.name in values]
     chosen = Selection(**{name: values.pop(name) for name in names})
     values.update({key: value for key, value in overrides.items() if value is not None})
@@ -114,8 +121,8 @@ class Training:
 
     def _snapshot(self) -> None:
         """Keep the actor and its noise-free return on fixed start states."""
-        actor = self.learner.snapshot()
-        mean, error = self._judge(actor, self.selection.evaluation_episodes, EVALUATION_SEED)
+        actor, episodes = self.learner.snapshot(), self.selection.evaluation_episodes
+        mean, error = self._judge(actor, episodes, EVALUATION_SEED)
         row = {
             "vector_step": self.step,
             "noise": self.config.noise_at(self.step / self.config.vector_steps),
@@ -123,6 +130,10 @@ class Training:
             "standard_error": error,
             "cpu_minutes": round(self.cpu_now() / 60.0, 2),
         }
+        if self.selection.expert_return is not None:
+            row["noisy_return"], row["noisy_standard_error"] = self._judge(
+                actor, episodes, EVALUATION_SEED, self.selection.expert_noise
+            )
         self.curve.append(row)
         self.snapshots[self.step] = actor
         with (self.folder / "curve.csv").open("w", newline="") as file:
@@ -130,9 +141,12 @@ class Training:
             writer.writeheader()
             writer.writerows(self.curve)
 
-    def _judge(self, actor: Actor, episodes: int, seed: int) -> tuple[float, float]:
-        """Return the mean and standard error of the noise-free return."""
-        returns = evaluate(actor, self.task.make_env(episodes, seed), 0.0, self.generator)
+    def _judge(
+        self, actor: Actor, episodes: int, seed: int, noise: float = 0.0
+    ) -> tuple[float, float]:
+        """Return the mean and standard error of the return; the same start states and noise."""
+        generator = torch.Generator().manual_seed(seed + 1)
+        returns = evaluate(actor, self.task.make_env(episodes, seed), noise, generator)
         return returns.mean().item(), returns.std().item() / episodes**0.5
 
     def cpu_now(self) -> float:
@@ -201,7 +215,7 @@ class Training:
         self.observation = state["observation"]
 
     def select(self) -> dict[str, Any]:
-        """Name the snapshots: expert, medium (the one nearest to its level), and a replay."""
+        """Name the snapshots: expert, medium (the one nearest to its level), a replay, the best."""
         expert = self._expert()
         untrained = self.curve[0]["return"]
         reference = self.task.random_return
@@ -213,13 +227,18 @@ class Training:
         count = min(self.selection.replay_snapshots, len(until))
         picks = [until[round(i * (len(until) - 1) / max(count - 1, 1))] for i in range(count)]
         chosen = {"expert": expert, "medium": medium}
+        if self.selection.expert == "nearest":
+            chosen["best"] = self.curve[-1]
         chosen |= {f"replay-{i:02d}": row for i, row in enumerate(picks)}
         return chosen
 
     def _expert(self) -> dict[str, float]:
-        """Return the row of the last snapshot, or of the best one after a second evaluation."""
+        """Return the row of the snapshot that is the expert (see :class:`Selection`)."""
+        goal = self.selection.expert_return
         if self.selection.expert == "last":
             return self.curve[-1]
+        if self.selection.expert == "nearest" and goal is not None:
+            return min(self.curve, key=lambda row: abs(row["noisy_return"] - goal))
         highest = sorted(self.curve, key=lambda row: row["return"])[-FINALISTS:]
         finals = {}
         for row in highest:
@@ -237,23 +256,25 @@ def train(
     progress: Progress | None = None,
     seed: int | None = None,
     vector_steps: int | None = None,
+    team: str | None = None,
 ) -> Path:
     """Train (or go on training) in ``folder``; return the policy file written there.
 
-    Writes ``curve.csv`` (noise-free return of every snapshot over fixed start states) and
-    ``<policies>.safetensors`` with the chosen snapshots and how they were chosen.
+    team: None for the task's own, or the name of another in the recipes. Writes ``curve.csv``
+    (returns of every snapshot over fixed start states) and ``<policies>.safetensors`` with the
+    chosen snapshots and how they were chosen.
     """
     task = load_task(task_id)
-    config, selection = training_config(task_id, seed=seed, vector_steps=vector_steps)
+    config, selection = training_config(task_id, team, seed=seed, vector_steps=vector_steps)
     run = Training(task, config, selection, folder)
     run.run(progress)
     chosen = run.select()
     actors = {name: run.snapshots[int(row["vector_step"])] for name, row in chosen.items()}
-    path = folder / str(table()["tasks"][task_id]["policies"])
+    path = folder / recipes.policies_path(task_id, team).name
     metadata = {
         "task": task_id,
         "rules": task.rules,
-        "algorithm": "matd3" if type(config) is Matd3Config else "joint-matd3",
+        "algorithm": f"{recipes.team(task_id, team)['train']['learner']}-matd3",
         "config": json.dumps(describe(config), sort_keys=True),
         "selection": json.dumps(chosen, sort_keys=True),
     }

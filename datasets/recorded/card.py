@@ -1,7 +1,6 @@
 """The card of a dataset: statistics of what is kept, and how it is written."""
 
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,16 @@ from typing import Any
 import numpy as np
 
 from datasets.paths import sha256
-from datasets.recorded.episodes import ARRAYS, OPTIONAL, Episodes, rows_at_once, spaced
+from datasets.recorded.episodes import (
+    ARRAYS,
+    OPTIONAL,
+    SCATTERED,
+    Episodes,
+    rows_at_once,
+    sample,
+)
 from datasets.recorded.files import CARD, checksum
+from datasets.recorded.team import measure
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 SATURATED = 0.99
@@ -20,7 +27,6 @@ HISTOGRAM_BINS = 40
 # rise the further apart those lie, so that sets are compared on equally many, of whole episodes.
 COVERAGE_STEPS = 100_000
 COVERAGE_SAMPLE = "episodes"  # how steps are chosen; older cards say nothing and chose single ones
-SCATTERED = 1_000  # steps of scattered episodes that are read at a time
 OBSERVATION_WIDTH = 1.0
 ACTION_BINS = 5
 
@@ -33,7 +39,8 @@ def write_card(folder: Path, facts: dict[str, Any]) -> None:
     partial = folder / f"{CARD}.partial"
     partial.write_text(json.dumps(card))
     partial.replace(folder / CARD)
-    card |= describe(Episodes(folder, verify=False))
+    episodes = Episodes(folder, verify=False)
+    card |= describe(episodes) | measure(episodes)
     partial.write_text(json.dumps(card, indent=1))
     partial.replace(folder / CARD)
 
@@ -173,7 +180,7 @@ def coverage(dataset: Episodes, steps: int = COVERAGE_STEPS) -> dict[str, Any]:
     their own or the first in one, mean over agents: near 1 where nothing comes twice, near 0 where
     all is repetition. Sets of one recipe agree in them, whatever their size beyond ``steps``.
     """
-    index = _sample(dataset, steps)
+    index = sample(dataset, steps)
     # Few at a time: every episode may bring 2 MiB of each file into memory with it.
     agents, rows = dataset.action.shape[1], min(SCATTERED, rows_at_once(dataset.observation))
     seen, pairs = (np.empty((len(index), agents), np.uint64) for _ in range(2))
@@ -189,23 +196,6 @@ def coverage(dataset: Episodes, steps: int = COVERAGE_STEPS) -> dict[str, Any]:
         "observation_width": OBSERVATION_WIDTH,
         "action_bins": ACTION_BINS,
     }
-
-
-def _sample(dataset: Episodes, steps: int) -> np.ndarray:
-    """Return the transitions of evenly spaced kept episodes, ``steps`` or all, as indices.
-
-    What goes beyond ``steps`` is cut off at the end.
-    """
-    lengths = np.asarray(dataset.episode_length)
-    kept = dataset.episodes
-    mean, count, lacking = float(lengths[kept].mean()), 0, steps
-    while lacking > 0 and count < len(kept):
-        count = min(len(kept), count + math.ceil(lacking / mean))
-        chosen = kept[spaced(len(kept), count)]
-        lacking = steps - int(lengths[chosen].sum())
-    before = np.cumsum(lengths[chosen], dtype=np.int64) - lengths[chosen]
-    first = np.repeat(dataset.episode_start[chosen] - before, lengths[chosen])
-    return (np.arange(len(first)) + first)[:steps]
 
 
 def _cells(dataset: Episodes, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

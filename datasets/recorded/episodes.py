@@ -13,6 +13,7 @@ rows of observation.npy      episode 0: o_0 o_1 ... o_L | episode 1: o_0 ... o_L
 transition t of episode e    observation[t + e], action[t], reward[t], observation[t + e + 1]
 """
 
+import math
 import mmap
 from functools import cached_property
 from pathlib import Path
@@ -36,6 +37,7 @@ LAST_REWARD = "last_reward"
 OPTIONAL = (STATE, LAST_REWARD)
 REWEIGHT = (None, "quantiles")
 REWEIGHT_QUANTILES = (1 / 2, 3 / 4, 7 / 8, 7 / 8)
+SCATTERED = 1_000  # rows of scattered episodes that are read at a time
 CHUNK_BYTES = 1 << 25  # that statistics read at a time, in float64: memory stays bounded
 
 
@@ -186,6 +188,18 @@ class Episodes:
             sums += self.last_reward
         return sums[self.episodes]
 
+    def gather(self, array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Return scattered rows of a mapped array, in memory of their own.
+
+        Few are read at a time: each may bring 2 MiB of the file into memory with it.
+        """
+        gathered = np.empty((len(rows), *array.shape[1:]), array.dtype)
+        for start in range(0, len(rows), SCATTERED):
+            chosen = slice(start, start + SCATTERED)
+            gathered[chosen] = array[rows[chosen]]
+            self.release()
+        return gathered
+
     def release(self) -> None:
         """Give the pages of the mapped files back; what is read next is mapped again.
 
@@ -205,3 +219,20 @@ def rows_at_once(array: np.ndarray) -> int:
 def spaced(count: int, keep: int) -> np.ndarray:
     """Return ``keep`` of ``count`` places, evenly spaced from the first on, as indices."""
     return np.floor(np.arange(keep) * (count / keep)).astype(np.int64)
+
+
+def sample(dataset: Episodes, steps: int) -> np.ndarray:
+    """Return the transitions of evenly spaced kept episodes, ``steps`` or all, as indices.
+
+    What goes beyond ``steps`` is cut off at the end.
+    """
+    lengths = np.asarray(dataset.episode_length)
+    kept = dataset.episodes
+    mean, count, lacking = float(lengths[kept].mean()), 0, steps
+    while lacking > 0 and count < len(kept):
+        count = min(len(kept), count + math.ceil(lacking / mean))
+        chosen = kept[spaced(len(kept), count)]
+        lacking = steps - int(lengths[chosen].sum())
+    before = np.cumsum(lengths[chosen], dtype=np.int64) - lengths[chosen]
+    first = np.repeat(dataset.episode_start[chosen] - before, lengths[chosen])
+    return (np.arange(len(first)) + first)[:steps]

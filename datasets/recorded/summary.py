@@ -14,14 +14,15 @@ BAR = 40
 
 
 def card_of(dataset: Dataset) -> dict[str, Any]:
-    """Return a dataset's card, its coverage counted anew where an earlier version counted it."""
+    """Return a dataset's card, with what earlier versions did not measure, or otherwise."""
     from datasets.recorded.card import COVERAGE_SAMPLE, coverage
+    from datasets.recorded.team import measure
 
     card = dataset.card
     known = card.get("coverage")
-    if isinstance(known, dict) and known.get("sample") == COVERAGE_SAMPLE:
-        return card
-    return card | {"coverage": coverage(dataset)}
+    if not (isinstance(known, dict) and known.get("sample") == COVERAGE_SAMPLE):
+        card = card | {"coverage": coverage(dataset)}
+    return card if "cloning" in card else card | measure(dataset)
 
 
 def text(dataset: Dataset, prey: str | None = None) -> str:
@@ -30,7 +31,12 @@ def text(dataset: Dataset, prey: str | None = None) -> str:
     prey: the file against which it was recorded, where that is not the shipped prey.
     """
     card = card_of(dataset)
-    task = load_task(card["task"], card["rules"], prey or card["prey"])
+    task = load_task(
+        card["task"],
+        card["rules"],
+        prey or card["prey"],
+        recipe_version=card["recipe"].get("recipe_version"),
+    )
     return "\n".join(_lines(card, dataset.folder, task))
 
 
@@ -58,6 +64,7 @@ def _lines(card: dict[str, Any], folder: Path, task: Task) -> Iterator[str]:
     yield f"  actions      {100 * card['saturated_action_share']:.1f}% of the entries beyond ±0.99"
     yield from _coverage(card["coverage"])
     yield from _replayed(card.get("replay"))
+    yield from _team(card)
     yield from (f"  note         {note}" for note in card.get("notes", ()))
     yield from _recipe(card)
     yield f"  checksum     {card['checksum']}"
@@ -127,6 +134,32 @@ def _coverage(coverage: dict[str, Any]) -> Iterator[str]:
         f"               ({coverage['steps']:,} steps on a grid of width "
         f"{coverage['observation_width']:g}, actions in {coverage['action_bins']} bins a dimension)"
     )
+
+
+def _team(card: dict[str, Any]) -> Iterator[str]:
+    """Tell what kind of team acted, who ended where, and how well networks predict it."""
+    for part in card.get("team") or ():
+        noise = "" if part["noise"] is None else f", noise {part['noise']:.2g}"
+        yield f"  behaviour    {part['quality']}: {part['actors']}{noise}"
+    roles = card.get("roles")
+    if roles:
+        shares = ", ".join(
+            f"{''.join(map(str, one['landmarks']))} {100 * one['share']:.1f}%"
+            for one in roles["assignments"]
+        )
+        more = "" if roles["different"] <= len(roles["assignments"]) else " ..."
+        yield f"  roles        landmarks of agents 0, 1 ... at the end: {shares}{more}"
+        kept = ", ".join(f"{100 * share:.1f}%" for share in roles["kept"])
+        yield f"               agents end on their commonest landmark in {kept} of the episodes"
+    cloning = card.get("cloning")
+    if cloning:
+        errors = ", ".join(f"{error:.3f}" for error in cloning["error"])
+        spreads = ", ".join(f"{spread:.3f}" for spread in cloning["spread"])
+        yield f"  predictable  from an agent's own observation: r.m.s. error {errors}"
+        yield (
+            f"               (networks cloned with {cloning['updates']:,} updates on "
+            f"{cloning['steps']:,} steps; deviation of the actions {spreads})"
+        )
 
 
 def _recipe(card: dict[str, Any]) -> Iterator[str]:

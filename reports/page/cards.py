@@ -1,6 +1,7 @@
 """The page's words on what was run: summary, limits, datasets, machines."""
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from bench.results.section import value_at
@@ -187,9 +188,42 @@ def datasets(results: Results) -> list[Card]:
                 {int(n) for cell in cells if (n := cell.number("data_seed")) is not None}
             )
             facts.append(("data seeds", f"{', '.join(map(str, seeds))}, the training seeds'"))
+        facts += _team(card)
         facts.append(("sha256", str((section and section.checksum) or "not recorded")[:16]))
         shown.append(Card(track.label, facts))
     return shown
+
+
+def _team(card: dict[str, Any]) -> list[tuple[str, str]]:
+    """Say who recorded the data: actors, roles, and how well networks predict the actions."""
+    try:
+        return list(_team_facts(card))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return [("behaviour", "the card of these data cannot be read")]
+
+
+def _team_facts(card: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    parts = card.get("team") or []
+    if parts:
+        yield "behaviour", "; ".join(f"{part['quality']}: {part['actors']}" for part in parts)
+    roles = card.get("roles")
+    if roles:
+        yield "role assignments", _percents([one["share"] for one in roles["assignments"]])
+        yield "episodes on the commonest landmark, by agent", _percents(roles["kept"])
+    cloning = card.get("cloning")
+    if cloning:
+        errors = ", ".join(f"{error:.3f}" for error in cloning["error"])
+        noises = [f"{part['noise']:.2g}" for part in parts if part["noise"] is not None]
+        beside = f" (noise {', '.join(noises)})" if noises else ""
+        yield "error of actions predicted from own observations", errors + beside
+    if card.get("saturated_action_share") is not None:
+        yield "actions at the bounds", _percents([card["saturated_action_share"]])
+    if card.get("coverage") is not None:
+        yield "new observations with actions", _percents([card["coverage"]["pairs"]])
+
+
+def _percents(shares: list[float]) -> str:
+    return ", ".join(f"{100 * share:.1f} %" for share in shares)
 
 
 def machines(results: Results) -> list[Card]:

@@ -40,6 +40,7 @@ def tracks_of(cells: list[Cell], warnings: list[str]) -> dict[str, Track]:
             cell["quality"] or keys[cell["cell"]][0].rpartition("/")[2],
             suffixes[keys[cell["cell"]]],
             keys[cell["cell"]],
+            cell["recipe_version"],
         )
         for cell in cells
     }

@@ -126,7 +126,7 @@ class Results:
 
     @cached_property
     def settings(self) -> list[list[Track]]:
-        """Tracks that share a preset, a fraction and a data seed, the largest such set first.
+        """Tracks of one `Track.setting`, the largest such set first.
 
         A dataset that has several tracks even so enters none: one of them would count twice.
         """

@@ -104,6 +104,10 @@ def _flat(section: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]
             yield f"{prefix}{key}", value
 
 
+# Tasks whose data of recipe version 1 come from one actor shared by all agents.
+SHARED_IN_VERSION_1 = ("mpe/spread", "mpe/tag", "mpe/world")
+
+
 @dataclass(frozen=True)
 class Track:
     """One comparable set of data: equal recipe, checksum, rules and preset."""
@@ -113,16 +117,24 @@ class Track:
     quality: str
     suffix: str
     key: tuple[Any, ...] = field(repr=False)
+    recipe_version: int | None = None  # None for imported data
 
     @property
     def label(self) -> str:
         """The dataset's id, with what sets this track apart where one id has several."""
-        return f"{self.dataset} [{self.suffix}]" if self.suffix else self.dataset
+        return self.dataset + self._apart
 
     @property
     def short(self) -> str:
         """The label below a heading that names the task."""
-        return f"{self.quality} [{self.suffix}]" if self.suffix else self.quality
+        return self.quality + self._apart
+
+    @property
+    def _apart(self) -> str:
+        """What sets this track apart, with its recipe's version where that is not today's."""
+        named = "recipe version" in self.suffix or not self.replaced
+        words = [*([] if named else ["recipe version 1"]), *([self.suffix] if self.suffix else [])]
+        return f" [{', '.join(words)}]" if words else ""
 
     @property
     def paired(self) -> bool:
@@ -130,12 +142,24 @@ class Track:
         return isinstance(self.key[4], str)
 
     @property
+    def coordination(self) -> bool:
+        """Whether one actor acted for all agents, so that roles were assigned in every episode."""
+        return self.quality.endswith("-shared") or self.replaced
+
+    @property
+    def replaced(self) -> bool:
+        """Whether the data are of version 1 of a recipe whose team was trained anew since."""
+        first = self.recipe_version == 1 and self.quality != "random"
+        return first and self.task in SHARED_IN_VERSION_1
+
+    @property
     def setting(self) -> tuple[Any, ...]:
         """What all tracks of one aggregate share.
 
-        Preset, fraction, data seed (or "paired"), the protocol's version and its start states.
+        Preset, fraction, data seed (or "paired"), the protocol's version and its start states, and
+        whether it is coordination data.
         """
-        return self.key[2:7]
+        return (*self.key[2:7], self.coordination)
 
 
 @dataclass(frozen=True)

@@ -163,12 +163,16 @@ def test_a_file_that_is_not_a_prey_fails(tmp_path: Path) -> None:
 
 
 def test_policies_may_be_absent_but_not_damaged(monkeypatch: Patch, tmp_path: Path) -> None:
-    assert only(data.policies("mpe/spread")).status == "ok"
+    def statuses(task: str) -> list[str]:
+        return [row.status for row in data.policies(task)]
+
+    assert statuses("mpe/spread") == ["ok", "ok"]  # the task's own team, and the shared one
+    assert statuses("mamujoco/hopper-3x1") == ["ok"]
     path = tmp_path / "policies.safetensors"
-    monkeypatch.setattr(recipes, "policies_path", lambda task_id: path)
-    assert only(data.policies("mpe/spread")).status == "warning"
+    monkeypatch.setattr(recipes, "policies_path", lambda task_id, team: path)
+    assert statuses("mpe/spread") == ["warning", "warning"]
     path.write_bytes(b"damaged")
-    assert only(data.policies("mpe/spread")).status == "failed"
+    assert statuses("mpe/spread") == ["failed", "failed"]
 
 
 def test_the_data_folder_must_be_writable_and_have_room(monkeypatch: Patch, tmp_path: Path) -> None:

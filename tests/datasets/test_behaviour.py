@@ -8,18 +8,23 @@ from pathlib import Path
 import pytest
 import torch
 
+from datasets import recipes
 from datasets.actors import Actor, load_snapshots, save_snapshots
+from datasets.behaviour.individual_matd3 import IndividualMatd3, IndividualMatd3Config
 from datasets.behaviour.joint_matd3 import JointMatd3, JointMatd3Config
 from datasets.behaviour.matd3 import Matd3Config, evaluate
 from datasets.behaviour.prey import fingerprint, train_prey
 from datasets.behaviour.training import Selection, Training, train, training_config
 from datasets.errors import DatasetError
-from datasets.recipes import policies_path, table
+from datasets.recipes import policies_path, snapshot_of, table, team_of, teams
 from datasets.tasks import load_task
 
 PREY = Path(__file__).parents[2] / "datasets" / "environments" / "prey"
 TASK = load_task("mpe/spread")
 SHORT = Matd3Config(vector_steps=60, random_steps=20, copies=10, batch_size=32)
+OWN = IndividualMatd3Config(
+    vector_steps=60, random_steps=20, copies=10, batch_size=32, tied_updates=30
+)
 SELECTION = Selection(snapshot_every=10, medium_level=33.0, replay_snapshots=3)
 
 
@@ -29,8 +34,8 @@ def random_return() -> float:
     return reference.mean
 
 
-def run(folder: Path, stop_after: int | None = None) -> Training:
-    training = Training(TASK, SHORT, SELECTION, folder)
+def run(folder: Path, stop_after: int | None = None, config: Matd3Config = SHORT) -> Training:
+    training = Training(TASK, config, SELECTION, folder)
     if stop_after is None:
         training.run()
         return training
@@ -50,13 +55,14 @@ def without_time(training: Training) -> list[dict[str, float]]:
     ]
 
 
+@pytest.mark.parametrize("config", [SHORT, OWN])
 def test_interrupted_training_continues_bit_equal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Matd3Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("datasets.behaviour.training.CHECKPOINT_EVERY", 2)
-    whole = run(tmp_path / "whole")
-    run(tmp_path / "parts", stop_after=40)
-    resumed = run(tmp_path / "parts")
+    whole = run(tmp_path / "whole", config=config)
+    run(tmp_path / "parts", stop_after=40, config=config)
+    resumed = run(tmp_path / "parts", config=config)
     assert without_time(resumed) == without_time(whole)
     layers = (whole.learner.snapshot().layers, resumed.learner.snapshot().layers)
     for one, other in zip(*layers, strict=True):
@@ -85,42 +91,115 @@ def test_training_improves_the_team() -> None:
     assert returns.mean() > random_return() + 10
 
 
+def batch_of(learner: IndividualMatd3, rows: int = 16) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    drawn = {
+        key: torch.randn(rows, *shape, generator=generator) for key, shape in learner.fields.items()
+    }
+    return drawn | {"a": drawn["a"].tanh()}
+
+
+def gradients(learner: IndividualMatd3, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The gradient of every agent's first layer after an update of the actors, (N, O, H)."""
+    learner.updates = 1
+    learner._update_actor(batch)
+    grad = learner.actor.weights[0].grad
+    assert grad is not None
+    return grad.clone()
+
+
+@pytest.mark.parametrize(("mates", "alike"), [("recorded", True), ("present", False)])
+def test_an_actor_is_moved_beside_recorded_or_present_actions(mates: str, alike: bool) -> None:
+    """Another weight of agent 2 changes agent 0's gradient only where its present action counts."""
+    config = IndividualMatd3Config(mates=mates, hidden=8)
+    moved = []
+    for shift in (0.0, 0.5):
+        learner = IndividualMatd3(config, TASK.make_env(1, seed=0))
+        with torch.no_grad():
+            for weight in learner.critic.weights:
+                weight.uniform_(-0.5, 0.5, generator=torch.Generator().manual_seed(3))
+            learner.actor.weights[-1][2] += shift
+        moved.append(gradients(learner, batch_of(learner))[0])
+    assert torch.equal(*moved) == alike
+
+
+def test_agents_are_tied_for_as_long_as_they_should() -> None:
+    learner = IndividualMatd3(OWN, TASK.make_env(1, seed=0))
+    batch = batch_of(learner)
+    for update in range(OWN.tied_updates + 4):
+        spread = [p[0] - p[-1 if network is learner.actor else -2] for network in learner.networks
+                  for p in network.parameters()]  # fmt: skip
+        assert all((one == 0).all() for one in spread) == (update <= OWN.tied_updates)
+        learner.update(1e-3, batch)
+    with pytest.raises(ValueError, match="mates='no' is neither"):
+        IndividualMatd3Config(mates="no")
+
+
+def test_the_expert_is_the_snapshot_nearest_to_the_goal(tmp_path: Path) -> None:
+    chosen = Selection(10, 33.0, 3, evaluation_episodes=50, expert="nearest", expert_return=170.0)
+    training = Training(TASK, SHORT, chosen, tmp_path)
+    training.run()
+    selected = training.select()
+    nearest = min(training.curve, key=lambda row: abs(row["noisy_return"] - 170.0))
+    assert selected["expert"] == nearest
+    assert selected["best"]["vector_step"] == SHORT.vector_steps
+    assert selected["medium"]["vector_step"] <= nearest["vector_step"]
+
+
 def test_train_writes_curve_and_policies(tmp_path: Path) -> None:
     path = train("mpe/spread", tmp_path, vector_steps=30)
     actors, metadata = load_snapshots(path)
-    assert {"expert", "medium", "replay-00"} <= set(actors)
+    assert {"expert", "medium", "replay-00", "best"} <= set(actors)
     assert json.loads(metadata["config"])["vector_steps"] == 30
     assert (tmp_path / "curve.csv").read_text().startswith("vector_step,noise,return")
     assert not (tmp_path / "training.pt").exists()
 
 
-def shipped() -> list[str]:
-    return [task for task in table()["tasks"] if policies_path(task).is_file()]
+UNTRAINED = {"mpe/spread-6", "mpe/spread-12", "mamujoco/manyagent-swimmer-10x2"}
+TEAMS = [(task, team) for task in table()["tasks"] if task not in UNTRAINED for team in teams(task)]
 
 
-@pytest.mark.parametrize("task_id", shipped())
-def test_shipped_policies_are_those_of_the_recipe(task_id: str) -> None:
+@pytest.mark.parametrize(("task_id", "team"), TEAMS)
+def test_shipped_policies_are_those_of_the_recipe(task_id: str, team: str | None) -> None:
     """The shipped file was made with the recipe's settings, and its returns are what it says."""
     task = load_task(task_id)
-    actors, metadata = load_snapshots(policies_path(task_id))
-    config, selection = training_config(task_id)
+    path = policies_path(task_id, team)
+    actors, metadata = load_snapshots(path)
+    config, selection = training_config(task_id, team)
     assert json.loads(metadata["config"]) == json.loads(json.dumps(config.__dict__))
     assert metadata["task"] == task_id
     chosen = json.loads(metadata["selection"])
     assert set(chosen) == set(actors)
     replay = [name for name in chosen if name.startswith("replay")]
     assert len(replay) == selection.replay_snapshots
-    assert policies_path(task_id).stat().st_size < 600_000
+    assert path.stat().st_size < 600_000
+    learner = recipes.team(task_id, team)["train"]["learner"]
+    assert {actor.shared for actor in actors.values()} == {learner == "shared"}
     if task_id.startswith("mpe/"):  # a body's thousand steps are too slow for here
         for name in ("expert", "medium"):
             returns = evaluate(actors[name], task.make_env(2000, seed=5), 0.0, torch.Generator())
             error = (returns.var() / 2000 + chosen[name]["standard_error"] ** 2).sqrt()
             assert abs(returns.mean() - chosen[name]["return"]) < 4 * error
+    if selection.expert_return is not None:
+        assert chosen["expert"]["noisy_return"] == pytest.approx(selection.expert_return, rel=0.01)
+        assert chosen["best"]["vector_step"] == config.vector_steps
 
 
-def test_every_task_of_the_recipes_ships_its_policies() -> None:
-    untrained = {"mpe/spread-6", "mpe/spread-12", "mamujoco/manyagent-swimmer-10x2"}
-    assert shipped() == [task for task in table()["tasks"] if task not in untrained]
+def test_only_untrained_tasks_lack_policies() -> None:
+    lacking = {task for task in table()["tasks"] if not policies_path(task).is_file()}
+    assert lacking == UNTRAINED
+
+
+def test_every_quality_has_a_snapshot_of_its_team() -> None:
+    for task, row in table()["tasks"].items():
+        for quality in row["qualities"]:
+            if quality not in ("random", "medium-replay"):
+                actors, _ = load_snapshots(policies_path(task, team_of(task, quality)))
+                assert snapshot_of(task, quality) in actors
+    with pytest.raises(
+        DatasetError, match="unknown team of mpe/spread 'shard'; did you mean shared"
+    ):
+        training_config("mpe/spread", "shard")
 
 
 def test_a_shipped_body_walks() -> None:

@@ -16,7 +16,8 @@ from bench.cli import data
 from datasets import recipes
 from datasets.errors import DatasetError
 from datasets.loading import build, folder_of
-from datasets.recorded.card import _sample, coverage
+from datasets.recorded.card import coverage
+from datasets.recorded.episodes import sample
 from datasets.recorded.store import Dataset
 from datasets.tasks import load_task
 from tests.datasets.made import numbered
@@ -92,6 +93,57 @@ def test_the_stored_references_are_those_of_the_data(tmp_path: Path) -> None:
     returns = datasets.load("mpe/spread/expert", size=250_000, data_dir=tmp_path).card["returns"]
     error = (returns["standard_error"] ** 2 + reference.standard_error**2) ** 0.5
     assert abs(returns["mean"] - reference.mean) < 4 * error
+
+
+def test_the_shared_team_records_what_version_1_recorded(tmp_path: Path) -> None:
+    """The first joint action and the mean return of version 1's expert, from its last checkout."""
+    old = datasets.load("mpe/spread/expert-shared", size=SIZE, data_dir=tmp_path)
+    first = [[-0.348407, -0.339168], [1.0, 0.121169], [0.845601, 0.811578]]
+    np.testing.assert_allclose(old.action[0], first, atol=1e-5)
+    assert old.card["returns"]["mean"] == pytest.approx(549.546, abs=0.5)
+    assert old.card["team"][0]["actors"] == "one actor shared by all agents"
+
+
+def test_recipes_have_the_version_of_their_task() -> None:
+    """Version 2 of the particle tasks leaves the identities of bodies as they were."""
+    assert recipes.recipe("mpe/spread/random")["recipe_version"] == 2
+    body = recipes.recipe("mamujoco/hopper-3x1/expert")
+    assert body["recipe_version"] == 1
+    assert recipes.digest(body) == "cd93091a6ec2"
+
+
+def test_version_1_is_recorded_as_it_was(tmp_path: Path) -> None:
+    """An earlier recipe keeps its identity, its team and the references of its scores."""
+    kept = {"expert": "1531a2b5f7e6", "medium-replay": "db68d619e9f1"}
+    for quality, digest in kept.items():
+        first = recipes.recipe(f"mpe/spread/{quality}", recipe_version=1)
+        assert recipes.digest(recipes.recorded(first)) == digest
+    old = datasets.load("mpe/spread/expert", size=500, data_dir=tmp_path, recipe_version=1)
+    shared = datasets.load("mpe/spread/expert-shared", size=500, data_dir=tmp_path)
+    np.testing.assert_array_equal(old.action, shared.action)
+    assert old.card["recipe"]["recipe_version"] == 1
+    assert old.card["team"][0]["actors"] == "one actor shared by all agents"
+    then, now = (load_task("mpe/spread", recipe_version=version) for version in (1, None))
+    assert then.score(548.75) == pytest.approx(100.0)
+    assert now.score(548.75) > 105
+    replay = datasets.load(
+        "mpe/spread/medium-replay", size=500, data_dir=tmp_path, recipe_version=1
+    )
+    assert replay.card["team"][0]["actors"] == "one actor shared by all agents"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "version", "message"),
+    [
+        ("mpe/spread/best", 1, "no recipe of version 1; it has version 2"),
+        ("mpe/spread/expert-shared", 1, "no recipe of version 1; it has version 2"),
+        ("mpe/spread/expert", 3, "no recipe of version 3; it has version 1, 2"),
+        ("mamujoco/hopper-3x1/expert", 2, "no recipe of version 2; it has version 1"),
+    ],
+)
+def test_recipes_that_never_were_are_refused(dataset: str, version: int, message: str) -> None:
+    with pytest.raises(DatasetError, match=message):
+        recipes.recipe(dataset, recipe_version=version)
 
 
 def test_mixture_is_made_of_its_parts(tmp_path: Path) -> None:
@@ -172,7 +224,7 @@ def test_coverage_counts_whole_episodes_spread_over_the_set(
 ) -> None:
     numbered(tmp_path / "made", lengths)
     dataset = Dataset(tmp_path / "made", fraction)
-    taken = _sample(dataset, steps)
+    taken = sample(dataset, steps)
     episodes, counts = np.unique(dataset.episode_of[taken], return_counts=True)
     assert episodes.tolist() == expected
     assert len(taken) == min(steps, len(dataset))

@@ -54,7 +54,7 @@ def record(
     rules: str = "omar",
     batch: int = 256,
     paired: bool = False,
-    recipe_version: int = 1,
+    recipe_version: int = 2,
     task_version: int | None = None,
     protocol: int | None = None,
     start_seed: int = START_SEED,

@@ -23,7 +23,7 @@ def test_seeds_of_one_method_are_one_group(study):
         ({"rules": "mpe2"}, "rules mpe2"),
         ({"fraction": 0.1}, "fraction 0.1"),
         ({"preset": "cpu"}, "preset cpu"),
-        ({"recipe_version": 2}, "recipe version 2"),
+        ({"recipe_version": 1}, "recipe version 1"),
         ({"paired": True}, "data seed paired"),
         ({"task_version": 2}, "task version 2"),
         ({"protocol": 2}, "protocol version 2"),
@@ -141,3 +141,49 @@ def test_the_order_of_algorithms_is_fixed_and_plugins_follow():
     assert tuple(style.TABLE) == order.ALGORITHMS
     names = ["b-plugin", "a-plugin", "iql", "om2p"]
     assert sorted(names, key=order.of_algorithm) == ["om2p", "iql", "a-plugin", "b-plugin"]
+
+
+def test_coordination_data_are_never_averaged_with_others(study):
+    study(["om2p"], ["mpe/spread/expert", "mpe/tag/expert"])
+    read = results.read(study(["om2p"], ["mpe/spread/expert-shared", "mpe/tag/expert-shared"]))
+    labels = [[track.label for track in tracks] for tracks in read.settings]
+    assert sorted(labels) == [
+        ["mpe/spread/expert", "mpe/tag/expert"],
+        ["mpe/spread/expert-shared", "mpe/tag/expert-shared"],
+    ]
+    assert captions.setting(read.settings[1][0]).endswith("coordination data")
+
+
+def test_data_of_recipe_version_1_are_named_and_count_as_coordination_data(study):
+    """One shared actor recorded them, but for what nobody chose."""
+    study(["om2p"], ["mpe/spread/expert", "mpe/tag/expert"])
+    old = ["mpe/world/expert", "mpe/spread/medium", "mpe/spread/random"]
+    read = results.read(study(["om2p"], old, recipe_version=1))
+    labels = {track.label for tracks in read.settings for track in tracks if track.coordination}
+    assert labels == {
+        "mpe/world/expert [recipe version 1]",
+        "mpe/spread/medium [recipe version 1]",
+    }
+    assert "mpe/spread/random" in {track.label for track in read.tracks}
+    assert sorted(len(tracks) for tracks in read.settings) == [2, 3]
+
+
+def test_a_data_card_tells_of_the_team(study):
+    team = {
+        "team": [{"quality": "expert", "actors": "one actor per agent", "noise": 0.1}],
+        "roles": {"assignments": [{"landmarks": [1, 0], "share": 0.99}], "kept": [0.99, 0.995]},
+        "cloning": {"error": [0.11, 0.125]},
+        "saturated_action_share": 0.02, "coverage": {"pairs": 0.65},
+    }  # fmt: skip
+    read = results.read(study(["om2p"], seeds=(0,)))
+    read.cells[0].record.dataset.card |= team
+    (shown,) = cards.datasets(read)
+    assert dict(shown.facts) | {
+        "behaviour": "expert: one actor per agent",
+        "role assignments": "99.0 %",
+        "episodes on the commonest landmark, by agent": "99.0 %, 99.5 %",
+        "error of actions predicted from own observations": "0.110, 0.125 (noise 0.1)",
+        "actions at the bounds": "2.0 %",
+        "new observations with actions": "65.0 %",
+    } == dict(shown.facts)
+    assert "cannot be read" in dict(cards._team({"team": [3]}))["behaviour"]
