@@ -58,7 +58,7 @@ class TeamSpec:
             observation_mean=torch.tensor(card["observation_mean"], dtype=torch.float32),
             observation_std=torch.tensor(card["observation_std"], dtype=torch.float32),
             horizon=int(card["horizon"]),
-            return_scale=max(abs(card["returns"]["min"]), abs(card["returns"]["max"])),
+            return_scale=max(abs(card["returns"]["min"]), abs(card["returns"]["max"])) or 1.0,
         )
 
 

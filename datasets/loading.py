@@ -15,6 +15,8 @@ from datasets.paths import data_dir as default_dir
 from datasets.paths import new_folder
 from datasets.recorded.files import CARD, Progress, unreadable
 from datasets.recorded.store import Dataset
+from datasets.tasks import load_task
+from datasets.views import grammar
 
 
 def load(
@@ -37,7 +39,21 @@ def load(
         dataset_id, data_seed, size, fraction, rules, prey, data_dir, recipe_version
     )
     folder = build(identity, default_dir(data_dir), progress, prey)
-    return Dataset(folder, fraction)
+    return open_recording(folder, identity, prey)
+
+
+def open_recording(
+    folder: Path, identity: dict[str, Any], prey: str | None = None, verify: bool = True
+) -> Dataset:
+    """Return the dataset of an identity whose recording lies in ``folder``.
+
+    prey: the file of the recipe's prey, where it is not the shipped one.
+    """
+    _, views = grammar.split("".join(["", *(f"@{name}" for name in identity.get("views", ()))]))
+    task = None
+    if views:
+        task = load_task(identity["task"], identity["rules"], prey or identity["prey"])
+    return Dataset(folder, identity["fraction"], verify, views, task)
 
 
 def folder_of(identity: dict[str, Any], root: Path) -> Path:

@@ -15,10 +15,12 @@ from datasets.environments.prey import EXTERNAL
 from datasets.errors import DatasetError, unknown
 from datasets.formats import imported
 from datasets.tasks import TASKS, Task, load_task, task_ids
+from datasets.views import grammar
 
 BEHAVIOUR = Path(__file__).parent / "behaviour"
 POLICIES = BEHAVIOUR / "policies"
 FORMAT_VERSION = 1
+UNRECORDED = ("fraction", "views", "views_version")  # what is done to a recording when it is read
 
 
 @cache
@@ -144,10 +146,12 @@ def recipe(
         raise DatasetError(
             f"fraction {fraction} is outside (0, 1]; give the share of episodes to keep."
         )
-    if imported.is_imported(dataset_id):
-        identity = imported.identity(dataset_id, size, rules, prey, data_dir, data_seed)
-        return {"format": FORMAT_VERSION, **identity, "fraction": fraction}
-    task_id, quality = split(dataset_id)
+    base, views = grammar.split(dataset_id)
+    viewed = {"views": grammar.names(views), "views_version": grammar.VERSION} if views else {}
+    if imported.is_imported(base):
+        identity = imported.identity(base, size, rules, prey, data_dir, data_seed)
+        return {"format": FORMAT_VERSION, **identity, "fraction": fraction, **viewed}
+    task_id, quality = split(base)
     task = load_task(task_id, rules, prey)
     parts = _parts(task, quality, size)
     total = sum(part["size"] for part in parts)
@@ -173,6 +177,7 @@ def recipe(
         "data_seed": data_seed,
         "fraction": fraction,
         **task.version_in_identity(),
+        **viewed,
     }
 
 
@@ -208,8 +213,8 @@ def _parts(task: Task, quality: str, size: int | None) -> list[dict[str, Any]]:
 
 
 def recorded(identity: dict[str, Any]) -> dict[str, Any]:
-    """Return the part of an identity that decides the files: everything but the fraction kept."""
-    return {key: value for key, value in identity.items() if key != "fraction"}
+    """Return the part of an identity that decides the files: no fraction kept, and no views."""
+    return {key: value for key, value in identity.items() if key not in UNRECORDED}
 
 
 def digest(identity: dict[str, Any]) -> str:

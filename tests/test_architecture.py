@@ -102,7 +102,7 @@ LAYERS = {
     ),
     "datasets": (
         "errors", "paths", "plugin_source", "batch", "references", "actors", "drawing",
-        "environments", "tasks", "adapters", "protocol", "rollout", "perturb", "replay",
+        "environments", "tasks", "adapters", "protocol", "rollout", "perturb", "views", "replay",
         "recorded", "formats", "recipes", "behaviour", "loading", "measurement",
     ),
     "reports": (

@@ -112,12 +112,11 @@ def find(
     from datasets import loading, paths, recipes
     from datasets.errors import DatasetError
     from datasets.recorded.files import CARD
-    from datasets.recorded.store import Dataset
 
     identity = recipes.recipe(dataset_id, data_seed, size, fraction, rules, prey, data_dir)
     folder = loading.folder_of(identity, paths.data_dir(data_dir))
     if (folder / CARD).is_file():
-        return Dataset(folder, fraction, verify=False)
+        return loading.open_recording(folder, identity, prey, verify=False)
     asked = {"size": size, "data-dir": data_dir, "rules": rules, "prey": prey}
     words = [f"--{k} {shlex.quote(str(value))}" for k, value in asked.items() if value is not None]
     cure = " ".join([dataset_id, f"--data-seed {data_seed}", *words])

@@ -18,6 +18,7 @@ from bench.results import record
 from bench.results.record import SCHEMA, canonical, cell_id, digest
 from datasets.paths import expanded
 from datasets.protocol import PROTOCOL, Protocol
+from datasets.views import grammar
 
 MOST_COMBINATIONS = 1_000  # of a sweep's values: more is a slip
 
@@ -266,7 +267,7 @@ def new_record(cell: Cell, status: str = "queued") -> record.Record:
         dataset=record.Dataset(
             id=cell.dataset,
             task=cell.recipe["task"],
-            quality=cell.recipe.get("quality"),
+            quality=_quality(cell),
             rules=cell.recipe.get("rules"),
             prey=cell.recipe.get("prey"),
             data_seed=cell.data["data_seed"],
@@ -298,6 +299,12 @@ def protocol_of(recorded: record.Record) -> Protocol:
         episodes_at_once=section.episodes_at_once or PROTOCOL.episodes_at_once,
         horizon=section.horizon,
     )
+
+
+def _quality(cell: Cell) -> str | None:
+    """Return the quality of the data, with the views through which they are seen."""
+    quality, (_, views) = cell.recipe.get("quality"), grammar.split(cell.dataset)
+    return None if quality is None else f"{quality}{grammar.suffix(views)}"
 
 
 def _data_asked_for(cell: Cell) -> dict[str, Any]:

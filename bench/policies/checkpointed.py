@@ -19,6 +19,7 @@ from bench.results.record import RECORD, Record
 from bench.training import checkpoint, devices
 from bench.training.evaluation import Evaluation, evaluate
 from datasets.tasks import agent_names
+from datasets.views.playing import played
 
 
 class Policy(TeamPolicy):
@@ -99,12 +100,13 @@ def task_of(record: Record, rules: str | None = None, prey: str | None = None) -
     Its scores refer to the references of the recipe that recorded the cell's data.
     """
     row = store.flatten(record)
-    return datasets.load_task(
+    task = datasets.load_task(
         row["task"],
         rules or row["rules"],
         prey or row["prey"],
         recipe_version=record.recipe_version,
     )
+    return played(task, record.dataset.id)
 
 
 def evaluate_again(

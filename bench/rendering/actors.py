@@ -30,7 +30,7 @@ def of_cell(cell: str | Path, out: Path, rules: str | None, prey: str | None, se
     """Return the learnt team of a cell, in the task it was trained for."""
     learnt = checkpointed.load_policy(cell, out, seed=seed)
     row = store.flatten(learnt.record)
-    task = datasets.load_task(row["task"], rules or row["rules"], prey or row["prey"])
+    task = checkpointed.task_of(learnt.record, rules, prey)
     sizes = task.observation_sizes
 
     def act(observation: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from bench.plan import resolve
 from bench.plan.grid import Cell
 from bench.results import record as sections
 from bench.training.evaluation import probe_decentralised
+from datasets.views.playing import played
 
 State = dict[str, Any]
 
@@ -49,12 +50,13 @@ class Parts:
         with clock("setup"):
             self.card = self.dataset.card
             recipe, prey = cell.recipe, cell.data["prey"] or cell.recipe["prey"]
-            self.task = datasets.load_task(
+            task = datasets.load_task(
                 self.card["task"],
                 recipe["rules"],
                 prey,
                 recipe_version=recipe.get("recipe_version"),
             )
+            self.task = played(task, cell.dataset)
             self.spec = TeamSpec.from_dataset(self.dataset)
             self.build(seeds)
 

@@ -17,7 +17,7 @@ import math
 import mmap
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,9 +27,13 @@ from datasets.recorded.checks import check_arrays, check_card, check_optional, o
 from datasets.recorded.files import broken, read_card, verify_files
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
 
     from datasets.recorded.indices import Spans
+    from datasets.tasks import Task
+    from datasets.views.grammar import View
 
 ARRAYS = ("observation", "action", "reward", "terminated", "episode_length")
 STATE = "state"
@@ -48,8 +52,16 @@ class Episodes:
     part of a mixture and every snapshot of a replay is thinned alike.
     """
 
-    def __init__(self, folder: Path, fraction: float = 1.0, verify: bool = True) -> None:
-        self.folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        fraction: float = 1.0,
+        verify: bool = True,
+        views: "Sequence[View]" = (),
+        task: "Task | None" = None,
+    ) -> None:
+        """Open a recording; ``task`` is needed where there are views."""
+        self.folder, self.views = folder, tuple(views)
         self.fraction = fraction
         self.recorded_card = read_card(folder)
         self._seen = {name: self._stamp(name) for name in ARRAYS}
@@ -69,6 +81,22 @@ class Episodes:
         check_optional(folder, arrays, optional)
         self.state = optional.get(STATE)
         self.last_reward = optional.get(LAST_REWARD)
+        if views:
+            assert task is not None
+            self._look_through(task)
+
+    def _look_through(self, task: "Task") -> None:
+        """Let the arrays that views change be changed when they are read."""
+        from datasets.views.changes import Changes, ViewedArray
+
+        changes = Changes(self.views, task, self.recorded_card, self.reward)
+        for name in ("observation", "action", "reward"):
+            change, moved = changes.of(name), changes.moved(name)
+            if change is not None:
+                array: Any = ViewedArray(getattr(self, name), change, moved)
+                setattr(self, name, array)
+        if self.last_reward is not None:
+            self.last_reward = changes.last_reward(self.last_reward)
 
     def _stamp(self, name: str) -> tuple[int, int, int] | None:
         """Return what changes when a file is written to; None where it is gone."""

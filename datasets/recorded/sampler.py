@@ -10,6 +10,7 @@ from datasets.batch import Batch
 from datasets.recorded.episodes import Episodes
 from datasets.recorded.indices import IndexStream
 from datasets.recorded.placement import Pages, home, share_memory
+from datasets.views.changes import Change, ViewedArray
 
 
 def _pairs(observation: Tensor) -> Tensor:
@@ -20,6 +21,13 @@ def _pairs(observation: Tensor) -> Tensor:
     rows, agents, size = observation.shape
     step = agents * size
     return observation.as_strided((rows - 1, 2, agents, size), (step, step, size, 1))
+
+
+def _recorded(dataset: Episodes, name: str) -> np.ndarray:
+    """Return an array as it was recorded, without views."""
+    seen: Any = getattr(dataset, name)
+    recorded: np.ndarray = seen.recorded if isinstance(seen, ViewedArray) else seen
+    return recorded
 
 
 class Source:
@@ -33,15 +41,16 @@ class Source:
         self.device = torch.device(device)
         self.batch_size, self.replicas = batch_size, replicas
         self.num_agents = dataset.action.shape[1]
-        large = [dataset.observation, dataset.action, dataset.reward]
+        self._changes: dict[str, tuple[Change | None, Tensor | None]] = {}
+        large = [_recorded(dataset, name) for name in ("observation", "action", "reward")]
         if dataset.state is not None:
             large.append(dataset.state)
         self.home = home(large, self.device)
         self.pages = Pages(large)
         self.arrays = {
-            "observation": self.place(dataset.observation),
-            "action": self.place(dataset.action),
-            "reward": self.place(dataset.reward),
+            "observation": self._placed(dataset, "observation"),
+            "action": self._placed(dataset, "action"),
+            "reward": self._placed(dataset, "reward"),
             "terminated": self.place(dataset.terminated),
             "timeout": self.place(dataset.timeout),
             "episode_of": self.place(dataset.episode_of),
@@ -53,6 +62,14 @@ class Source:
     def place(self, array: np.ndarray) -> Tensor:
         """Return an array as a tensor at home."""
         return share_memory(array).to(self.home)
+
+    def _placed(self, dataset: Episodes, name: str) -> Tensor:
+        """Place a recorded array, and keep what a view changes in its rows."""
+        seen: Any = getattr(dataset, name)
+        if isinstance(seen, ViewedArray):
+            moved = None if seen.moved is None else self.place(seen.moved)
+            self._changes[name] = seen.change, moved
+        return self.place(_recorded(dataset, name))
 
     def _make_masks(self, card: dict[str, Any]) -> tuple[Tensor, Tensor]:
         def mask(sizes: list[int]) -> Tensor:
@@ -70,7 +87,19 @@ class Source:
 
     def rows(self, name: str, index: Tensor) -> Tensor:
         """Return rows of an array on the training device."""
-        return self.arrays[name].index_select(0, index).to(self.device)
+        change, moved = self._changes.get(name, (None, None))
+        place = index if moved is None else moved.index_select(0, index)
+        rows = self.arrays[name].index_select(0, place).to(self.device)
+        return rows if change is None else change(rows, index.to(self.device))
+
+    def pairs(self, pair: Tensor, row: Tensor) -> Tensor:
+        """Return o_t and o_{t+1} of rows, (R * B, 2, N, O), from a view of overlapping pairs."""
+        pairs = pair.index_select(0, row).to(self.device)
+        change, _ = self._changes.get("observation", (None, None))
+        if change is None:
+            return pairs
+        places = torch.stack([row, row + 1], dim=1).to(self.device)
+        return change(pairs.flatten(0, 1), places.flatten()).unflatten(0, (-1, 2))
 
     def members(self, rows: Tensor) -> Tensor:
         """Turn (R * B, N, ...) into member-major (R * N, B, ...)."""
@@ -120,7 +149,7 @@ class Sampler:
         source, index = self._source, self._indices()
         source.pages.touch(len(index))
         row = index + source.arrays["episode_of"].index_select(0, index)
-        pair = self._pair.index_select(0, row).to(self.device)
+        pair = source.pairs(self._pair, row)
         observation_mask, action_mask = source.masks
         state = None
         if "state" in source.arrays:

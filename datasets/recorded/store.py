@@ -4,6 +4,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from datasets.recorded.episodes import Episodes
+from datasets.views import grammar
 
 if TYPE_CHECKING:
     from datasets.recorded.sampler import Sampler
@@ -16,11 +17,26 @@ class Dataset(Episodes):
     @cached_property
     def card(self) -> dict[str, Any]:
         """The card of what is kept: that of the recording, or one recomputed for a fraction."""
-        if self.transitions is None:
+        if self.transitions is None and not self.views:
             return self.recorded_card
         from datasets.recorded.card import describe
 
-        return self.recorded_card | describe(self) | {"fraction": self.fraction}
+        card = self.recorded_card | describe(self) | {"fraction": self.fraction}
+        return card | self._viewed() if self.views else card
+
+    def _viewed(self) -> dict[str, Any]:
+        """Return what a view changes in the card besides the statistics."""
+        recorded = self.recorded_card
+        changed: dict[str, Any] = {
+            "id": f"{recorded['id']}{grammar.suffix(self.views)}",
+            "views": grammar.names(self.views),
+        }
+        if self.transitions is None and not any(
+            view.what.changes == "observation" for view in self.views
+        ):  # to the last bit what they are without the view
+            for key in ("observation_mean", "observation_std"):
+                changed[key] = recorded[key]
+        return changed
 
     def sampler(
         self,

@@ -9,6 +9,7 @@ import numpy as np
 from datasets.recorded.files import CARD, read_card
 from datasets.recorded.store import Dataset
 from datasets.tasks import Task, load_task
+from datasets.views import grammar
 
 BAR = 40
 
@@ -47,6 +48,7 @@ def _lines(card: dict[str, Any], folder: Path, task: Task) -> Iterator[str]:
     against = "" if task.prey is None else f", prey {task.prey}"
     yield f"{card['id']}   (task {task.id}, rules {card['rules']}{against}, {seed})"
     yield f"  folder       {folder}"
+    yield from (f"  view         {_view(name)}" for name in card.get("views", ()))
     yield f"  size         {_size(card)}"
     yield f"  horizon      {card['horizon']} steps; {card['cut_rule']}"
     sizes = ", ".join(map(str, card["observation_sizes"]))
@@ -113,6 +115,12 @@ def _replayed(replay: dict[str, Any] | None) -> Iterator[str]:
         yield "  beware       too few rows obey the task's rules; imported with --accept-unlike"
     yield from (f"  likely cause {cause}" for cause in replay["causes"])
     yield from (f"  not checked  {what}" for what in replay["unchecked"])
+
+
+def _view(name: str) -> str:
+    """Say what a view does."""
+    (view,) = grammar.split(f"@{name}")[1]
+    return f"@{name}: {view.what.summary}" + (f" ({view.what.amount})" if view.what.amount else "")
 
 
 def _size(card: dict[str, Any]) -> str:

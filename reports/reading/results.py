@@ -151,7 +151,8 @@ class Results:
 def _track_order(track: Track) -> tuple[Any, ...]:
     domain, _, name = track.task.partition("/")
     return (
-        order.place(domain, order.DOMAINS), name, order.place(track.quality, order.QUALITIES),
+        order.place(domain, order.DOMAINS), name,
+        order.place(track.quality.partition("@")[0], order.QUALITIES), track.quality,
         track.suffix, str(track.key),
     )  # fmt: skip
 

@@ -16,6 +16,7 @@ from bench.results.statistics import Estimate
 from reports.reading import order
 from reports.reading.results import Group, Method, Results, Track
 
+REWARD_VIEWS = ("reward-zero", "reward-shuffled", "reward-negated")
 LONGEST = 4  # levels besides 0 of a usual perturbation; more make a grid of values
 
 
@@ -167,8 +168,25 @@ def _sign(value: int) -> int:
 
 
 def sentences(results: Results) -> list[str]:
-    """Return one plain sentence or two per stressed track."""
-    return [_sentence(one) for one in stressed(results)]
+    """Return one plain sentence or two per stressed track, and one on rewards per dataset."""
+    return [*(_sentence(one) for one in stressed(results)), *_on_rewards(results)]
+
+
+def _on_rewards(results: Results) -> list[str]:
+    """Say how much other rewards change each method, for every dataset with such views."""
+    by_track: dict[Track, list[Sensitivity]] = {}
+    for row in sensitivities(results):
+        by_track.setdefault(row.track, []).append(row)
+    return [
+        f"With zero, shuffled or negated rewards in {track.label}, "
+        + ", ".join(
+            f"{row.method.label} changes by {-row.mean.value:+.1f} points"
+            for row in rows
+            if row.mean.value is not None
+        )
+        + " on average: what changes little is insensitive to reward."
+        for track, rows in by_track.items()
+    ]
 
 
 def _sentence(one: Stressed) -> str:
@@ -233,3 +251,63 @@ def notes(results: Results) -> Iterable[str]:
         for why in dict.fromkeys(missing.values()):
             names = ", ".join(name for name, note in missing.items() if note == why)
             yield f"{group.method.label} on {group.track.label} has no {names}: {why}."
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """How far a method's score falls where its data have other rewards, seeds paired."""
+
+    method: Method
+    track: Track  # with the true rewards
+    true: Estimate
+    falls: dict[str, Estimate]  # by view: score with the true reward minus score with the other
+    mean: Estimate  # of the falls over views, seed by seed
+
+
+def sensitivities(results: Results, kind: str = "ci95") -> list[Sensitivity]:
+    """Return the sensitivity of every method that was trained on views of rewards too."""
+    tracks = {(track.dataset, track.key[1:-1]): track for track in results.tracks}
+    rows = []
+    for track in results.tracks:
+        others = {
+            view: other
+            for view in REWARD_VIEWS
+            if (other := tracks.get((f"{track.dataset}@{view}", track.key[1:-1]))) is not None
+        }
+        for group in results.on(track) if others else ():
+            row = _sensitivity(results, group, others, kind)
+            rows += [] if row is None else [row]
+    return rows
+
+
+def _sensitivity(
+    results: Results, group: Group, others: dict[str, Track], kind: str
+) -> Sensitivity | None:
+    column = "score" if group.estimate("score").n else "return_mean"
+    true = _by_seed(group, column)
+    falls: dict[str, dict[float, float]] = {}
+    for view, track in others.items():
+        other = results.group(group.method, track)
+        if other is not None:
+            changed = _by_seed(other, column)
+            falls[view] = {seed: true[seed] - changed[seed] for seed in true if seed in changed}
+    falls = {view: by_seed for view, by_seed in falls.items() if by_seed}
+    if not falls:
+        return None
+    common = sorted(set.intersection(*(set(by_seed) for by_seed in falls.values())))
+    means = [sum(by_seed[seed] for by_seed in falls.values()) / len(falls) for seed in common]
+    return Sensitivity(
+        group.method, group.track, group.estimate(column, kind),
+        {view: statistics.summarise(list(by.values()), kind) for view, by in falls.items()},
+        statistics.summarise(means, kind),
+    )  # fmt: skip
+
+
+def _by_seed(group: Group, column: str) -> dict[float, float]:
+    return {
+        seed: value
+        for cell in group.cells
+        if not cell.word
+        and (seed := cell.number("seed")) is not None
+        and (value := cell.number(column)) is not None
+    }

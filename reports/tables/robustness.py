@@ -16,7 +16,7 @@ def build(results: Results, kind: str) -> list[Table]:
     tables = []
     for one in stress.stressed(results):
         tables += [*_levels(one, kind), *_grids(one, kind), *_ranks(one), _worst(one, kind)]
-    return tables
+    return [*tables, *_sensitivity(results, kind)]
 
 
 def _levels(one: Stressed, kind: str) -> list[Table]:
@@ -140,3 +140,42 @@ def _worst(one: Stressed, kind: str) -> Table:
     return Table(
         f"{PREFIX}_worst_{slug(one.track.label)}", title, caption, "algorithm", columns, rows
     )
+
+
+def _sensitivity(results: Results, kind: str) -> list[Table]:
+    """Return how far scores fall where the rewards in the data are others."""
+    measured = stress.sensitivities(results, kind)
+    if not measured:
+        return []
+    columns = [Head("true", better="up")]
+    columns += [Head(view.removeprefix("reward-"), "true minus") for view in stress.REWARD_VIEWS]
+    columns += [Head("mean", "true minus")]
+    missing = Item(words=NOT_RUN)
+    rows = [
+        Row(
+            row.method.label,
+            [
+                item(row.true),
+                *(
+                    item(row.falls[view]) if view in row.falls else missing
+                    for view in stress.REWARD_VIEWS
+                ),
+                item(row.mean),
+            ],
+            row.track.label,
+        )
+        for row in measured
+    ]
+    caption = captions.sentence(
+        "Sensitivity to reward: the score with the true rewards, and by how much it exceeds that "
+        "of the same seed trained on the same data with zero, shuffled or negated rewards",
+        f"±: {statistics.KINDS[kind]}",
+        "A mean near zero means that a method is insensitive to reward, as the survival instinct "
+        "of offline learning has it (NeurIPS 2023)",
+    )
+    stem = f"{PREFIX}_rewards"
+    return [
+        Table(
+            stem, "Sensitivity to reward", caption, "algorithm", columns, rows, widest=len(columns)
+        )
+    ]

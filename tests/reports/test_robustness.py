@@ -152,3 +152,23 @@ def test_rows_come_back_as_they_were_written(tmp_path):
     listed.append(dataclasses.replace(listed[0], level=3, return_mean=None, note="why"))
     robustness.write(tmp_path, listed)
     assert robustness.read(tmp_path) == listed
+
+
+def test_sensitivity_to_reward_is_a_number(tmp_path):
+    scores = {"": (90, 92), "@reward-zero": (80, 83), "@reward-negated": (30, 31)}
+    for view, pair in scores.items():
+        for seed, score in enumerate(pair):
+            run = record("om2p", f"{DATASET}{view}", seed, score=score, task="mpe/spread")
+            run["dataset"]["quality"] = f"expert{view}"
+            write_cell(tmp_path / "results", run)
+    read = results.read(tmp_path / "results")
+    assert [track.short for track in read.tracks] == [
+        "expert", "expert@reward-negated", "expert@reward-zero",
+    ]  # fmt: skip
+    (row,) = stress.sensitivities(read)
+    assert row.falls["reward-zero"].value == pytest.approx((10 + 9) / 2)
+    assert row.mean.value == pytest.approx(((10 + 60) / 2 + (9 + 61) / 2) / 2)
+    tables = {table.stem: table for table in build.all_tables(read, "ci95")}
+    (line,) = tables["robustness_rewards"].rows
+    assert [one.value for one in line.items] == pytest.approx([91, 9.5, None, 60.5, 35.0])
+    assert "om2p changes by -35.0 points" in stress.sentences(read)[0]
