@@ -8,6 +8,7 @@ import dataclasses
 import importlib.util
 import os
 import signal
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -131,7 +132,10 @@ def _torch_has_cuda() -> bool:
 
 
 class Interrupts:
-    """Ctrl-C (or SIGTERM) counted: once asks to finish, twice ends everything at once."""
+    """Ctrl-C, SIGTERM and SIGHUP counted: once asks to finish, twice ends everything at once.
+
+    SIGHUP comes when a terminal is closed. Where it is ignored, as under nohup, it stays ignored.
+    """
 
     def __init__(self) -> None:
         """Start without any."""
@@ -140,7 +144,9 @@ class Interrupts:
     @contextlib.contextmanager
     def caught(self) -> Iterator["Interrupts"]:
         """Count signals inside the block instead of raising KeyboardInterrupt."""
-        kinds = (signal.SIGINT, signal.SIGTERM)
+        kinds = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            kinds.append(signal.SIGHUP)
         before = {kind: signal.signal(kind, self._count) for kind in kinds}
         try:
             yield self
@@ -150,6 +156,18 @@ class Interrupts:
 
     def _count(self, number: int, frame: FrameType | None) -> None:
         self.count += 1
+        if number == signal.SIGHUP:
+            _leave_terminal()
+
+
+def _leave_terminal() -> None:
+    """Turn our outputs away from a terminal that is gone: to write there fails."""
+    for handle in (1, 2):
+        with contextlib.suppress(OSError):
+            if stat.S_ISCHR(os.fstat(handle).st_mode):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, handle)
+                os.close(nowhere)
 
 
 # --- ends that no worker wrote -------------------------------------------------------------------

@@ -93,8 +93,13 @@ class LocalLauncher:
         slots: list[Slot],
         interrupts: Interrupts,
         events: Events,
+        check_folder: Callable[[], None] = lambda: None,
     ) -> None:
-        """Prepare to run cells in `root`; threads and limits are those of the configuration."""
+        """Prepare to run cells in `root`; threads and limits are those of the configuration.
+
+        check_folder: raises BenchError where `root` is no longer the folder that it was.
+        """
+        self._check_folder, self._moved = check_folder, False
         self.config, self.root, self.interrupts, self.events = config, root, interrupts, events
         self.places = len(slots)
         self._free = list(reversed(slots))
@@ -118,6 +123,7 @@ class LocalLauncher:
         asked = False
         try:
             while self._running or (self._waiting and not self.interrupts.count):
+                self._stay_in_folder()
                 while self._waiting and self._free and not self.interrupts.count:
                     self._start(*self._waiting.popleft())
                 if self.interrupts.count and not asked:
@@ -134,11 +140,19 @@ class LocalLauncher:
             self._selector.close()
         return ended
 
+    def _stay_in_folder(self) -> None:
+        """Raise BenchError, and write nothing from then on, where the folder is another one."""
+        try:
+            self._check_folder()
+        except BenchError:
+            self._moved = True
+            raise
+
     def _start(self, group: Group, from_scratch: bool) -> None:
         """Start a group's worker on a free slot."""
         slot = self._free.pop()
         for cell in group:
-            (self.root / cell.id).mkdir(parents=True, exist_ok=True)
+            (self.root / cell.id).mkdir(exist_ok=True)
         threads = self.config.threads
         job = {
             "kind": "cells",
@@ -253,8 +267,11 @@ class LocalLauncher:
             "are trained one by one from here on"
         )
         for cell in reversed(cells):
-            with contextlib.suppress(OSError), open(self.root / cell.id / LOG, "a") as file:
-                file.write(f"trained alone from here on: its group {reason}\n")
+            with (
+                contextlib.suppress(OSError, BenchError),
+                plain_files.appending(self.root / cell.id, LOG) as file,
+            ):
+                file.write(f"trained alone from here on: its group {reason}\n".encode())
             self._waiting.appendleft(([cell], from_scratch and cell.id not in self._saved))
 
     def _leave_waiting(self, ended: dict[str, Record]) -> dict[str, Record]:
@@ -272,6 +289,8 @@ class LocalLauncher:
             return record
         folder = self.root / cell.id
         record = dataclasses.replace(record, **reason, updates_done=updates_done(folder))
+        if self._moved:
+            return record
         try:
             store.write_run(folder, record)
         except OSError as error:
@@ -296,7 +315,8 @@ class LocalLauncher:
         """Read the exit code of a worker that this launcher has not ended."""
         if code == -signal.SIGKILL and out_of_memory_kills() > self._oom_kills:
             self._oom_kills = out_of_memory_kills()
-            return failure("out_of_memory", "the system ended the worker for lack of memory")
+            sentence = "the system ended the worker for lack of memory"
+            return failure("out_of_memory", sentence, lost=True)  # whoever took the memory
         if code >= 0:
             return failure("failed", f"the worker ended with exit code {code}; see {log}")
         lost = -code in (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)

@@ -7,6 +7,7 @@ this machine, with the same limits. Tasks and driver speak through one small act
 import contextlib
 import dataclasses
 import os
+import traceback
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -29,7 +30,7 @@ from bench.launchers.ray_task import Mailbox, code_digest, run_task, task_job, w
 from bench.plan.config import RunConfig
 from bench.plan.grid import Cell
 from bench.results import store
-from bench.results.record import Record
+from bench.results.record import RECORD, Record
 
 TICK = 0.2  # seconds between two looks at tasks and messages
 RETRIES = 3  # attempts after a worker or node was lost
@@ -64,8 +65,27 @@ def connected(address: str | None, jobs: int | None) -> Iterator[Any]:
         ) from error
     try:
         yield ray
+    except Exception as error:
+        if not _is_of_ray(error, Path(ray.__file__).parent):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise BenchError(
+            f"the Ray cluster was lost ({type(error).__name__}: {reason}): bring it up again, then "
+            "the same command continues from the last checkpoints"
+        ) from error
     finally:
-        ray.shutdown()
+        with contextlib.suppress(Exception):  # of a cluster that is lost there is nothing to end
+            ray.shutdown()
+
+
+def _is_of_ray(error: Exception, home: Path) -> bool:
+    """Tell whether Ray raised an exception: it has types of its own, and also raises plain ones."""
+    if isinstance(error, BenchError):
+        return False
+    if type(error).__module__.partition(".")[0] in ("ray", "grpc"):
+        return True
+    frames = traceback.extract_tb(error.__traceback__)
+    return any(home in Path(frame.filename).parents for frame in frames)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,9 +103,19 @@ class RayLauncher:
     share = True  # whether nodes that see the results folder may write there themselves
 
     def __init__(
-        self, ray: Any, config: RunConfig, root: Path, interrupts: Interrupts, events: Events
+        self,
+        ray: Any,
+        config: RunConfig,
+        root: Path,
+        interrupts: Interrupts,
+        events: Events,
+        check_folder: Callable[[], None] = lambda: None,
     ) -> None:
-        """Prepare to run cells in `root`; BenchError for demands that no node can meet."""
+        """Prepare to run cells in `root`; BenchError for demands that no node can meet.
+
+        check_folder: raises BenchError where `root` is no longer the folder that it was.
+        """
+        self._check_folder, self._moved = check_folder, False
         self.ray, self.root, self.interrupts, self.events = ray, root, interrupts, events
         gpus = ray.cluster_resources().get("GPU", 0)
         device = config.device if config.device != "auto" else ("cuda" if gpus else "cpu")
@@ -138,13 +168,15 @@ class RayLauncher:
             (self.root / self._token).touch()
         try:
             while self._running or (waiting and not self.interrupts.count):
+                self._stay_in_folder()
                 while waiting and len(self._running) < self._room() and not self.interrupts.count:
                     self._submit(waiting.popleft())
                 ended |= self._step(waiting)
         finally:
             (self.root / self._token).unlink(missing_ok=True)
             for handle in self._running:
-                self.ray.cancel(handle, force=True)
+                with contextlib.suppress(Exception):  # of a cluster that is lost
+                    self.ray.cancel(handle, force=True)
             ended |= self._leave([task.group for task in self._running.values()])
         return ended
 
@@ -158,6 +190,14 @@ class RayLauncher:
         if self._on_gpus:
             fitting = min(fitting, have.get("GPU", 0) * self.config.jobs_per_gpu)
         return max(1, int(fitting))
+
+    def _stay_in_folder(self) -> None:
+        """Raise BenchError, and write nothing from then on, where the folder is another one."""
+        try:
+            self._check_folder()
+        except BenchError:
+            self._moved = True
+            raise
 
     def _room(self) -> int:
         """Return how many tasks may be submitted: some more than fit, so that none waits for us."""
@@ -217,7 +257,7 @@ class RayLauncher:
             result = self.ray.get(handle)
         except errors.OutOfMemoryError:
             sentence = "Ray ended the worker for lack of memory on its node"
-            return self._fail(group, failure("out_of_memory", sentence))
+            return self._fail(group, failure("out_of_memory", sentence, lost=True))
         except errors.RayTaskError as error:
             reason = " ".join(str(error.cause or error).strip().splitlines()[-1:])[:300]
             return self._fail(group, failure("failed", f"on its node: {reason}"))
@@ -257,9 +297,19 @@ class RayLauncher:
                 **reason,
                 updates_done=updates_done(self.root / cell.id),
             )
-            store.write_run(self.root / cell.id, record)
+            self._write(cell, record)
             records[cell.id] = record
         return self._announce(records)
+
+    def _write(self, cell: Cell, record: Record) -> None:
+        """Write a record; where that fails, the one before stays, and the cell is resumable."""
+        if self._moved:
+            return
+        try:
+            store.write_run(self.root / cell.id, record)
+        except OSError as error:
+            path = self.root / cell.id / RECORD
+            self.events.on_note(f"{path} cannot be written ({error.strerror}): make room")
 
     def _leave(self, groups: list[Group]) -> dict[str, Record]:
         """Record cells as interrupted: those that had begun, and are not done."""
@@ -268,7 +318,7 @@ class RayLauncher:
             record = stored_record(self.root, cell)
             if record.status != "done":
                 record.status, record.error = "queued", None
-                store.write_run(self.root / cell.id, record)
+                self._write(cell, record)
             records[cell.id] = record
         return self._announce(records)
 

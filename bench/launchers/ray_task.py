@@ -128,7 +128,7 @@ def read_files(folder: Path) -> dict[str, bytes]:
 
 def write_files(folder: Path, files: dict[str, bytes]) -> None:
     """Store a cell's files; run.json last, so that it never speaks of files that are not there."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     for name in sorted(files, key=lambda name: name == RECORD):
         if name in SENT:
             with store.atomic_file(folder / name) as file:

@@ -28,7 +28,8 @@ def main() -> int:
     die_with(parent)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher decides what Ctrl-C means
+    for kind in (signal.SIGINT, signal.SIGHUP):  # the launcher decides what Ctrl-C means
+        signal.signal(kind, signal.SIG_IGN)
     job = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_watch_stdin, daemon=True).start()
 
@@ -57,11 +58,15 @@ def _run(job: dict[str, Any], send: Any, stop: threading.Event) -> dict[str, Any
     from bench.plan import grid
     from bench.training.runner import ExecutionOptions, run_cells
 
+    root = Path(job["root"])
+    if not root.is_dir():  # moved meanwhile: nobody may make a second one of its name
+        gone = {"status": "failed", "error": f"the results folder {root} is gone"}
+        return {"kind": "end", "ended": {cell["id"]: gone for cell in job["cells"]}}
     wall, cpu = time.perf_counter() - _STARTED[0], time.process_time()
     execution = ExecutionOptions(**job["execution"], started=(wall, cpu))
     records = run_cells(
         [grid.from_dict(cell) for cell in job["cells"]],
-        Path(job["root"]),
+        root,
         execution,
         send,
         stop.is_set,

@@ -16,12 +16,12 @@ NAME = ".lock"
 class Lock:
     """Hold a file; the system lets go of it when this process ends, however it ends.
 
-    unwritable, busy: the sentences of a BenchError, with places for {reason} and {holder}.
+    unwritable, busy, gone: the sentences of a BenchError, with places for {reason} and {holder}.
     """
 
-    def __init__(self, path: Path, unwritable: str, busy: str) -> None:
+    def __init__(self, path: Path, unwritable: str, busy: str, gone: str = "") -> None:
         """Prepare to hold `path`, whose folder is created where it is missing."""
-        self.path, self._unwritable, self._busy = path, unwritable, busy
+        self.path, self._unwritable, self._busy, self._gone = path, unwritable, busy, gone
         self._file: int | None = None
 
     def __enter__(self) -> Self:
@@ -43,6 +43,16 @@ class Lock:
         os.write(self._file, f"{os.getpid()}\n".encode())
         return self
 
+    def check(self) -> None:
+        """Raise BenchError where the held file lies at its path no more: its folder was moved."""
+        assert self._file is not None
+        try:
+            there = os.path.samestat(os.lstat(self.path), os.fstat(self._file))
+        except OSError:
+            there = False
+        if not there:
+            raise BenchError(self._gone)
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -62,6 +72,8 @@ def folder_lock(root: Path) -> Lock:
         f"the results folder {shown} cannot be written ({{reason}}): choose another one with --out",
         f"the results folder {shown} is held by another run (process {{holder}}): wait for it to "
         "end, or choose another folder with --out",
+        f"the results folder {root} was moved or removed while the run was at work, so the run has "
+        "ended: the same command continues it where --out names its new place",
     )
 
 

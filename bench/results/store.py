@@ -83,8 +83,11 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_run(folder: Path, record: Record) -> None:
-    """Write a cell's record to `folder`/run.json atomically, creating the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write a cell's record to `folder`/run.json atomically, creating the folder.
+
+    Not the results folder around it: where that was moved, a second one would begin.
+    """
+    folder.mkdir(exist_ok=True)
     text = json.dumps(_finite(record.as_json()), indent=1, allow_nan=False)
     with atomic_file(folder / RECORD) as file:
         file.write(text.encode())

@@ -1,5 +1,6 @@
 """What a study shows while it runs: a live view on a terminal, plain lines, or nothing."""
 
+import contextlib
 import os
 import sys
 import textwrap
@@ -73,7 +74,8 @@ class Plain(Quiet):
         self.on_note(opening(study.cells, study.todo))
 
     def on_note(self, text: str) -> None:
-        print(printable(text), file=self._stream, flush=True)
+        with contextlib.suppress(OSError):  # nobody reads any more: that must not end a study
+            print(printable(text), file=self._stream, flush=True)
 
     def on_progress(self, cell: Cell, progress: dict[str, Any]) -> None:
         super().on_progress(cell, progress)
@@ -114,7 +116,8 @@ class Live(Quiet):
         self._overall = self._bars.add_task("all cells", total=1.0, detail="")
 
     def on_note(self, text: str) -> None:
-        self._bars.console.print(printable(text), markup=False, highlight=False)
+        with contextlib.suppress(OSError):  # a terminal that is gone
+            self._bars.console.print(printable(text), markup=False, highlight=False)
 
     def on_start(self, cell: Cell) -> None:
         self._tasks[cell.id] = self._bars.add_task(
@@ -134,7 +137,8 @@ class Live(Quiet):
         self._update_overall()
 
     def on_study_end(self) -> None:
-        self._bars.stop()
+        with contextlib.suppress(OSError):
+            self._bars.stop()
 
     def _update_overall(self) -> None:
         detail = f"{self.ended_cells}/{self.total} cells, {self.remaining()} left"

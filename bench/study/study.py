@@ -110,7 +110,7 @@ def run_study(
     callbacks = [*callbacks, *trackers.of(config)]
     slots = _slots(config)
     root = Path(config.out).absolute()
-    with folder_lock(root):
+    with folder_lock(root) as lock:
         _check_writable(root)
         planned = plan(config.replace(out=root))
         planned.warn()
@@ -123,7 +123,8 @@ def run_study(
             events.on_study_start(planned)
             if planned.todo:
                 # Ray installs signal handlers of its own, so ours come after it.
-                launcher = stack.enter_context(_launcher(config, root, slots, interrupts, events))
+                opened = _launcher(config, root, slots, interrupts, events, lock.check)
+                launcher = stack.enter_context(opened)
                 stack.enter_context(interrupts.caught())
                 needed = grid.distinct_datasets(planned.todo)
                 local.prepare(needed, root, interrupts, events)
@@ -153,16 +154,21 @@ def _slots(config: RunConfig) -> list[Slot]:
 
 @contextlib.contextmanager
 def _launcher(
-    config: RunConfig, root: Path, slots: list[Slot], interrupts: Interrupts, events: Callbacks
+    config: RunConfig,
+    root: Path,
+    slots: list[Slot],
+    interrupts: Interrupts,
+    events: Callbacks,
+    check_folder: Callable[[], None],
 ) -> Iterator[Launcher]:
     """Yield what runs groups of cells: processes of this machine, or a Ray cluster."""
     if config.launcher == "local":
-        yield local.LocalLauncher(config, root, slots, interrupts, events)
+        yield local.LocalLauncher(config, root, slots, interrupts, events, check_folder)
         return
     from bench.launchers import ray
 
     with ray.connected(config.address, config.jobs) as cluster:
-        yield ray.RayLauncher(cluster, config, root, interrupts, events)
+        yield ray.RayLauncher(cluster, config, root, interrupts, events, check_folder)
 
 
 def _launch(config: RunConfig, launcher: Launcher, planned: StudyPlan) -> dict[str, Record]:

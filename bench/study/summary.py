@@ -50,7 +50,7 @@ def _clocks(rows: list[dict[str, Any]]) -> str:
 
 
 def failures(cells: list[Cell], records: dict[str, Record], out: Path) -> str:
-    """Say of every failed cell why and where its log lies, and what `--resume failed` does."""
+    """Say of every failed cell why and where its log lies, and which command runs it again."""
     lines = [_failure(cell, records[cell.id], out / cell.id / LOG) for cell in cells]
     kept = sum(
         not starts_over(records[cell.id]) and (out / cell.id / CHECKPOINT).exists()
@@ -59,7 +59,15 @@ def failures(cells: list[Cell], records: dict[str, Record], out: Path) -> str:
     which = "" if not kept else f", {kept} of them from their checkpoints"
     again = "it" if len(cells) == 1 else "them"
     failed = counted(len(cells), "cell")
-    lines.append(f"{failed} failed: --resume failed runs {again} again{which}")
+    lost = sum(bool(records[cell.id].lost) for cell in cells)
+    if lost == len(cells):
+        lines.append(f"{failed} failed for reasons of the machine: the same command runs {again} "
+                     f"again{which}")  # fmt: skip
+    else:
+        lines.append(f"{failed} failed: --resume failed runs {again} again{which}")
+    if 0 < lost < len(cells):
+        lines.append(f"{lost} of them failed for reasons of the machine: the same command, without "
+                     "--resume failed, runs those again")  # fmt: skip
     return "\n".join(lines)
 
 

@@ -106,7 +106,7 @@ class EventFile:
         from tensorboard.summary.writer.record_writer import RecordWriter
 
         start = _seconds(store.read_run(self.folder).created)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.parent.mkdir(exist_ok=True)
         if not appending:
             self.path.unlink(missing_ok=True)
         name = str(self.path.relative_to(self.folder))

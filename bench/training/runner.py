@@ -67,6 +67,7 @@ def run_cell(
     "update") or note (with a "text"), each with the id of its "cell". stop: called after every
     update; true asks to save a checkpoint and to end.
     """
+    folder.parent.mkdir(parents=True, exist_ok=True)
     running = RunningCell(cell, folder)
     trainer = Trainer([running], options, report, stop)
     if error := trainer.attempt():
@@ -87,6 +88,7 @@ def run_cells(
     Where that fails, because their checkpoints do not lie at one update or because one of them
     raises an error, they are run one after the other: each then has an end of its own.
     """
+    root.mkdir(parents=True, exist_ok=True)
     done: dict[str, Record] = {}
     if len(cells) > 1:
         done, cells = _run_together(cells, root, options, report, stop)
@@ -176,7 +178,8 @@ class Trainer:
         status = "out_of_memory" if cuda.is_out_of_memory(error) else "failed"
         sentence = str(error) if expected else faults.sentence(error)
         for cell in self.cells:
-            cell.fail(status, sentence, self.update, error)
+            lost = faults.is_of_the_machine(error, cell.folder)
+            cell.fail(status, sentence, self.update, error, lost)
 
     # --- before training -------------------------------------------------------------------------
 
@@ -458,7 +461,7 @@ class Trainer:
                 self._write(cell)
             except OSError as error:
                 reason = cell.record.error or f"its record cannot be written ({error.strerror})"
-                cell.fail("failed", reason, self.update)
+                cell.fail("failed", reason, self.update, lost=True)
 
     def _write(self, cell: RunningCell) -> None:
         """Write a cell's record with the time and memory spent so far."""

@@ -69,7 +69,7 @@ class RunningCell:
 
     def announce(self, execution: sections.Execution, resume: bool) -> None:
         """Say on disk that the cell is running, and count an interruption of an earlier run."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(exist_ok=True)
         if refused := plain_files.refusal(self.folder, CELL_FILES):
             raise BenchError(refused)
         for partial in self.folder.glob(".*.tmp"):  # left by a write that a kill cut off
@@ -222,16 +222,27 @@ class RunningCell:
         )
         self.record.status = "done"
 
-    def fail(self, status: str, sentence: str, update: int, error: Exception | None = None) -> None:
-        """Note what went wrong; the traceback of an exception goes to the log."""
+    def fail(
+        self,
+        status: str,
+        sentence: str,
+        update: int,
+        error: Exception | None = None,
+        lost: bool = False,
+    ) -> None:
+        """Note what went wrong; the traceback of an exception goes to the log.
+
+        lost: the cell did not fail by itself, so that the next run continues it.
+        """
         self.record.status, self.record.error = status, sentence
+        self.record.lost = lost or None
         trace = "" if error is None else "".join(traceback.format_exception(error))
         self.log(f"{status} at update {update}: {sentence}\n{trace}")
 
     def log(self, text: str) -> None:
         """Append to the cell's log, even where somebody has removed its folder."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(exist_ok=True)
             with plain_files.appending(self.folder, LOG) as file:
                 file.write(f"{text.rstrip()}\n".encode("utf-8", "replace"))
         except (OSError, BenchError):  # a full disk: the record says what ended the cell

@@ -120,3 +120,15 @@ def small_flags(tmp_path: Path) -> list[str]:
         "--preset", "smoke", "--datasets", DATASET, "--size", str(SIZE), "--device", "cpu",
         "--out", str(tmp_path / "results"), *sets,
     ]  # fmt: skip
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB; skipped where it may not be mounted (see test_local for ENOSPC)."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("no file system may be mounted here: ENOSPC is injected in test_local instead")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)

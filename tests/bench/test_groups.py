@@ -127,6 +127,7 @@ def test_a_study_goes_on_with_groups_that_lie_at_one_update(
     for cell in grid.cells(made):
         record = grid.new_record(cell)
         record.updates_done = 40 if cell.seed < 2 else 20
+        (made.out / cell.id).mkdir(parents=True)
         store.write_run(made.out / cell.id, record)
         (made.out / cell.id / "checkpoint.pt").write_bytes(b"")
     planned = schedule.schedule(plan_study(made), made, 1)

@@ -86,6 +86,7 @@ def test_a_cell_that_waits_to_go_on_alone_is_left_as_interrupted(make_config: Ma
     config, events = make_config(seeds=(0, 1)), Starts()
     launcher, cells = launcher_of(config, events), grid.cells(config)
     for cell in cells:
+        (config.out / cell.id).mkdir(parents=True)
         store.write_run(config.out / cell.id, grid.new_record(cell, "running"))
         launcher._begun.add(cell.id)
     launcher._saved.add(cells[0].id)

@@ -24,6 +24,7 @@ import pytest
 
 from bench.errors import BenchError
 from bench.launchers import ray as launcher
+from bench.plan import grid
 from bench.results import store
 from bench.study import study
 from bench.study.progress import Quiet
@@ -237,3 +238,47 @@ def test_a_node_with_other_code_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(BenchError, match="has another om2p-bench"):
         ray_task.run_task({"code": "of another version"}, None)
+
+
+@pytest.mark.usefixtures("faulty")
+def test_a_lost_node_is_one_sentence_and_the_cells_are_resumable(
+    make_config: Make, tmp_path: Path
+) -> None:
+    """The raylet of a cluster of our own dies, as it does where its dashboard agent is killed."""
+    config = make_config({"run.updates": 200}, algorithms=("bad-slow",), launcher="ray", jobs=1)
+
+    def lose(worker: psutil.Process) -> None:
+        raylet = worker.parent()
+        assert raylet is not None
+        assert "raylet" in raylet.name()
+        raylet.kill()
+
+    killed: list[int] = []
+
+    def wait() -> None:
+        end = time.monotonic() + 120
+        while time.monotonic() < end and not killed:
+            for process in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess, IndexError):
+                    parent = process.parent()
+                    saved = list(config.out.glob("*/checkpoint.pt"))
+                    if saved and "bench.launchers.worker" in process.cmdline() and parent:
+                        lose(parent)
+                        killed.append(parent.pid)
+                        return
+            time.sleep(0.05)
+
+    killer = threading.Thread(target=wait)
+    killer.start()
+    with pytest.raises(BenchError, match="the Ray cluster was lost") as caught:
+        study.run_study(config, Recorder())
+    killer.join()
+    assert killed
+    assert "\n" not in str(caught.value)
+    (record,) = store.read_records(config.out).values()
+    assert record.status in ("queued", "running")
+    (cell,) = grid.cells(config)
+    finished = run_cell(cell, config.out / cell.id, ExecutionOptions())
+    assert finished["status"] == "done"
+    alone = run_cell(cell, tmp_path / cell.id, ExecutionOptions())
+    assert finished["results"] == alone["results"]
