@@ -29,7 +29,7 @@ from bench.study.resume import plan_study
 from bench.training import faults
 from bench.training.runner import ExecutionOptions, run_cell
 from tests.bench.runs import numbers
-from tests.bench.test_local import ROOT, Study, alive
+from tests.bench.test_local import ROOT, Study, alive, longer
 
 Make = Callable[..., Any]
 
@@ -48,7 +48,7 @@ class InATerminal(Study):
     def __init__(self, out: Path, flags: list[str], environment: dict[str, str]) -> None:
         self.out = out
         self.terminal, end = pty.openpty()
-        words = ["--algos", "bad-slow", "--seeds", "1", *flags, "--set", "run.updates=100"]
+        words = ["--algos", "bad-slow", "--seeds", "1", *longer(flags)]
         self.process = subprocess.Popen(
             [sys.executable, "-c", IN_A_TERMINAL, *words], cwd=ROOT, env=environment,
             stdin=end, stdout=end, stderr=end, text=True,
@@ -141,10 +141,10 @@ def test_the_plain_command_goes_on_after_a_full_disk(
 
 def test_what_counts_as_a_fault_of_the_machine(tmp_path: Path) -> None:
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    told = OSError("the writer says: No space left on device")
+    worded = OSError("the writer says: No space left on device")
     missing = FileNotFoundError(errno.ENOENT, "No such file", "x")
     assert faults.is_of_the_machine(full, tmp_path)
-    assert faults.is_of_the_machine(told, tmp_path)
+    assert faults.is_of_the_machine(worded, tmp_path)
     assert faults.is_of_the_machine(missing, tmp_path / "gone")
     assert not faults.is_of_the_machine(missing, tmp_path)
     assert not faults.is_of_the_machine(ZeroDivisionError(), tmp_path)

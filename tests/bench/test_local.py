@@ -1,6 +1,7 @@
 """The local launcher with real workers: limits, deaths, forks, locks, and the run after."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -167,20 +168,17 @@ def alive(pid: int) -> bool:
         return False
 
 
+def longer(flags: list[str]) -> list[str]:
+    """Return the flags of a run that takes some seconds with a slow algorithm."""
+    return [re.sub(r"^run\.updates=.*", "run.updates=100", flag) for flag in flags]
+
+
 class Study:
     """A command line at work on a slow cell, to be disturbed."""
 
     def __init__(self, out: Path, flags: list[str], environment: dict[str, str]) -> None:
         self.out = out
-        flags = [
-            "--algos",
-            "bad-slow",
-            "--seeds",
-            "1",
-            *flags,
-            "--set",
-            "run.updates=100",
-        ]
+        flags = ["--algos", "bad-slow", "--seeds", "1", *longer(flags)]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "bench", "run", *flags], cwd=ROOT, env=environment,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
