@@ -13,7 +13,7 @@ import algorithms
 from algorithms.settings import LogRange
 from bench.cli import app
 from bench.errors import BenchError
-from bench.plan import grid, presets, resolve
+from bench.plan import flags, grid, presets, resolve
 from bench.results import record
 from bench.results.tuning import tuning_file
 from bench.results.tuning.tuning_file import UNFINISHED, Method, Outcome, Searched, Trial, Tuning
@@ -148,6 +148,35 @@ def test_the_script_of_an_array_job_gives_each_cell_its_trial(make: Any) -> None
     line = next(line for line in text.splitlines() if line.startswith(f"  {cell.id})"))
     assert f"--set td3bc.q_weight={cell.settings['q_weight']}" in line
     assert not [one for one in planned.of["bc", 0] if f"  {one.id})" in text]
+
+
+def test_what_a_job_is_given_makes_the_same_cell(make: Any) -> None:
+    planned = make(3)
+    for cell in planned.cells:
+        words = flags.write_overrides({**planned.config.overrides, **planned.overrides_of(cell)})
+        own = {
+            key: value
+            for key, value in flags.parse_overrides(words).items()
+            if key.partition(".")[0] in ("run", "algorithm", cell.algorithm)
+        }
+        job = planned.config.replace(
+            algorithms=(cell.algorithm,), datasets=(cell.dataset,), overrides=own
+        )
+        assert [one.id for one in grid.cells(job)] == [cell.id]
+
+
+def test_a_study_file_has_a_table_for_a_tuning(
+    tmp_path: Path, small_flags: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = tmp_path / "study.toml"
+    study.write_text(
+        'algorithms = ["td3bc", "bc"]\ndatasets = ["mpe/spread/random"]\npreset = "smoke"\n'
+        "size = 5000\n[tune]\ntrials = 3\nupdates = 20\n"
+    )
+    assert app.main(["tune", str(study), "--out", str(tmp_path / "t"), "--plan", "json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["algorithm"] for row in rows] == ["td3bc", "bc"] * 3
+    assert {row["updates"] for row in rows} == {20}
 
 
 # --- what trials scored --------------------------------------------------------------------------
@@ -375,14 +404,14 @@ def test_a_tuning_runs_continues_and_gives_a_preset(
     small_flags: list[str], data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "results"
-    flags = ["--algos", "bc,bc-gaussian", *small_flags, "--data-dir", str(data_dir), "--jobs", "2"]
-    assert app.main(["tune", *flags]) == 2
+    words = ["--algos", "bc,bc-gaussian", *small_flags, "--data-dir", str(data_dir), "--jobs", "2"]
+    assert app.main(["tune", *words]) == 2
     assert "takes --updates N" in capsys.readouterr().err
-    at = flags.index("run.updates=60")
-    flags = [*flags[: at - 1], *flags[at + 1 :], "--updates", "20"]
-    assert app.main(["tune", *flags, "--trials", "1"]) == 0, capsys.readouterr().err
+    at = words.index("run.updates=60")
+    words = [*words[: at - 1], *words[at + 1 :], "--updates", "20"]
+    assert app.main(["tune", *words, "--trials", "1"]) == 0, capsys.readouterr().err
     assert len(tuning_file.read(out / "tuning.json").methods["bc"].trials) == 1
-    assert app.main(["tune", *flags, "--trials", "2", "--replicas", "auto"]) == 0
+    assert app.main(["tune", *words, "--trials", "2", "--replicas", "auto"]) == 0
     text = capsys.readouterr()
     assert "4 cells: 2 to run, 2 kept" in text.err
     assert "bc-gaussian  3" in text.out
@@ -390,12 +419,12 @@ def test_a_tuning_runs_continues_and_gives_a_preset(
     assert (tuned.trials, tuned.measure) == (2, "score")
     assert app.main(["plan", "--preset", str(out / "tuned.toml"), "--algos", "bc"]) == 0
     capsys.readouterr()
-    assert app.main(["tune", *flags, "--trials", "3", "--plan", "json"]) == 0
+    assert app.main(["tune", *words, "--trials", "3", "--plan", "json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [row["run"] for row in rows] == [False] * 4 + [True] * 2
-    assert app.main(["tune", *flags, "--trials", "3", "--show"]) == 1  # not all have ended
+    assert app.main(["tune", *words, "--trials", "3", "--show"]) == 1  # not all have ended
     assert "2 of 3 trials have ended for every algorithm" in capsys.readouterr().out
-    assert app.main(["tune", *flags, "--trials", "2", "--data-seed", "5"]) == 2
+    assert app.main(["tune", *words, "--trials", "2", "--data-seed", "5"]) == 2
     assert "holds another tuning, with data_seed=1000 and not 5" in capsys.readouterr().err
 
 
