@@ -20,7 +20,14 @@ import torch
 from torch import Tensor, nn
 
 from algorithms.base import Algorithm, Generators, Metrics, TeamSpec
-from algorithms.parts.critics import coin_q_term, copy_of, move, td_loss, td_target
+from algorithms.parts.critics import (
+    action_deviation,
+    coin_q_term,
+    copy_of,
+    move,
+    td_loss,
+    td_target,
+)
 from algorithms.parts.denoising import Denoiser
 from algorithms.parts.networks import MemberNetwork
 from algorithms.parts.samplers import LinearBetas, Schedule, VariancePreserving, ddpm
@@ -97,7 +104,12 @@ class DiffusionPolicyLearner(Algorithm[Config]):
     ) -> tuple[Tensor, Metrics]:
         """Return -Q of one head, chosen by a coin per member, normalised; the critic is frozen."""
         value = self.critic.frozen(observation, action)  # (M, 2, B)
-        q_loss = coin_q_term(value, self.uniform(1), self.settings.q_normalise, by_other)
+        normalise = self.settings.q_normalise
+        by_actions = normalise == "action_std"
+        deviation = (
+            action_deviation(self.critic.frozen, observation, action) if by_actions else None
+        )  # (M, 2)
+        q_loss = coin_q_term(value, self.uniform(1), normalise, by_other, deviation)
         return q_loss, {"actor/q_loss": q_loss, "actor/q": value.mean(dim=(1, 2))}
 
     def _critic(

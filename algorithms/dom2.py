@@ -65,8 +65,9 @@ class Dom2(Algorithm[Dom2Settings]):
         if not self.has_critic:
             return loss, metrics
         action = self._solve(self.policy, observation, self.noise(rows))
-        value = self.critic.frozen(observation, action).mean(dim=1)  # (M, B)
-        q_loss, q_metrics = q_guidance(value, self.settings.q_normalise)
+        q_loss, q_metrics = q_guidance(
+            self.critic.frozen_mean, observation, action, self.settings.q_normalise
+        )
         return loss + self.settings.q_weight * q_loss, metrics | q_metrics
 
     def _critic(

@@ -73,8 +73,9 @@ class Fql(Algorithm[FqlSettings]):
         loss, metrics = settings.distill_weight * distill, {"actor/distill_loss": distill}
         if not self.has_critic:
             return loss, metrics
-        value = self.critic.frozen(observation, action.clamp(-1.0, 1.0)).mean(dim=1)  # (M, B)
-        q_loss, q_metrics = q_guidance(value, settings.q_normalise)
+        q_loss, q_metrics = q_guidance(
+            self.critic.frozen_mean, observation, action.clamp(-1.0, 1.0), settings.q_normalise
+        )
         return loss + settings.q_weight * q_loss, metrics | q_metrics
 
     @torch.no_grad()

@@ -98,9 +98,9 @@ class MacFlow(Algorithm[MacFlowSettings]):
         loss, metrics = settings.distill_weight * distill, {"actor/distill_loss": distill}
         if not self.has_critic:
             return loss, metrics
-        inputs = self._critic_inputs(observation, action.clamp(-1.0, 1.0))
-        value = self._mixed(self.critic.frozen(*inputs)).mean(dim=1)  # (R, B)
-        q_loss, q_metrics = q_guidance(value, settings.q_normalise)
+        q_loss, q_metrics = q_guidance(
+            self._frozen_total, observation, action.clamp(-1.0, 1.0), settings.q_normalise
+        )
         return loss + settings.q_weight * q_loss, metrics | q_metrics
 
     @torch.no_grad()
@@ -129,6 +129,11 @@ class MacFlow(Algorithm[MacFlowSettings]):
             )
         value = self._mixed(self.critic(*self._critic_inputs(observation, batch.action)))
         return td_loss(value, goal)  # (R, 2, B), (R, B)
+
+    def _frozen_total(self, observation: Tensor, action: Tensor) -> Tensor:
+        """Return the mean of both heads' Q_tot, (R, B); gradients reach the actions only."""
+        inputs = self._critic_inputs(observation, action)
+        return self._mixed(self.critic.frozen(*inputs)).mean(dim=1)
 
     def _critic_inputs(self, observation: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         """Return the rows of all agents one after another: (R, N * B, .) twice."""

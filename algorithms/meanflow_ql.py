@@ -159,8 +159,9 @@ class MeanFlowQl(Algorithm[MeanFlowQlSettings]):
         settings, metrics = self.settings, {"actor/mean_flow_loss": flow_loss}
         if one_step is None:
             return flow_loss, metrics
-        value = self.critic.frozen(observation, one_step.clamp(-1.0, 1.0)).mean(dim=1)  # (M, B)
-        q_loss, q_metrics = q_guidance(value, settings.q_normalise)
+        q_loss, q_metrics = q_guidance(
+            self.critic.frozen_mean, observation, one_step.clamp(-1.0, 1.0), settings.q_normalise
+        )
         outside = F.relu(one_step.abs() - 1.0)
         bound_loss = self.mean_over_action(outside).mean(dim=-1)
         loss = settings.imitation_weight * flow_loss + settings.q_weight * q_loss

@@ -208,8 +208,12 @@ class Om2p(Algorithm[Om2pSettings]):
         metrics = {"actor/mean_flow_loss": flow_loss}
         if one_step is None:
             return flow_loss, metrics
-        value = self.critic.frozen(observation, self._read(noise, one_step)).mean(dim=1)  # (M, B)
-        q_loss, q_metrics = q_guidance(value, self.settings.q_normalise)
+        q_loss, q_metrics = q_guidance(
+            self.critic.frozen_mean,
+            observation,
+            self._read(noise, one_step),
+            self.settings.q_normalise,
+        )
         return flow_loss + self.settings.q_weight * q_loss, metrics | q_metrics
 
     def _critic(

@@ -31,8 +31,9 @@ class Td3Bc(ActorCritic[Td3BcSettings]):
         metrics = {"actor/cloning_loss": loss}
         if self.settings.q_weight == 0:
             return loss, metrics
-        value = self.critic.frozen_first(observation, action)  # (M, B)
-        q_loss, q_metrics = q_guidance(value, self.settings.q_normalise)
+        q_loss, q_metrics = q_guidance(
+            self.critic.frozen_first, observation, action, self.settings.q_normalise
+        )
         return loss + self.settings.q_weight * q_loss, metrics | q_metrics
 
     def _critic(

@@ -14,6 +14,9 @@ NetworkType = TypeVar("NetworkType", bound=nn.Module)
 
 HEADS = 2
 NORMALISER_FLOOR = 1e-6
+ACTIONS = 4  # of a state, from which the deviation of Q is taken
+
+Evaluate = Callable[[Tensor, Tensor], Tensor]  # (M, B, O), (M, B, A) -> (M, ..., B)
 
 
 class TwinCritic(nn.Module):
@@ -43,6 +46,10 @@ class TwinCritic(nn.Module):
         """Return both heads' values, (M, 2, B); gradients reach the action only."""
         rows, share = self.network.shared(self._rows(observation, action, frozen=True), HEADS)
         return self.network.frozen(rows, share=share).view(-1, HEADS, action.shape[1])
+
+    def frozen_mean(self, observation: Tensor, action: Tensor) -> Tensor:
+        """Return the mean of both heads' values, (M, B); gradients reach the action only."""
+        return self.frozen(observation, action).mean(dim=1)
 
     def frozen_first(self, observation: Tensor, action: Tensor) -> Tensor:
         """Return the first head's values alone, (M, B); gradients reach the action only."""
@@ -98,35 +105,64 @@ def td_loss(
     return loss, {"critic/loss": loss, "critic/q": value.mean(dim=(1, 2))}
 
 
-def q_term(value: Tensor, normalise: str) -> Tensor:
-    """Return -mean Q per member (M,), divided by the batch mean of |Q| if asked.
+def q_term(value: Tensor, normalise: str, deviation: Tensor | None = None) -> Tensor:
+    """Return -mean Q per member (M,), divided by the batch mean of |Q| or by ``deviation``.
 
-    ``value`` is the mean over heads, (M, B).
+    ``value`` is the mean over heads, (M, B); ``deviation`` that of Q over actions, (M,).
     """
     loss = -value.mean(dim=-1)
     if normalise == "none":
         return loss
-    return loss / value.detach().abs().mean(dim=-1).clamp_min(NORMALISER_FLOOR)
+    scale = value.detach().abs().mean(dim=-1) if deviation is None else deviation
+    return loss / scale.clamp_min(NORMALISER_FLOOR)
 
 
-def q_guidance(value: Tensor, normalise: str) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return :func:`q_term` of values (M, B), and what to log of it, (M,) each."""
-    loss = q_term(value, normalise)
+def q_guidance(
+    evaluate: Evaluate, observation: Tensor, action: Tensor, normalise: str
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return :func:`q_term` of the policy's actions, and what to log of it, (M,) each.
+
+    ``evaluate`` gives values (M, B); its critic is held fixed.
+    """
+    value = evaluate(observation, action)
+    by_actions = normalise == "action_std"
+    deviation = action_deviation(evaluate, observation, action) if by_actions else None
+    loss = q_term(value, normalise, deviation)
     return loss, {"actor/q_loss": loss, "actor/q": value.mean(dim=-1)}
 
 
-def coin_q_term(value: Tensor, coin: Tensor, normalise: str, by_other: bool) -> Tensor:
+@torch.no_grad()
+def action_deviation(evaluate: Evaluate, observation: Tensor, action: Tensor) -> Tensor:
+    """Return how much Q depends on the action: its deviation over actions of a state, (M, ...).
+
+    The batch mean over states. The actions of a state are the policy's own there and in the next
+    rows of the batch, so that no random numbers are drawn. Unlike the mean of |Q| it does not
+    contain the value of the state, which may be nearly all of Q.
+    """
+    actions = torch.stack([action.roll(-row, dims=1) for row in range(ACTIONS)], dim=2)
+    return of_each(evaluate, observation, actions).std(dim=-1).mean(dim=-1)
+
+
+def coin_q_term(
+    value: Tensor, coin: Tensor, normalise: str, by_other: bool, deviation: Tensor | None = None
+) -> Tensor:
     """Return -mean Q_k per member (M,) of the head k that the coin shows, normalised if asked.
 
     ``value`` is (M, 2, B), ``coin`` (M, 1, 1) uniform on [0, 1). The divisor is the batch mean of
-    |Q| of the other head (Diffusion-QL's code) or of the same one (EDP's code).
+    |Q| of the other head (Diffusion-QL's code) or of the same one (EDP's code), or that head's
+    ``deviation`` over actions, (M, 2).
     """
     first = coin[..., 0] < 0.5  # (M, 1)
     chosen = torch.where(first, value[:, 0], value[:, 1])  # (M, B)
     if normalise == "none":
         return -chosen.mean(dim=-1)
-    scale = torch.where(first, value[:, 1], value[:, 0]) if by_other else chosen
-    return -chosen.mean(dim=-1) / scale.detach().abs().mean(dim=-1).clamp_min(NORMALISER_FLOOR)
+    if deviation is None:
+        other = torch.where(first, value[:, 1], value[:, 0]) if by_other else chosen
+        scale = other.detach().abs().mean(dim=-1)
+    else:
+        heads = deviation.flip(-1) if by_other else deviation
+        scale = torch.where(first[:, 0], heads[:, 0], heads[:, 1])
+    return -chosen.mean(dim=-1) / scale.clamp_min(NORMALISER_FLOOR)
 
 
 def conservative_term(
@@ -147,9 +183,7 @@ def conservative_term(
     return (soft_maximum - recorded).mean(dim=-1).sum(dim=-1)
 
 
-def of_each(
-    evaluate: Callable[[Tensor, Tensor], Tensor], observation: Tensor, actions: Tensor
-) -> Tensor:
+def of_each(evaluate: Evaluate, observation: Tensor, actions: Tensor) -> Tensor:
     """Evaluate K actions per observation at once: (M, B, O), (M, B, K, A) -> (M, ..., B, K)."""
     rows, count = actions.shape[1:3]
     states = observation[:, :, None].expand(-1, -1, count, -1)

@@ -156,6 +156,8 @@ class CriticSettings(ValueSettings):
         least=0,
         search=Q_WEIGHTS,
     )
-    q_normalise: Literal["none", "mean_abs"] = setting(
-        "mean_abs", "divide the Q term by the batch mean of |Q| of each agent"
+    q_normalise: Literal["none", "mean_abs", "action_std"] = setting(
+        "mean_abs",
+        "what divides the Q term of each agent: its batch mean of |Q|, or the deviation of Q over "
+        "actions of a state, which does not contain the state's value",
     )
