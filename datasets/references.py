@@ -31,11 +31,11 @@ REFERENCES: dict[Variant, tuple[Reference | None, Reference | None]] = {
     ),
     ("mpe/tag", "omar", "ba200a0a9569"): (
         Reference(-5.913, 0.069, 20_000, UNIFORM),
-        Reference(191.886, 0.319, 40_000, EXPERT_DATA.format("mpe/tag")),
+        Reference(187.850, 0.332, 40_000, EXPERT_DATA.format("mpe/tag")),
     ),
     ("mpe/world", "omar", "0e39fb3a0a22"): (
         Reference(-7.742, 0.035, 20_000, UNIFORM),
-        Reference(84.660, 0.140, 40_000, EXPERT_DATA.format("mpe/world")),
+        Reference(80.499, 0.151, 40_000, EXPERT_DATA.format("mpe/world")),
     ),
     ("mamujoco/halfcheetah-2x3", "gymnasium-v5", None): (
         Reference(-282.433, 3.348, 500, UNIFORM),

@@ -106,7 +106,7 @@ def test_the_shared_team_records_what_version_1_recorded(tmp_path: Path) -> None
 
 def test_recipes_have_the_version_of_their_task() -> None:
     """Version 2 of the particle tasks leaves the identities of bodies as they were."""
-    assert recipes.recipe("mpe/spread/random")["recipe_version"] == 2
+    assert recipes.recipe("mpe/tag/random")["recipe_version"] == 2
     body = recipes.recipe("mamujoco/hopper-3x1/expert")
     assert body["recipe_version"] == 1
     assert recipes.digest(body) == "cd93091a6ec2"
