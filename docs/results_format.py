@@ -29,6 +29,8 @@ IN_A_CELL = {
     "PROGRESS": "one line of JSON per evaluation: `update`, `train_seconds`, `cpu_seconds`, "
     "`return_mean`, `return_std`, `score`, `episodes`, `metrics` (means of the losses by name)",
     "EPISODES": "the returns of the last evaluation: `episode`, `agent`, `return`",
+    "ROBUSTNESS": "rows of `python -m bench stress`, per perturbation and level "
+    "([robustness.md](robustness.md))",
     "CHECKPOINT": "what it takes to go on, and to act; read with `weights_only`",
     "PREVIOUS_CHECKPOINT": "the checkpoint before, in case the newest is damaged",
     "LOG": "warnings and tracebacks",

@@ -223,6 +223,13 @@ def test_an_example_of_the_docs_is_a_perturbation(out: Path) -> None:
         plugins._hashes.pop(str(FOG))
 
 
+def test_the_page_shows_the_example_as_it_is() -> None:
+    page = (ROOT / "docs" / "robustness.md").read_text()
+    assert FOG.read_text().strip() in page
+    for name in table.TABLE:
+        assert f"`{name}`" in page, f"docs/robustness.md does not name {name}"
+
+
 def test_a_damaged_file_is_a_sentence(out: Path) -> None:
     todo, _ = stress_plan.jobs(asked(out))
     (todo[0].folder / ROBUSTNESS).write_bytes(b"PAR1 nonsense")

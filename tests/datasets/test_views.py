@@ -303,3 +303,9 @@ def test_rows_can_be_read_in_every_way(folder: Path) -> None:
             assert np.array_equal(lazy[index], whole[index]), index
         assert lazy.shape == whole.shape
         assert len(lazy) == len(whole)
+
+
+def test_the_page_names_every_view() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "robustness.md").read_text()
+    for name, row in grammar.KINDS.items():
+        assert f"`@{name}" in page, f"docs/robustness.md does not name @{name}{row.amount and '-'}"

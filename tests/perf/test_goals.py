@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +20,12 @@ import algorithms
 from algorithms.contract.examples import batch_for
 from algorithms.settings import Om2pSettings
 from bench.meters.calibration import FLOPS, Calibration
+from bench.plan import grid
+from bench.plan.config import make_config
 from bench.tracks.efficiency.reference_counts import update_flops
+from bench.tracks.robustness import stress_plan
+from bench.tracks.robustness.stressed_cell import StressedCell
+from bench.training.runner import ExecutionOptions, run_cell
 from tests.perf.learners import (
     ACTION,
     AGENTS,
@@ -201,3 +207,30 @@ def test_start_of_help(benchmark: Any) -> None:
     benchmark.pedantic(start, rounds=15, warmup_rounds=2)
     value = benchmark.stats.stats.median
     benchmark.extra_info |= {"value": value, "unit": "s", "goal": 0.3}
+
+
+STRESS_EPISODES, STRESS_SECONDS = 500, 90.0  # of one core
+
+
+def test_stress_of_one_cell(benchmark: Any, tmp_path: Path) -> None:
+    """A one-step policy on spread under all perturbations, with the networks of `quick`."""
+    overrides = {"run.updates": 20, "run.final_episodes": 20, "run.evaluate_every": 20}
+    made = make_config(
+        algorithms=("om2p",), datasets=("mpe/spread/random",), seeds=(0, 1), preset="quick",
+        overrides=overrides, size=5000, data_dir=tmp_path, device="cpu",
+    )  # fmt: skip
+    for cell in grid.cells(made):
+        assert run_cell(cell, tmp_path / "out" / cell.id, ExecutionOptions()).status == "done"
+    asked = stress_plan.Asked(tmp_path / "out", episodes=STRESS_EPISODES)
+    job = stress_plan.jobs(asked)[0][0]
+
+    def stress() -> None:
+        assert StressedCell(job).run() == []
+
+    began = time.process_time()
+    benchmark.pedantic(stress, rounds=1, warmup_rounds=0)
+    benchmark.extra_info |= {
+        "value": time.process_time() - began,
+        "unit": "seconds of one core",
+        "goal": STRESS_SECONDS,
+    }
