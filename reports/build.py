@@ -47,6 +47,7 @@ def write(
     *,
     uncertainty: str = "ci95",
     siunitx: bool = False,
+    pdf: bool = False,
     command: str | None = None,
     live: bool = False,
     refresh: float = REFRESH_SECONDS,
@@ -54,7 +55,8 @@ def write(
 ) -> Written:
     """Write the report of the results folder `out` to `to` and return what was written.
 
-    `uncertainty` is what stands after the plus-minus sign: "ci95", "std" or "sem". With `live` the
+    `uncertainty` is what stands after the plus-minus sign: "ci95", "std" or "sem". With `pdf` every
+    figure is drawn a second time as a PDF file, for papers. With `live` the
     report is written again whenever a cell changed, until no run holds the folder; `tell` is
     called after each time. Raises BenchError where there is nothing to report or nowhere to write.
     """
@@ -62,7 +64,7 @@ def write(
         known = ", ".join(statistics.KINDS)
         raise BenchError(f"no uncertainty is called {uncertainty!r}: choose one of {known}")
     command = command or f"python -m bench report --out {out} --to {to}"
-    options = Options(uncertainty, siunitx, command)
+    options = Options(uncertainty, siunitx, pdf, command)
     # Asked for before reading: what a run writes before it lets go must not be missed.
     going = live and locks.held(out)
     seen = (_state(out), going)
@@ -87,8 +89,9 @@ def _write_once(out: Path, to: Path, options: Options, refresh: float | None) ->
     read = results.read(out)
     try:
         to.mkdir(parents=True, exist_ok=True)
-        figures = catalogue.draw_all(read, to / "figures", options.uncertainty)
+        # Tables first: what they summarise is then known to all processes that draw.
         tables = all_tables(read, options.uncertainty)
+        figures = catalogue.draw_all(read, to / "figures", options.uncertainty, options.pdf)
         pending = sum(cell["status"] in PENDING for cell in read.cells)
         sources = _write_tables(read, tables, to / "tables", options)
         _write_captions(figures, to / "figures")
@@ -149,7 +152,7 @@ def _write_tables(
 
 
 def _write_captions(figures: list[SavedFigure], folder: Path) -> None:
-    """Write the figures' captions for those who take the PDF files into a paper."""
+    """Write the figures' captions for those who take the files into a paper."""
     lines = [f"{figure.name}\n    {figure.caption}\n" for figure in figures]
     (folder / "captions.txt").write_text("\n".join(lines), encoding="utf-8")
 

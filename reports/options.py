@@ -9,4 +9,5 @@ class Options:
 
     uncertainty: str = "ci95"
     siunitx: bool = False
+    pdf: bool = False
     command: str = "python -m bench report"

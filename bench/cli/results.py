@@ -44,6 +44,9 @@ def report(
     siunitx: Annotated[
         bool, typer.Option("--siunitx", help="Align the tables' numbers with siunitx columns.")
     ] = False,
+    pdf: Annotated[
+        bool, typer.Option("--pdf", help="Draw every figure as a PDF file too, for papers.")
+    ] = False,
     live: Annotated[
         bool, typer.Option("--live", help="Write the report anew while cells are still running.")
     ] = False,
@@ -53,7 +56,7 @@ def report(
     \b
     Examples:
       python -m bench report
-      python -m bench report --out results-mine --to reports/mine --siunitx
+      python -m bench report --out results-mine --to reports/mine --siunitx --pdf
     """
     import reports
 
@@ -67,7 +70,7 @@ def report(
             print(f"{written.page}: written again until the run in {out} ends", flush=True)
 
     written = reports.write(
-        out, to, tell=announce, uncertainty=uncertainty, siunitx=siunitx, live=live
+        out, to, tell=announce, uncertainty=uncertainty, siunitx=siunitx, pdf=pdf, live=live
     )
     for warning in written.warnings:
         print(f"warning: {one_line(warning)}", file=sys.stderr)

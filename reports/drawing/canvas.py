@@ -8,6 +8,7 @@ import io
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,9 +42,12 @@ class SavedFigure:
     size: tuple[int, int]
 
 
+_pdf: ContextVar[bool] = ContextVar("pdf", default=False)
+
+
 @contextmanager
-def look() -> Iterator[None]:
-    """Draw in our style, whatever the user's matplotlib settings are."""
+def look(pdf: bool = False) -> Iterator[None]:
+    """Draw in our style, whatever the user's matplotlib settings are; save PDF files too or not."""
     import matplotlib as mpl
     from matplotlib.style import use
 
@@ -51,7 +55,11 @@ def look() -> Iterator[None]:
         mpl.rcdefaults()
         use(Path(__file__).with_name("style.mplstyle"))
         mpl.rcParams["font.sans-serif"] = list(fonts.register())
-        yield
+        before = _pdf.set(pdf)
+        try:
+            yield
+        finally:
+            _pdf.reset(before)
 
 
 def panels(
@@ -254,13 +262,17 @@ def save(
     title: str,
     caption: str,
 ) -> SavedFigure:
-    """Write `name`.pdf and `name`.png without dates or versions and return the figure."""
+    """Write `name`.png, and a PDF file where `look` says so, and return the figure.
+
+    The files hold no dates and no versions. A PDF file costs another drawing, and no page shows it.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
-    figure.savefig(
-        folder / f"{name}.pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None}
-    )
+    (folder / f"{name}.pdf").unlink(missing_ok=True)  # an earlier report's is of other results
+    if _pdf.get():
+        nothing = {"CreationDate": None, "Creator": None, "Producer": None}
+        figure.savefig(folder / f"{name}.pdf", metadata=nothing)
     figure.set_dpi(DOTS)
     agg = FigureCanvasAgg(figure)
     agg.draw()

@@ -1,5 +1,6 @@
 """All figures of a report, in the order in which the page shows them."""
 
+import gc
 import multiprocessing
 import os
 from collections.abc import Callable
@@ -27,16 +28,22 @@ SECTIONS = (
 )  # fmt: skip
 
 
-MANY = 24  # jobs beyond which other processes help
+MANY = 8  # jobs beyond which other processes help
+MOST_WORKERS = 8
 Job = Callable[[], list[canvas.SavedFigure]]
 
 
-def draw_all(results: Results, folder: Path, kind: str = "ci95") -> list[canvas.SavedFigure]:
-    """Draw every figure that these results can fill, as PDF and PNG, into `folder`."""
+def draw_all(
+    results: Results, folder: Path, kind: str = "ci95", pdf: bool = False
+) -> list[canvas.SavedFigure]:
+    """Draw every figure that these results can fill into `folder`, as PNG, with `pdf` as PDF too.
+
+    The longest jobs come first, so that no process is left with one at the end.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     jobs: list[Job] = [partial(overall.draw, results, folder)]
     tasks = results.by_task().items()
-    for draw in (scores.draw, curves.draw, pareto.draw, data.fractions):
+    for draw in (pareto.draw, curves.draw, scores.draw, data.fractions):
         jobs += [partial(draw, results, task, tracks, folder, kind) for task, tracks in tasks]
     jobs.append(partial(robustness.draw, results, folder, kind))
     jobs.append(partial(scaling.draw, results, folder))
@@ -44,7 +51,7 @@ def draw_all(results: Results, folder: Path, kind: str = "ci95") -> list[canvas.
     jobs.append(partial(tuning.draw, results.tuned, folder))
     jobs.append(partial(toys.draw, results.toy, folder))
     jobs += [partial(data.histograms, results, task, tracks, folder) for task, tracks in tasks]
-    with canvas.look():
+    with canvas.look(pdf):
         drawn = _in_processes(jobs) if len(jobs) > MANY else [job() for job in jobs]
     figures = [figure for some in drawn for figure in some]
     return sorted(figures, key=lambda figure: SECTIONS.index(figure.section))
@@ -58,15 +65,22 @@ def _in_processes(jobs: list[Job]) -> list[list[canvas.SavedFigure]]:
 
     Where a system cannot fork, they run one after the other.
     """
-    workers = min(4, os.cpu_count() or 1)
+    workers = min(MOST_WORKERS, _cores(), len(jobs))
     if workers == 1 or "fork" not in multiprocessing.get_all_start_methods():
         return [job() for job in jobs]
     _jobs.extend(jobs)
     try:
-        with multiprocessing.get_context("fork").Pool(workers) as pool:
+        # Collecting garbage would visit, and so copy, all records in every process.
+        with multiprocessing.get_context("fork").Pool(workers, gc.freeze) as pool:
             return pool.map(_run, range(len(jobs)), chunksize=1)
     finally:
         _jobs.clear()
+
+
+def _cores() -> int:
+    """Return the cores that this process may use."""
+    usable = getattr(os, "sched_getaffinity", None)
+    return len(usable(0)) if usable else os.cpu_count() or 1
 
 
 def _run(at: int) -> list[canvas.SavedFigure]:

@@ -128,7 +128,6 @@ def _other_way(one: statistics.Estimate) -> statistics.Estimate:
 def _matrix(
     axis: "Axes", estimates: dict[tuple[Method, Method], statistics.Estimate], methods: list[Method]
 ) -> None:
-    import seaborn
     from matplotlib.patches import Rectangle
 
     labels = [method.label for method in methods]
@@ -136,10 +135,12 @@ def _matrix(
     places = {method: at for at, method in enumerate(methods)}
     for (row, column), one in estimates.items():
         values[places[row], places[column]] = one.value
-    seaborn.heatmap(
-        values, ax=axis, vmin=0, vmax=1, cmap="RdBu", cbar=False, linewidths=0.6,
-        linecolor="white", xticklabels=labels, yticklabels=labels,
-    )  # fmt: skip
+    axis.pcolormesh(values, vmin=0, vmax=1, cmap="RdBu", linewidth=0.6, edgecolor="white")
+    axis.set(xlim=(0, len(labels)), ylim=(len(labels), 0))
+    axis.spines[:].set_visible(False)
+    middles = [at + 0.5 for at in range(len(labels))]
+    axis.set_xticks(middles)
+    axis.set_yticks(middles)
     for (row, column), one in estimates.items():
         x, y, value = places[column], places[row], float(values[places[row], places[column]])
         axis.text(

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -35,14 +35,19 @@ class Group:
     method: Method
     track: Track
     cells: list[Cell]
+    _estimates: dict[tuple[str, str], statistics.Estimate] = field(default_factory=dict, repr=False)
 
     def values(self, column: str) -> list[float | None]:
         """Return one number per seed; None where the run has none."""
         return [cell.number(column) if not cell.word else None for cell in self.cells]
 
     def estimate(self, column: str, kind: str = "ci95") -> statistics.Estimate:
-        """Return the mean over seeds with its interval."""
-        return statistics.summarise(self.values(column), kind)
+        """Return the mean over seeds with its interval; it is summarised once."""
+        known = self._estimates.get((column, kind))
+        if known is None:
+            known = statistics.summarise(self.values(column), kind)
+            self._estimates[column, kind] = known
+        return known
 
     @property
     def trouble(self) -> str:

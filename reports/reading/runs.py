@@ -45,7 +45,7 @@ class Cell:
     def __getitem__(self, column: str) -> Any:
         return self.row[column]
 
-    @property
+    @cached_property
     def word(self) -> str:
         """Why this run has no result, in one word; empty where it has one."""
         if self["status"] != "done":

@@ -107,7 +107,7 @@ def test_a_new_quantity_is_one_field_and_one_line(
         text = (out / "tables" / f"efficiency.{suffix}").read_text()
         assert "samples" in text
         assert "1234" in text
-    assert (out / "figures" / "pareto_samples_mpe-spread.pdf").is_file()
+    assert (out / "figures" / "pareto_samples_mpe-spread.png").is_file()
 
 
 def fields_of(section: type[Section]) -> list[str]:

@@ -78,7 +78,7 @@ def test_shares_of_the_data_make_a_curve(study, tmp_path):
     study(["om2p"], seeds=range(2))
     root = study(["om2p"], seeds=range(2), fraction=0.1)
     read = results.read(root)
-    with canvas.look():
+    with canvas.look(pdf=True):
         (figure,) = data.fractions(read, "mpe/spread", read.tracks, tmp_path, "ci95")
     assert "share of the data" in figure.caption
     assert (tmp_path / f"{figure.name}.pdf").stat().st_size > 1000

@@ -1,5 +1,6 @@
 """The page in a real browser: sorting, filtering, copying, details, and not one request."""
 
+import base64
 import dataclasses
 import importlib.util
 import os
@@ -12,6 +13,8 @@ import pytest
 
 import reports
 from reports import build
+from reports.drawing import canvas
+from reports.figures import scores
 from reports.options import Options
 from reports.page import document as page_module
 from reports.reading import results
@@ -191,22 +194,31 @@ def drawn(shared):
     return shared.out / "figures", shared.written.figures
 
 
-def test_every_figure_is_a_pdf_and_a_png(drawn):
+def test_every_figure_is_a_png_and_none_is_drawn_that_no_page_shows(drawn, shared):
     folder, figures = drawn
     names = {figure.name for figure in figures}
     assert names >= {
         "scores_mpe-spread", "learning_curves_updates_mpe-spread", "pareto_memory_mpe-spread",
         "learning_curves_seconds_mpe-spread", "pareto_training_time_mpe-spread",
     }  # fmt: skip
-    assert {path.stem for path in folder.glob("*.pdf")} == names
     assert {path.stem for path in folder.glob("*.png")} == names
+    assert not list(folder.glob("*.pdf"))
+    page = shared.written.page.read_text()
+    assert all(base64.b64encode(figure.png).decode() in page for figure in figures)
 
 
-def test_fonts_are_embedded_as_truetype(drawn):
-    folder, figures = drawn
-    text = (folder / f"{figures[0].name}.pdf").read_bytes()
+def test_a_pdf_embeds_fonts_as_truetype_and_goes_when_it_is_of_other_results(shared, tmp_path):
+    read = results.read(shared.results)
+    task, tracks = next(iter(read.by_task().items()))
+    with canvas.look(pdf=True):
+        (figure,) = scores.draw(read, task, tracks, tmp_path, "ci95")
+    text = (tmp_path / f"{figure.name}.pdf").read_bytes()
+    assert text.startswith(b"%PDF")
     assert b"/FontFile2" in text
     assert b"/Type3" not in text
+    with canvas.look():
+        scores.draw(read, task, tracks, tmp_path, "ci95")
+    assert [path.name for path in tmp_path.iterdir()] == [f"{figure.name}.png"]
 
 
 def test_every_caption_says_n_and_the_kind_of_interval(drawn):
