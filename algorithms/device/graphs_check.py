@@ -88,7 +88,8 @@ def strayed(one: Algorithm[Any], other: Algorithm[Any], start: dict[str, Tensor]
     return [
         name
         for (name, mine), (_, theirs) in pairs
-        if name.partition(".")[2] not in noise and _far(mine.detach(), theirs.detach(), start[name])
+        if name.partition(".")[2] not in noise
+        and _far(mine.detach().to(theirs.device), theirs.detach(), start[name])
     ]
 
 

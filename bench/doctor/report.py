@@ -1,6 +1,7 @@
 """List all checks, run them one by one and print their rows as a table or as JSON."""
 
 import dataclasses
+import importlib
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -11,6 +12,7 @@ from typing import Any
 import datasets
 from bench.doctor import data, environments, system
 from bench.doctor.row import Row, failed
+from bench.training import devices
 
 Check = tuple[str, Callable[[], Iterable[Row]]]
 COLOURS = {"ok": "green", "warning": "yellow", "failed": "bold red"}
@@ -57,15 +59,30 @@ def examine(listed: Iterable[Check]) -> Iterator[Row]:
             yield dataclasses.replace(broke, seconds=spent)
 
 
-def run(prey: Path | None = None, data_dir: Path | None = None, as_json: bool = False) -> int:
-    """Run all checks and print their rows; return 1 if any failed."""
+def run(
+    prey: Path | None = None,
+    data_dir: Path | None = None,
+    as_json: bool = False,
+    device: str = "cpu",
+) -> int:
+    """Run all checks and print their rows; return 1 if any failed.
+
+    device: "cuda" checks what only a GPU can show, and nothing else.
+    """
+    devices.check(device, ("cpu", "cuda"))
     began = time.perf_counter()
+    if device == "cuda":
+        gpu = importlib.import_module("bench.doctor.gpu")
+        gpu.require()
+        listed = [("device", system.device), ("NVML", system.nvml), *gpu.checks()]
+    else:
+        listed = checks(prey, data_dir)
     rows: list[Row] = []
     if as_json:
-        rows += examine(checks(prey, data_dir))
+        rows += examine(listed)
         print(json.dumps([dataclasses.asdict(row) for row in rows], indent=1))
     else:
-        rows += _shown(examine(checks(prey, data_dir)))
+        rows += _shown(examine(listed))
         print(_summary(rows, time.perf_counter() - began))
     return int(any(row.status == "failed" for row in rows))
 
