@@ -274,8 +274,8 @@ def doctor() -> dict[str, Any]:
 
     def rows(*names: str) -> dict[str, str]:
         listed = [one for one in gpu.checks(NAME, names) if not one[0].startswith("CUDA graphs")]
-        found = {row.check: row for row in report.examine(listed)}
-        return {check: f"{row.status}: {row.detail}" for check, row in found.items()}
+        seen = {row.check: row for row in report.examine(listed)}
+        return {check: f"{row.status}: {row.detail}" for check, row in seen.items()}
 
     with standin_cuda.installed():
         well = rows("bc", "om2p")

@@ -186,10 +186,10 @@ def _check_generators(flat: list[Any], on_gpu: bool, function: Any) -> None:
     wanted = NAME if on_gpu else "cpu"
     for value in flat:
         if isinstance(value, torch._C.Generator):
-            found = NAME if value._cdata in gpu_generators else "cpu"
-            if found != wanted:
+            own = NAME if value._cdata in gpu_generators else "cpu"
+            if own != wanted:
                 raise RuntimeError(
-                    f"Expected a '{wanted}' device type for generator but found '{found}' "
+                    f"Expected a '{wanted}' device type for generator but found '{own}' "
                     f"(in {function})"
                 )
 

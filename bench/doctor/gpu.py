@@ -185,12 +185,12 @@ class CpuNumbers(DispatchMode):
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         named = dict(kwargs or {})
-        found = next((one for one in (*args, *named.values()) if _is_generator(one)), None)
-        if found is None:
+        generator = next((one for one in (*args, *named.values()) if _is_generator(one)), None)
+        if generator is None:
             return function(*args, **named)
-        drawn = self._of(found)
-        values = [drawn if one is found else _on_cpu(one) for one in args]
-        named = {key: drawn if one is found else _on_cpu(one) for key, one in named.items()}
+        drawn = self._of(generator)
+        values = [drawn if one is generator else _on_cpu(one) for one in args]
+        named = {key: drawn if one is generator else _on_cpu(one) for key, one in named.items()}
         target = args[0].device if args and isinstance(args[0], Tensor) else None
         target = target or (kwargs or {}).get("device")
         if "device" in named:
