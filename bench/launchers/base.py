@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from bench.errors import BenchError
 from bench.meters import nvml
@@ -20,8 +20,9 @@ from bench.plan.config import RunConfig
 from bench.plan.grid import Cell, new_record
 from bench.plan.groups import Group
 from bench.results import store
-from bench.results.record import Record
+from bench.results.record import ProgressRow, Record
 from bench.training import devices
+from bench.training.messages import Progress
 
 GIB = 2**30
 
@@ -35,10 +36,10 @@ class Events(Protocol):
     def on_start(self, cell: Cell) -> None:
         """Say that a cell has started."""
 
-    def on_progress(self, cell: Cell, progress: dict[str, Any]) -> None:
+    def on_progress(self, cell: Cell, progress: Progress) -> None:
         """Say how far a cell is: "update", "updates", "rate" (updates a second), "score"."""
 
-    def on_evaluation(self, cell: Cell, row: dict[str, Any]) -> None:
+    def on_evaluation(self, cell: Cell, row: ProgressRow) -> None:
         """Pass on an evaluation, the row that progress.jsonl holds."""
 
     def on_checkpoint(self, cell: Cell, update: int) -> None:
@@ -68,7 +69,7 @@ def pass_on(events: Events, cell: Cell, message: dict[str, Any]) -> None:
     """Tell what a worker has reported of a cell (`bench.training.runner` names the kinds)."""
     kind = message["kind"]
     if kind == "progress":
-        events.on_progress(cell, message)
+        events.on_progress(cell, cast("Progress", message))
     elif kind == "evaluation":
         events.on_evaluation(cell, message["row"])
     elif kind == "checkpoint":

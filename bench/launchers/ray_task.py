@@ -19,7 +19,8 @@ from bench.launchers.process import HOME
 from bench.plan import config, grid, plugins
 from bench.plan.grid import Cell
 from bench.results import plain_files, store
-from bench.results.record import CELL_FILES, PREVIOUS_CHECKPOINT, RECORD, Record
+from bench.results.record import CELL_FILES, PREVIOUS_CHECKPOINT, RECORD, ProgressRow, Record
+from bench.training.messages import Progress
 
 POST_SECONDS = 0.5  # between two posts of a task
 SENT = tuple(name for name in CELL_FILES if name != PREVIOUS_CHECKPOINT)
@@ -101,11 +102,11 @@ class _Driver(Interrupts):
         """Send that a cell has started."""
         self._unsent.append({"kind": "start", "cell": cell.id})
 
-    def on_progress(self, cell: Cell, progress: dict[str, Any]) -> None:
+    def on_progress(self, cell: Cell, progress: Progress) -> None:
         """Send how far a cell is."""
-        self._unsent.append(progress)
+        self._unsent.append({**progress})
 
-    def on_evaluation(self, cell: Cell, row: dict[str, Any]) -> None:
+    def on_evaluation(self, cell: Cell, row: ProgressRow) -> None:
         """Send an evaluation."""
         self._unsent.append({"kind": "evaluation", "cell": cell.id, "row": row})
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 from bench.results.section import Section, later, named
 from datasets.protocol import PROTOCOL
@@ -80,6 +80,19 @@ def cell_id(identity: Any) -> str:
 
 
 # --- sections: what the plan knows of a cell (`bench.plan`) --------------------------------------
+
+
+class ProgressRow(TypedDict, total=False):
+    """A line of progress.jsonl: one evaluation. Files of others may lack keys."""
+
+    update: int  # gradient updates before it
+    train_seconds: float  # wall-clock time of the account `train`
+    cpu_seconds: float  # processor time of the same
+    return_mean: float  # over episodes, of the mean over scored agents
+    return_std: float  # over episodes
+    score: float | None  # None where the task has no references
+    episodes: int
+    metrics: dict[str, float]  # the algorithm's own, by name
 
 
 @dataclass(kw_only=True)

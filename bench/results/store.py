@@ -19,7 +19,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from bench.errors import BenchError
 from bench.results import plain_files
@@ -34,6 +34,7 @@ from bench.results.record import (
     TABLE,
     TABLE_CSV,
     TRACKERS,
+    ProgressRow,
     Record,
 )
 from bench.results.section import LARGEST, value_at
@@ -99,7 +100,7 @@ def write_json(path: Path, document: dict[str, Any]) -> None:
         file.write(json.dumps(_finite(document), allow_nan=False).encode() + b"\n")
 
 
-def append_progress(folder: Path, row: dict[str, Any]) -> None:
+def append_progress(folder: Path, row: ProgressRow) -> None:
     """Append one evaluation to `folder`/progress.jsonl and bring it to disk."""
     with plain_files.appending(folder, PROGRESS) as file:
         file.write(_line(row))
@@ -107,7 +108,7 @@ def append_progress(folder: Path, row: dict[str, Any]) -> None:
         os.fsync(file.fileno())
 
 
-def write_progress(folder: Path, rows: list[dict[str, Any]]) -> None:
+def write_progress(folder: Path, rows: list[ProgressRow]) -> None:
     """Replace `folder`/progress.jsonl atomically (a resumed cell drops what it will redo)."""
     with atomic_file(folder / PROGRESS) as file:
         file.write(b"".join(_line(row) for row in rows))
@@ -135,7 +136,7 @@ def write_episodes(folder: Path, returns: "np.ndarray") -> None:
         pyarrow.parquet.write_table(table, file)
 
 
-def _line(row: dict[str, Any]) -> bytes:
+def _line(row: ProgressRow) -> bytes:
     """Encode one row as a line of strict JSON."""
     return json.dumps(_finite(row), allow_nan=False).encode() + b"\n"
 
@@ -215,7 +216,7 @@ def _refuse_constant(name: str) -> None:
 UNUSUAL = re.compile(rb"NaN|Infinity|[eE]\+?[1-9]\d|(?<![\d.])\d{19}|\\|[^\x20-\x7e\n]")
 
 
-def read_progress(folder: Path) -> list[dict[str, Any]]:
+def read_progress(folder: Path) -> list[ProgressRow]:
     """Return a cell's evaluation rows, without a last line that a crash cut off.
 
     Raises BenchError where the file is too large, no plain file, or cannot be read.
@@ -227,7 +228,7 @@ def read_progress(folder: Path) -> list[dict[str, Any]]:
         return []
     except OSError as error:
         raise BenchError(f"{path} cannot be read ({error.strerror}): run the cell again") from error
-    rows = []
+    rows: list[ProgressRow] = []
     for number, line in enumerate(content.split(b"\n"), start=1):
         try:
             row = json.loads(line) if line.strip() else None
@@ -236,7 +237,7 @@ def read_progress(folder: Path) -> list[dict[str, Any]]:
         except (ValueError, RecursionError):
             row = None
         if isinstance(row, dict):
-            rows.append(row)
+            rows.append(cast("ProgressRow", row))
         elif line.strip():
             warnings.warn(f"{path}: line {number} is not a row of progress, skipped", stacklevel=2)
     return rows

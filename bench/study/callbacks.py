@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.plan.grid import Cell
-from bench.results.record import Record
+from bench.results.record import ProgressRow, Record
 from bench.study.resume import StudyPlan
+from bench.training.messages import Progress
 
 
 class Callback:
@@ -32,14 +33,14 @@ class Callback:
     def on_start(self, cell: Cell) -> None:
         """Act when a cell starts or continues from its checkpoint."""
 
-    def on_progress(self, cell: Cell, progress: dict[str, Any]) -> None:
+    def on_progress(self, cell: Cell, progress: Progress) -> None:
         """Receive, about once a second, how far a cell is.
 
         progress: "update" of "updates", "rate" (updates a second), "score" (of the last
         evaluation, or None).
         """
 
-    def on_evaluation(self, cell: Cell, row: dict[str, Any]) -> None:
+    def on_evaluation(self, cell: Cell, row: ProgressRow) -> None:
         """Receive an evaluation: the row of progress.jsonl, the last one's included.
 
         row: "update", "train_seconds", "return_mean", "return_std", "score", "episodes", and
@@ -88,10 +89,10 @@ class Callbacks(Callback):
     def on_start(self, cell: Cell) -> None:
         self._call("on_start", cell)
 
-    def on_progress(self, cell: Cell, progress: dict[str, Any]) -> None:
+    def on_progress(self, cell: Cell, progress: Progress) -> None:
         self._call("on_progress", cell, progress)
 
-    def on_evaluation(self, cell: Cell, row: dict[str, Any]) -> None:
+    def on_evaluation(self, cell: Cell, row: ProgressRow) -> None:
         self._call("on_evaluation", cell, row)
 
     def on_checkpoint(self, cell: Cell, update: int) -> None:

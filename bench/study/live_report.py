@@ -4,10 +4,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from bench.launchers.process import worker_environment
 from bench.plan.grid import Cell
+from bench.results.record import ProgressRow
 from bench.study.callbacks import Callback
 from bench.study.resume import Record, StudyPlan
 
@@ -26,7 +26,7 @@ class LiveReport(Callback):
         """Take note of the results folder."""
         self._out = study.folder
 
-    def on_evaluation(self, cell: Cell, row: dict[str, Any]) -> None:
+    def on_evaluation(self, cell: Cell, row: ProgressRow) -> None:
         """Start at the first evaluation."""
         self._start()
 

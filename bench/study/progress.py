@@ -14,6 +14,7 @@ from bench.results.printable import printable
 from bench.results.record import Record
 from bench.study.callbacks import Callback
 from bench.study.resume import StudyPlan
+from bench.training.messages import Progress
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -37,7 +38,7 @@ class Quiet(Callback):
         self._work = float(sum(cell.run["updates"] for cell in study.todo))
         self._began = time.monotonic()
 
-    def on_progress(self, cell: Cell, progress: dict[str, Any]) -> None:
+    def on_progress(self, cell: Cell, progress: Progress) -> None:
         """Take note of how far a cell is."""
         self._partial[cell.id] = progress["update"]
 
@@ -77,7 +78,7 @@ class Plain(Quiet):
         with contextlib.suppress(OSError):  # nobody reads any more: that must not end a study
             print(printable(text), file=self._stream, flush=True)
 
-    def on_progress(self, cell: Cell, progress: dict[str, Any]) -> None:
+    def on_progress(self, cell: Cell, progress: Progress) -> None:
         super().on_progress(cell, progress)
         now = time.monotonic()
         if now - self._last.setdefault(cell.id, now) >= HEARTBEAT_SECONDS:
@@ -124,7 +125,7 @@ class Live(Quiet):
             name_of(cell), total=cell.run["updates"], detail="starting"
         )
 
-    def on_progress(self, cell: Cell, progress: dict[str, Any]) -> None:
+    def on_progress(self, cell: Cell, progress: Progress) -> None:
         super().on_progress(cell, progress)
         task = self._tasks[cell.id]
         self._bars.update(task, completed=progress["update"], detail=pace(progress))
@@ -203,7 +204,7 @@ def name_of(cell: Cell) -> str:
     return f"{cell.algorithm} on {cell.dataset}, seed {cell.seed}"
 
 
-def pace(progress: dict[str, Any]) -> str:
+def pace(progress: Progress) -> str:
     """Return how far and how fast a running cell is."""
     score = progress.get("score")
     last = "" if score is None else f", score {score:.1f}"

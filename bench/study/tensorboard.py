@@ -15,7 +15,7 @@ from typing import Any
 from bench.errors import BenchError
 from bench.plan.grid import Cell
 from bench.results import plain_files, store
-from bench.results.record import EVENTS, PROGRESS, Record
+from bench.results.record import EVENTS, PROGRESS, ProgressRow, Record
 from bench.study.callbacks import Callback
 from bench.study.resume import StudyPlan
 
@@ -52,7 +52,7 @@ class TensorBoard(Callback):
         """Write the rows of the runs that a cell continues."""
         self._follow(cell)
 
-    def on_evaluation(self, cell: Cell, row: dict[str, Any]) -> None:
+    def on_evaluation(self, cell: Cell, row: ProgressRow) -> None:
         """Append a row."""
         self._follow(cell)
 
@@ -84,7 +84,7 @@ class EventFile:
     def __init__(self, folder: Path, run: str) -> None:
         """Begin with nothing written."""
         self.folder, self.path = folder, folder / run / EVENTS
-        self._written: list[dict[str, Any]] | None = None  # None: what lies there is not ours yet
+        self._written: list[ProgressRow] | None = None  # None: what lies there is not ours yet
         self._size = -1  # of progress.jsonl when it was last read
 
     def update(self) -> None:
@@ -101,7 +101,7 @@ class EventFile:
             self._write(new, appending)
         self._written, self._size = rows, size
 
-    def _write(self, rows: list[dict[str, Any]], appending: bool) -> None:
+    def _write(self, rows: list[ProgressRow], appending: bool) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.summary.writer.record_writer import RecordWriter
 
@@ -120,7 +120,7 @@ class EventFile:
             writer.flush()
 
 
-def _event(row: dict[str, Any], start: float) -> Any:
+def _event(row: ProgressRow, start: float) -> Any:
     """Return one evaluation as an event with a scalar per number of the row."""
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
@@ -130,7 +130,7 @@ def _event(row: dict[str, Any], start: float) -> Any:
     return Event(wall_time=time, step=int(row.get("update") or 0), summary=Summary(value=values))
 
 
-def numbers(row: dict[str, Any]) -> dict[str, float]:
+def numbers(row: ProgressRow) -> dict[str, float]:
     """Return the curves of an evaluation by name: `evaluation/score`, `training/critic/loss`."""
     metrics = row.get("metrics") or {}
     named = {f"evaluation/{key}": value for key, value in row.items() if key not in COUNTS}

@@ -14,7 +14,7 @@ from bench.errors import BenchError
 from bench.plan.config import RunConfig
 from bench.plan.grid import Cell
 from bench.results import store
-from bench.results.record import TRACKERS, Record
+from bench.results.record import TRACKERS, ProgressRow, Record
 from bench.study import tensorboard
 from bench.study.callbacks import Callback
 from bench.study.resume import StudyPlan
@@ -67,7 +67,7 @@ class Tracker(Callback):
         """Open a run, and give it the rows of the runs that the cell continues."""
         self._follow(cell)
 
-    def on_evaluation(self, cell: Cell, row: dict[str, Any]) -> None:
+    def on_evaluation(self, cell: Cell, row: ProgressRow) -> None:
         """Give the run what is new."""
         self._follow(cell)
 

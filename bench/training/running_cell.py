@@ -24,6 +24,7 @@ from bench.results.record import (
     RECORD,
     ROBUSTNESS,
     SCHEMA,
+    ProgressRow,
 )
 from bench.training import checkpoint
 from bench.training.evaluation import Evaluation
@@ -52,7 +53,7 @@ class RunningCell:
         """Begin with nothing done, as one of so many cells that are trained together."""
         self.cell, self.folder = cell, folder
         self.record = new_record(cell, "running")
-        self.rows: list[dict[str, Any]] = []  # the evaluations so far, as in progress.jsonl
+        self.rows: list[ProgressRow] = []  # the evaluations so far, as in progress.jsonl
         self.history = History()  # how it ran, now and before interruptions
         self.clock_divided = True  # False once it has times of a group that were not divided
         self.unused: list[str] = []  # why checkpoints were not used, a sentence each
@@ -177,14 +178,17 @@ class RunningCell:
 
     def add_row(
         self, update: int, shared: Clock, result: Evaluation, metrics: dict[str, float]
-    ) -> dict[str, Any]:
+    ) -> ProgressRow:
         """Append one evaluation to the rows and to the file, and return the row."""
         wall, cpu = self.clock(shared).seconds("train")
-        row = {
+        row: ProgressRow = {
             "update": update,
             "train_seconds": wall,
             "cpu_seconds": cpu,
-            **result.summary(),
+            "return_mean": result.return_mean,
+            "return_std": result.return_std,
+            "score": result.score,
+            "episodes": result.episodes,
             "metrics": metrics,
         }
         with shared("write"):

@@ -11,6 +11,7 @@ from bench.results import statistics
 from reports import captions
 from reports.drawing import canvas, style
 from reports.reading.results import Group, Method, Results, Track
+from reports.reading.runs import Measure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,17 +32,13 @@ class Band:
     n: int
 
 
-def band(group: Group, column: str, kind: str, machine: str | None = None) -> Band | None:
+def band(group: Group, column: Measure, kind: str, machine: str | None = None) -> Band | None:
     """Return a group's curve with its pointwise interval, or None where no seed has one.
 
     With `machine`, only runs on that class of machine whose times are their own count.
     """
     runs = [
-        {
-            row["update"]: row
-            for row in cell.progress
-            if row.get("update") is not None and row.get(column) is not None
-        }
+        {point.update: point for point in cell.points(column)}
         for cell in group.cells
         if not cell.word
         and (machine is None or (cell["machine_class"] == machine and not cell.excluded))
@@ -52,8 +49,8 @@ def band(group: Group, column: str, kind: str, machine: str | None = None) -> Ba
     common = sorted(set.intersection(*(set(run) for run in runs)))
     if not common:
         return None
-    values = np.array([[run[at][column] for at in common] for run in runs], dtype=float)
-    seconds = [[run[at].get("train_seconds") or np.nan for at in common] for run in runs]
+    values = np.array([[run[at].value for at in common] for run in runs], dtype=float)
+    seconds = [[run[at].seconds or np.nan for at in common] for run in runs]
     estimates = [statistics.summarise(points, kind) for points in values.T.tolist()]
     low = [np.nan if one.low is None else one.low for one in estimates]
     high = [np.nan if one.high is None else one.high for one in estimates]
@@ -63,7 +60,7 @@ def band(group: Group, column: str, kind: str, machine: str | None = None) -> Ba
     )  # fmt: skip
 
 
-def measure(groups: Sequence[Group]) -> str:
+def measure(groups: Sequence[Group]) -> Measure:
     """Return the column that curves and pictures of these groups show: score where known."""
     known = any(value is not None for group in groups for value in group.values("score"))
     return "score" if known else "return_mean"
@@ -85,8 +82,8 @@ def draw(
 
 
 def _figure(
-    results: Results, task: str, tracks: list[Track], bands: dict[int, Band | None], column: str,
-    over: str, folder: Path, kind: str,
+    results: Results, task: str, tracks: list[Track], bands: dict[int, Band | None],
+    column: Measure, over: str, folder: Path, kind: str,
 ) -> canvas.SavedFigure | None:  # fmt: skip
     """Draw a task's curves over updates or seconds; None where no run has any."""
     shown = [track for track in tracks if any(bands[id(group)] for group in results.on(track))]

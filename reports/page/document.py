@@ -16,6 +16,7 @@ from reports.options import Options
 from reports.page import cards, leaderboard, shown
 from reports.reading import answer, stress
 from reports.reading.results import PENDING, Cell, Results
+from reports.reading.runs import Measure
 from reports.tables import robustness, text
 from reports.tables.model import Table
 
@@ -233,12 +234,8 @@ def _cells(results: Results) -> shown.Runs:
     }
 
 
-def _curve(cell: Cell, column: str) -> list[list[float]]:
-    points = [
-        [row["update"], float(f"{row[column]:.4g}")]
-        for row in cell.progress
-        if isinstance(row.get(column), int | float) and isinstance(row.get("update"), int)
-    ]
+def _curve(cell: Cell, column: Measure) -> list[list[float]]:
+    points = [[point.update, float(f"{point.value:.4g}")] for point in cell.points(column)]
     every = max(1, -(-len(points) // CURVE_POINTS))
     return points[::-1][::every][::-1]
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from bench.errors import BenchError
 from bench.results import store
 from bench.results.columns import COLUMNS
-from bench.results.record import Record
+from bench.results.record import ProgressRow, Record
 from bench.results.robustness import rows as robustness
 from bench.results.robustness.rows import Row
 from bench.results.soundness import DAMAGED
@@ -28,6 +28,17 @@ WORDS = {
     DAMAGED: "damaged",
 }
 PENDING = ("queued", "running")
+
+
+Measure = Literal["score", "return_mean"]
+
+
+class Point(NamedTuple):
+    """One evaluation during training."""
+
+    update: int
+    value: float
+    seconds: float | None  # of training; None where unknown
 
 
 @dataclass(frozen=True)
@@ -61,7 +72,7 @@ class Cell:
         return float(value) if known else None
 
     @cached_property
-    def progress(self) -> list[dict[str, Any]]:
+    def progress(self) -> list[ProgressRow]:
         """The evaluations during training, oldest first; none of a damaged cell."""
         if self["status"] == DAMAGED:
             return []
@@ -79,6 +90,15 @@ class Cell:
             warnings.warn(str(error), stacklevel=2)
             return []
 
+    def points(self, column: Measure) -> list[Point]:
+        """Return the evaluations during training that have an update and a finite value."""
+        points = []
+        for row in self.progress:
+            update, value = row.get("update"), _finite(row.get(column))
+            if isinstance(update, int) and value is not None:
+                points.append(Point(update, value, _finite(row.get("train_seconds"))))
+        return points
+
     @cached_property
     def settings(self) -> dict[str, Any]:
         """The canonical configuration as flat dotted keys."""
@@ -87,6 +107,11 @@ class Cell:
         except (TypeError, ValueError):
             return {}
         return dict(_flat(canonical)) if isinstance(canonical, dict) else {}
+
+
+def _finite(value: object) -> float | None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if number and math.isfinite(value) else None  # type: ignore[arg-type]
 
 
 def typical(cells: Iterable[Cell], column: str) -> float | None:

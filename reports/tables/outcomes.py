@@ -218,11 +218,11 @@ def _speed(group: Group, machine: str | None) -> Iterable[Item]:
     """
     curves, clocks = [], []
     for cell in group.cells:
-        known = [row for row in cell.progress if row.get("score") is not None and "update" in row]
-        if not cell.word and known:
-            updates, scores = [[row[key] for row in known] for key in ("update", "score")]
+        points = cell.points("score")
+        if not cell.word and points:
+            updates, scores = [point.update for point in points], [point.value for point in points]
             curves.append((updates, scores, cell.number("updates")))
-            seconds = [s for row in known if (s := row.get("train_seconds")) is not None]
+            seconds = [point.seconds for point in points if point.seconds is not None]
             own = cell["machine_class"] == machine and not cell.excluded
             if own and len(seconds) == len(scores):
                 clocks.append((seconds, scores))
