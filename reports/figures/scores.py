@@ -38,6 +38,7 @@ def draw(
         "Large markers: means; small points: seeds",
         captions.interval("Bars", kind, groups),
         "Grey line: the recorded data's own return",
+        captions.trials(groups),
     )
     name = f"scores_{style.slug(task)}"
     return [canvas.save(figure, folder, name, "Scores", f"{task}: final scores", caption)]

@@ -61,6 +61,7 @@ def caption(results: Results, kind: str) -> str:
         else f"Last checkpoint; ± is the {statistics.KINDS[kind]}",
         "Seeds: a dot each, bar the interval, dashed lines at 0 (random) and 100 (expert)",
         "Best seen is the best evaluation during training, optimistic by construction: no result",
+        captions.trials(results.groups),
         "Times, memory and counts are medians over seeds; steps are those from noise to action",
         captions.other_machines(results, next(iter(results.machine_classes), "")),
         captions.left_out(results.cells),
