@@ -28,6 +28,7 @@ from bench.results.record import (
     RECORD,
     ROBUSTNESS,
     TOY,
+    TUNING,
 )
 
 MIB = 2**20
@@ -43,6 +44,7 @@ LIMITS = {
     ANIMATION: 64 * MIB,
     EVENTS: 1024 * MIB,
     TOY: 4 * MIB,
+    TUNING: 64 * MIB,
 }
 OTHER_LIMIT = 256 * MIB  # of files whose names are not listed: measurements
 # How files begin; a text begins with no NUL byte.

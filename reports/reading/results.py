@@ -8,6 +8,7 @@ was not their own (`bench.results.comparable`) give none.
 
 import hashlib
 import json
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -203,7 +204,7 @@ def read(out: Path) -> Results:
 
 def _tuning(out: Path, warnings: list[str]) -> Tuning | None:
     """Return the tuning beside the runs, None where there is none; a broken one is a warning."""
-    if not (out / TUNING).is_file():
+    if not os.path.lexists(out / TUNING):
         return None
     try:
         return tuning_file.read(out / TUNING)

@@ -1,6 +1,7 @@
 """The Tuning section: figures and tables from a tuning's file, and what captions say of trials."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,16 @@ def test_later_trials_stand_under_tuning_only(study: Any) -> None:
 def test_a_broken_tuning_is_a_warning(study: Any) -> None:
     out = study(["om2p"], seeds=range(2))
     (out / "tuning.json").write_text('{"kind": "toy"}')
+    assert any("tuning.json" in warning for warning in results.read(out).warnings)
+
+
+def test_a_tuning_that_is_a_link_or_a_pipe_is_not_opened(study: Any, tmp_path: Path) -> None:
+    out = study(["om2p"], seeds=range(2))
+    tuning_file.write(invented(), tmp_path / "elsewhere.json")
+    (out / "tuning.json").symlink_to(tmp_path / "elsewhere.json")
+    assert any("tuning.json" in warning for warning in results.read(out).warnings)
+    (out / "tuning.json").unlink()
+    os.mkfifo(out / "tuning.json")
     assert any("tuning.json" in warning for warning in results.read(out).warnings)
 
 

@@ -14,11 +14,10 @@ from statistics import fmean
 from typing import Any
 
 from bench.errors import BenchError
-from bench.results import store
+from bench.results import plain_files, store
 from bench.results.record import FAILED
 
 KIND, SCHEMA = "om2p-bench tuning", 1
-SIZE_LIMIT = 64 * 2**20  # bytes
 UNFINISHED = ""  # in place of a status
 
 
@@ -160,9 +159,7 @@ def write(tuning: Tuning, path: Path) -> None:
 def read(path: Path) -> Tuning:
     """Read a tuning. Raises BenchError with one sentence for anything else."""
     try:
-        if path.stat().st_size > SIZE_LIMIT:
-            raise ValueError("it is too large")
-        return _tuning(json.loads(path.read_text(encoding="utf-8")))
+        return _tuning(json.loads(plain_files.content(path.parent.resolve(), path.name)))
     except OSError as error:
         raise BenchError(f"the tuning {path} cannot be read: {error.strerror}") from error
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
