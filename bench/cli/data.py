@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.cli import flags, output
-from bench.cli.flags import DataDir, DataSeed, PluginFiles, Prey, Rules, Size
+from bench.cli.flags import DataDir, DataSeed, PluginFiles, Prey, RecipeVersion, Rules, Size
 from bench.errors import BenchError, counted
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def build(
     data_dir: DataDir = None,
     rules: Rules = None,
     prey: Prey = None,
+    recipe_version: RecipeVersion = None,
 ) -> None:
     """Record a dataset, unless it is there; `run` does so by itself.
 
@@ -58,7 +59,7 @@ def build(
     """
     from datasets import loading, paths, recipes
 
-    identity = recipes.recipe(dataset, data_seed, size, rules=rules, prey=prey, data_dir=data_dir)
+    identity = recipes.recipe(dataset, data_seed, size, 1.0, rules, prey, data_dir, recipe_version)
     print(f"dataset: {loading.build(identity, paths.data_dir(data_dir), Ticker(), prey)}")
 
 
@@ -80,6 +81,7 @@ def info(
     rules: Rules = None,
     prey: Prey = None,
     plugin: PluginFiles = None,
+    recipe_version: RecipeVersion = None,
 ) -> None:
     """Describe a dataset: size, returns, team, coverage, recipe.
 
@@ -90,7 +92,7 @@ def info(
     from bench.plan import plugins
 
     plugins.load_all(plugin or [])
-    recording = find(dataset, data_seed, size, fraction, data_dir, rules, prey)
+    recording = find(dataset, data_seed, size, fraction, data_dir, rules, prey, recipe_version)
     print(describe(recording, prey))
     if figure is not None:
         print(f"figure: {draw(recording.card, figure)}")
@@ -104,6 +106,7 @@ def find(
     data_dir: Path | None = None,
     rules: str | None = None,
     prey: str | None = None,
+    recipe_version: int | None = None,
 ) -> "Recording":
     """Return a dataset that is there, without recording or hashing it.
 
@@ -113,11 +116,14 @@ def find(
     from datasets.errors import DatasetError
     from datasets.recorded.files import CARD
 
-    identity = recipes.recipe(dataset_id, data_seed, size, fraction, rules, prey, data_dir)
+    identity = recipes.recipe(
+        dataset_id, data_seed, size, fraction, rules, prey, data_dir, recipe_version
+    )
     folder = loading.folder_of(identity, paths.data_dir(data_dir))
     if (folder / CARD).is_file():
         return loading.open_recording(folder, identity, prey, verify=False)
     asked = {"size": size, "data-dir": data_dir, "rules": rules, "prey": prey}
+    asked["recipe-version"] = recipe_version
     words = [f"--{k} {shlex.quote(str(value))}" for k, value in asked.items() if value is not None]
     cure = " ".join([dataset_id, f"--data-seed {data_seed}", *words])
     raise DatasetError(

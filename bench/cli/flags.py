@@ -226,6 +226,16 @@ DataSeed = Annotated[
 Size = Annotated[int | None, option(_RUN["size"])]
 Rules = Annotated[str | None, option(_RUN["rules"])]
 Prey = Annotated[str | None, option(_RUN["prey"])]
+RecipeVersion = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="An earlier way of recording: --recipe-version 1, one actor shared by all agents of a "
+        "particle task  [default: today's]",
+        show_default=False,
+    ),
+]
 Format = Annotated[
     str, typer.Option("--format", metavar="table|json", help="How to print: --format json")
 ]

@@ -176,6 +176,8 @@ def _recipe(card: dict[str, Any]) -> Iterator[str]:
     for part in recipe.get("parts", ()):
         noise = "" if part.get("noise") is None else f", noise {part['noise']:g}"
         yield f"  recipe       {part['size']:,} transitions of {part['quality']}{noise}"
+    if "recipe_version" in recipe:
+        yield f"               recipe version {recipe['recipe_version']}"
     if recipe.get("policies"):
         yield f"  policies     {recipe['policies']}"
     if card.get("replay_kind"):

@@ -169,12 +169,17 @@ class Track:
     @property
     def coordination(self) -> bool:
         """Whether one actor acted for all agents, so that roles were assigned in every episode."""
-        return self.quality.endswith("-shared") or self.replaced
+        return self._recorded.endswith("-shared") or self.replaced
+
+    @property
+    def _recorded(self) -> str:
+        """The quality without views."""
+        return self.quality.partition("@")[0]
 
     @property
     def replaced(self) -> bool:
         """Whether the data are of version 1 of a recipe whose team was trained anew since."""
-        first = self.recipe_version == 1 and self.quality != "random"
+        first = self.recipe_version == 1 and self._recorded != "random"
         return first and self.task in SHARED_IN_VERSION_1
 
     @property

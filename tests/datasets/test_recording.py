@@ -95,6 +95,26 @@ def test_the_stored_references_are_those_of_the_data(tmp_path: Path) -> None:
     assert abs(returns["mean"] - reference.mean) < 4 * error
 
 
+@pytest.mark.parametrize(
+    ("task_id", "first", "mean"),
+    [
+        ("mpe/spread", [[0.815377, -1.0], [0.819401, 0.665429], [0.396554, 0.868384]], 519.39),
+        ("mpe/tag", [[-0.830225, -0.307248], [1.0, 0.891087], [1.0, 0.980173]], 191.29),
+        ("mpe/world", [[-0.76359, 1.0], [-0.878219, 1.0], [-0.766465, 0.851561]], 79.95),
+    ],
+)
+def test_experts_record_what_they_did(
+    task_id: str, first: list[list[float]], mean: float, tmp_path: Path
+) -> None:
+    """The first joint action and the mean return of 600 episodes, as first recorded."""
+    expert = datasets.load(f"{task_id}/expert", size=15_000, data_dir=tmp_path)
+    np.testing.assert_allclose(expert.action[0], first, atol=1e-5)
+    assert expert.card["returns"]["mean"] == pytest.approx(mean, rel=0.01)
+    reference = load_task(task_id).expert_return
+    error = expert.card["returns"]["standard_error"]
+    assert abs(expert.card["returns"]["mean"] - reference.mean) < 4 * error
+
+
 def test_the_shared_team_records_what_version_1_recorded(tmp_path: Path) -> None:
     """The first joint action and the mean return of version 1's expert, from its last checkout."""
     old = datasets.load("mpe/spread/expert-shared", size=SIZE, data_dir=tmp_path)
