@@ -27,6 +27,8 @@ COLUMN, PAGE = 3.25, 6.75  # inches
 LEGEND_ROW, CHARACTER = 0.135, 0.058  # inches, at the legend's size
 QUIET = "0.45"
 DOTS = 220  # per inch, of the PNG files
+MOST_PIXELS = 2**15  # of a side of a PNG file; the renderer itself takes twice as many
+LONGEST, LEAST_INNER = 34, 0.4  # characters of a name in a figure; inches of a panel
 SUBS = ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0))  # labels per decade, the fewest that give three
 
 
@@ -55,6 +57,7 @@ def look(pdf: bool = False) -> Iterator[None]:
         mpl.rcdefaults()
         use(Path(__file__).with_name("style.mplstyle"))
         mpl.rcParams["font.sans-serif"] = list(fonts.register())
+        mpl.rcParams["text.parse_math"] = False  # a name may hold dollar signs
         before = _pdf.set(pdf)
         try:
             yield
@@ -89,6 +92,7 @@ def panels(
     foot_total = foot + legend_rows * LEGEND_ROW + (0.06 if legend_rows else 0)
     label = 0.17  # the y label, left of the first panel of each row
     inner = (width - label - first - right - (columns - 1) * (left + right)) / columns
+    inner = max(inner, LEAST_INNER)
     total = rows * (top + height + bottom) + foot_total
     figure = Figure(figsize=(width, total))
     axes = []
@@ -97,11 +101,13 @@ def panels(
         x = label + first + column * (inner + left + right)
         y = total - (row + 1) * (top + height) - row * bottom
         axis = figure.add_axes((x / width, y / total, inner / width, height / total))
-        axis.set_title(title, loc="left", pad=3, y=1.0)
+        axis.set_title(shortened([title], 2 * LONGEST)[0], loc="left", pad=3, y=1.0)
         axes.append(axis)
     if legend_rows:
         draw = line if legend == "lines" else point
-        _legend(figure, {e.label: draw(e) for e in methods}, legend_columns, foot / total)
+        names = shortened([method.label for method in methods])
+        looks = dict(zip(names, map(draw, methods), strict=True))
+        _legend(figure, looks, legend_columns, foot / total)
     if note:
         text = "\n".join(_wrapped(note, width))
         figure.text(0.5, 0.03 / total, text, ha="center", va="bottom", size=6, color=QUIET)
@@ -122,7 +128,7 @@ def _wrapped(note: str, width: float) -> list[str]:
 def _legend_shape(methods: Sequence[Method], width: float) -> tuple[int, int]:
     if not methods:
         return 1, 0
-    longest = max(len(method.label) for method in methods)
+    longest = min(LONGEST, max(len(method.label) for method in methods))
     columns = max(1, min(len(methods), int((width - 0.1) / (0.5 + CHARACTER * longest))))
     return columns, math.ceil(len(methods) / columns)
 
@@ -141,8 +147,12 @@ def swatches(figure: "Figure", looks: Sequence[tuple[str, str]], columns: int) -
     """Put a legend of filled squares at the foot of a figure."""
     from matplotlib.patches import Patch
 
+    names = shortened([label for label, _ in looks])
     figure.legend(
-        handles=[Patch(facecolor=colour, alpha=0.5, label=label) for label, colour in looks],
+        handles=[
+            Patch(facecolor=colour, alpha=0.5, label=name)
+            for name, (_, colour) in zip(names, looks, strict=True)
+        ],
         loc="lower center", bbox_to_anchor=(0.5, 0.0), ncols=columns, borderaxespad=0.3,
         handlelength=1.0,
     )  # fmt: skip
@@ -160,11 +170,11 @@ def square(labels: Sequence[str], side: float) -> tuple["Figure", "Axes"]:
     return figure, figure.add_axes(place)
 
 
-def rows(axis: "Axes", labels: Sequence[str], labelled: bool) -> None:
-    """Turn y into one row per label, the first on top."""
+def rows(axis: "Axes", labels: Sequence[str], labelled: bool, longest: int = LONGEST) -> None:
+    """Turn y into one row per label, the first on top; labels have ``longest`` characters."""
     axis.set_ylim(len(labels) - 0.4, -0.6)
     axis.set_yticks(range(len(labels)))
-    axis.set_yticklabels(labels if labelled else [])
+    axis.set_yticklabels(shortened(labels, longest) if labelled else [])
     axis.tick_params(axis="y", length=0)
     axis.grid(visible=False, axis="y")
     axis.spines["left"].set_visible(False)
@@ -204,9 +214,29 @@ def point(method: Method) -> dict[str, Any]:
     return {**line(method), "linestyle": "none"}
 
 
-def label_room(labels: Sequence[str]) -> float:
-    """Return the inches that these tick labels need."""
-    return 0.17 + 0.056 * max(map(len, labels), default=0)
+def label_room(labels: Sequence[str], longest: int = LONGEST) -> float:
+    """Return the inches that these tick labels need, once they are shortened."""
+    return 0.17 + 0.056 * min(longest, max(map(len, labels), default=0))
+
+
+def shortened(labels: Sequence[str], longest: int = LONGEST) -> list[str]:
+    """Return labels of at most ``longest`` characters; different ones stay different.
+
+    Beginning and end of a long one are kept, and a number where that leaves two alike.
+    """
+    made: dict[str, str] = {}
+    for label in labels:
+        if label in made:
+            continue
+        short = label
+        if len(label) > longest:
+            end = longest // 3
+            short = f"{label[: longest - end - 1]}…{label[-end:]}"
+        number = 2
+        while short in made.values():
+            short, number = f"{label[: longest - 6]}… ({number})", number + 1
+        made[label] = short
+    return [made[label] for label in labels]
 
 
 def outer_labels(axes: Sequence["Axes"], xlabel: str, ylabel: str) -> None:
@@ -273,12 +303,12 @@ def save(
     if _pdf.get():
         nothing = {"CreationDate": None, "Creator": None, "Producer": None}
         figure.savefig(folder / f"{name}.pdf", metadata=nothing)
-    figure.set_dpi(DOTS)
+    figure.set_dpi(min(DOTS, MOST_PIXELS / max(figure.get_size_inches())))
     agg = FigureCanvasAgg(figure)
     agg.draw()
     image = Image.fromarray(np.asarray(agg.buffer_rgba())).convert("RGB")
     raw = io.BytesIO()
     flat = image.quantize(128, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-    flat.save(raw, format="png", compress_level=6, dpi=(DOTS, DOTS))
+    flat.save(raw, format="png", compress_level=6, dpi=(figure.get_dpi(), figure.get_dpi()))
     (folder / f"{name}.png").write_bytes(raw.getvalue())
     return SavedFigure(name, section, title, caption, raw.getvalue(), image.size)

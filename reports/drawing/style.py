@@ -14,6 +14,7 @@ VERMILLION, PURPLE, BLACK, GREY = "#D55E00", "#CC79A7", "#000000", "#7F7F7F"
 COLOURS = (BLUE, SKY, GREEN, ORANGE, VERMILLION, PURPLE, BLACK, GREY)
 SOLID, DASHED, DOTTED, DASHDOT = "-", "--", ":", "-."
 LINES = (SOLID, DASHED, DOTTED, DASHDOT)
+LONGEST_SLUG = 60  # characters of a text's share of a file name
 SPARE_MARKERS = ("d", "<", ">", "1", "2", "3", "4", "x", "+")
 
 
@@ -55,9 +56,12 @@ TABLE = {
 
 
 def slug(text: str) -> str:
-    """Return text that may stand in a file name on every system."""
+    """Return text that may stand in a file name on every system; a long one ends in its hash."""
     kept = "".join(one if one.isalnum() and one.isascii() else "-" for one in text)
-    return "-".join(part for part in kept.split("-") if part)
+    name = "-".join(part for part in kept.split("-") if part)
+    if len(name) <= LONGEST_SLUG:
+        return name
+    return f"{name[: LONGEST_SLUG - 9]}-{zlib.crc32(text.encode('utf-8', 'replace')):08x}"
 
 
 def of(algorithm: str, variant: int = 0) -> Style:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ROW = 0.17  # inches per value
+LONGEST = 18  # characters of a value: every panel has a column of them
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def _figure(
     column = measure(groups)
     values = [value for one in ablations for value, _ in one.groups]
     most = max(len(one.groups) for one in ablations)
-    room = canvas.label_room(values)
+    room = canvas.label_room(values, LONGEST)
     figure, axes = canvas.panels(
         [one.setting.rpartition(".")[2] for one in ablations], [],
         height=max(0.6, ROW * most + 0.15), left=room,
@@ -128,5 +129,5 @@ def _panel(axis: "Axes", one: Ablation, column: str, kind: str) -> None:
     for row, (_, group) in enumerate(one.groups):
         canvas.seeds(axis, row + 0.22, group.values(column), look["color"])
         canvas.interval(axis, row, group.estimate(column, kind), look)
-    canvas.rows(axis, [value for value, _ in one.groups], labelled=True)
+    canvas.rows(axis, [value for value, _ in one.groups], labelled=True, longest=LONGEST)
     axis.xaxis.set_major_locator(MaxNLocator(nbins=4))

@@ -130,7 +130,7 @@ def _matrix(
 ) -> None:
     from matplotlib.patches import Rectangle
 
-    labels = [method.label for method in methods]
+    labels = canvas.shortened([method.label for method in methods])
     values = np.full((len(methods), len(methods)), np.nan)
     places = {method: at for at, method in enumerate(methods)}
     for (row, column), one in estimates.items():

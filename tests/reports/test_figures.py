@@ -34,6 +34,24 @@ def test_no_label_leaves_the_paper(count):
         assert not legend.overlaps(figure.texts[0].get_window_extent())
 
 
+def test_a_training_time_is_one_statistic_in_tables_figures_and_page(study):
+    """Three seeds took 1, 2 and 30 s: their median is 2, wherever it stands."""
+    read = results.read(study(["om2p"], seeds=range(3)))
+    for cell, seconds in zip(read.cells, (1.0, 2.0, 30.0), strict=True):
+        cell.row["seconds_train"] = seconds
+        for row in cell.progress:
+            row["train_seconds"] = seconds
+    (spot,) = pareto._spots(read, read.tracks[0], "seconds_train", "score")
+    table = efficiency.build(read)[0]
+    at = [column.head for column in table.columns].index(COLUMNS["seconds_train"].head)
+    board, title = leaderboard.build(read, "ci95"), COLUMNS["seconds_train"].title
+    place = [head["name"].lower() for head in board["heads"]].index(title.lower())
+    shown = float(board["rows"][0]["cells"][place]["text"])
+    curve = curves.band(read.on(read.tracks[0])[0], "score", "ci95")
+    assert (spot.cost, table.rows[0].items[at].value, shown) == (2.0, 2.0, 2.0)
+    assert set(curve.seconds) == {2.0}
+
+
 def _is_text(artist):
     from matplotlib.text import Text
 
