@@ -61,9 +61,9 @@ def test_any_number_of_algorithms_and_datasets_can_be_reported(
 ) -> None:
     names = [f"algorithm-{at}" for at in range(methods)]
     datasets = [f"mpe/spread/quality-{at}" for at in range(tracks)]
-    found = reading.read(study(names, datasets, range(1)))
-    assert build.all_tables(found, "ci95")
-    assert build.catalogue.draw_all(found, tmp_path / "figures")
+    read = reading.read(study(names, datasets, range(1)))
+    assert build.all_tables(read, "ci95")
+    assert build.catalogue.draw_all(read, tmp_path / "figures")
 
 
 def test_figures_of_any_height_can_be_written(tmp_path: Path, monkeypatch: Any) -> None:
