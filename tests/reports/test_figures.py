@@ -45,8 +45,8 @@ def test_a_training_time_is_one_statistic_in_tables_figures_and_page(study):
     table = efficiency.build(read)[0]
     at = [column.head for column in table.columns].index(COLUMNS["seconds_train"].head)
     leaders, title = leaderboard.build(read, "ci95"), COLUMNS["seconds_train"].title
-    place = [head["name"].lower() for head in leaders["heads"]].index(title.lower())
-    shown = float(leaders["rows"][0]["cells"][place]["text"])
+    place = [head.name.lower() for head in leaders.heads].index(title.lower())
+    shown = float(leaders.rows[0].cells[place].text)
     curve = curves.band(read.on(read.tracks[0])[0], "score", "ci95")
     assert (spot.cost, table.rows[0].items[at].value, shown) == (2.0, 2.0, 2.0)
     assert set(curve.seconds) == {2.0}

@@ -32,7 +32,7 @@ def test_two_long_variants_in_one_folder_can_be_drawn(study: Any, tmp_path: Path
                     settings=options)  # fmt: skip
     labels = [method.label for method in reading.read(out).methods]
     assert max(map(len, labels)) > 55
-    written = reports.write(out, tmp_path / "out")
+    written = reports.write(out, tmp_path / "out", pdf=True)
     assert {figure.section for figure in written.figures} > {"Scores", "Learning curves"}
 
 
