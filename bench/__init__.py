@@ -24,10 +24,12 @@ _LAZY = {
     "BenchError": "bench.errors",
     "Callback": "bench.study.callbacks",
     "RunConfig": "bench.plan.config",
+    "Study": "bench.study.api",
     "StudyFailed": "bench.errors",
     "load_exported": "bench.policies.onnx_policy",
     "load_policy": "bench.policies.checkpointed",
-    "run": "bench.study.study",
+    "open": "bench.study.api",
+    "run": "bench.study.api",
     "sweep": "bench.plan.flags",
 }
 
@@ -68,7 +70,8 @@ def __getattr__(name: str) -> Any:
         return version(OM2P_BENCH)
     if name not in _LAZY:
         raise AttributeError(f"module 'bench' has no attribute {name!r}")
-    return getattr(importlib.import_module(_LAZY[name]), name)
+    attribute = "open_study" if name == "open" else name
+    return getattr(importlib.import_module(_LAZY[name]), attribute)
 
 
 _guard()

@@ -1,14 +1,16 @@
 """Write a whole report: figures, tables and the page, once or again and again."""
 
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.results import locks, statistics
 from bench.results.store import BenchError
+from reports.drawing import canvas
 from reports.drawing.canvas import SavedFigure
-from reports.figures import catalogue
+from reports.figures import catalogue, curves
 from reports.options import Options
 from reports.reading import answer, results
 from reports.reading.results import PENDING, Results
@@ -81,6 +83,20 @@ def write(
             if tell:
                 tell(written)
     return written
+
+
+def learning_curves(out: Path, cells: Collection[str] | None = None) -> list[SavedFigure]:
+    """Return the learning curves over updates of a results folder, a figure per task.
+
+    cells: ids of those that are shown; by default all. Raises BenchError where there is none.
+    """
+    with tempfile.TemporaryDirectory() as folder, canvas.look():
+        read = results.read(out, cells)
+        drawn = [
+            curves.draw(read, task, tracks, Path(folder), "ci95")
+            for task, tracks in read.by_task().items()
+        ]
+    return [figure for some in drawn for figure in some if "_updates_" in figure.name]
 
 
 def _write_once(out: Path, to: Path, options: Options, refresh: float | None) -> Written:

@@ -24,6 +24,15 @@ class TeamPolicy(ABC):
         self._shapes = [(size,) for size in observation_sizes]
         self._widest = max(observation_sizes)
 
+    def __repr__(self) -> str:
+        """Say which cell it is from, and what it takes and gives."""
+        sizes = ", ".join(str(size) for (size,) in self._shapes)
+        actions = ", ".join(map(str, self.action_sizes))
+        return (
+            f"{type(self).__name__}(cell {self.cell}: {len(self.names)} agents, observations of "
+            f"{sizes} numbers, actions of {actions})"
+        )
+
     def __call__(self, observations: Any) -> Any:
         """Return the team's actions for one joint observation, in the form of the observations.
 

@@ -51,22 +51,17 @@ class Outcome:
         return len(self.of_status("done")) == len(self.cells)
 
 
-def run(
-    config: RunConfig, callbacks: Sequence[Callback] = (), allow_failures: bool = False
+def finished(
+    config: RunConfig,
+    display: Callback | None = None,
+    callbacks: Sequence[Callback] = (),
+    allow_failures: bool = False,
 ) -> list[Record]:
-    """Run a study and return the records of its cells, all of them finished.
+    """Run a study and return the records of its cells; StudyFailed where one is not done.
 
-    callbacks: see `bench.Callback`. allow_failures: return the records of the cells that failed
-    too, instead of raising. Raises StudyFailed, with the reasons, where a cell has failed or the
-    study was interrupted; BenchError, AlgorithmError or DatasetError for what the user can put
-    right. What was finished lies in the results folder in any case.
+    allow_failures: return the records of the cells that failed too, instead of raising.
     """
-    if not isinstance(config, RunConfig):
-        raise BenchError(
-            f"bench.run takes a configuration, not a {type(config).__name__}: give it "
-            "bench.RunConfig(algorithms=..., datasets=..., seeds=...)"
-        )
-    outcome = run_study(config, Quiet(), callbacks)
+    outcome = run_study(config, display or Quiet(), callbacks)
     records = [outcome.records[cell.id] for cell in outcome.cells if cell.id in outcome.records]
     if not allow_failures and not outcome.complete:
         raise StudyFailed(_reasons(outcome, config.resume), records)

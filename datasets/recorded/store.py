@@ -38,6 +38,15 @@ class Dataset(Episodes):
                 changed[key] = recorded[key]
         return changed
 
+    def __repr__(self) -> str:
+        """Say which data they are, and how many."""
+        card = self.card
+        return (
+            f"Dataset({card['id']}: {card['n_transitions']:,} transitions, "
+            f"{card['n_episodes']:,} episodes, {card['agents']} agents, mean return "
+            f"{card['returns']['mean']:.1f})"
+        )
+
     def sampler(
         self,
         batch_size: int,

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -163,10 +163,11 @@ def _track_order(track: Track) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def read(out: Path) -> Results:
+def read(out: Path, only: Collection[str] | None = None) -> Results:
     """Read a results folder; half-written and foreign folders become warnings.
 
-    Raises BenchError where the folder is missing or holds no run of ours.
+    only: the cells to read, by id; by default all. Raises BenchError where the folder is missing
+    or holds no run of ours.
     """
     if not out.is_dir():
         raise BenchError(f"no results folder at {out}: run something first, or name it with --out")
@@ -174,6 +175,8 @@ def read(out: Path) -> Results:
     records = store.read_records(out, on_broken=warnings.append)
     cells = []
     for name, record in records.items():
+        if only is not None and name not in only:
+            continue
         wrong = soundness.fault(out / name, record)
         if wrong:
             warnings.append(f"no result of cell {name} is shown: {wrong}")

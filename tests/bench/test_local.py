@@ -67,7 +67,7 @@ def test_workers_side_by_side_give_the_numbers_of_one_process_and_run_once(
     assert again.complete
     assert "2 cells: 0 to run, 2 kept" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in config.out.glob("*/*")} == before
-    assert [record["status"] for record in study.run(config)] == ["done", "done"]
+    assert [record["status"] for record in study.finished(config)] == ["done", "done"]
 
 
 @pytest.fixture(scope="module")
@@ -270,7 +270,7 @@ def test_data_that_cannot_be_prepared_stop_the_study_with_the_reason(
     monkeypatch.setenv("PYTHONPATH", str(folder))
     config = make_config()
     with pytest.raises(BenchError, match=r"exit code 1: ModuleNotFoundError.*data\.log"):
-        study.run(config)
+        study.finished(config)
     assert not list(config.out.glob("*/run.json"))
 
 
@@ -279,7 +279,7 @@ def test_a_folder_belongs_to_one_run(tmp_path: Path, make_config: Make) -> None:
     with locks.folder_lock(config.out):
         assert locks.held(config.out)
         with pytest.raises(BenchError, match=f"held by another run \\(process {os.getpid()}\\)"):
-            study.run(config)
+            study.finished(config)
     assert not locks.held(config.out)
     assert not locks.held(tmp_path / "nothing")
 

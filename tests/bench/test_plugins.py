@@ -138,7 +138,7 @@ def test_workers_receive_it_and_its_cells_load_again(
     write: Callable[..., Path], make_config: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = make_config(algorithms=("mine", "bc"), plugins=(write(),))
-    mine, ours = study.run(config)
+    mine, ours = study.finished(config)
     assert mine["results"] == ours["results"]  # it is bc by another name
     assert mine["algorithm"]["plugin"]["file"] == "mine.py"
     checkpointed.load_policy(mine["cell"], config.out)

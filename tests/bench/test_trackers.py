@@ -111,7 +111,7 @@ def test_mlflow_finds_the_rows_of_a_study_in_its_file_store(
 ) -> None:
     pytest.importorskip("mlflow")
     made = make_config(seeds=(0, 1), mlflow=True)
-    assert len(study.run(made)) == 2
+    assert len(study.finished(made)) == 2
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient((tmp_path / "results" / "mlruns").as_uri())
@@ -136,7 +136,7 @@ def test_wandb_finds_the_rows_of_a_study_in_offline_runs(
 ) -> None:
     pytest.importorskip("wandb")
     made = make_config(seeds=(0,), wandb=True)
-    assert len(study.run(made)) == 1
+    assert len(study.finished(made)) == 1
     (cell,) = grid.cells(made)
     (file,) = (tmp_path / "results" / "wandb").glob(f"offline-run-*-{cell.id}/*.wandb")
     rows = store.read_progress(tmp_path / "results" / cell.id)

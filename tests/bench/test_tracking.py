@@ -64,7 +64,7 @@ def test_a_study_leaves_the_rows_of_its_cells(
     made = make_config(seeds=(0, 1), tensorboard=True)
     plain = make_config(seeds=(0, 1))
     assert [cell.id for cell in grid.cells(made)] == [cell.id for cell in grid.cells(plain)]
-    assert len(study.run(made)) == 2
+    assert len(study.finished(made)) == 2
     for cell in grid.cells(made):
         own = tmp_path / "results" / cell.id
         rows, logged = store.read_progress(own), events(own)
