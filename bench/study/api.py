@@ -208,7 +208,7 @@ def _configuration(config: RunConfig | None, options: dict[str, Any]) -> RunConf
             options[name] = parse_names(options[name], name)
         elif name in options:
             options[name] = tuple(options[name])
-    seeds = options.get("seeds")
+    seeds: Any = options.get("seeds")
     if isinstance(seeds, int | str) and not isinstance(seeds, bool):
         options["seeds"] = parse_seeds(str(seeds), "seeds")
     elif seeds is not None:
