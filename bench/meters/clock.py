@@ -17,17 +17,28 @@ ACCOUNTS = (
 )  # fmt: skip
 
 
+def wall_seconds() -> float:
+    """Return seconds of wall-clock time, from any beginning; tests put their own clock here."""
+    return time.perf_counter()
+
+
+def cpu_seconds() -> float:
+    """Return seconds that all threads of this process spent on a processor."""
+    return time.process_time()
+
+
 class Clock:
     """Accounts of wall-clock and CPU seconds; a device is synchronised at their borders only."""
 
     def __init__(
         self,
-        wall: Callable[[], float] = time.perf_counter,
-        cpu: Callable[[], float] = time.process_time,
+        wall: Callable[[], float] | None = None,
+        cpu: Callable[[], float] | None = None,
         synchronise: Callable[[], None] | None = None,
     ) -> None:
         """Start with empty accounts; `synchronise` waits for the device's queued work."""
-        self._wall, self._cpu, self._synchronise = wall, cpu, synchronise
+        self._wall, self._cpu = wall or wall_seconds, cpu or cpu_seconds
+        self._synchronise = synchronise
         self._spent = {name: [0.0, 0.0] for name in ACCOUNTS}
         self._open: list[str] = []
         self._since = (0.0, 0.0)

@@ -7,7 +7,6 @@ counts of them: an interrupted cell ends in the same numbers, bit for bit on a C
 """
 
 import dataclasses
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +19,7 @@ import datasets
 from algorithms.device import cuda
 from algorithms.kernels.choice import Kernels
 from bench.errors import BenchError
-from bench.meters import memory
+from bench.meters import clock, memory
 from bench.meters.clock import Clock
 from bench.plan import resolve
 from bench.plan.grid import Cell, new_record
@@ -146,7 +145,7 @@ class Trainer:
         self.settings = resolve.RunSettings(**cells[0].cell.run)
         self.clock = Clock(synchronise=cuda.waiting_for(self.device))
         self.clock.add("setup", *options.started)
-        self._began = time.perf_counter() - options.started[0]
+        self._began = clock.wall_seconds() - options.started[0]
         self.nvml = memory.Nvml(None)  # until `begin`, where a device may fail
         self.update = 0
         self.kernels: Kernels | None = None  # known once there is an algorithm
@@ -154,7 +153,7 @@ class Trainer:
         self.metrics: dict[str, torch.Tensor] = {}  # each (R,)
         self._report, self._stop = report, stop
         self._read_back = True  # the first checkpoint, to see that a state can be read again
-        self._reported = (time.perf_counter(), 0)
+        self._reported = (clock.wall_seconds(), 0)
 
     def attempt(self) -> Exception | None:
         """Run to the end, a stop or divergence; return the exception that came in between."""
@@ -213,7 +212,7 @@ class Trainer:
             memory.reset_torch_peaks(self.device)
         for cell in self.cells:
             self._write(cell)
-        self._reported = (time.perf_counter(), self.update)
+        self._reported = (clock.wall_seconds(), self.update)
 
     def _seeds(self) -> tuple[int, ...]:
         """Return the training seeds of the cells that are still trained."""
@@ -289,7 +288,7 @@ class Trainer:
                 self.update += 1
                 if self.update % CHECK_EVERY == 0 or self.update == pause:
                     self._check_finite()
-                if time.perf_counter() - self._reported[0] > REPORT_SECONDS:
+                if clock.wall_seconds() - self._reported[0] > REPORT_SECONDS:
                     self._report_progress()
                 if self._stop():
                     break
@@ -352,7 +351,7 @@ class Trainer:
 
     def _report_progress(self) -> None:
         """Report the pace since the last report."""
-        now, (then, before) = time.perf_counter(), self._reported
+        now, (then, before) = clock.wall_seconds(), self._reported
         rate = (self.update - before) / (now - then)
         self._reported = (now, self.update)
         for cell in self.cells:
@@ -388,7 +387,7 @@ class Trainer:
             own = {name: values[replica] for name, values in metrics.items()}
             row = cell.add_row(self.update, self.clock, result, own)
             self._report({"kind": "evaluation", "cell": cell.id, "row": row})
-        self._reported = (time.perf_counter(), self.update)
+        self._reported = (clock.wall_seconds(), self.update)
         return results
 
     def _part_from_broken(self, results: list[Evaluation]) -> None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import sys
-import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from algorithms.kernels.choice import Kernels
 from bench.errors import BenchError
+from bench.meters import clock
 from bench.meters.clock import Clock
 from bench.meters.memory import Nvml
 from bench.plan.grid import Cell, new_record
@@ -145,12 +145,12 @@ class RunningCell:
         """Begin a stretch of time that so many cells share equally, and close the one before.
 
         shared: the group's clock, which has just been read. began: when the process did, on
-        `time.perf_counter`.
+        `bench.meters.clock`.
         """
         self._earlier = self.clock(shared).state_dict()
         self._spent = self.spent(began, nvml)
         joules = nvml.energy()["gpu_joules"]
-        self._stretch = Stretch(cells, shared.state_dict(), time.perf_counter() - began, joules)
+        self._stretch = Stretch(cells, shared.state_dict(), clock.wall_seconds() - began, joules)
 
     def clock(self, shared: Clock) -> Clock:
         """Return the cell's time accounts: its part of the group's, and those of earlier runs."""
@@ -165,10 +165,10 @@ class RunningCell:
     def spent(self, began: float, nvml: Nvml) -> dict[str, Any]:
         """Return the cell's seconds and joules up to now: its part, and those of earlier runs.
 
-        began: when this process did, on `time.perf_counter`.
+        began: when this process did, on `bench.meters.clock`.
         """
         stretch, earlier = self._stretch, self._spent
-        elapsed = time.perf_counter() - began - stretch.elapsed
+        elapsed = clock.wall_seconds() - began - stretch.elapsed
         joules = [nvml.energy()["gpu_joules"], stretch.gpu_joules, earlier["gpu_joules"]]
         known = None not in joules
         return {

@@ -105,7 +105,7 @@ def command(environment: dict[str, str]) -> Callable[..., subprocess.CompletedPr
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "bench", *arguments],
-            cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False,
+            cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False,
         )  # fmt: skip
 
     return call

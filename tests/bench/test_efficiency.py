@@ -296,7 +296,7 @@ def test_the_command_measures_shows_and_draws(
             "--preset", "smoke", "--device", "cpu", "--kernels", "torch,c", "--replicas", "1,2",
             "--to", str(to),
         ],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False,
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
     assert "batch_jacobian is quadratic in the batch: at most 256 rows" in done.stdout
@@ -330,7 +330,7 @@ def test_the_measuring_process_ends_with_the_one_that_started_it() -> None:
     """The parent is gone already: the process ends at once, without an answer."""
     done = subprocess.run(
         [sys.executable, "-P", "-m", "bench.tracks.efficiency.job", "1"],
-        input="{}", capture_output=True, text=True, cwd=ROOT, timeout=60, check=False,
+        input="{}", capture_output=True, text=True, cwd=ROOT, timeout=600, check=False,
         env=rounds.worker_environment({}),
     )  # fmt: skip
     assert done.returncode == 1

@@ -76,7 +76,7 @@ class InATerminal(Study):
     def close(self) -> int:
         """Close the terminal and return the exit code."""
         os.close(self.terminal)
-        return self.process.wait(timeout=60)
+        return self.process.wait(timeout=600)
 
 
 @pytest.mark.usefixtures("faulty")

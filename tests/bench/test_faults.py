@@ -113,7 +113,7 @@ def test_a_results_folder_deleted_under_a_run_does_not_take_the_launcher_along(
     config = make_config({"run.updates": 100}, algorithms=("bad-slow",), jobs=1)
 
     def delete() -> None:
-        end = time.monotonic() + 120
+        end = time.monotonic() + 600
         while not list(config.out.glob("*/checkpoint.pt")) and time.monotonic() < end:
             time.sleep(0.02)
         shutil.rmtree(config.out)

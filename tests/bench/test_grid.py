@@ -186,19 +186,18 @@ def test_unknown_names_are_refused_with_near_ones(
         ids(**change)
 
 
-def test_ten_thousand_cells_are_planned_quickly_and_without_torch() -> None:
+def test_ten_thousand_cells_are_planned_without_torch() -> None:
     program = (
-        "import sys, time; from bench.plan import config, grid; start = time.process_time();"
+        "import sys; from bench.plan import config, grid;"
         "n = len(grid.cells(config.make_config(algorithms=('om2p', 'bc'), "
         "datasets=('mpe/spread/random',), seeds=tuple(range(5000)))));"
-        "print(n, time.process_time() - start, 'torch' in sys.modules)"
+        "print(n, 'torch' in sys.modules)"
     )
     answer = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    count, seconds, torch = answer.stdout.split()
+    count, torch = answer.stdout.split()
     assert int(count) == 10_000
-    assert float(seconds) < 5
     assert torch == "False"
 
 

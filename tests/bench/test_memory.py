@@ -147,7 +147,7 @@ def ask(
     )  # fmt: skip
     answer = subprocess.run(
         [sys.executable, "-c", program],
-        env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
+        env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
     assert answer.returncode == 0, answer.stderr
     result: dict[str, Any] = json.loads(answer.stdout)

@@ -72,10 +72,10 @@ def address() -> Iterator[str]:
         with contextlib.suppress(psutil.NoSuchProcess):
             family = psutil.Process(head.pid).children(recursive=True)
         head.terminate()
-        _, left = psutil.wait_procs(family, timeout=10)
+        _, left = psutil.wait_procs(family, timeout=60)
         for process in left:
             process.kill()
-        head.wait(timeout=10)
+        head.wait(timeout=60)
         del os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"]
         shutil.rmtree(CLUSTER.pop("folder"), ignore_errors=True)
 
@@ -193,7 +193,7 @@ def test_ctrl_c_keeps_what_was_learnt_and_leaves_no_process(
     assert outcome.interrupted
     (record,) = outcome.records.values()
     assert record["status"] == "queued"
-    end = time.monotonic() + 10
+    end = time.monotonic() + 300
     while ray_worker_of_a_cell() is not None and time.monotonic() < end:
         time.sleep(0.05)
     assert ray_worker_of_a_cell() is None
@@ -256,7 +256,7 @@ def test_a_lost_node_is_one_sentence_and_the_cells_are_resumable(
     killed: list[int] = []
 
     def wait() -> None:
-        end = time.monotonic() + 120
+        end = time.monotonic() + 600
         while time.monotonic() < end and not killed:
             for process in psutil.Process().children(recursive=True):
                 with contextlib.suppress(psutil.NoSuchProcess, IndexError):

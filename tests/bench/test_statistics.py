@@ -1,7 +1,6 @@
 """Statistics: closed forms, simulated coverage, agreement with scipy, and honesty about gaps."""
 
 import math
-import time
 
 import numpy as np
 import pytest
@@ -188,13 +187,6 @@ def test_stratified_coverage_at_five_seeds_is_what_the_caption_admits():
         estimate = statistics.bootstrap(rng.normal(60, 10, (5, 12)), statistics.mean, resamples=500)
         hits += estimate.low <= 60 <= estimate.high
     assert 0.87 < hits / trials < 0.95
-
-
-def test_fifty_thousand_resamples_take_under_half_a_second():
-    scores = np.random.default_rng(0).normal(60, 10, (5, 12))
-    started = time.process_time()
-    statistics.bootstrap(scores, statistics.iqm, resamples=50_000)
-    assert time.process_time() - started < 0.5
 
 
 @given(TABLES, st.randoms(use_true_random=False))

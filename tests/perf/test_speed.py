@@ -3,15 +3,21 @@
 Each names what it counts in ``extra_info``, so that rates can be read from the JSON.
 """
 
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 import torch
 
 import datasets
-from bench.gate import costs
+from bench.gate import costs, timer
+from bench.results import statistics
 from bench.training.evaluation import evaluate
 from datasets.environments.mpe import ParticleEnv
 from datasets.environments.mpe_scenarios import Spread, Tag, World
@@ -94,3 +100,40 @@ def test_recording(benchmark: Any, tmp_path: Path) -> None:
         datasets.load("mpe/spread/expert", size=100_000, data_dir=tmp_path / str(next(folders)))
 
     benchmark.pedantic(record, rounds=2, warmup_rounds=1)
+
+
+def test_the_clock_of_benchmarks_beside_rivals(benchmark: Any) -> None:
+    """It counts sleep and work, and no wait for a core that others use."""
+    before = timer.seconds()
+    time.sleep(0.05)
+    assert timer.seconds() - before == pytest.approx(0.05, abs=0.03)
+    if timer._FILE is None:
+        pytest.skip("this kernel tells nothing about waiting for a core")
+    busy = "import time\nend = time.time() + 1.5\nwhile time.time() < end: pass"
+    rivals = [
+        subprocess.Popen([sys.executable, "-c", busy]) for _ in range(3 * (os.cpu_count() or 1))
+    ]
+    time.sleep(0.3)
+
+    def work() -> None:
+        begun = time.process_time()
+        while time.process_time() - begun < 0.15:
+            pass
+
+    wall, own = time.perf_counter(), timer.seconds()
+    benchmark.pedantic(work, rounds=1)
+    wall, own = time.perf_counter() - wall, timer.seconds() - own
+    for rival in rivals:
+        rival.wait()
+    assert own == pytest.approx(0.15, abs=0.05)
+    assert wall > 1.3 * own
+
+
+def test_resampling(benchmark: Any) -> None:
+    """50,000 resamples of five seeds on twelve tasks, in under half a second of the processor."""
+    scores = np.random.default_rng(0).normal(60, 10, (5, 12))
+    begun = time.process_time()
+    benchmark.pedantic(
+        statistics.bootstrap, args=(scores, statistics.iqm), kwargs={"resamples": 50_000}, rounds=1
+    )
+    assert time.process_time() - begun < 0.5

@@ -79,18 +79,16 @@ def test_an_unwritable_target_is_one_sentence(study, tmp_path):
         reports.write(study(["om2p"], seeds=[0]), tmp_path / "file")
 
 
-def test_a_page_of_a_thousand_runs_is_small_and_quick(tmp_path, write):
+def test_a_page_of_a_thousand_runs_is_small(tmp_path, write):
     names = [f"method-{at}" for at in range(10)]
     tasks = ("mpe/spread", "mpe/tag", "mpe/world", "mamujoco/ant-2x4", "mamujoco/hopper-3x1")
     datasets = [f"{task}/{quality}" for task in tasks for quality in ("expert", "medium")]
     read = results.read(write(tmp_path / "results", names, datasets, range(10)))
     assert len(read.cells) == 1000
     tables = build.all_tables(read, "ci95")
-    started = time.process_time()
     html = page_module.render(
         read, [], tables, dict.fromkeys([t.stem for t in tables], ""), OPTIONS
     )
-    assert time.process_time() - started < 5
     assert len(html) < 3_000_000, "figures come on top of this"
 
 
