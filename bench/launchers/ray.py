@@ -157,7 +157,11 @@ class RayLauncher:
         place = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             self.ray.get_runtime_context().get_node_id(), soft=True
         )
-        actor = self.ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=place)
+        # Ray's memory monitor, or anybody, may end it: it comes back empty, and calls are repeated.
+        # What it held was for the eye; files and results come with the ends of tasks.
+        actor = self.ray.remote(Mailbox).options(
+            num_cpus=0, scheduling_strategy=place, max_restarts=-1, max_task_retries=-1
+        )
         self._mailbox = actor.remote()
         self._remote = self.ray.remote(run_task).options(max_retries=0, **self.demands)
         self._code = code_digest()

@@ -15,8 +15,10 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -148,6 +150,63 @@ def kill_once_saved(root: Path, what: Callable[[psutil.Process], None]) -> threa
     thread = threading.Thread(target=wait)
     thread.start()
     return thread
+
+
+def collector() -> psutil.Process | None:
+    """Return the process of the actor that collects progress on this cluster."""
+    for process in psutil.process_iter(["cmdline"]):
+        if (process.info["cmdline"] or [""])[0].startswith("ray::Mailbox"):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                raylet = process.parent()
+                if raylet is not None and any(
+                    CLUSTER["folder"] in part for part in raylet.cmdline()
+                ):
+                    return process
+    return None
+
+
+@pytest.mark.usefixtures("faulty")
+def test_the_actor_that_collects_progress_may_be_killed(address: str, make_config: Make) -> None:
+    """By Ray's memory monitor, say: it is started again, and every cell ends."""
+    config = make_config(
+        {"run.updates": 100}, algorithms=("bad-slow",), seeds=(0, 1), launcher="ray",
+        address=address,
+    )  # fmt: skip
+    killed: list[int] = []
+
+    def end(_: psutil.Process) -> None:
+        process = collector()
+        assert process is not None
+        process.kill()
+        killed.append(process.pid)
+
+    interrupt = kill_once_saved(config.out, end)
+    outcome = study.run_study(config, Recorder())
+    interrupt.join()
+    assert killed
+    assert [record["status"] for record in outcome.records.values()] == ["done", "done"]
+
+
+def test_memory_that_ray_ran_out_of_is_a_status_of_its_own(
+    make_config: Make, tmp_path: Path
+) -> None:
+    """Ray ended a task's worker: the cell says so, and the next run tries it again."""
+
+    ray = pytest.importorskip("ray")
+
+    def get(handle: Any) -> None:
+        raise ray.exceptions.OutOfMemoryError("killed due to the node running low on memory")
+
+    (cell,) = grid.cells(make_config())
+    made: Any = object.__new__(launcher.RayLauncher)
+    made.ray = SimpleNamespace(exceptions=ray.exceptions, get=get)
+    made.root, made._moved, made.events = tmp_path, False, Recorder()
+    made._started, made._cells = set(), {cell.id: cell}
+    made._running = {"handle": launcher._Task([cell], False)}
+    record = made._collect("handle", deque())[cell.id]
+    assert (record["status"], record["lost"]) == ("out_of_memory", True)
+    assert "Ray ended the worker for lack of memory" in str(record["error"])
+    assert store.read_run(tmp_path / cell.id)["status"] == "out_of_memory"
 
 
 @pytest.mark.usefixtures("faulty")
