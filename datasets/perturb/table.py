@@ -84,7 +84,7 @@ _DEVIATIONS = "standard deviations"
 _PACKER = "Packer et al. 2018, sunblaze-ucb/rl-generalization 8d06df3"
 _RRLS = "RRLS, SuReLI/RRLS 091a86d"
 _SA = "SA-MDP, huanzhang12/SA_PPO; our levels"
-_BOUND = (0.05, 0.1, 0.2, 0.4)
+_BOUND = (0.05, 0.15, 0.3, 0.6)
 ALL = 10**6  # dimensions: at most half of an agent's are masked
 
 
@@ -95,7 +95,7 @@ def _grid(low: float, high: float) -> tuple[float, ...]:
 
 _ROWS = (
     Family(
-        "observation-noise", f"{_SEEN}Noise", {"": (0.1, 0.3, 0.6, 1.0)}, _DEVIATIONS,
+        "observation-noise", f"{_SEEN}Noise", {"": (0.1, 0.5, 1.0, 2.0)}, _DEVIATIONS,
         "Gaussian noise on standardised observations", "DMBP, zhyang2226/DMBP (.05 to .15 there)",
     ),
     Family(
@@ -116,7 +116,7 @@ _ROWS = (
         "bodies farther away are the data's mean", _OURS, neutral=float("inf"),
     ),
     Family(
-        "action-noise", f"{_DONE}Noise", {"": (0.2, 0.4, 0.8, 1.6)}, "action units",
+        "action-noise", f"{_DONE}Noise", {"": (0.2, 0.8, 1.5, 3.0)}, "action units",
         "Gaussian noise on actions", "RRLS has action noise too; our levels",
     ),
     Family(
