@@ -134,6 +134,20 @@ def test_rows_of_another_protocol_are_played_again(out: Path) -> None:
     assert robustness.read(todo[0].folder) == listed
 
 
+def test_a_second_training_seed_is_played_with_when_it_comes(out: Path) -> None:
+    names = [name for name, r in store.read_records(out).items() if r.algorithm.name == "om2p"]
+    later = out / names[1]
+    later.rename(out.parent / "later")
+    rows_alone = stress(out, suite="team/cross-play", algorithms=("om2p",))["om2p"]
+    assert "no other training seed" in rows_alone[1].note
+    (out.parent / "later").rename(later)
+    todo, _ = stress_plan.jobs(asked(out, suite="team/cross-play", algorithms=("om2p",)))
+    assert sorted(job.cell for job in todo) == sorted(names)
+    for job in todo:
+        assert StressedCell(job).run() == []
+        assert robustness.read(job.folder)[1].return_mean is not None
+
+
 def test_what_cannot_be_is_said_in_words(out: Path) -> None:
     listed = stress(out, levels=(1,))
     notes = {

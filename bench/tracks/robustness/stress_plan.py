@@ -81,8 +81,11 @@ def _job(
     own = (last.episodes if last else None) or MOST_EPISODES
     episodes = asked.episodes or min(own, MOST_EPISODES)
     rows = [] if asked.again else robustness.read(folder)
-    levels = missing(rows, families, record.dataset.task, episodes, asked.levels)
     partner = _partner(record, records)
+    if partner is not None:  # another training seed may have come since: play with it
+        alone = {one.name for one in families if one.needs == "partner"}
+        rows = [row for row in rows if not (row.note and row.name in alone)]
+    levels = missing(rows, families, record.dataset.task, episodes, asked.levels)
     if not levels:
         return None
     cost = sum(table.family(name).cost * len(at) for name, at in levels.items())
