@@ -8,13 +8,14 @@ PERF ?= .benchmarks
 BASELINE := tests/perf/baseline
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: FORCE help setup run report test perf gate gate-baseline lint format wheel docs clean
+.PHONY: FORCE help setup run report test perf efficiency gate gate-baseline lint format wheel docs clean
 
 help:
 	@echo "make run      set up and run the main job: om2p and dom2, 5 seeds, then the report"
 	@echo "make report   write the report of $(OUT) into reports/out"
 	@echo "make test     set up and run the tests"
 	@echo "make perf     run the benchmarks in tests/perf, into $(PERF)/perf.json"
+	@echo "make efficiency   measure everything in docs/efficiency.md again, into $(EFFICIENCY): hours"
 	@echo "make gate     compare the exact costs of every algorithm with the committed baseline"
 	@echo "make lint     ruff and mypy"
 	@echo "make docs     build the documentation as a site into build/site; a broken link is an error"
@@ -41,6 +42,18 @@ test: $(STAMP)
 perf: $(STAMP)
 	@mkdir -p $(PERF)
 	$(BIN)/python -m pytest tests/perf --benchmark-only --benchmark-max-time=0.5 --benchmark-json=$(PERF)/perf.json
+
+# What docs/efficiency.md is made of: hours, on a machine that does nothing else meanwhile.
+MEASURE = $(BIN)/python -m bench measure
+EFFICIENCY ?= $(PERF)/efficiency
+efficiency: $(STAMP)
+	@mkdir -p $(EFFICIENCY)
+	$(BIN)/python -m tests.perf.kernels | tee $(EFFICIENCY)/kernels.md
+	$(BIN)/python -m pytest tests/perf/test_goals.py --benchmark-only | tee $(EFFICIENCY)/goals.txt
+	$(MEASURE) --algos all --to $(EFFICIENCY)/efficiency.json
+	$(MEASURE) --algos om2p,dom2 --agents 3,6,12,24 --batch 256,1024 --hidden 256x2,64x2,512x2 --to $(EFFICIENCY)/growth.json
+	$(MEASURE) --algos om2p,dom2 --preset quick --kernels torch,c --replicas 1,5 --to $(EFFICIENCY)/variants.json
+	$(MEASURE) --algos om2p,om2p-jvp,om2p-batch-jacobian,dom2,diffusion-ql,edp,dof --preset paper --to $(EFFICIENCY)/paper.json
 
 # Exact costs alone. That a benchmark failed stands in the file, so the comparison decides.
 COSTS := $(PERF)/costs.json

@@ -20,7 +20,7 @@ Group = list[Cell]
 
 MOST_REPLICAS = 8  # seeds in a group: more save little and lose more if the process dies
 START_SECONDS = 6.0  # of a worker before its first update: imports, data, warming up, latency
-TOGETHER = 0.95  # time of an update per seed, beside one alone: docs/efficiency.md
+TOGETHER = 0.8  # time of an update per seed of five, beside one alone: docs/efficiency.md
 WORTH = 0.98  # smaller groups have to end the study earlier than this share of the time
 
 
@@ -102,7 +102,7 @@ def _longest_first(groups: list[Group], places: int, costs: Mapping[str, float])
 
 
 def seconds_of(group: Group, costs: Mapping[str, float]) -> float:
-    """Return what a group takes: one start for all, and a little less for every seed."""
+    """Return what a group takes: one start for all, and less of updates for every seed."""
     alone = sum(costs[cell.id] for cell in group)
     if len(group) == 1:
         return alone
