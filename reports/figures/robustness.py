@@ -88,7 +88,9 @@ def _ranks(one: Stressed, folder: Path, slug: str) -> list[canvas.SavedFigure]:
     if len(one.methods) < 3:
         return []
     placed = stress.ranking(one)
-    figure, axes = canvas.panels([one.track.label], one.methods, height=1.9, foot=0.75)
+    figure, axes = canvas.panels(
+        [one.track.label], one.methods, height=1.9, legend="none", foot=0.6
+    )
     width = canvas.PAGE
     figure.set_size_inches(width, figure.get_size_inches()[1])
     axis = axes[0]
@@ -97,10 +99,14 @@ def _ranks(one: Stressed, folder: Path, slug: str) -> list[canvas.SavedFigure]:
         known = [(at, placed[name][method]) for at, name in enumerate(names)
                  if method in placed[name]]  # fmt: skip
         axis.plot([at for at, _ in known], [rank for _, rank in known], **canvas.line(method))
+        if known:  # named at its end: a legend would lie on the labels below
+            at, rank = known[-1]
+            axis.text(at + 0.15, rank, method.label, va="center", size=6)
     axis.set_ylim(len(one.methods) + 0.4, 0.6)
     axis.set_yticks(range(1, len(one.methods) + 1))
     axis.set_ylabel("rank", labelpad=2)
     axis.set_xticks(range(len(names)))
+    axis.set_xlim(-0.3, 1.12 * len(names))
     axis.set_xticklabels([name or "undisturbed" for name in names], rotation=40, ha="right")
     taus = [t for name in names[1:] if (t := stress.kendall(placed[""], placed[name])) is not None]
     caption = captions.sentence(
