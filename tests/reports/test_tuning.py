@@ -104,7 +104,7 @@ def test_tables_have_latex_that_names_the_trials() -> None:
 def test_a_page_with_a_tuning_has_its_section(study: Any, tmp_path: Path) -> None:
     out = study(["om2p", "bc"], seeds=range(2))
     tuning_file.write(invented(), out / "tuning.json")
-    written = reports.write(out, tmp_path / "out")
+    written = reports.write(out, tmp_path / "out", pdf=True)
     page = written.page.read_text()
     assert '<a href="#tuning">Tuning</a>' in page
     section = page.partition('<section id="tuning">')[2].partition("</section>")[0]
