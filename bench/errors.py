@@ -4,6 +4,10 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+from datasets.errors import counted
+
+__all__ = ["BenchError", "StudyFailed", "closest", "counted"]
+
 
 class BenchError(Exception):
     """Something the user can put right, said in one sentence: what is wrong, where, the cure."""
@@ -31,12 +35,3 @@ def closest(name: str, options: Iterable[str]) -> str:
     if near:
         return f"did you mean {' or '.join(near)}?"
     return f"known: {', '.join(known) or 'none'}"
-
-
-def counted(number: int, one: str, many: str | None = None) -> str:
-    """Return a number with its noun in the right form.
-
-    >>> counted(1, "cell"), counted(2, "cell"), counted(0, "policy", "policies")
-    ('1 cell', '2 cells', '0 policies')
-    """
-    return f"{number} {one if number == 1 else many or one + 's'}"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.errors import counted
 from bench.results import locks, statistics
 from bench.results.store import BenchError
 from reports.drawing import canvas
@@ -145,7 +146,7 @@ def provenance(read: Results, options: Options) -> str:
     return (
         f"om2p-bench: {options.command}\n"
         f"code of the runs: {', '.join(commits) or 'commit not recorded'}\n"
-        f"results sha256: {read.checksum}, {done} finished of {len(read.cells)} runs"
+        f"results sha256: {read.checksum}, {done} of {counted(len(read.cells), 'run')} finished"
     )
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from bench.errors import counted
 from bench.results import comparable, statistics
 from bench.results.record import START_SEED
 from bench.results.tuning.tuning_file import Tuning
@@ -18,6 +19,12 @@ def span(numbers: Iterable[int]) -> str:
     return f"{known[0]}" if len(known) == 1 else f"{known[0]} to {known[-1]}"
 
 
+def spanned(numbers: Iterable[int], one: str) -> str:
+    """Return '1 run', '5 runs' or '3 to 5 runs'."""
+    text = span(numbers)
+    return f"{text} {one}" if text == "1" else f"{text} {one}s"
+
+
 def thousands(value: float) -> str:
     """Return a whole number with thin groups: 20,000."""
     return f"{value:,.0f}"
@@ -26,8 +33,7 @@ def thousands(value: float) -> str:
 def seeds(groups: Sequence[Group]) -> str:
     """Say how many training seeds stand behind each mean."""
     counts = [group.estimate("return_mean").n for group in groups]
-    count = span(n for n in counts if n)
-    return f"n = {count} training seed{'' if count == '1' else 's'}"
+    return f"n = {spanned((n for n in counts if n), 'training seed')}"
 
 
 def episodes(groups: Sequence[Group]) -> str:
@@ -38,7 +44,7 @@ def episodes(groups: Sequence[Group]) -> str:
         for cell in group.cells
         if (count := cell.number("return_episodes")) is not None
     }
-    return f"{span(counts)} evaluation episodes each" if counts else "episodes not recorded"
+    return f"{spanned(counts, 'evaluation episode')} each" if counts else "episodes not recorded"
 
 
 def interval(mark: str, kind: str, groups: Sequence[Group]) -> str:
@@ -66,7 +72,7 @@ def tuning(tuned: Tuning) -> str:
     """Say how many trials each algorithm had, and what they were made on."""
     failed = sum(tuned.without_result(name) for name in tuned.methods)
     lost = f", {failed} of them without a result" if failed else ""
-    trials = f"{tuned.trials} trial{'' if tuned.trials == 1 else 's'} for every algorithm"
+    trials = f"{counted(tuned.trials, 'trial')} for every algorithm"
     of = f" (of {tuned.asked} asked for)" if tuned.trials < tuned.asked else ""
     updates, episodes = tuned.request.get("updates"), tuned.request.get("episodes")
     single = ", ".join(tuned.request.get("single_recordings") or ())
@@ -90,20 +96,22 @@ def other_machines(results: Results, machine: str) -> str:
     ]
     if not rest:
         return ""
-    return f"{len(rest)} runs timed on another class of machine are left out."
+    return f"Left out: {counted(len(rest), 'run')} timed on another class of machine."
 
 
 def left_out(cells: Sequence[Cell]) -> str:
     """Say how many runs give no times and no memory, and why; and how the others were run."""
     done = [cell for cell in cells if not cell.word]
-    counted = Counter(cell.excluded for cell in done if cell.excluded)
+    reasons = Counter(cell.excluded for cell in done if cell.excluded)
     shown = [cell for cell in done if not cell.excluded]
     graphed = sum(bool(cell["cuda_graphs"]) for cell in shown)
-    why = ", ".join(f"{count} {reason}" for reason, count in sorted(counted.items()))
-    of = f"{counted.total()} of {len(done)} runs"
+    why = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+    of = f"{reasons.total()} of {counted(len(done), 'run')}"
     return sentence(
-        f"Times and peaks of memory leave out {of}: {why}" if counted else "",
-        f"{graphed} of {len(done)} runs replayed their updates from CUDA graphs" if graphed else "",
+        f"Times and peaks of memory leave out {of}: {why}" if reasons else "",
+        f"Updates were replayed from CUDA graphs in {graphed} of {counted(len(done), 'run')}"
+        if graphed
+        else "",
         _together(shown),
     )
 

@@ -50,8 +50,8 @@ def test_the_page_works_as_it_is_written(tmp_path: Path) -> None:
             )  # fmt: skip
             assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
             said += done.stdout
-    assert "my-algorithm: 16 checks hold, 0 are broken" in said
-    assert "weighted-bc: 16 checks hold, 0 are broken" in said
+    assert "my-algorithm: 16 checks passed, 0 failed" in said
+    assert "weighted-bc: 16 checks passed, 0 failed" in said
     assert "deterministic cloning under a robust loss" in said  # list
     records = [json.loads(path.read_text()) for path in work.glob("results/*/run.json")]
     mine = next(r for r in records if r["algorithm"]["name"] == "my-algorithm")

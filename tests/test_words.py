@@ -157,6 +157,49 @@ def test_files_and_folders_bear_plain_names() -> None:
     assert not wrong
 
 
+def own_plurals(text: str) -> list[int]:
+    """Return the lines that make a plural by themselves: `'s' if n > 1 else ''`, or run(s)."""
+    lines = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.IfExp):
+            ends = [end.value for end in (node.body, node.orelse) if isinstance(end, ast.Constant)]
+            if sorted(map(str, ends)) == ["", "s"]:
+                lines.append(node.lineno)
+        elif isinstance(node, ast.Constant) and re.search(r"[a-z]\(s\)", str(node.value)):
+            lines.append(node.lineno)
+    return lines
+
+
+def test_plurals_are_made_by_the_one_helper() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line}: use counted()"
+        for path in sources()
+        if not path.is_relative_to(ROOT / "tests")
+        for line in own_plurals(path.read_text(encoding="utf-8"))
+    ]
+    assert not wrong, "\n".join(wrong)
+    assert own_plurals("f\"{n} run{'s' if n > 1 else ''}\"") == [1]
+    assert own_plurals('"1 run(s)"') == [1]
+
+
+def test_counted_nouns_agree_with_their_number() -> None:
+    from bench import errors
+    from datasets.errors import counted
+
+    assert errors.counted is counted
+    assert [counted(n, "cell") for n in (0, 1, 2)] == ["0 cells", "1 cell", "2 cells"]
+    assert counted(12_345, "run") == "12,345 runs"
+    assert [counted(n, "policy", "policies") for n in (1, 3)] == ["1 policy", "3 policies"]
+
+
+def test_spans_of_counts_agree_too() -> None:
+    from reports import captions
+
+    assert captions.spanned([1, 1], "run") == "1 run"
+    assert captions.spanned([3], "run") == "3 runs"
+    assert captions.spanned([5, 1], "run") == "1 to 5 runs"
+
+
 def test_private_words_are_noticed() -> None:
     assert words("found_values") == ["found", "values"]
     assert words("FoundValues") == ["found", "values"]

@@ -130,7 +130,7 @@ def show_plan(
         from bench.launchers import slurm
 
         if not planned.todo:
-            raise BenchError(f"all {len(planned.cells)} cells are done in {config.out}: no job")
+            raise BenchError(f"no cell is left to run: {config.out} holds a result of every one")
         made = schedule.schedule(planned, config, config.jobs or len(planned.todo))
         needs = {name: (one.seconds, one.rss_bytes) for name, one in estimates.items()}
         print(slurm.script(made.groups, config, needs, own))

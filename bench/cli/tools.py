@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.cli.flags import RESULTS, Cell, DataDir, Out, PluginFiles, add
-from bench.errors import BenchError
+from bench.errors import BenchError, counted
 
 if TYPE_CHECKING:
     from bench.rendering.actors import Team
@@ -90,8 +90,8 @@ def check(
     outcomes = suite.check(algorithm, print_outcome)
     counts = collections.Counter(outcome.status for outcome in outcomes)
     print(
-        f"{algorithm}: {counts['ok']} checks hold, {counts['broken']} are broken, "
-        f"{counts['skipped']} do not apply"
+        f"{algorithm}: {counted(counts['ok'], 'check')} passed, {counts['broken']} failed, "
+        f"{counts['skipped']} not applicable"
     )
     raise typer.Exit(1 if counts["broken"] else 0)
 
@@ -220,7 +220,7 @@ def export(
     plugins.load_all(plugin or [])
     policy, difference = module.export(cell, to, out)
     size, name = to.stat().st_size / 1024, policy.description["algorithm"]
-    print(f"policy: {to} ({size:,.0f} KiB), {name}, {len(policy.names)} agents")
+    print(f"policy: {to} ({size:,.0f} KiB), {name}, {counted(len(policy.names), 'agent')}")
     print(f"its actions differ from torch's by {difference:.1e} at most")
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 import algorithms
 from algorithms.base import TeamSpec
-from bench.errors import BenchError
+from bench.errors import BenchError, counted
 from bench.meters import machine
 from bench.results import store
 from bench.results.record import SCHEMA, TOY
@@ -92,7 +92,7 @@ def measure(updates: int, seed: int, tell: Tell = lambda text: None) -> dict[str
     rows = [_row(Drawn("data", 0, data), other)]
     for drawn in _learnt(updates, seed):
         rows.append(_row(drawn, other))
-        label = f"{drawn.algorithm}, {drawn.steps} step{'s' if drawn.steps > 1 else ''}"
+        label = f"{drawn.algorithm}, {counted(drawn.steps, 'step')}"
         tell(f"{label}: energy distance to the data {rows[-1]['energy_distance']:.4f}")
     return {
         "kind": "toy",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import datasets
 from bench.doctor.row import Row, failed, ok, warning
+from bench.errors import counted
 
 SECONDS = 20.0  # for hashing datasets; `data verify` checks the rest
 SPEED = 500e6  # bytes hashed per second, a low estimate
@@ -29,7 +30,7 @@ def policies(task_id: str) -> Iterator[Row]:
         except datasets.DatasetError as error:
             yield failed(check, str(error), "reinstall om2p-bench")
             continue
-        yield ok(check, f"{len(actors)} snapshots, {path.stat().st_size / 1024:.0f} KiB")
+        yield ok(check, f"{counted(len(actors), 'snapshot')}, {path.stat().st_size / 1024:.0f} KiB")
 
 
 def recorded(root: Path, seconds: float = SECONDS) -> Iterator[Row]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import datasets
 from bench.doctor.row import Row, failed, ok
+from bench.errors import counted
 from datasets.environments import mpe_scenarios
 from datasets.measurement import measure_random
 
@@ -52,7 +53,7 @@ def _mpe(scenario: str, agents: int | None = None) -> tuple[float, str]:
             expected = golden[f"observation_{agent}"][:, step + 1]
             pairs.append((observation[:, agent, :size], expected))
         worst = max(worst, *(float(np.abs(a.numpy() - b).max()) for a, b in pairs))
-    return worst, f"{episodes} episodes of {steps} steps"
+    return worst, f"{counted(episodes, 'episode')} of {counted(steps, 'step')}"
 
 
 def _mujoco(team: str) -> tuple[float, str]:
@@ -71,7 +72,7 @@ def _mujoco(team: str) -> tuple[float, str]:
         in_observation = np.abs(observation.numpy() - golden["observation"][:, step + 1]).max()
         in_reward = np.abs(reward[:, 0].numpy() - golden["reward"][:, step]).max()
         worst = max(worst, float(in_observation), float(in_reward))
-    return worst, f"{episodes} episodes of {steps} steps"
+    return worst, f"{counted(episodes, 'episode')} of {counted(steps, 'step')}"
 
 
 # Environment -> its replay and the allowed difference. A new environment is one more row.

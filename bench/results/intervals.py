@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.errors import BenchError
+from bench.errors import BenchError, counted
 
 Array = NDArray[np.float64]
 
@@ -88,7 +88,8 @@ def complete_runs(values: Sequence[float | None], least: int, who: str) -> Array
         )
     if len(runs) < least:
         raise StatisticsError(
-            f"{who} has {len(runs)} run(s); at least {least} are needed: use --seeds {least}"
+            f"{who} has {counted(len(runs), 'run')}; at least {least} are needed: use "
+            f"--seeds {least}"
         )
     return runs
 

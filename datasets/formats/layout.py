@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from datasets.errors import DatasetError
+from datasets.errors import DatasetError, counted
 from datasets.recorded.checks import open_plain
 from datasets.tasks import Task
 
@@ -18,14 +18,14 @@ SAME = 1e-5  # two records of one observation differ by rounding at most
 UNITS = 4  # and by so many units in the last place of float32, where numbers are large
 BORDER_ROWS = 200_000  # in which episodes are looked for
 LEFT_OUT = (
-    "the files do not hold the observation after an episode's last step: {count:,} episodes that "
+    "the files do not hold the observation after an episode's last step: {episodes} that "
     "the time limit ended lost that step, whose rewards still count in their returns"
 )
 TERMINAL = (
-    "the files do not hold the observation after an episode's last step: at the {count:,} terminal "
-    "ends the last observation stands in for the missing one, which nothing bootstraps from"
+    "the files do not hold the observation after an episode's last step: at {ends} the "
+    "last observation stands in for the missing one, which nothing bootstraps from"
 )
-TOO_SHORT = "{count:,} episodes of a single step that did not end terminally were left out whole"
+TOO_SHORT = "left out whole: {episodes} of a single step that did not end terminally"
 BY_LENGTH = (
     "the files have one kind of end: those after {limit:,} steps were read as time limits, all "
     "others as terminal"
@@ -186,10 +186,12 @@ def ended(layout: Layout, terminal: np.ndarray, limit: int, one_kind: bool = Fal
         terminal = terminal & (lengths < limit)
         notes.append(BY_LENGTH.format(limit=limit))
     if terminal.any():
-        notes.append(TERMINAL.format(count=int(terminal.sum())))
+        notes.append(TERMINAL.format(ends=counted(int(terminal.sum()), "terminal end")))
     if terminal.all():
         return replace(layout, terminal=terminal, notes=notes)
-    notes.append(LEFT_OUT.format(count=int((~terminal & (lengths > 1)).sum())))
+    notes.append(
+        LEFT_OUT.format(episodes=counted(int((~terminal & (lengths > 1)).sum()), "episode"))
+    )
     ends = np.cumsum(lengths) - 1
     kept = np.ones(int(lengths.sum()), dtype=bool)
     kept[ends[~terminal]] = False
@@ -198,7 +200,7 @@ def ended(layout: Layout, terminal: np.ndarray, limit: int, one_kind: bool = Fal
     following[np.isin(places, ends)] -= 1  # of terminal ends, whose last observation is repeated
     whole = lengths > ~terminal
     if not whole.all():
-        notes.append(TOO_SHORT.format(count=int((~whole).sum())))
+        notes.append(TOO_SHORT.format(episodes=counted(int((~whole).sum()), "episode")))
     if not whole.any():
         raise DatasetError(
             f"{layout.observation[0].name} has only episodes of a single step that did not end "
@@ -236,7 +238,8 @@ def time_limit(asked: int | None, task: Task) -> int:
 def unfinished(steps: int, ends: np.ndarray, notes: list[str]) -> None:
     """Note how many rows lie behind the last end."""
     if ends[-1] + 1 < steps:
-        notes.append(f"{steps - ends[-1] - 1:,} rows of an unfinished last episode were left out")
+        rows = counted(int(steps - ends[-1] - 1), "row")
+        notes.append(f"left out: {rows} of an unfinished last episode")
 
 
 def check_lengths(lengths: np.ndarray, horizon: int, name: str) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from datasets.errors import counted
 from datasets.recorded.files import CARD, read_card
 from datasets.recorded.store import Dataset
 from datasets.tasks import Task, load_task
@@ -125,10 +126,12 @@ def _view(name: str) -> str:
 
 def _size(card: dict[str, Any]) -> str:
     shortest, longest = card["episode_length"]["min"], card["episode_length"]["max"]
-    span = f"{shortest}" if shortest == longest else f"{shortest} to {longest}"
+    same = shortest == longest
+    span = counted(shortest, "step") if same else f"{shortest} to {longest} steps"
     kept = "" if card["fraction"] == 1.0 else f"; {card['fraction']:g} of the recorded episodes"
     return (
-        f"{card['n_transitions']:,} transitions in {card['n_episodes']:,} episodes of {span} steps"
+        f"{counted(card['n_transitions'], 'transition')} in "
+        f"{counted(card['n_episodes'], 'episode')} of {span}"
         f"{kept}"
     )
 
@@ -185,7 +188,7 @@ def _recipe(card: dict[str, Any]) -> Iterator[str]:
         steps = ", ".join(f"{row['vector_step']:.0f}" for row in snapshots)
         yield f"  replay       snapshots at vector steps {steps}, each with its training noise"
     if "source_files" in recipe:
-        yield f"  recipe       {card['source']}: {len(recipe['source_files'])} files"
+        yield f"  recipe       {card['source']}: {counted(len(recipe['source_files']), 'file')}"
     for name, origin in (("hub", recipe.get("hub")), ("archive", recipe.get("archive"))):
         if origin:
             yield f"  {name:<12} {' '.join(str(value) for value in origin.values() if value)}"

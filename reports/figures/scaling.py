@@ -82,9 +82,11 @@ def _measured(points: Sequence[Measured], mark: str, folder: Path) -> list[canva
             }
             _panel(axis, drawn)
         canvas.outer_labels(axes, label, "")
-        rounds = captions.span(one.rounds for some in several.values() for one in some)
+        rounds = captions.spanned(
+            (one.rounds for some in several.values() for one in some), "round"
+        )
         caption = captions.sentence(
-            f"Measured costs against {label}: medians over {rounds} rounds of fresh processes",
+            f"Measured costs against {label}: medians over {rounds} of fresh processes",
             "Tensors and FLOPs are counted, not timed",
             "Both axes are logarithmic; the tables of `python -m bench measure` have the quartiles",
         )
@@ -145,9 +147,11 @@ def _figure(
     for axis, cost in zip(axes, costs, strict=True):
         _panel(axis, {methods[key]: _points(curves[key], cost) for key in keys})
     canvas.outer_labels(axes, size.label, "")
-    counts = captions.span(len(some) for curve in curves.values() for some in curve.values())
+    runs = captions.spanned(
+        (len(some) for curve in curves.values() for some in curve.values()), "run"
+    )
     caption = captions.sentence(
-        f"Costs against {size.label}: medians over {counts} runs each, all other settings equal",
+        f"Costs against {size.label}: medians over {runs} each, all other settings equal",
         "Tensors and FLOPs are counted, not timed"
         if any(not column.timed for column in costs.values())
         else "",

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.errors import counted
 from reports import captions
 from reports.drawing import canvas
 from reports.reading.toys import Density, Toy
@@ -48,4 +49,4 @@ def draw(toy: Toy | None, folder: Path) -> list[canvas.SavedFigure]:
 def _title(density: Density) -> str:
     if not density.steps:
         return density.algorithm
-    return f"{density.algorithm}, {density.steps} step{'s' if density.steps > 1 else ''}"
+    return f"{density.algorithm}, {counted(density.steps, 'step')}"

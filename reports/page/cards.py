@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from bench.errors import counted
 from bench.results.section import value_at
 from reports import captions
 from reports.page.shown import Card, Summary
@@ -64,13 +65,13 @@ def limits(results: Results) -> list[str]:
     fewest = min(_seed_counts(results))
     if fewest < FEW_SEEDS:
         sentences.append(
-            f"Some results rest on {fewest} training seed{'s' if fewest > 1 else ''}: "
+            f"Some results rest on {counted(fewest, 'training seed')}: "
             + ("no interval can be given." if fewest == 1 else "their intervals are wide.")
         )
     sentences += [*_presets(results), *_tuning(results)]
-    counted = Counter(cell["status"] for cell in results.cells if cell["status"] != "done")
-    if counted:
-        which = ", ".join(f"{count} {WORDS[status]}" for status, count in sorted(counted.items()))
+    statuses = Counter(cell["status"] for cell in results.cells if cell["status"] != "done")
+    if statuses:
+        which = ", ".join(f"{count} {WORDS[status]}" for status, count in sorted(statuses.items()))
         sentences.append(f"Runs without a result: {which}. They enter no mean and are never bold.")
     missing = len(results.methods) * len(results.tracks) - len(results.groups)
     if missing:
@@ -89,7 +90,7 @@ def limits(results: Results) -> list[str]:
         )
     dirty = sum(bool(value_at(cell.record, "versions.dirty")) for cell in results.cells)
     if dirty:
-        sentences.append(f"{dirty} runs were made from a checkout with uncommitted changes.")
+        sentences.append(f"Made from a checkout with uncommitted changes: {counted(dirty, 'run')}.")
     sentences += filter(None, [captions.left_out(results.cells), captions.TIMING])
     return [*sentences, *_recordings(results)]
 
@@ -115,8 +116,8 @@ def _tuning(results: Results) -> list[str]:
     sentences = [f"{captions.trials(results.groups)}."]
     if results.later_trials:
         sentences.append(
-            f"{results.later_trials} runs are trials of a tuning with other settings than the "
-            "preset's: they stand under Tuning only."
+            f"Under Tuning only: {counted(results.later_trials, 'run')} of a tuning, with other "
+            "settings than the preset's."
         )
     return sentences
 
@@ -129,8 +130,8 @@ def _presets(results: Results) -> list[str]:
         if cell["preset"] and updates is not None:
             known.setdefault(cell["preset"], set()).add(int(updates))
     sentences = []
-    for preset, counted in sorted(known.items()):
-        counts = " or ".join(captions.thousands(count) for count in sorted(counted))
+    for preset, sizes in sorted(known.items()):
+        counts = " or ".join(captions.thousands(count) for count in sorted(sizes))
         official = "" if preset == "paper" else "; it is not the official sizes and step counts"
         sentences.append(f"Preset {preset}: {counts} gradient updates{official}.")
     return sentences

@@ -6,7 +6,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from bench.errors import BenchError
+from bench.errors import BenchError, counted
 from bench.results import columns, plain_files
 from bench.results.columns import COLUMNS
 from bench.results.record import ANIMATION, LOG
@@ -54,6 +54,7 @@ def render(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["capitalise"] = lambda words: f"{words[:1].upper()}{words[1:]}"
+    environment.filters["counted"] = counted
     animations, left_out = _animations(results)
     first = _first(figures)
     failed = [cell for cell in results.cells if cell.word and cell["status"] not in PENDING]

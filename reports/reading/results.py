@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bench.errors import counted
 from bench.results import comparable, soundness, statistics, store
 from bench.results.record import TUNING
 from bench.results.store import BenchError
@@ -54,8 +55,8 @@ class Group:
     def trouble(self) -> str:
         """Say in words which seeds gave no result; empty where all did."""
         words = Counter(cell.word for cell in self.cells if cell.word)
-        counted = ", ".join(f"{count} {word}" for word, count in sorted(words.items()))
-        return f"{counted} of {len(self.cells)} seeds" if counted else ""
+        listed = ", ".join(f"{count} {word}" for word, count in sorted(words.items()))
+        return f"{listed} of {len(self.cells)} seeds" if listed else ""
 
     @property
     def word(self) -> str:
@@ -125,10 +126,10 @@ class Results:
     @cached_property
     def machine_classes(self) -> list[str]:
         """Machine classes, the one with most finished cells first."""
-        counted = Counter(
+        numbers = Counter(
             cell["machine_class"] for cell in self.cells if cell["machine_class"] and not cell.word
         )
-        return sorted(counted, key=lambda name: (-counted[name], name))
+        return sorted(numbers, key=lambda name: (-numbers[name], name))
 
     @cached_property
     def settings(self) -> list[list[Track]]:
@@ -136,10 +137,10 @@ class Results:
 
         A dataset that has several tracks even so enters none: one of them would count twice.
         """
-        counted = Counter((track.setting, track.dataset) for track in self.tracks)
+        numbers = Counter((track.setting, track.dataset) for track in self.tracks)
         shared: dict[tuple[Any, ...], list[Track]] = defaultdict(list)
         for track in self.tracks:
-            if counted[track.setting, track.dataset] == 1:
+            if numbers[track.setting, track.dataset] == 1:
                 shared[track.setting].append(track)
         return sorted(shared.values(), key=lambda tracks: (-len(tracks), tracks[0].label))
 
@@ -190,13 +191,13 @@ def read(out: Path, only: Collection[str] | None = None) -> Results:
             f"no runs in {out} (a toy or measurements alone make no report): start one with "
             f"'python -m bench run --out {out}'"
         )
-    counted = Counter(
+    outdated = Counter(
         (cell["algorithm"], cell["algorithm_version"]) for cell in cells if grouping.outdated(cell)
     )
-    for (name, version), count in sorted(counted.items(), key=str):
+    for (name, version), count in sorted(outdated.items(), key=str):
         warnings.append(
-            f"{count} runs of {name} were made with its version {version}, another one than this "
-            "om2p-bench has: they are kept apart under that name"
+            f"kept apart under that name: {counted(count, 'run')} of {name} by its version "
+            f"{version}, which is not the one of this om2p-bench"
         )
     toy, measured = toys.read(out, warnings), measurements.read(out, warnings)
     tuned = _tuning(out, warnings)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
+from bench.errors import counted
 from bench.results import statistics
 from bench.results.robustness.rows import Row
 from bench.results.statistics import Estimate
@@ -200,7 +201,7 @@ def _sentence(one: Stressed) -> str:
     if not kept:
         return f"{where} nothing can be said: no undisturbed score is above zero."
     best = sorted(kept, key=lambda method: -kept[method])
-    count = f"{len(common)} perturbation{'' if len(common) == 1 else 's'}"
+    count = counted(len(common), "perturbation")
     if len(best) == 1:
         return f"{where}, {best[0].label} keeps {_share(kept[best[0]])} of its score on average " \
                f"over {count}; it loses most to {_worst(one, best[0])}."  # fmt: skip

@@ -41,11 +41,11 @@ def _table(results: Results, place: str, at: int, machine: str) -> Table:
         Row(method.label, [_item(here, name, column) for name, column in used.items()], head)
         for head, method, here in sets
     ]
-    counts = captions.span(len(here) for _, _, here in sets)
+    runs = captions.spanned((len(here) for _, _, here in sets), "run")
     notes = dict.fromkeys(column.note for column in used.values())
     timed = any(column.timed for column in used.values())
     caption = captions.sentence(
-        f"{_subject(place)}: medians over {counts} runs of each algorithm and task",
+        f"{_subject(place)}: medians over {runs} of each algorithm and task",
         "" if counted else f"Class of machine: {machine}",
         *notes,
         *([captions.left_out(cells), captions.TIMING] if timed else []),

@@ -130,7 +130,7 @@ def test_ends_are_time_limits_and_the_card_says_so(tmp_path: Path) -> None:
     notes = " ".join(dataset.card["notes"])
     assert "those after 25 steps were read as time limits" in notes
     assert "2 episodes that the time limit ended lost that step" in notes
-    assert "10 rows of an unfinished last episode were left out" in notes
+    assert "left out: 10 rows of an unfinished last episode" in notes
     assert "one reward per step, which every agent receives" in notes
     assert dataset.card["differing_reward_share"] == 0.0
     assert dataset.card["cut_rule"] == "cut after every row with d = 1"

@@ -109,7 +109,7 @@ def test_rows_beyond_the_index_are_not_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(arrays["reward"], leaves["rewards"][:10])
     assert (arrays["observation"][:, 1, 3] == 0).all()
     layout = vault.opened(tmp_path / "x.vlt" / "Expert", SMALL).__enter__()
-    assert "2 rows of an unfinished last episode were left out" in layout.notes
+    assert "left out: 2 rows of an unfinished last episode" in layout.notes
 
 
 def test_truncations_end_episodes_as_well(tmp_path: Path) -> None:

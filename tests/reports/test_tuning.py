@@ -112,7 +112,7 @@ def test_a_page_with_a_tuning_has_its_section(study: Any, tmp_path: Path) -> Non
     assert 'id="table-tuning_best"' in section
     assert page.count('id="table-tuning_best"') == 1
     for name in ("tuning_best", "tuning_trials"):
-        assert (tmp_path / "out" / "figures" / f"{name}.pdf").stat().st_size > 1000
+        assert (tmp_path / "out" / "figures" / f"{name}.png").stat().st_size > 1000
     for name in ("tuning_best", "tuning_importance"):
         assert (tmp_path / "out" / "tables" / f"{name}.tex").exists()
 

@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from bench.errors import counted
 from bench.tracks.efficiency import sizes
 
 Document = dict[str, Any]
@@ -48,7 +49,7 @@ class Variant:
     @property
     def label(self) -> str:
         """Return the variant as a short text."""
-        return f"{self.kernels}, {self.replicas} seed{'s' if self.replicas > 1 else ''}"
+        return f"{self.kernels}, {counted(self.replicas, 'seed')}"
 
 
 @dataclasses.dataclass
