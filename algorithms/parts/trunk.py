@@ -3,6 +3,7 @@
 import contextlib
 import functools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,13 @@ class Constants:
     """A cache of times for one owner, from which nothing is ever dropped."""
 
     def __init__(self) -> None:
-        self._own = functools.lru_cache(maxsize=None)(_time)
+        self._known = functools.lru_cache(maxsize=None)(_time)
+
+    def _own(self, *arguments: Any) -> Tensor:
+        """Return a time; where the batch has no size yet, as in an export, it is made anew."""
+        if any(isinstance(one, torch.SymInt) for one in arguments):
+            return _time(*arguments)
+        return self._known(*arguments)
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:

@@ -364,7 +364,7 @@ def export(
     dataset: DatasetId,
     path: Annotated[Path, typer.Argument(help="A new folder for the files", show_default=False)],
     format_: Annotated[
-        str, typer.Option("--format", help="The layout to write: --format omar")
+        str, typer.Option("--format", help="omar, minari or d3rlpy: --format minari")
     ] = "omar",
     data_seed: DataSeed = 0,
     size: Size = None,
@@ -376,22 +376,24 @@ def export(
     prey: Prey = None,
     plugin: PluginFiles = None,
 ) -> None:
-    """Write a dataset as OMAR's files.
+    """Write a dataset as files of OMAR, Minari or d3rlpy.
 
-    One .npy per agent and kind; the dataset is recorded if it is missing.
+    `dataset.json` beside them says what they cannot: where episodes end, task, rules, returns,
+    the order of actions. The dataset is recorded if it is missing.
 
     \b
-    Example:
+    Examples:
       python -m bench data export mpe/spread/expert simple_spread/expert/seed_0_data
+      python -m bench data export mpe/spread/expert spread-minari --format minari
     """
     from bench.plan import plugins
     from datasets import load
-    from datasets.formats import omar
+    from datasets.formats import exporting
 
-    output.check_format(format_, "omar")
+    output.check_format(format_, *exporting.FORMATS)
     plugins.load_all(plugin or [])
     recording = load(dataset, data_seed, size, fraction, data_dir, rules, prey, Ticker())
-    print(f"files: {omar.export(recording, path, Ticker())}")
+    print(f"files: {exporting.export(recording, path, format_, Ticker())}")
 
 
 # --- how the data were made ----------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli.flags import RESULTS, Cell, DataDir, Out, PluginFiles, add
+from bench.cli.flags import RESULTS, DataDir, Out, PluginFiles, add
 from bench.errors import BenchError, counted
 
 if TYPE_CHECKING:
@@ -199,10 +199,26 @@ def _team(
 
 
 def export(
-    cell: Cell,
+    cell: Annotated[
+        str | None, typer.Argument(help="A cell's id or folder", show_default=False)
+    ] = None,
     to: Annotated[Path, typer.Option(help="The file to write: --to team.onnx")] = Path(
         "policy.onnx"
     ),
+    batch: Annotated[
+        str,
+        typer.Option(
+            help="Joint observations that the file takes at once, 1 or any number: --batch dynamic"
+        ),
+    ] = "1",
+    describe: Annotated[
+        Path | None,
+        typer.Option(
+            help="Say what a file's inputs and outputs are, and write nothing: "
+            "--describe team.onnx",
+            show_default=False,
+        ),
+    ] = None,
     out: Out = RESULTS,
     plugin: PluginFiles = None,
 ) -> None:
@@ -211,14 +227,26 @@ def export(
     It acts faster too; bench.load_exported("policy.onnx") gives it back. Needs the extra `export`.
 
     \b
-    Example:
+    Examples:
       python -m bench export 0123456789ab --to team.onnx
+      python -m bench export 0123456789ab --to team.onnx --batch dynamic
+      python -m bench export --describe team.onnx
     """
+    if (cell is None) == (describe is None):
+        raise BenchError("name one of a cell to export and a file with --describe")
+    if describe is not None:
+        from bench.policies import onnx_policy
+
+        print(onnx_policy.describe(describe))
+        return
     from bench.plan import plugins
     from bench.policies import onnx_export as module
 
+    if batch not in ("1", "dynamic"):
+        raise BenchError(f"unknown --batch '{batch}': say 1 or dynamic")
     plugins.load_all(plugin or [])
-    policy, difference = module.export(cell, to, out)
+    assert cell is not None
+    policy, difference = module.export(cell, to, out, dynamic=batch == "dynamic")
     size, name = to.stat().st_size / 1024, policy.description["algorithm"]
     print(f"policy: {to} ({size:,.0f} KiB), {name}, {counted(len(policy.names), 'agent')}")
     print(f"its actions differ from torch's by {difference:.1e} at most")

@@ -14,18 +14,30 @@ from torch import Tensor
 from algorithms.device.acting import Acting
 from bench.errors import BenchError
 from bench.policies import checkpointed
-from bench.policies.onnx_policy import CURE, METADATA, OBSERVATION, ExportedPolicy, draw
+from bench.policies.onnx_policy import (
+    BATCH,
+    CURE,
+    METADATA,
+    OBSERVATION,
+    ExportedPolicy,
+    draw,
+    named_sizes,
+)
 from bench.results import store
 from bench.results.record import Record
 from datasets.tasks import agent_names
 
 PACKAGES = ("onnx", "onnx_ir", "onnxscript", "onnxruntime")
 TRIALS, TOLERANCE = 32, 1e-4
+BATCHES = (1, 2, 7)  # sizes that a file for any batch is compared at
 
 
-def export(cell: str | Path, to: Path, out: str | Path = "results") -> tuple[ExportedPolicy, float]:
+def export(
+    cell: str | Path, to: Path, out: str | Path = "results", dynamic: bool = False
+) -> tuple[ExportedPolicy, float]:
     """Write the policy of a cell to the file `to`; return it and the largest difference to torch.
 
+    dynamic: let the file take any number of joint observations at once.
     The difference is between actions for the same observations and the same random numbers.
     Raises BenchError for a cell without checkpoint, missing packages, a policy that plans or keeps
     a history, or a file that cannot be written.
@@ -34,7 +46,7 @@ def export(cell: str | Path, to: Path, out: str | Path = "results") -> tuple[Exp
     if missing:
         raise BenchError(f"exporting needs {', '.join(missing)}: {CURE}")
     trained = checkpointed.load_policy(cell, out)
-    content = model_of(trained.algorithm, trained.record)
+    content = model_of(trained.algorithm, trained.record, dynamic)
     exported = ExportedPolicy(content)
     difference = compared(trained.algorithm, exported)
     if not difference <= TOLERANCE:
@@ -52,12 +64,18 @@ def export(cell: str | Path, to: Path, out: str | Path = "results") -> tuple[Exp
     return exported, difference
 
 
-def model_of(algorithm: Any, record: Record) -> bytes:
-    """Return the ONNX file of an algorithm of one replica, with its description as metadata."""
+def model_of(algorithm: Any, record: Record, dynamic: bool = False) -> bytes:
+    """Return the ONNX file of an algorithm of one replica, with its description as metadata.
+
+    dynamic: its second dimension, the batch, may be of any size.
+    """
     from onnx_ir.passes import common as passes
 
+    # The exporter takes a size of 1 for a constant, so a batch of any size is traced with 2.
     (observation,) = observations(algorithm, 1)
+    observation = observation.repeat(1, 2 if dynamic else 1, 1)
     acting = Acting(algorithm, observation).eval()
+    multiples = _multiples(algorithm, acting) if dynamic else []
     random = np.random.default_rng(0)
     numbers = list(map(torch.from_numpy, _drawn(random, acting)))
     names = [f"draw_{index}" for index in range(len(numbers))]
@@ -74,6 +92,7 @@ def model_of(algorithm: Any, record: Record) -> bytes:
                 verbose=False,
                 input_names=[OBSERVATION, *names],
                 output_names=["action"],
+                dynamic_shapes=_any_batch(multiples) if dynamic else None,
             )
     finally:
         logger.setLevel(level)
@@ -91,9 +110,41 @@ def model_of(algorithm: Any, record: Record) -> bytes:
         "action_sizes": list(spec.action_sizes),
         "draws": [[one.law, list(one.shape)] for one in acting.draws],
     }
+    if dynamic:
+        description["batch"] = BATCH
+        description["draws"] = [
+            [one.law, named_sizes(one.shape, axes)]
+            for one, axes in zip(acting.draws, multiples, strict=True)
+        ]
     model.metadata_props.add(key=METADATA, value=json.dumps(description))
     content: bytes = model.SerializeToString()
     return content
+
+
+Multiples = list[dict[int, int]]  # per input: axis, and how many rows of it there are per batch
+
+
+def _multiples(algorithm: Any, acting: Acting) -> Multiples:
+    """Return which sizes of the random numbers grow with the batch, from acting on 2 and 3."""
+    (observation,) = observations(algorithm, 1)
+    larger = Acting(algorithm, observation.repeat(1, 3, 1)).draws
+    return [
+        {axis: more - size for axis, (size, more) in enumerate(sizes) if more != size}
+        for sizes in (
+            list(zip(one.shape, other.shape, strict=True))
+            for one, other in zip(acting.draws, larger, strict=True)
+        )
+    ]
+
+
+def _any_batch(multiples: Multiples) -> dict[str, Any]:
+    """Return the sizes of the inputs that may vary, as torch.export wants them."""
+    batch = torch.export.Dim(BATCH, min=1)
+    numbers = tuple(
+        {axis: batch if count == 1 else count * batch for axis, count in axes.items()}
+        for axes in multiples
+    )
+    return {"observation": {1: batch}, "numbers": numbers}
 
 
 def observations(algorithm: Any, count: int) -> Tensor:
@@ -122,6 +173,14 @@ def compared(algorithm: Any, exported: ExportedPolicy) -> float:
         numbers = _drawn(random, acting)
         with torch.no_grad():
             expected = acting(joint, *map(torch.from_numpy, numbers)).numpy()[:, 0]
-        action = exported.evaluate(joint.numpy(), numbers)
+        action = exported.evaluate(joint.numpy(), numbers)[:, 0]
         largest = max(largest, float(np.abs(action - expected).max()))
+    for rows in BATCHES if exported.dynamic else ():
+        joint = torch.cat(list(observations(algorithm, rows)), dim=1)  # (N, rows, O)
+        acting = Acting(algorithm, joint)
+        numbers = _drawn(random, acting)
+        with torch.no_grad():
+            batched = acting(joint, *map(torch.from_numpy, numbers)).numpy()
+        difference = np.abs(exported.evaluate(joint.numpy(), numbers) - batched).max()
+        largest = max(largest, float(difference))
     return largest

@@ -7,9 +7,7 @@ is 0 throughout, also at the time limit, so episodes are cut by the task's horiz
 hold the scripted prey as one agent more.
 """
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,7 +17,6 @@ import numpy as np
 
 from datasets.errors import DatasetError
 from datasets.formats.layout import Cut, Layout, Part, check_rows, episode_steps, open_array
-from datasets.paths import expanded, new_folder
 from datasets.recorded.files import Progress
 from datasets.recorded.store import Dataset
 from datasets.tasks import Task
@@ -157,43 +154,24 @@ def _check_dones(parts: list[Part], horizon: int) -> str:
     return "dones is 0 throughout; episodes were cut by the horizon"
 
 
-def export(dataset: Dataset, path: str | Path, progress: Progress | None = None) -> Path:
-    """Write a dataset's kept episodes in OMAR's layout into the new folder ``path``."""
-    folder = expanded(path)
-    _check_exportable(dataset)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DatasetError(f"{folder} is there already; name a new folder to export into.")
-    partial = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = new_folder(folder)
-        _write(dataset, partial, progress)
-        os.replace(partial, folder)
-    except OSError as error:
-        raise DatasetError(
-            f"{folder} cannot be written ({error.strerror or error}); name another folder."
-        ) from error
-    finally:
-        if partial is not None:
-            shutil.rmtree(partial, ignore_errors=True)
-    return folder
-
-
-def _check_exportable(dataset: Dataset) -> None:
+def check_exportable(dataset: Dataset) -> None:
+    """Refuse a dataset whose ends the layout cannot tell."""
     card, lengths = dataset.card, dataset.episode_length[dataset.episodes]
     if (lengths != card["horizon"]).any():
         raise DatasetError(
             f"{card['id']} has episodes of {lengths.min()} to {lengths.max()} steps; the omar "
-            f"layout marks no ends, so only whole episodes of {card['horizon']} fit into it."
+            f"layout marks no ends, so only whole episodes of {card['horizon']} fit into it; "
+            "--format minari and d3rlpy mark them."
         )
     if dataset.terminated.any():
         raise DatasetError(
-            f"{card['id']} has terminal ends, which the omar layout does not mark; it cannot be "
-            "exported."
+            f"{card['id']} has terminal ends, which the omar layout does not mark; --format minari "
+            "and d3rlpy do."
         )
 
 
-def _write(dataset: Dataset, folder: Path, progress: Progress | None) -> None:
+def write(dataset: Dataset, folder: Path, progress: Progress | None) -> None:
+    """Write a dataset's kept episodes into a folder."""
     card = dataset.card
     count, horizon = len(dataset), card["horizon"]
     for agent in range(card["agents"]):

@@ -34,9 +34,9 @@ def small(name: str, **changes: Any) -> Any:
     return algorithms.make(name, TEAM, algorithms.settings_class(name)(**wanted))
 
 
-def content(learner: Any) -> bytes:
+def content(learner: Any, dynamic: bool = False) -> bytes:
     trained = {"name": learner.name, "version": learner.version, "plugin": None}
-    return onnx_export.model_of(learner, Record.read(document(algorithm=trained)))
+    return onnx_export.model_of(learner, Record.read(document(algorithm=trained)), dynamic)
 
 
 @pytest.fixture(scope="module")
@@ -179,3 +179,56 @@ def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         BenchError, match="needs onnx, onnx_ir, onnxscript, onnxruntime: pip install"
     ):
         onnx_export.export("0123456789ab", tmp_path / "team.onnx", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("om2p", {}),
+        ("diffusion-ql", {"candidates": 3, "critic_hidden": (16,)}),
+        ("meanflow-ql", {"critic_hidden": (16,)}),
+        ("bc", {}),
+        ("dom2", {}),
+    ],
+)
+def test_a_file_takes_any_batch(name: str, changes: dict[str, Any]) -> None:
+    learner = small(name, **changes)
+    exported = ExportedPolicy(content(learner, dynamic=True), seed=0)
+    assert exported.dynamic
+    assert onnx_export.compared(learner, exported) < 1e-5
+    for count in (1, 2, 33):
+        observations = [np.full((count, size), 0.3) for size in TEAM.observation_sizes]
+        actions = exported.act_on_batch(observations)
+        assert [one.shape for one in actions] == [(count, size) for size in TEAM.action_sizes]
+        assert all(np.abs(one).max() <= 1 for one in actions)
+    assert [len(one) for one in exported(OBSERVATIONS)] == [3, 3, 3]  # padded, as before
+
+
+def test_a_batch_for_a_file_of_one_is_refused(om2p: bytes) -> None:
+    policy = ExportedPolicy(om2p)
+    one = [row[None] for row in OBSERVATIONS]
+    assert [row.shape for row in policy.act_on_batch(one)] == [(1, 2), (1, 1), (1, 3)]
+    with pytest.raises(BenchError, match="--batch dynamic"):
+        policy.act_on_batch([np.repeat(row, 2, axis=0) for row in one])
+    with pytest.raises(BenchError, match="needs observations of shapes"):
+        policy.act_on_batch(one[:2])
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_a_file_says_what_its_inputs_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], dynamic: bool
+) -> None:
+    learner = small("diffusion-ql", candidates=3, critic_hidden=(16,))
+    (tmp_path / "team.onnx").write_bytes(content(learner, dynamic))
+    assert app.main(["export", "--describe", str(tmp_path / "team.onnx")]) == 0
+    shown = capsys.readouterr().out
+    batch = "batch" if dynamic else "1"
+    assert f"observation (3, {batch}, 7)" in shown
+    assert f"action (3, {batch}, 3)" in shown
+    assert "agents have 5, 7, 4 features" in shown
+    import onnxruntime
+
+    model = onnxruntime.InferenceSession(tmp_path / "team.onnx")
+    for one in model.get_inputs():  # every input that the file has is described
+        assert f"  {one.name} (" in shown
+    assert app.main(["export"]) == 2

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import datasets
-from datasets.formats import omar
+from datasets.formats import exporting
 from datasets.recorded.store import Dataset
 
 SIZE = 5_000  # transitions: 200 episodes
@@ -30,7 +30,7 @@ def expert(data_dir: Path) -> Dataset:
 
 @pytest.fixture(scope="module")
 def exported(expert: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return omar.export(expert, tmp_path_factory.mktemp("published") / "seed_0_data")
+    return exporting.export(expert, tmp_path_factory.mktemp("published") / "seed_0_data")
 
 
 @pytest.fixture

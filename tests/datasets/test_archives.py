@@ -11,7 +11,7 @@ import pytest
 
 import datasets
 from datasets.errors import DatasetError
-from datasets.formats import archives, importing, omar
+from datasets.formats import archives, exporting, importing
 from datasets.recorded.store import Dataset
 
 KINDS = {"zip": "zip", "tar": "tar", "tar.gz": "gztar", "tar.bz2": "bztar", "tar.xz": "xztar"}
@@ -22,7 +22,7 @@ def exported(expert: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder simple_spread/expert/seed_0_data in OMAR's layout, 3 % of the expert set."""
     part = Dataset(expert.folder, fraction=0.03)
     root = tmp_path_factory.mktemp("published")
-    omar.export(part, root / "simple_spread" / "expert" / "seed_0_data")
+    exporting.export(part, root / "simple_spread" / "expert" / "seed_0_data")
     return root
 
 

@@ -12,7 +12,7 @@ import pytest
 import datasets
 from bench.cli import app
 from datasets.errors import DatasetError
-from datasets.formats import importing, omar
+from datasets.formats import exporting, importing, omar
 from datasets.recorded.episodes import ARRAYS
 from datasets.recorded.store import Dataset
 from tests.datasets.published import SMALL, change, import_spread, put, read_in
@@ -20,7 +20,7 @@ from tests.datasets.published import SMALL, change, import_spread, put, read_in
 
 def test_export_writes_the_published_files(expert: Dataset, exported: Path) -> None:
     names = {f"{kind}_{i}.npy" for kind in omar.KINDS for i in range(3)}
-    assert {path.name for path in exported.iterdir()} == names
+    assert {path.name for path in exported.iterdir()} == names | {exporting.SIDECAR}
     first = np.load(exported / "obs_1.npy"), np.load(exported / "next_obs_1.npy")
     assert first[0].shape == first[1].shape == (5000, 18)
     np.testing.assert_array_equal(first[0][1:25], first[1][:24])
@@ -41,7 +41,7 @@ def test_round_trip_gives_the_same_arrays(expert: Dataset, exported: Path, tmp_p
 
 def test_a_fraction_exports_its_episodes_only(data_dir: Path, tmp_path: Path) -> None:
     part = datasets.load("mpe/spread/expert", size=5000, fraction=0.03, data_dir=data_dir)
-    back = import_spread(omar.export(part, tmp_path / "out"), tmp_path)
+    back = import_spread(exporting.export(part, tmp_path / "out"), tmp_path)
     assert part.transitions is not None
     np.testing.assert_array_equal(back.reward, part.reward[part.transitions])
     assert back.card["returns"]["mean"] == part.card["returns"]["mean"]
@@ -54,7 +54,7 @@ def test_blocks_do_not_show(
     monkeypatch.setattr(importing, "BLOCK", 130)
     monkeypatch.setattr(omar, "BLOCK", 130)
     reports: list[tuple[int, int, str]] = []
-    again = omar.export(expert, tmp_path / "again")
+    again = exporting.export(expert, tmp_path / "again")
     importing.import_dataset(
         "omar", again, "mpe/spread", "x", tmp_path, lambda *report: reports.append(report)
     )
@@ -64,7 +64,7 @@ def test_blocks_do_not_show(
 
 
 def test_float64_is_rounded_once_and_said(files: Path, expert: Dataset, tmp_path: Path) -> None:
-    for path in files.iterdir():
+    for path in files.glob("*.npy"):
         np.save(path, np.load(path).astype(np.float64) * (1 - 1e-12))
     back = import_spread(files, tmp_path)
     np.testing.assert_array_equal(back.observation, expert.observation)
@@ -192,7 +192,7 @@ def test_bad_files_are_refused_with_their_place(case: str, files: Path, tmp_path
 
 
 def test_rows_that_are_no_whole_episodes_are_refused(files: Path, tmp_path: Path) -> None:
-    for path in files.iterdir():
+    for path in files.glob("*.npy"):
         np.save(path, np.load(path)[:-3])
     with pytest.raises(DatasetError, match=r"4,997 rows, not a multiple of the 25.*row 4975"):
         import_spread(files, tmp_path)
@@ -267,7 +267,7 @@ def test_what_is_there_is_not_replaced(files: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="import/published is there already"):
         import_spread(files, tmp_path)
     with pytest.raises(DatasetError, match="is there already; name a new folder"):
-        omar.export(datasets.load("import/published", data_dir=tmp_path), files)
+        exporting.export(datasets.load("import/published", data_dir=tmp_path), files)
 
 
 def test_unknown_formats_and_unwritable_folders_are_one_sentence(
@@ -282,4 +282,4 @@ def test_unknown_formats_and_unwritable_folders_are_one_sentence(
         import_spread(files, tmp_path / "file")
     dataset = import_spread(files, tmp_path)
     with pytest.raises(DatasetError, match="cannot be written"):
-        omar.export(dataset, tmp_path / "file" / "x")
+        exporting.export(dataset, tmp_path / "file" / "x")

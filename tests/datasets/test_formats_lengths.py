@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.errors import DatasetError
-from datasets.formats import importing, madiff, omar, omiga
+from datasets.formats import exporting, importing, madiff, omiga
 from datasets.recorded.card import write_card
 from datasets.recorded.episodes import ARRAYS
 from datasets.recorded.store import Dataset
@@ -100,12 +100,12 @@ def test_a_fraction_of_unequal_episodes_keeps_whole_ones(tmp_path: Path) -> None
 
 def test_the_omar_layout_takes_no_unequal_or_terminal_ends(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="episodes of 1 to 6 steps"):
-        omar.export(small_dataset(tmp_path, [6, 1]), tmp_path / "out")
+        exporting.export(small_dataset(tmp_path, [6, 1]), tmp_path / "out")
     (tmp_path / "other").mkdir()
     terminal = small_dataset(tmp_path / "other", [6, 6])
     terminal.card["horizon"] = 6
     with pytest.raises(DatasetError, match="has terminal ends"):
-        omar.export(terminal, tmp_path / "out")
+        exporting.export(terminal, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

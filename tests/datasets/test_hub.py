@@ -16,7 +16,7 @@ import pytest
 import datasets
 from bench.cli import app
 from datasets.errors import DatasetError
-from datasets.formats import hub, importing, omar
+from datasets.formats import exporting, hub, importing
 from datasets.recorded.store import Dataset
 from tests.datasets.test_vault import from_dataset
 from tests.datasets.vaults import write_vault
@@ -86,7 +86,7 @@ def repository(expert: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """Published files as repositories hold them: a folder per seed, and a vault in a zip file."""
     root = tmp_path_factory.mktemp("repository")
     part = Dataset(expert.folder, fraction=0.03)
-    omar.export(part, root / "mpe" / "seed_0_data")
+    exporting.export(part, root / "mpe" / "seed_0_data")
     vaults = tmp_path_factory.mktemp("vaults")
     write_vault(vaults / "simple_spread.vlt" / "Expert", from_dataset(expert, extra=1))
     shutil.make_archive(str(root / "omar" / "simple_spread"), "zip", vaults)
