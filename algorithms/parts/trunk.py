@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ def _time(
         return torch.full((members, rows, 1), value, dtype=dtype, device=device)
 
 
-constant = functools.lru_cache(maxsize=64)(_time)
+constant: Callable[..., Tensor] = functools.lru_cache(maxsize=64)(_time)
 
 
 class Constants:

@@ -46,7 +46,15 @@ def export(
     if missing:
         raise BenchError(f"exporting needs {', '.join(missing)}: {CURE}")
     trained = checkpointed.load_policy(cell, out)
-    content = model_of(trained.algorithm, trained.record, dynamic)
+    try:
+        content = model_of(trained.algorithm, trained.record, dynamic)
+    except torch.onnx.OnnxExporterError as error:
+        if not dynamic:
+            raise
+        raise BenchError(
+            f"{trained.record.algorithm.name} cannot be exported for any number of observations: "
+            "leave --batch dynamic out"
+        ) from error
     exported = ExportedPolicy(content)
     difference = compared(trained.algorithm, exported)
     if not difference <= TOLERANCE:
@@ -144,7 +152,7 @@ def _any_batch(multiples: Multiples) -> dict[str, Any]:
         {axis: batch if count == 1 else count * batch for axis, count in axes.items()}
         for axes in multiples
     )
-    return {"observation": {1: batch}, "numbers": numbers}
+    return {"observation": {1: batch}} | ({"numbers": numbers} if numbers else {})
 
 
 def observations(algorithm: Any, count: int) -> Tensor:

@@ -181,18 +181,8 @@ def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         onnx_export.export("0123456789ab", tmp_path / "team.onnx", tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("name", "changes"),
-    [
-        ("om2p", {}),
-        ("diffusion-ql", {"candidates": 3, "critic_hidden": (16,)}),
-        ("meanflow-ql", {"critic_hidden": (16,)}),
-        ("bc", {}),
-        ("dom2", {}),
-    ],
-)
-def test_a_file_takes_any_batch(name: str, changes: dict[str, Any]) -> None:
-    learner = small(name, **changes)
+def test_a_file_takes_any_batch() -> None:
+    learner = small("om2p")
     exported = ExportedPolicy(content(learner, dynamic=True), seed=0)
     assert exported.dynamic
     assert onnx_export.compared(learner, exported) < 1e-5
