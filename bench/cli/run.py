@@ -238,7 +238,7 @@ def list_(
     preset: Annotated[str, option(flags_of(RunConfig)["preset"])] = RunConfig.preset,
     plugin: PluginFiles = None,
 ) -> None:
-    """List algorithms, datasets, tasks, presets, perturbations, or settings.
+    """List what there is: algorithms, datasets, settings and others.
 
     \b
     Examples:

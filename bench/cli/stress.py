@@ -79,7 +79,7 @@ def stress(
     format_: Format = "table",
     plugin: PluginFiles = None,
 ) -> None:
-    """Play finished cells under perturbations: what does a learnt team survive?
+    """Play finished cells under noise, delays, attacks and others.
 
     Nothing is trained. Every level begins with the start states of the cell's own evaluation, so
     that each episode is compared with itself. Rows go to robustness.parquet of each cell, after

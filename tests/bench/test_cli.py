@@ -17,7 +17,7 @@ import algorithms
 import bench
 import datasets
 from bench.cli import app
-from bench.plan import config
+from bench.plan import config, grid
 from bench.results import locks, store
 from tests.bench import documents
 
@@ -196,7 +196,7 @@ def test_a_run_trains_evaluates_reports_and_is_not_repeated(
 
 
 def test_a_plan_shows_what_would_run(
-    capsys: Capture, small_flags: list[str], tmp_path: Path
+    capsys: Capture, small_flags: list[str], make_config: Callable[..., Any], tmp_path: Path
 ) -> None:
     flags = [flag for flag in small_flags if flag not in ("--device", "cpu")]
     code, output, _ = call(capsys, "plan", "--algos", "bc,om2p", "--seeds", "3,7", *flags,
@@ -207,7 +207,14 @@ def test_a_plan_shows_what_would_run(
         ("bc", 3, True), ("om2p", 3, True), ("bc", 7, True), ("om2p", 7, True),
     ]  # fmt: skip
     name = rows[0]["cell"]
-    documents.write(tmp_path / "results" / name, documents.document(name))
+    made = make_config(
+        {"algorithm.hidden": [16]},
+        algorithms=("bc", "om2p"),
+        seeds=(3, 7),
+        out=tmp_path / "results",
+    )
+    (own,) = (cell for cell in grid.cells(made) if cell.id == name)
+    documents.write(tmp_path / "results" / name, grid.new_record(own, "failed").as_json())
     code, output, _ = call(capsys, "plan", "--algos", "bc,om2p", "--seeds", "3,7", *flags)
     assert "4 cells, 3 to run" in output
 

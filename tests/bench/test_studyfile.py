@@ -127,7 +127,7 @@ def test_the_template_runs_as_it_is(tmp_path: Path, capsys: Capture) -> None:
 BAD = [
     ('seeds = 5\nalgoritms = ["bc"]\n', "line 2, algoritms", "algorithms"),
     ("seeds = 'few'\n", "line 1, seeds", "neither a count"),
-    ("preset = 5\n", "preset=5", "string"),
+    ("preset = 5\n", "preset=5", "text"),
     ("[sweep]\n'om2p.q_weight' = 3\n", "line 2, om2p.q_weight", "list of values"),
     ("group = 3\n", "line 1, group", "[[group]]"),
     ("set = 3\n", "line 1, set", "table"),

@@ -200,7 +200,7 @@ def test_the_example_of_the_documentation_runs_from_import_to_report(
     assert app.main(["data", "import", str(files), *arguments, *where]) == 0
     flags = [flag for flag in small_flags if flag not in ("--size", "5000")]
     flags[flags.index("--datasets") + 1] = "import/met"
-    flags += ["--algos", "bc", "--seeds", "1", "--set", "run.updates=10", *where]
+    flags += ["--algos", "bc", "--seeds", "1", *where]
     assert app.main(["run", *flags]) == 0
     (record,) = store.read_records(tmp_path / "results").values()
     rules = f"plugin:{sha256(plugin)[:12]}"
