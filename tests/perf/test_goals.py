@@ -22,10 +22,12 @@ from algorithms.settings import Om2pSettings
 from bench.meters.calibration import FLOPS, Calibration
 from bench.plan import grid
 from bench.plan.config import make_config
+from bench.results.record import Record
 from bench.tracks.efficiency.reference_counts import update_flops
 from bench.tracks.robustness import stress_plan
 from bench.tracks.robustness.stressed_cell import StressedCell
 from bench.training.runner import ExecutionOptions, run_cell
+from tests.bench.documents import document
 from tests.perf.learners import (
     ACTION,
     AGENTS,
@@ -150,8 +152,7 @@ def exported(trained: Any) -> Any:
     from bench.policies import onnx_export
     from bench.policies.onnx_policy import ExportedPolicy
 
-    record = {"cell": "made up", "algorithm": {"name": "om2p", "version": 0}}
-    return ExportedPolicy(onnx_export.model_of(trained, record), seed=0)
+    return ExportedPolicy(onnx_export.model_of(trained, Record.read(document())), seed=0)
 
 
 def median_seconds(call: Any) -> float:
