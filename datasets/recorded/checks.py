@@ -44,6 +44,9 @@ def _of_team(card: dict[str, Any]) -> str:
     for key in ("task", "checksum", "rules", "prey"):
         if not isinstance(card[key], str | None if key in ("rules", "prey") else str):
             return f"{key} is no text"
+    files = card["files"]
+    if not isinstance(files, dict) or not all(isinstance(value, str) for value in files.values()):
+        return "its list of files is none"
     if not _is_count(card["horizon"], MAX_HORIZON):
         return "horizon is no number of steps"
     for key in ("observation_sizes", "action_sizes"):

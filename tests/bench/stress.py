@@ -54,6 +54,16 @@ def workers_of(study: subprocess.Popen[bytes]) -> list[psutil.Process]:
     return []
 
 
+def wait_for_a_cell(study: subprocess.Popen[bytes], out: Path) -> None:
+    """Wait until a cell of this start of the study runs, or the study ends."""
+    began = time.time()
+    while study.poll() is None:
+        records = (folder / "run.json" for folder in store.cell_folders(out))
+        if any(path.exists() and path.stat().st_mtime > began for path in records):
+            return
+        time.sleep(0.05)
+
+
 def disturb(study: subprocess.Popen[bytes], kind: str, dice: random.Random) -> None:
     """Kill a worker (and later ask the launcher to stop), the launcher, or one after the other."""
     workers = workers_of(study)
@@ -120,8 +130,10 @@ def main() -> None:
         studies = 0
         for number in range(options.rounds):
             kind = ("worker", "launcher", "both")[number % 3]
-            study = start(wild, data)
-            time.sleep(dice.uniform(0.2, 9.0))
+            study, pause = start(wild, data), dice.uniform(0.2, 9.0)
+            if number % 2:  # on a busy machine most kills would otherwise meet no running cell
+                wait_for_a_cell(study, wild)
+            time.sleep(pause)
             counts[kind if study.poll() is None else "ended_by_itself"] += 1
             disturb(study, kind, dice)
             study.wait()

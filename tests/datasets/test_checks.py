@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from datasets.errors import DatasetError
-from datasets.recorded.checks import check_arrays
+from datasets.recorded.checks import check_arrays, check_card
 
 CARD = {"observation_sizes": [4, 3], "action_sizes": [2, 1]}
 
@@ -42,3 +42,14 @@ def test_what_fits_is_accepted(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_refused(name: str, array: Any, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="is damaged"):
         check_arrays(tmp_path, CARD, arrays() | {name: array})
+
+
+@pytest.mark.parametrize("files", [1.5, None, ["a"], {"action.npy": 3}, "x"])
+def test_a_list_of_files_of_another_kind_is_refused(files: Any, tmp_path: Path) -> None:
+    """It is looked into before the files are compared with it, too."""
+    card = {
+        "task": "mpe/spread", "checksum": "", "rules": "omar", "prey": None, "horizon": 25,
+        "files": files, "observation_sizes": [18], "action_sizes": [2],
+    }  # fmt: skip
+    with pytest.raises(DatasetError, match="its list of files is none"):
+        check_card(tmp_path, card, complete=False)

@@ -14,15 +14,16 @@ import pytest
 from algorithms.base import TeamSpec
 from bench.cli import data
 from datasets import recipes
-from datasets.formats import importing, madiff, omar, omiga
+from datasets.formats import importing, madiff, omar, omiga, vault
 from datasets.formats.imported import IMPORTED
 from datasets.formats.layout import check_layout
 from datasets.paths import sha256
 from datasets.recorded.card import write_card
-from datasets.recorded.episodes import ARRAYS
+from datasets.recorded.episodes import ARRAYS, LAST_REWARD
 from datasets.recorded.files import CARD, checksum
 from datasets.recorded.store import Dataset
 from datasets.tasks import Task, load_task
+from tests.datasets.vaults import write_vault
 from tests.fuzzing import Inputs, fuzz, refused
 
 SPREAD = load_task("mpe/spread")
@@ -88,6 +89,7 @@ def recorded(tmp_path: Path) -> Path:
     np.save(folder / "reward.npy", arrays["r"].astype("f4"))
     np.save(folder / "terminated.npy", np.zeros(STEPS, bool))
     np.save(folder / "episode_length.npy", np.array(LENGTHS, "i4"))
+    np.save(folder / "last_reward.npy", np.zeros((episodes, 3), "f4"))
     write_card(
         folder,
         {
@@ -135,9 +137,10 @@ def test_cards(recorded: Path, inputs: Inputs) -> None:
 def test_our_arrays_under_a_forged_card(recorded: Path, inputs: Inputs) -> None:
     """Whoever forges a file can forge its hash too."""
     card = json.loads((recorded / CARD).read_text())
-    whole = {name: (recorded / f"{name}.npy").read_bytes() for name in ARRAYS}
+    names = (*ARRAYS, LAST_REWARD)
+    whole = {name: (recorded / f"{name}.npy").read_bytes() for name in names}
     for dice in inputs:
-        name = dice.choice(ARRAYS)
+        name = dice.choice(names)
         path = recorded / f"{name}.npy"
         content = hostile_npy(inputs, dice, np.load(io.BytesIO(whole[name])))
         path.write_bytes(content)
@@ -207,3 +210,25 @@ def test_omiga_files(tmp_path: Path, inputs: Inputs) -> None:
         content = inputs.bytes() if dice.random() < 0.05 else inputs.mutated(whole)
         path.write_bytes(content)
         refused(lambda: read_through(omiga.opened, path, ours), content)
+
+
+@fuzz
+def test_vaults(tmp_path: Path, inputs: Inputs) -> None:
+    arrays, ours, folder = published(), tmp_path / "ours", tmp_path / "x.vlt" / "a"
+    ours.mkdir(exist_ok=True)
+    ends = np.repeat(arrays["d"] > 0, 3, axis=1)
+    leaves = {
+        "observations": arrays["o"].astype("f4"), "actions": arrays["a"].astype("f4"),
+        "rewards": arrays["r"].astype("f4"), "terminals": ends, "truncations": ~ends & False,
+    }  # fmt: skip
+    if not folder.exists():
+        write_vault(folder, leaves)
+    whole = {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    for dice in inputs:
+        path = dice.choice(list(whole))
+        content = inputs.bytes() if dice.random() < 0.05 else inputs.mutated(whole[path])
+        if path.name == "metadata.json" and dice.random() < 0.5:
+            content = inputs.json(json.loads(whole[path]))
+        path.write_bytes(content)
+        refused(lambda: read_through(vault.opened, folder, ours), (path.name, content))
+        path.write_bytes(whole[path])
