@@ -34,9 +34,17 @@ def check_card(folder: Path, card: dict[str, Any], complete: bool = True) -> Non
 
     complete: whether the statistics must be there, which are added once the arrays lie on disk.
     """
-    problem = _of_team(card) or (_of_statistics(card) if complete else "")
+    problem = (
+        _of_files(card["files"]) or _of_team(card) or (_of_statistics(card) if complete else "")
+    )
     if problem:
         raise broken(folder / CARD, problem)
+
+
+def _of_files(files: Any) -> str:
+    """Return what is wrong with the hashes of files by name."""
+    named = isinstance(files, dict) and all(isinstance(value, str) for value in files.values())
+    return "" if named else "its list of files is none"
 
 
 def _of_team(card: dict[str, Any]) -> str:
@@ -44,9 +52,6 @@ def _of_team(card: dict[str, Any]) -> str:
     for key in ("task", "checksum", "rules", "prey"):
         if not isinstance(card[key], str | None if key in ("rules", "prey") else str):
             return f"{key} is no text"
-    files = card["files"]
-    if not isinstance(files, dict) or not all(isinstance(value, str) for value in files.values()):
-        return "its list of files is none"
     if not _is_count(card["horizon"], MAX_HORIZON):
         return "horizon is no number of steps"
     for key in ("observation_sizes", "action_sizes"):
