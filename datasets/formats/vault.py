@@ -82,11 +82,12 @@ def _leaves(folder: Path) -> set[str]:
         metadata = json.loads(path.read_text(encoding="utf-8"))
         version, tree = float(metadata["version"]), metadata["structure_shape"]
         leaves = set(_walk(tree, ""))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ArithmeticError, ValueError, LookupError, TypeError, AttributeError,
+            RecursionError) as error:  # fmt: skip
         raise DatasetError(
             f"{path} cannot be read as a vault's metadata ({error!r}); download the vault again."
         ) from error
-    if int(version) != VERSION:
+    if not VERSION <= version < VERSION + 1:
         raise DatasetError(f"{path} is of version {version:g}; only vaults of version 1 are read.")
     return leaves
 

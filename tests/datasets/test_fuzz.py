@@ -230,5 +230,7 @@ def test_vaults(tmp_path: Path, inputs: Inputs) -> None:
         if path.name == "metadata.json" and dice.random() < 0.5:
             content = inputs.json(json.loads(whole[path]))
         path.write_bytes(content)
-        refused(lambda: read_through(vault.opened, folder, ours), (path.name, content))
-        path.write_bytes(whole[path])
+        try:
+            refused(lambda: read_through(vault.opened, folder, ours), (path.name, content))
+        finally:
+            path.write_bytes(whole[path])

@@ -244,6 +244,8 @@ def test_a_row_is_named_as_it_lies_in_the_vault(tmp_path: Path) -> None:
         ("[]", "cannot be read as a vault's metadata"),
         ('{"version": 1.2}', "cannot be read as a vault's metadata"),
         ('{"version": 0.1, "structure_shape": {}}', "is of version 0.1"),
+        ('{"version": Infinity, "structure_shape": {}}', "is of version inf"),
+        ('{"version": NaN, "structure_shape": {}}', "is of version nan"),
         ('{"version": 1.2, "structure_shape": {}}', "without the leaf observations"),
     ],
 )
