@@ -103,7 +103,8 @@ def test_reports_say_tuned() -> None:
         row = dict.fromkeys(COLUMNS)
         text = json.dumps({"algorithm": {"cql_weight": weight}})
         row |= {
-            "cell": str(index), "algorithm": "omar", "algorithm_version": 1, "tuned": source,
+            "cell": str(index), "algorithm": "omar", "tuned": source,
+            "algorithm_version": algorithms.row("omar").version,
             "dataset": "mpe/spread/expert", "task": "mpe/spread", "config": text,
             "config_hash": text, "created": str(index), "status": "done",
         }  # fmt: skip
