@@ -55,11 +55,11 @@ class ActorCritic(Algorithm[Config]):
         return actor_loss + critic_loss, metrics | critic_metrics
 
     def _chosen(self, observation: Tensor) -> Tensor:
-        """Return the policy's actions for a batch of training, (M, B, A)."""
+        """Return the policy's actions for a training batch, (M, B, A)."""
         return torch.tanh(self.policy(observation))
 
     def _target_chosen(self, observation: Tensor) -> Tensor:
-        """Return the target policy's actions for a batch of training, (M, B, A)."""
+        """Return the target policy's actions for a training batch, (M, B, A)."""
         return torch.tanh(self.target_policy(observation))
 
     @abstractmethod

@@ -72,7 +72,7 @@ class Windows(NamedTuple):
 
 
 def seeded(seed: int, purpose: str, device: str = "cpu") -> torch.Generator:
-    """Return a generator that depends on the seed and what it is for."""
+    """Return a generator whose numbers follow from the seed and from its purpose."""
     text = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
     return torch.Generator(device=device).manual_seed(int.from_bytes(text[:8], "big") >> 1)
 
@@ -147,7 +147,7 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
         return take_kernels(networks, self.device)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Copy through the state: in a plain copy parameters are no views of the flat buffers."""
+        """Copy by way of the state: a plain copy would lose the link to the flat buffers."""
         other = type(self)(self.spec, self.settings, self.seeds)
         other.name, other.version, other.observes = self.name, self.version, self.observes
         with using(self.kernels.name):
@@ -179,9 +179,9 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
         return None
 
     def before_step(self) -> None:
-        """Change the gradients before an optimiser step: clip them where the settings say so.
+        """Change the gradients before an optimiser step: clip them if the settings ask for it.
 
-        Settings say so by ``gradient_clip``, the largest norm of each agent's networks.
+        The setting is ``gradient_clip``, the largest norm of each agent's networks.
         """
         largest = getattr(self.settings, "gradient_clip", 0.0)
         if largest > 0:
@@ -189,7 +189,7 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
                 self.clip_gradients(networks, largest)
 
     def clipped_together(self) -> list[list[MemberNetwork]]:
-        """Return the groups of networks whose gradients are clipped by one norm of each agent."""
+        """Return the groups of networks that are clipped together, by one norm per agent."""
         return [[network] for network in self.trained_networks()]
 
     def after_update(self) -> None:
@@ -223,7 +223,7 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
     # Networks that several algorithms have ---------------------------------------------------
 
     def deterministic_policy(self) -> MemberMLP:
-        """Return a network from observations (M, B, O) to outputs (M, B, A), padding zero."""
+        """Return a network from observations (M, B, O) to outputs (M, B, A); padding is zero."""
         settings = self.settings
         sizes = (self.observation_dim, *settings.hidden, self.action_dim)
         return MemberMLP(
@@ -254,7 +254,7 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
         )
 
     def timed_policy(self, kind: Callable[..., TimedType], times: int) -> TimedType:
-        """Return a network f(observation, noisy action, times) with so many times.
+        """Return a network f(observation, noisy action, times) with ``times`` time inputs.
 
         kind: ``TimedPolicy`` for one network per agent, or one of those of `parts.joint`.
         """
@@ -357,9 +357,10 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
         return self.draw(torch.rand, (self.num_agents, rows, width), generators)
 
     def draw(self, law: Law, shape: tuple[int, ...], generators: Generators | None) -> Tensor:
-        """Draw numbers of a law, ``shape`` for each replica from its own generator, on the device.
+        """Draw numbers by ``law``, ``shape`` for each replica from its own generator.
 
-        All random numbers are drawn here, so that a caller who cannot draw can supply them
+        They lie on the device. All random numbers are drawn here, so that a caller who cannot draw
+        can supply them
         (`algorithms.device.acting`).
         """
         chosen = self.training_generators if generators is None else generators
@@ -397,7 +398,7 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
     def _squared_norm(network: MemberNetwork, members: int) -> Tensor:
         """Return the squared norm of the gradients of every agent's heads together, (M,)."""
         squares = [g.square().flatten(1).sum(dim=1) for g in network.gradients]  # (heads * M,)
-        # Added one by one: a sum over a stack rounds by its width, so by the replicas beside it.
+        # Added one by one: how a sum over a stack rounds depends on the number of replicas in it.
         return functools.reduce(torch.add, squares).view(members, -1).sum(dim=1)
 
     # Checkpoints: nn.Module.state_dict() picks these up as "_extra_state" ----------------------

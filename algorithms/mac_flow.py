@@ -113,7 +113,7 @@ class MacFlow(Algorithm[MacFlowSettings]):
     ) -> tuple[Tensor, Metrics]:
         """Return the mean over batch and heads of (Q_tot - y)^2, (R,).
 
-        y is made of the team's reward and Qbar_tot of the next actions.
+        y combines the team's reward and Qbar_tot of the next actions.
         """
         settings = self.settings
         with torch.no_grad():

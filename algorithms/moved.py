@@ -1,4 +1,4 @@
-"""Modules by the names they had before, for plug-ins that were written then."""
+"""Earlier names of modules, so that plug-ins which use them still work."""
 
 import contextlib
 import importlib
@@ -27,7 +27,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return importlib.machinery.ModuleSpec(name, self) if name in MOVED else None
 
     def exec_module(self, module: ModuleType) -> None:
-        """Take over everything public."""
+        """Copy every public name."""
         present = vars(importlib.import_module(MOVED[module.__name__]))
         vars(module).update({key: value for key, value in present.items() if key[0] != "_"})
 

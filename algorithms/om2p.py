@@ -32,7 +32,7 @@ from datasets.batch import Batch
 
 @functools.cache
 def _warn_of_zero_difference(step: float) -> None:
-    """Warn, once a process: in float32 x and x + step v are the same numbers."""
+    """Warn once per process: in float32 x and x + step v are the same numbers."""
     logging.getLogger(__name__).warning(
         "the difference with fd_step=%g is zero in float32: as released, no derivative is learnt",
         step,

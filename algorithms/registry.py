@@ -45,7 +45,7 @@ def settings_class(name: str) -> type[Settings]:
 
 
 def _settings_named(kind: Any) -> Any:
-    """Return the class of ours that a string names, None if there is none; others as they are."""
+    """Return the class that a string names, None if there is none; a class as it is."""
     return getattr(all_settings, kind, None) if isinstance(kind, str) else kind
 
 

@@ -1,7 +1,7 @@
 """Tasks, environments, behaviour policies and recorded data.
 
 Whatever plays a task or holds data of one belongs here. Of our other packages it may import the
-member networks and the questions to CUDA of `algorithms`; never `bench`. Start with `tasks`, then
+member networks and the CUDA functions of `algorithms`, and never `bench`. Start with `tasks`, then
 `rollout`, the one loop that plays a team.
 
 Importing this package loads neither torch nor numpy; the functions below load what they need.

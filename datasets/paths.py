@@ -40,8 +40,8 @@ def expanded(path: str | Path) -> Path:
 def new_folder(final: Path) -> Path:
     """Make a hidden folder beside ``final``, to be filled and then renamed to it.
 
-    It has the permissions that the user gives to new folders; those of `tempfile` are for nobody
-    else to read, and would stay with the folder when it is renamed.
+    It has the permissions that the user gives to new folders; nobody else could read
+    a folder of `tempfile`, not even after it is renamed.
     """
     folder = final.with_name(f".{final.name}-{secrets.token_hex(4)}")
     folder.mkdir()

@@ -2,7 +2,7 @@
 
 What a plug-in imports decides results as much as the plug-in itself, so all of it is hashed.
 Imports are followed in the source, those inside functions too; modules that are loaded in another
-way (by a name that is put together) are noted when a plug-in has been executed. Loads neither torch
+way (by a computed name) are noted when a plug-in has been executed. Loads neither torch
 nor numpy.
 """
 

@@ -182,7 +182,7 @@ def recipe(
 
 
 def _check_variant(task: Task, dataset_id: str, uses_policy: bool) -> None:
-    """Refuse to record what its name would not say: a team that was trained for something else."""
+    """Refuse to record with a team trained for something else: the name would not say so."""
     if task.prey == EXTERNAL:
         raise DatasetError(
             f"{dataset_id} is recorded with a prey inside the environment, so prey='{EXTERNAL}' "

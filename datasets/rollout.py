@@ -43,7 +43,7 @@ class Playable(Protocol):
 
 
 class Collector(Protocol):
-    """What keeps something of an episode."""
+    """Keeps what is wanted of an episode."""
 
     def start(self, observation: Tensor) -> None:
         """Take note of the start states' observations, (E, N, O)."""
@@ -105,7 +105,7 @@ class Returns:
 
     def add(self, step: Step) -> None:
         """Add the rewards of episodes that go on."""
-        # Without the choice where there is none: in small batches its overhead can be felt.
+        # No choice while all episodes go on: it would slow small batches down.
         alive = step.alive[:, None]
         self.total += step.reward if step.all_alive else torch.where(alive, step.reward, 0.0)
         self.finite_steps += self.total.isfinite().all(dim=1)

@@ -27,7 +27,7 @@ Maker = Callable[["Task", int, int, str, "torch.dtype"], "BatchedEnv"]
 
 
 def agent_names(count: int) -> list[str]:
-    """Return what a team's agents are called where they have names: `agent_0`, `agent_1` ..."""
+    """Return the names of a team's agents: `agent_0`, `agent_1` ..."""
     return [f"agent_{index}" for index in range(count)]
 
 

@@ -32,7 +32,10 @@ def the_row_describes_the_algorithm(subject: Subject) -> None:
         learner.sampling_steps == steps >= 1,
         f"sampling_steps is {learner.sampling_steps} in the class and {steps} by its row",
     )
-    require(all((row.summary, row.source, row.deviations)), "the row lacks a text")
+    require(
+        all((row.summary, row.source, row.deviations)),
+        "the row lacks its summary, source or deviations",
+    )
     acting = sum(parameter.numel() for parameter in learner.acting_parameters())
     everything = sum(parameter.numel() for parameter in learner.parameters())
     require(0 < acting <= everything, "acting_parameters are not among the parameters")
@@ -139,7 +142,7 @@ def an_agent_learns_from_its_own_data_alone(subject: Subject) -> None:
 
 
 def a_policy_sees_what_it_says(subject: Subject) -> None:
-    """observes="own": the others' observations change nothing; "joint": they do; every agent's."""
+    """observes="own": other agents' observations change nothing; "joint": every agent's count."""
     learner, seen = subject.make(), observations(16)
     action, _ = learner.act(seen, generators=generators(5))
     for agent in range(AGENTS):
@@ -188,9 +191,9 @@ def acting_does_not_change_training(subject: Subject) -> None:
 
 
 def the_loss_falls(subject: Subject) -> None:
-    """On data whose action is a function of the observation: imitation, else the critic's.
+    """On data that can be imitated the imitation loss falls; without one, the critic's does.
 
-    A Q term may rightly outweigh imitation; here it is kept small.
+    A Q term may rightly outweigh imitation, so it is kept small here.
     """
     learner = subject.make(learning_rate=1e-2, q_weight=0.1)
     batches = [subject.batch(rows=32, seed=seed) for seed in range(5)]

@@ -97,7 +97,7 @@ ACTOR_WEIGHTS = ("q_weight", "inverse_temperature", "action_penalty")
 
 
 def critics_do_not_learn_from_the_actor(subject: Subject) -> None:
-    """Weighing the actor's loss otherwise leaves the critic's gradient as it is, bit for bit."""
+    """Another weight in the actor's loss leaves the critic's gradient as it is, bit for bit."""
     config = subject.settings()
     names = [name for name in ACTOR_WEIGHTS if hasattr(config, name)]
     if not hasattr(subject.make(), "critic") or not names or names[0] in subject.row.switches:

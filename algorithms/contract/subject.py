@@ -48,7 +48,7 @@ class Subject:
         return algorithms.row(self.name)
 
     def settings(self, **changes: Any) -> Settings:
-        """Return its default settings with narrow networks; changes it has no field for are left.
+        """Return its default settings with narrow networks; changes without a field are ignored.
 
         Fixed switches of a variant stay as they are.
         """

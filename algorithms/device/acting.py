@@ -23,7 +23,7 @@ LAWS = {torch.randn: "normal", torch.rand: "uniform"}
 
 
 class Acting(nn.Module):
-    """One joint action of a team without memory, its random numbers given: (N, 1, O) -> (N, 1, A).
+    """One joint action of a team without memory, random numbers as inputs: (N, 1, O) -> (N, 1, A).
 
     Raises AlgorithmError for a policy that plans or remembers the past.
     """

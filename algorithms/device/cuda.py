@@ -73,7 +73,7 @@ def set_wait_mode(mode: int) -> None:
 
 
 def free_bytes(device: Device) -> int:
-    """Return the memory that is free on a GPU, other processes considered."""
+    """Return the memory that is free on a GPU beside what other processes use."""
     return int(torch.cuda.mem_get_info(device)[0])
 
 

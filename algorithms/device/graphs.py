@@ -6,7 +6,7 @@ from one update to the next has to lie on the device: the batch and the learning
 into fixed tensors, the generators are registered with the graph, and an algorithm that decides
 something by the count of updates says so (`Algorithm.phase`) and gets a graph per case.
 
-The rate thereby is rounded to float32, where plain eager updates compute with a Python float:
+The rate is thereby rounded to float32, where plain eager updates compute with a Python float:
 the two may end in slightly different numbers. Updates here all take the rounded one, those before
 the recording too, so that a run that was interrupted ends as it would have.
 

@@ -101,7 +101,7 @@ def _far(one: Tensor, other: Tensor, start: Tensor) -> bool:
 
 
 def _noise(algorithm: Algorithm[Any]) -> set[str]:
-    """Return the names within their networks of what has a gradient by rounding alone.
+    """Return the parameters, by name, whose gradient is nothing but rounding.
 
     A bias that a softmax takes out again has one: Adam moves it at random, and averages follow.
     """

@@ -13,7 +13,7 @@ OPENMP = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
 
 
 class Blas(NamedTuple):
-    """Pointers to sgemm and, unless null, to the OpenMP that it uses itself, and whose they are."""
+    """Pointers to sgemm and, unless null, to the OpenMP that it uses; and who provides them."""
 
     owner: str
     sgemm: int
@@ -45,7 +45,7 @@ def of_torch() -> Blas:
         if not (folder / name).is_file():
             continue
         with contextlib.suppress(OSError, AttributeError):
-            library = ctypes.CDLL(str(folder / name))  # loaded by torch long ago
+            library = ctypes.CDLL(str(folder / name))  # torch has loaded it already
             return Blas("torch", _address(library, "sgemm_"), _openmp(library))
     raise Unavailable("torch exports no sgemm")
 

@@ -17,7 +17,7 @@ class Kernels:
 
 
 def chosen() -> str:
-    """Return what algorithms made from now on are to take: auto is C where it can be had."""
+    """Return the kernels that new algorithms use: auto means C where it is available."""
     return _chosen
 
 

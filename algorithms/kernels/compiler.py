@@ -31,7 +31,7 @@ FLAGS = (
 NATIVE = "-march=native"
 VARIABLE = "OM2P_BENCH_CFLAGS"  # further flags, such as a sanitiser's
 COMPILERS = ("cc", "gcc", "clang")
-SECONDS = 120  # until a compiler that hangs is given up
+SECONDS = 120  # after which a compiler that hangs is stopped
 
 # What a processor has beyond the level before it, as Linux calls it (x86-64 psABI, table 3.1).
 LEVELS = {
@@ -82,7 +82,7 @@ def shipped() -> Iterator[File]:
 
 
 def shipped_name(level: str) -> str:
-    """Return what the file for a level of x86-64 is called."""
+    """Return the name of the file for a level of x86-64."""
     return f"members-{_digest(SOURCE.read_bytes())}-{level}.so"
 
 

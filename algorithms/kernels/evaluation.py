@@ -14,7 +14,7 @@ from torch import Tensor
 from algorithms.kernels.compiler import Unavailable
 from algorithms.kernels.library import ACTIVATIONS, Call, Library, Network
 
-REMEMBERED = 64  # shapes of calls of a network, until all are forgotten
+REMEMBERED = 64  # shapes of calls that a network keeps before it forgets them all
 
 
 class Evaluated(Protocol):
@@ -58,7 +58,7 @@ class Kernel:
         return type(None), ()
 
     def serves(self, x: Tensor, every: int, share: int) -> bool:
-        """Whether rows can be evaluated here: plain numbers on a CPU, nobody watching.
+        """Whether rows can be evaluated here: plain numbers on a CPU, and no mode active.
 
         Modes that count or transform operations must see torch's own.
         """
@@ -134,7 +134,7 @@ class Kernel:
 
 
 class _Shape:
-    """A shape of call: its structure, and the sizes of what it needs, in numbers."""
+    """The shape of a call: its structure, and the sizes of what it needs, in numbers."""
 
     def __init__(self, kernel: Kernel, rows: int, every: int, share: int, threads: int) -> None:
         self.every, self.share = every, share
@@ -161,7 +161,7 @@ class _Evaluation(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, rows, flat, kept = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:2]
-        if torch.is_grad_enabled():  # somebody wants the gradient of this gradient
+        if torch.is_grad_enabled():  # a gradient of this gradient is wanted
             gradients = _by_operations(ctx.network, ctx.call, x, flat, gradient, wanted)
         else:
             rows = x if rows is None else rows

@@ -47,7 +47,7 @@ class Library:
         library.member_connect(provider.sgemm, *provider.openmp)
         library.member_check.restype = c_int
         if trouble := library.member_check():
-            raise Unavailable(f"{file.path} is of no use: {TROUBLES[trouble]}")
+            raise Unavailable(f"{file.path} cannot be used: {TROUBLES[trouble]}")
         self.threaded = provider.threaded
         self.about = f"{file.made}, products by {provider.owner}'s BLAS"
         self.kept, self.scratch = library.member_kept, library.member_scratch

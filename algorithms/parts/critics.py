@@ -146,7 +146,7 @@ def action_deviation(evaluate: Evaluate, observation: Tensor, action: Tensor) ->
 def coin_q_term(
     value: Tensor, coin: Tensor, normalise: str, by_other: bool, deviation: Tensor | None = None
 ) -> Tensor:
-    """Return -mean Q_k per member (M,) of the head k that the coin shows, normalised if asked.
+    """Return -mean Q_k per member (M,) of the head k that the coin picks, normalised if asked.
 
     ``value`` is (M, 2, B), ``coin`` (M, 1, 1) uniform on [0, 1). The divisor is the batch mean of
     |Q| of the other head (Diffusion-QL's code) or of the same one (EDP's code), or that head's

@@ -23,8 +23,8 @@ class GaussianPolicy(nn.Module):
     """N(tanh m(o), diag exp(log_std)^2) of every member.
 
     deviation: "constant", a trained vector, as in the code of IQL and of behaviour cloning; or
-    "observation", A more outputs of the mean's network. The log standard deviation is bent smoothly
-    into its bounds, so that a gradient always leads back from them. The density is that of the
+    "observation", A further outputs of the mean's network. The log standard deviation is bent
+    smoothly into its bounds, so that a gradient always leads back. The density is that of the
     unbounded Gaussian: recorded actions at exactly -1 or 1, which a squashed one cannot express,
     need no special case.
     """

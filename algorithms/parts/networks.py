@@ -65,7 +65,7 @@ class MemberNetwork(nn.Module):
         code that rounds differently, and without padding a member's numbers would lie there or
         not depending on how many replicas are trained together.
         """
-        self.kernel = None  # it knows where the parameters lay
+        self.kernel = None  # it holds the old places of the parameters
         parameters = list(self.parameters())
         widths = self._widths()
         total = sum(len(p) * width for p, width in zip(parameters, widths, strict=True))
@@ -88,7 +88,7 @@ class MemberNetwork(nn.Module):
             self.flat.grad = gradients
 
     def take_kernel(self, compiled: library.Library) -> bool:
-        """Be evaluated by the C library from now on; False where it does not know such networks."""
+        """Use the C library from now on; return False where it does not support this network."""
         return False
 
     def _widths(self) -> list[int]:
@@ -148,28 +148,28 @@ class Gradients:
 
 
 def take_kernels(networks: Sequence[MemberNetwork], device: torch.device) -> Kernels:
-    """Let networks be evaluated by the C library where the process wants it and it can be had.
+    """Let networks be evaluated by the C library where the process wants it and it is available.
 
-    Raises AlgorithmError where the library was asked for by name and cannot be had.
+    Raises AlgorithmError where the library was asked for by name and is not available.
     """
     wanted = choice.chosen()
     if wanted == "torch":
         return Kernels("torch", "asked for")
     try:
         if device.type != "cpu":
-            raise Unavailable(f"networks lie on {device.type}, and it computes on a CPU")
+            raise Unavailable(f"the networks are on {device.type}, and it computes on a CPU")
         evaluation.check_torch()
         compiled = library.load()
     except Unavailable as reason:
         if wanted == "c":
             raise AlgorithmError(
                 f"kernels=c was asked for, but the C library cannot be used ({reason}): leave it "
-                "out, or see to that"
+                "out, or remove the cause"
             ) from reason
         return Kernels("torch", str(reason))
     taken = [network.take_kernel(compiled) for network in networks]
     if not any(taken):
-        return Kernels("torch", "the C library knows none of its networks")
+        return Kernels("torch", "the C library supports none of its networks")
     return Kernels("c", compiled.about)
 
 
@@ -229,7 +229,7 @@ class MemberMLP(MemberNetwork):
         return self
 
     def take_kernel(self, compiled: library.Library) -> bool:
-        """Be evaluated by the C library from now on; False where it does not know such networks."""
+        """Use the C library from now on; return False where it does not support this network."""
         names = [name for name in library.ACTIVATIONS if ACTIVATIONS[name] is self.activation]
         if type(self) is not MemberMLP or not names or not _is_plain(self.flat):
             return False
@@ -305,8 +305,8 @@ def _is_plain(tensor: Tensor) -> bool:
 def _without_onednn(run: Callable[[Tensor, Layers], Tensor], x: Tensor, layers: Layers) -> Tensor:
     """Evaluate by torch's own kernels: oneDNN's GELU takes 8 microseconds before it begins.
 
-    That is most of an activation where there is one row per member, and nothing where there are
-    many, for which oneDNN's is the faster one.
+    That is most of the time of an activation on one row per member. On many rows it does not
+    matter, and oneDNN's is faster.
     """
     onednn: Any = torch.backends.mkldnn
     before = onednn.enabled

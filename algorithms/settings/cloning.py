@@ -21,8 +21,9 @@ class BcGaussianSettings(Settings):
     )
     log_std_max: float = setting(2.0, "largest logarithm of a standard deviation")
     deviation: Literal["constant", "observation"] = setting(
-        "constant", "what the standard deviation depends on: nothing (as published), or that"
+        "constant",
+        "what the standard deviation depends on: nothing (as published), or the observation",
     )
     act_with: Literal["sample", "mean"] = setting(
-        "sample", "what of the Gaussian acts", search=Choice("sample", "mean")
+        "sample", "whether a sample or the mean acts", search=Choice("sample", "mean")
     )

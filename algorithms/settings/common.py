@@ -74,9 +74,9 @@ _SAME = object()
 
 
 def as_in(kind: type, name: str, default: Any = _SAME, search: Any = _SAME) -> Any:
-    """Return the field ``name`` of the settings ``kind`` again.
+    """Return a copy of the field ``name`` of the settings ``kind``.
 
-    Perhaps with another default, or searched elsewhere (None: not at all).
+    default, search: what replaces the field's own; a search of None leaves it out of tuning.
     """
     (known,) = (one for one in fields(kind) if one.name == name)
     metadata = dict(known.metadata)
@@ -93,7 +93,7 @@ def require(condition: bool, message: str) -> None:
 
 @dataclass(frozen=True)
 class Settings:
-    """What every algorithm has."""
+    """The settings of every algorithm."""
 
     hidden: tuple[int, ...] = setting((512, 512, 512, 512), "widths of the hidden layers", least=1)
     activation: Activation = setting("gelu", "activation of all hidden layers")
@@ -111,7 +111,7 @@ class Settings:
     standardise: bool = setting(True, "standardise observations with the dataset's statistics")
 
     def __post_init__(self) -> None:
-        """Check every range; subclasses add what several settings must fulfil together.
+        """Check every range; subclasses add what concerns several settings together.
 
         Raises ValueError with one sentence.
         """
@@ -130,7 +130,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class ValueSettings(Settings):
-    """What algorithms with a Q-function add."""
+    """The settings that algorithms with a Q-function add."""
 
     discount: float = setting(
         0.99, "discount factor of the TD target", least=0, below=1, search=Choice(0.95, 0.99)
@@ -148,7 +148,7 @@ class ValueSettings(Settings):
 
 @dataclass(frozen=True)
 class CriticSettings(ValueSettings):
-    """What algorithms add whose actor's loss is cloning plus a weighted Q term."""
+    """The settings of algorithms whose actor's loss is cloning plus a weighted Q term."""
 
     q_weight: float = setting(
         1.0,

@@ -1,16 +1,16 @@
 """Where tuning may look for a setting: ranges and choices, declared beside the setting itself.
 
-A setting that says nothing is not searched. Searched is what decides how well a method learns:
-rates, weights, discounts, laws. Not searched is what presets share or what decides a cost: sizes,
+A setting that says nothing is not searched. Tuning searches what decides how well a method learns:
+rates, weights, discounts, laws. It leaves alone what presets share and what decides a cost: sizes,
 activations, batches, numbers of steps, samples and candidates. Otherwise a tuned method would be
-another one in every comparison of costs. ``docs/tuning.md`` has the reasons for each range.
+another method in every comparison of costs. ``docs/tuning.md`` has the reasons for each range.
 """
 
 import math
 from dataclasses import dataclass
 from typing import Any
 
-DIGITS = 3  # significant ones of a searched number: what a table shows is what was trained
+DIGITS = 3  # significant digits of a searched number, so that a table shows what was trained
 
 
 @dataclass(frozen=True)

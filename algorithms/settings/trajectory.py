@@ -16,7 +16,7 @@ class MadiffSettings(Settings):
     activation: Activation = setting("relu", "activation of the inverse dynamics")
     learning_rate: float = as_in(Settings, "learning_rate", 2e-4)
     execution: Literal["centralised", "decentralised"] = setting(
-        "centralised", "plan from all observations, or each agent for all from its own"
+        "centralised", "plan from all observations, or every agent plans for all from its own"
     )
     unet_width: int = setting(128, "channels of the U-Net's first resolution (64: small)", least=1)
     unet_multipliers: tuple[int, ...] = setting(
@@ -40,7 +40,9 @@ class MadiffSettings(Settings):
         0.25, "probability that training hides the return", least=0, most=1
     )
     target_return: float = setting(
-        0.9, "return asked for when acting, in the data's largest", search=LinearRange(0.6, 1)
+        0.9,
+        "return asked for when acting, as a share of the data's largest",
+        search=LinearRange(0.6, 1),
     )
     guidance: float = setting(
         1.2,

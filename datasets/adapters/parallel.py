@@ -137,7 +137,7 @@ def _examine(
     env = factory()
     if not all(hasattr(env, name) for name in ("possible_agents", "observation_space", "step")):
         raise DatasetError(
-            f"the factory of {task_id} returns a {type(env).__name__}, which is no PettingZoo "
+            f"the factory of {task_id} returns a {type(env).__name__}, which is not a PettingZoo "
             "ParallelEnv; return an environment with possible_agents and spaces."
         )
     agents = list(env.possible_agents)
@@ -275,14 +275,14 @@ class ParallelBatch(BatchedEnv):
         return torch.from_numpy(self._observation.copy()).to(self.device, self.dtype)
 
     def global_state(self) -> Tensor:
-        """Return what the environments say of their state, (E, S)."""
+        """Return the state that the environments report, (E, S)."""
         if self.state_size is None:
             return super().global_state()
         rows = np.stack([np.asarray(copy.state()).reshape(-1) for copy in self._copies])
         return torch.from_numpy(rows).to(self.device, self.dtype)
 
     def painter(self) -> Any:
-        """Return who draws the first copy: the environment itself, where it was made to draw."""
+        """Return what draws the first copy: the environment itself, if it was made to draw."""
         copy = self._copies[0]
         return _Painter(copy) if getattr(copy, "render_mode", None) == "rgb_array" else None
 

@@ -27,7 +27,7 @@ class TeamEnv(ParallelEnv):
     Seeds follow Gymnasium's rules: without one the first :meth:`reset` draws fresh entropy and
     every later one goes on from there; a seed fixes this and all following start states.
     It can be pickled and copied at any time, and the copy goes on bit-equal; copies of one that
-    has no seed and no episode yet go ways of their own.
+    has no seed and no episode yet differ from it.
     """
 
     def __init__(
@@ -209,7 +209,7 @@ class TeamEnv(ParallelEnv):
                 f"agent {agent} has no action in step() of {self.task.id}; give one for each of "
                 f"{team}."
             )
-        reason = str(error) if "has shape" in str(error) else "is no array of numbers"
+        reason = str(error) if "has shape" in str(error) else "is not an array of numbers"
         return DatasetError(
             f"the action of agent {agent} in {self.task.id} {reason}; give {shape[0]} numbers in "
             "[-1, 1]."
@@ -231,7 +231,7 @@ def _seed(value: Any) -> int:
         seed = -1
     if isinstance(value, bool) or not 0 <= seed < SEEDS:
         raise DatasetError(
-            f"seed {value!r} is none; use a whole number from 0 to 2^64 - 1, or None."
+            f"seed {value!r} is not valid; use a whole number from 0 to 2^64 - 1, or None."
         )
     return seed
 

@@ -28,7 +28,7 @@ CHECKPOINT_EVERY = 10  # snapshots between two checkpoints
 class Selection:
     """How snapshots are taken and chosen.
 
-    ``expert`` is "last", "best": the best of the three highest on fresh episodes, for bodies
+    ``expert`` is "last", "best": the best of the three highest on fresh episodes, for robots
     whose training goes up and down, or "nearest": the one whose return with ``expert_noise`` is
     nearest to ``expert_return``; the last one is then kept as "best" besides.
     """
@@ -191,7 +191,7 @@ class Training:
         if json.loads(state["config"]) != json.loads(json.dumps(describe(self.config))):
             raise DatasetError(
                 f"{path} belongs to a training with other settings; choose another folder with "
-                "--into, or delete it."
+                "--into."
             )
         learner, buffer = self.learner, self.buffer
         self.step, learner.updates = state["step"], state["updates"]

@@ -70,7 +70,7 @@ class BatchedEnv(ABC):
         )
 
     def painter(self) -> Any:
-        """Return who draws the first copy: an object with draw() and close(); None for nobody."""
+        """Return what draws the first copy: an object with draw() and close(), or None."""
         return None
 
     def seed(self, seed: int) -> None:
@@ -85,7 +85,7 @@ class BatchedEnv(ABC):
     def _check(self, shape: tuple[int, ...]) -> None:
         """Refuse a step before the first episode, or actions of another ``shape`` than (E, N, A).
 
-        Broadcasting would let one number act for several agents or copies, without a word.
+        Broadcasting would let one number act silently for several agents or copies.
         """
         if not self._started:
             raise DatasetError("the environment has no episode yet; call reset() before step().")
@@ -133,7 +133,7 @@ class Wrapper(BatchedEnv):
         return self.env.global_state()
 
     def painter(self) -> Any:
-        """Return who draws the environment inside."""
+        """Return what draws the environment inside."""
         return self.env.painter()
 
     def seed(self, seed: int) -> None:

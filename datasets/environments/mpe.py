@@ -148,7 +148,7 @@ class ParticleEnv(BatchedEnv):
         self._incidence = self._incidence * of_team(1.0 / mass)
         if damping is not None:
             self.keep = self.keep * of_team((1.0 - damping) / (1.0 - DAMPING))
-        self._single = None  # it knows the usual numbers
+        self._single = None  # it holds the usual numbers
 
     def reset(self, mask: Tensor | None = None) -> Tensor:
         """Draw positions uniformly in each entity's start region; velocities are zero."""
@@ -206,7 +206,7 @@ class ParticleEnv(BatchedEnv):
         return observation, reward, clock < 0, clock >= self.horizon
 
     def _place(self, position: Tensor) -> None:
-        """Put everybody where ``position`` says, and look once who is how far from whom."""
+        """Move all entities to ``position`` and compute all distances once."""
         self.layout = self.scenario.layout(position)
 
     def contact_force(self) -> Tensor:
@@ -259,7 +259,7 @@ class ParticleEnv(BatchedEnv):
         return {"position": self.layout.position, "velocity": self.velocity, **spoken}
 
     def painter(self) -> Any:
-        """Return who draws the first copy."""
+        """Return what draws the first copy."""
         from datasets.drawing.particles import Painter
 
         return Painter(self)

@@ -27,7 +27,7 @@ class Entity:
 
 
 class Layout(NamedTuple):
-    """Where everybody is, and what follows from it for several uses.
+    """The places of all entities, and the distances that several rules need.
 
     position (E, entities, 2); delta (E, agents, entities, 2) leads from each agent to each entity,
     distance (E, agents, entities) is its length.
@@ -39,7 +39,7 @@ class Layout(NamedTuple):
 
 
 class Body(NamedTuple):
-    """Where an observation tells of a body: its relative position, and what else."""
+    """Where an observation shows a body: its relative position, and what else it shows."""
 
     place: int  # of the first of the two numbers
     others: tuple[int, ...] = ()
@@ -88,12 +88,12 @@ class Scenario(ABC):
         """Return all agents' rewards (E, agents)."""
 
     def bodies(self) -> list[list[Body]]:
-        """Return of every agent where its observation tells of which other body."""
+        """Return, for every agent, where its observation shows which other body."""
         count = len(self.entities) - 1
         return [[Body(OWN + 2 * at) for at in range(count)] for _ in range(self.num_agents)]
 
     def velocities(self) -> list[list[int]]:
-        """Return of every agent which numbers of its observation are velocities."""
+        """Return, for every agent, which numbers of its observation are velocities."""
         return [[0, 1] for _ in range(self.num_agents)]
 
     def _relative(self, layout: Layout) -> Tensor:
@@ -117,7 +117,7 @@ class Spread(Scenario):
         self.observation_sizes = (6 * agents,) * agents
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Scenario":
-        """Prepare tables; nobody touches itself. Constants as tensors: numbers cost more time."""
+        """Prepare tables; no agent touches itself. Constants are tensors, which is faster."""
         self._penalty = torch.tensor(5.0, dtype=dtype)
         touch = torch.full((self.num_agents, self.num_agents), self.contact, dtype=dtype)
         self.touch = touch.fill_diagonal_(0.0).to(device)
@@ -198,7 +198,7 @@ class Tag(Scenario):
         return seen
 
     def velocities(self) -> list[list[int]]:
-        """Everybody's own; predators see the prey's too."""
+        """Every agent's own; predators see the prey's too."""
         seen = self.bodies()[0][-1].others
         return [
             [*own, *(seen if agent < 3 else ())] for agent, own in enumerate(super().velocities())

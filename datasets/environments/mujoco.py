@@ -118,7 +118,7 @@ class MujocoEnv(BatchedEnv):
         ]
         self._forces = np.zeros((self.num_envs, 6 * model.nbody if robot.contacts else 0))
         self._state = buffer[:, skip:]
-        if robot.velocity_limit or robot.contacts:  # what is seen is not all that there is, or more
+        if robot.velocity_limit or robot.contacts:  # agents see clipped velocities or forces
             self._state = np.zeros((self.num_envs, size + 1))
         self._seen_physical = self._state[:, : nq - skip + nv]
         self._seen_velocity = self._state[:, nq - skip : nq - skip + nv]
@@ -272,7 +272,7 @@ class MujocoEnv(BatchedEnv):
         return torch.from_numpy(self._state[:, :-1].copy()).to(self.device, self.dtype)
 
     def painter(self) -> Any:
-        """Return who draws the first copy."""
+        """Return what draws the first copy."""
         from datasets.drawing.robots import Painter
 
         return Painter(self)
@@ -308,7 +308,7 @@ class MujocoEnv(BatchedEnv):
         }
 
     def set_state(self, state: dict[str, Tensor]) -> None:
-        """Continue from ``state``; ``qpos`` and ``qvel`` alone place every copy at rest of memory.
+        """Continue from ``state``; ``qpos`` and ``qvel`` alone start without the solver's memory.
 
         The clock restarts at zero. Raises ValueError where a shape does not fit.
         """

@@ -1,6 +1,6 @@
-"""Write a recorded dataset into the files of others: OMAR's, Minari's, d3rlpy's.
+"""Write a recorded dataset in the formats of other projects: OMAR's, Minari's, d3rlpy's.
 
-Beside the data lies `dataset.json`: what the files cannot say. OMAR's `dones` are all 0, so that
+`dataset.json` beside the data says what the files cannot. OMAR's `dones` are all 0, so that
 nothing in them tells where episodes end; none of the three has a place for rules and references.
 """
 

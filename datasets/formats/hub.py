@@ -46,8 +46,8 @@ def _parse(address: str) -> tuple[str, str | None, str]:
     path = (match["path"] or "").strip("/") if match else ""
     if not match or ".." in PurePosixPath(path).parts:
         raise DatasetError(
-            f"'{address}' is no address of the form hub:OWNER/NAME[@REVISION][/FOLDER], such as "
-            "hub:InstaDeepAI/og-marl/prior_work/omar/mpe/simple_spread.zip."
+            f"'{address}' is not an address of the form hub:OWNER/NAME[@REVISION][/FOLDER], such "
+            "as hub:InstaDeepAI/og-marl/prior_work/omar/mpe/simple_spread.zip."
         )
     return match["name"], match["revision"], path
 

@@ -116,7 +116,7 @@ def identity(
 
 
 def _rules(dataset_id: str, card: dict[str, Any], rules: str | None) -> str | None:
-    """Return the rules to load the task with: those of the card, or a plug-in's of today."""
+    """Return the rules to load the task with: those of the card, or a plug-in's present ones."""
     own = str(card["rules"])
     if own.startswith(PLUGIN):
         return rules if card["task"] in TASKS else own

@@ -34,8 +34,8 @@ UNKNOWN_PHYSICS = (
     "(returns changed between 2.0 and 2.1)"
 )
 UNKNOWN_PREY = (
-    "which prey these data were recorded against was not said at the import (--prey FILE); "
-    "evaluation plays against the shipped one, or the one that --prey names then"
+    "the import did not say which prey these data were recorded against (--prey FILE); "
+    "evaluation plays against the shipped one unless its own --prey names another"
 )
 # Tasks whose own rules give every agent of the team the same reward, by how their ids begin.
 ONE_REWARD = ("mpe/tag", "mpe/world", "mamujoco/")
@@ -77,7 +77,7 @@ def import_dataset(
     action_order, action_form: what the files' actions mean (see formats/actions.py).
     episode_steps: rows of an episode in files of the omar layout, where not the task's horizon; in
     the others, after how many steps an end is a time limit.
-    accept: import rows that do not obey the task's rules too; the card says so for ever.
+    accept: import rows that do not obey the task's rules too; the card keeps saying so.
     quality: what the publishers call the quality of the data, for comparisons with their scores.
 
     Raises DatasetError, with a likely cause, where too few rows of a sample obey the task's rules.

@@ -236,7 +236,7 @@ def time_limit(asked: int | None, task: Task) -> int:
 
 
 def unfinished(steps: int, ends: np.ndarray, notes: list[str]) -> None:
-    """Note how many rows lie behind the last end."""
+    """Note how many rows follow the last end."""
     if ends[-1] + 1 < steps:
         rows = counted(int(steps - ends[-1] - 1), "row")
         notes.append(f"left out: {rows} of an unfinished last episode")

@@ -2,7 +2,7 @@
 
 ``obs.npy`` (T, N, O), ``actions.npy`` (T, N, A), ``rewards.npy`` (T, N); episodes are cut by
 ``path_lengths.npy``. There are no terminal flags and no next observations. MADiff's own loader
-marks every end terminal; here one at the time limit is none. Its MPE data are in OMAR's layout.
+marks every end terminal; here one at the time limit is not. Its MPE data are in OMAR's layout.
 """
 
 from collections.abc import Iterator

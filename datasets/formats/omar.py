@@ -138,7 +138,7 @@ def _is_prey(folder: Path, task: Task) -> bool:
 
 
 def _check_dones(parts: list[Part], horizon: int) -> str:
-    """Hold ``dones`` against the cut: a flag inside an episode means another horizon."""
+    """Compare ``dones`` with the cut: a flag inside an episode means another horizon."""
     flags = 0
     for part in parts:
         rows = np.flatnonzero(part.read(slice(None)).any(axis=1))

@@ -1,7 +1,7 @@
 """OMIGA's layout: one HDF5 file with o (T, N, O), a (T, N, A), r and d (T, 1 or N), s unused.
 
 ``d`` is 1 on the last row of every episode, at time limits too, and there are no next
-observations. OMIGA's own loader takes every ``d`` for terminal; here one at the time limit is none.
+observations. OMIGA's own loader takes every ``d`` for terminal; here one at the time limit is not.
 """
 
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ def opened(path: Path, task: Task, episode_steps: int | None = None) -> Iterator
             "the omiga layout needs h5py; install it with `pip install 'om2p-bench[formats]'`."
         ) from error
     if not path.is_file():
-        raise DatasetError(f"{path} is no file; name the .hdf5 file of a dataset.")
+        raise DatasetError(f"{path} is not a file; name the .hdf5 file of a dataset.")
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -76,7 +76,7 @@ def _open(file: Any, key: str, path: Path) -> Any:
     if isinstance(link, h5py.HardLink):
         array = file[key]
     if not isinstance(array, h5py.Dataset) or array.external or array.is_virtual:
-        raise DatasetError(f"{name} is no array inside the file; links are not followed.")
+        raise DatasetError(f"{name} is not an array inside the file; links are not followed.")
     check_numbers(name, array)
     if array.nbytes > MOST_UNPACKED * path.stat().st_size:
         raise DatasetError(

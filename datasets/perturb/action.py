@@ -24,7 +24,7 @@ class Noise:
         self.value = value
 
     def wrap(self, env: BatchedEnv, seed: int) -> BatchedEnv:
-        """Return the environment with trembling hands."""
+        """Return the environment with noisy actions."""
         return _Noisy(env, self.value, generator(seed, "action-noise"))
 
 
@@ -45,7 +45,7 @@ class Delay:
         self.steps = int(value)
 
     def wrap(self, env: BatchedEnv, seed: int) -> BatchedEnv:
-        """Return the environment that obeys late."""
+        """Return the environment with delayed actions."""
         return _Late(env, self.steps)
 
 
@@ -85,7 +85,7 @@ class RandomAgent:
     """One agent, another one in every episode, acts uniformly at random."""
 
     def __init__(self, value: float, scene: Scene) -> None:
-        """Take the level's value; the one level is on."""
+        """Take the level's value; the only level is on."""
 
     def wrap(self, env: BatchedEnv, seed: int) -> BatchedEnv:
         """Return the environment with the random agent."""
@@ -106,7 +106,7 @@ class SilentAgent:
     """One agent's actions are zero (MCGD)."""
 
     def __init__(self, value: float, scene: Scene) -> None:
-        """Take the level's value; the one level is on."""
+        """Take the level's value; the only level is on."""
 
     def wrap(self, env: BatchedEnv, seed: int) -> BatchedEnv:
         """Return the environment in which one agent does nothing."""

@@ -3,8 +3,8 @@
 An attack is bounded in the maximum norm of standardised observations (SA-MDP: huanzhang12/SA_PPO):
 projected gradient descent of ten steps of a quarter of the bound, from a uniform start in the box.
 Of a stochastic policy the noise is fixed and gradients are averaged over several draws; otherwise
-sampling noise would count as a change. Every agent's observation is changed for the sake of that
-agent alone, from what it sees itself; a policy that sees the whole team is attacked as a whole.
+sampling noise would count as a change. Every agent's observation is changed for that agent's
+gain alone, from what it sees itself; a policy that sees the whole team is attacked as a whole.
 """
 
 from typing import ClassVar

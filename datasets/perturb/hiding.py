@@ -1,4 +1,4 @@
-"""Where observations tell of other bodies and of velocities, and how those are hidden."""
+"""Where observations show other bodies and velocities, and how those are hidden."""
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ def innermost(env: BatchedEnv) -> BatchedEnv:
 
 
 class Hider:
-    """Puts ``fill`` (N, O) where an observation tells of a body farther away than ``radius``.
+    """Puts ``fill`` (N, O) where an observation shows a body farther away than ``radius``.
 
     Distances are those that the observation itself shows. DatasetError for a task without bodies.
     """
@@ -55,7 +55,7 @@ class Hider:
 
 
 def velocities(task: Task) -> Tensor:
-    """Return where observations hold velocities, (N, O) bool; DatasetError where nobody knows."""
+    """Return where observations hold velocities, (N, O) bool; DatasetError where unknown."""
     env = innermost(task.make_env(1, 0))
     width = max(env.observation_sizes)
     if isinstance(env, ParticleEnv):

@@ -116,7 +116,7 @@ class Delay:
         self.steps = int(value)
 
     def wrap(self, env: BatchedEnv, seed: int) -> BatchedEnv:
-        """Return the environment that is seen late."""
+        """Return the environment with delayed observations."""
         return _Late(env, self.steps)
 
 
@@ -134,7 +134,7 @@ class _Late(Observing):
 
 
 class ViewRange:
-    """Bodies farther away than ``value`` are not seen: what tells of them is the data's mean."""
+    """Bodies farther away than ``value`` are not seen: what shows them is the data's mean."""
 
     def __init__(self, value: float, scene: Scene) -> None:
         self.value, self.scene = value, scene

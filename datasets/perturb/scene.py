@@ -32,7 +32,7 @@ class Attackable(Protocol):
 
 @dataclass(frozen=True)
 class Scene:
-    """The task, mean and deviation of its data (N, O) each, and whoever a perturbation needs.
+    """The task, mean and deviation of its data (N, O) each, and other teams where needed.
 
     team: for attacks. partner: makes how another team of the same algorithm acts in one batch of
     episodes that begins with this seed, for cross-play.

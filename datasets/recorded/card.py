@@ -216,5 +216,5 @@ def _hashed(cells: np.ndarray) -> np.ndarray:
 
 
 def _distinct(hashes: np.ndarray) -> float:
-    """Return the share of different ones."""
+    """Return the share of distinct values."""
     return len(np.unique(hashes)) / len(hashes)

@@ -44,31 +44,31 @@ def check_card(folder: Path, card: dict[str, Any], complete: bool = True) -> Non
 def _of_files(files: Any) -> str:
     """Return what is wrong with the hashes of files by name."""
     named = isinstance(files, dict) and all(isinstance(value, str) for value in files.values())
-    return "" if named else "its list of files is none"
+    return "" if named else "its list of files is not one of names and hashes"
 
 
 def _of_team(card: dict[str, Any]) -> str:
     """Return what is wrong with the facts that say how to read the arrays."""
     for key in ("task", "checksum", "rules", "prey"):
         if not isinstance(card[key], str | None if key in ("rules", "prey") else str):
-            return f"{key} is no text"
+            return f"{key} is not text"
     if not _is_count(card["horizon"], MAX_HORIZON):
-        return "horizon is no number of steps"
+        return "horizon is not a number of steps"
     for key in ("observation_sizes", "action_sizes"):
         sizes = card.get(key)
         if not isinstance(sizes, list) or not 1 <= len(sizes) <= MAX_AGENTS:
-            return f"{key} is no list of one size per agent"
+            return f"{key} is not a list of one size per agent"
         if not all(_is_count(size, MAX_WIDTH) for size in sizes):
-            return f"{key} holds something else than sizes"
+            return f"{key} holds something other than sizes"
     if len(card["observation_sizes"]) != len(card["action_sizes"]):
-        return "observation_sizes and action_sizes speak of different teams"
+        return "observation_sizes and action_sizes describe different teams"
     return ""
 
 
 def _of_statistics(card: dict[str, Any]) -> str:
     """Return what is wrong with the statistics that training and reports use."""
     if not _is_count(card.get("n_transitions"), 2**40):
-        return "n_transitions is no number of transitions"
+        return "n_transitions is not a number of transitions"
     returns = card.get("returns")
     for key in ("mean", "min", "max"):
         if not isinstance(returns, dict) or not _is_number(returns.get(key)):
@@ -77,11 +77,11 @@ def _of_statistics(card: dict[str, Any]) -> str:
     for key in ("observation_mean", "observation_std"):
         rows = card.get(key)
         if not isinstance(rows, list) or len(rows) != shape[0]:
-            return f"{key} has not one row per agent"
+            return f"{key} does not have one row per agent"
         if not all(isinstance(row, list) and len(row) == shape[1] for row in rows):
-            return f"{key} has not {shape[1]} numbers per agent"
+            return f"{key} does not have {shape[1]} numbers per agent"
         if not all(_is_number(value) for row in rows for value in row):
-            return f"{key} holds something else than finite numbers"
+            return f"{key} holds something other than finite numbers"
     return ""
 
 
@@ -89,7 +89,7 @@ def check_arrays(folder: Path, card: dict[str, Any], arrays: dict[str, "np.ndarr
     """Refuse arrays whose shapes, kinds or episodes do not fit each other and the card."""
     lengths = arrays["episode_length"]
     if lengths.ndim != 1 or lengths.dtype != "i4" or not len(lengths):
-        raise broken(folder / "episode_length.npy", "it is no list of episode lengths")
+        raise broken(folder / "episode_length.npy", "it is not a list of episode lengths")
     if int(lengths.min()) < 1 or int(lengths.max()) > MAX_HORIZON:
         raise broken(folder / "episode_length.npy", "it holds impossible lengths")
     steps, agents = int(lengths.sum(dtype="i8")), len(card["observation_sizes"])

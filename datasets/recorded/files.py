@@ -86,7 +86,7 @@ def verify_files(folder: Path, card: dict[str, Any]) -> None:
     """Compare every file with the card's sha256; name the first that differs."""
     files = card["files"]
     if not isinstance(files, dict) or not all(isinstance(value, str) for value in files.values()):
-        raise broken(folder / CARD, "its list of files is none")
+        raise broken(folder / CARD, "its list of files is not one of names and hashes")
     for name, expected in files.items():
         if "/" in name or "\0" in name or name.startswith("."):
             raise broken(folder / CARD, "it names files outside its folder")

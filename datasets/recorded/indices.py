@@ -69,7 +69,7 @@ class IndexStream:
         return self._block[self._next - 1].flatten()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where every stream stands: generators before the present block, and the offset."""
+        """Return the state of every stream: generators before the present block, and the offset."""
         return {"generators": self._states, "next": self._next, "drawn": len(self._block) > 0}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -49,7 +49,7 @@ class Pages:
 
     The arrays are mapped read-only, so nothing is lost: a page is read from the file again, or
     from the system's cache of it, when it is needed next. How much a touched page brings in with
-    it is the kernel's affair (64 KiB, or a cached block of 2 MiB), so it is measured, and half of
+    it is up to the kernel (64 KiB, or a cached block of 2 MiB), so it is measured, and half of
     the budget is left to the batch that comes before the next measurement.
     """
 
@@ -68,7 +68,7 @@ class Pages:
                 mapped.madvise(advice)
 
     def touch(self, rows: int) -> None:
-        """Take note that so many rows of every array are going to be read at random."""
+        """Note that so many rows of every array will be read at random."""
         if not self._maps:
             return
         mapped = _mapped()

@@ -16,7 +16,7 @@ BAR = 40
 
 
 def card_of(dataset: Dataset) -> dict[str, Any]:
-    """Return a dataset's card, with what earlier versions did not measure, or otherwise."""
+    """Return a dataset's card, with what earlier versions measured otherwise or not at all."""
     from datasets.recorded.card import COVERAGE_SAMPLE, coverage
     from datasets.recorded.team import measure
 

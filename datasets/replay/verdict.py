@@ -39,7 +39,7 @@ class Check:
 
     @property
     def good(self) -> bool:
-        """Tell whether enough obeys."""
+        """Tell whether enough rows obey."""
         return self.share >= self.enough
 
 
@@ -102,7 +102,7 @@ def judge(sample: Sample, task: Task) -> Verdict | None:
 
 
 def _judge_ends(verdict: Verdict, sample: Sample, task: Task) -> None:
-    """Check that no episode of a task ends for good that never does."""
+    """Check that no episode ends for good in a task whose episodes never do."""
     last = sample.left == 0
     ended = sample.terminated[last]
     share = 1.0 - float(ended.mean())

@@ -51,5 +51,5 @@ def test_a_list_of_files_of_another_kind_is_refused(files: Any, tmp_path: Path) 
         "task": "mpe/spread", "checksum": "", "rules": "omar", "prey": None, "horizon": 25,
         "files": files, "observation_sizes": [18], "action_sizes": [2],
     }  # fmt: skip
-    with pytest.raises(DatasetError, match="its list of files is none"):
+    with pytest.raises(DatasetError, match="its list of files is not one of names and hashes"):
         check_card(tmp_path, card, complete=False)

@@ -193,7 +193,7 @@ def test_what_is_no_hdf5_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.hdf5").write_bytes(content)
     with pytest.raises(DatasetError, match="cannot be read as HDF5"):
         omiga.opened(tmp_path / "x.hdf5", SMALL).__enter__()
-    with pytest.raises(DatasetError, match="is no file"):
+    with pytest.raises(DatasetError, match="is not a file"):
         omiga.opened(tmp_path, SMALL).__enter__()
 
 

@@ -159,9 +159,9 @@ def test_an_archive_of_a_repository_is_unpacked(
         ("hub:team/nothing", "names no data repository that can be seen"),
         ("hub:team/closed", "open only to those whom its owner has admitted"),
         ("hub:team/data/elsewhere", r"holds README\.md, mpe/seed_0_data, omar; name one"),
-        ("hub:team", "is no address of the form"),
-        ("hub:team/data/../../etc", "is no address of the form"),
-        ("hub:", "is no address of the form"),
+        ("hub:team", "is not an address of the form"),
+        ("hub:team/data/../../etc", "is not an address of the form"),
+        ("hub:", "is not an address of the form"),
     ],
 )
 def test_what_is_not_there_is_one_sentence(

@@ -296,7 +296,7 @@ UNBOUNDED = spaces.Box(-np.inf, np.inf, (1,))
         (lambda: Odd(seen=spaces.Discrete(3)), {}, "observations of small .* are Discrete"),
         (lambda: Odd(seen=spaces.Box(0, 9, (2,), np.int64)), {}, "only boxes of real numbers"),
         (lambda: Odd(agents=[]), {}, "has no agents"),
-        (lambda: 7, {}, "returns a int, which is no PettingZoo ParallelEnv"),
+        (lambda: 7, {}, "returns a int, which is not a PettingZoo ParallelEnv"),
         (Counting, {"scored_agents": ["tall"]}, "no agent 'tall'; it has small, large"),
         (Counting, {"horizon": 0}, "needs an id such as mine/reach"),
         (Counting, {"task_id": "odd"}, "needs an id such as mine/reach"),
