@@ -25,14 +25,14 @@ PAGE = Path(__file__).with_name("results-format.md")
 NAMES = {str: "text", int: "whole number", float: "number", bool: "true or false", dict: "object",
          list: "list"}  # fmt: skip
 IN_A_CELL = {
-    "RECORD": "the record: all that is known of the cell, below",
+    "RECORD": "the record: everything known about the cell, see below",
     "PROGRESS": "one line of JSON per evaluation: `update`, `train_seconds`, `cpu_seconds`, "
     "`return_mean`, `return_std`, `score`, `episodes`, `metrics` (means of the losses by name)",
     "EPISODES": "the returns of the last evaluation: `episode`, `agent`, `return`",
     "ROBUSTNESS": "rows of `python -m bench stress`, per perturbation and level "
     "([robustness.md](robustness.md))",
-    "CHECKPOINT": "what it takes to go on, and to act; read with `weights_only`",
-    "PREVIOUS_CHECKPOINT": "the checkpoint before, in case the newest is damaged",
+    "CHECKPOINT": "everything needed to continue and to act; read with `weights_only`",
+    "PREVIOUS_CHECKPOINT": "the previous checkpoint, in case the newest is damaged",
     "LOG": "warnings and tracebacks",
     "ANIMATION": "an episode of the trained team, from `python -m bench render --run CELL`",
 }
@@ -63,7 +63,7 @@ def _head() -> list[str]:
         "This page is written by `python docs/results_format.py` from `bench/results/record.py` "
         "and `bench/results/columns.py`: change those, then write it again.",
         "",
-        "What is not known is null, never zero. Files are written atomically; host names are not "
+        "An unknown value is null, never zero. Files are written atomically; host names are not "
         "recorded.",
         "",
     ]
