@@ -194,7 +194,7 @@ def without(actions: dict[str, Any], **changes: Any) -> dict[str, Any]:
         ({"agent_0": 0.5}, r"agent_0 .*shape \(\), not"),
         ({"agent_1": "nan"}, "agent_1 .*holds NaN or infinity"),
         ({"agent_1": "inf"}, "agent_1 .*holds NaN or infinity"),
-        ({"agent_1": "text"}, "agent_1 .*no array of numbers"),
+        ({"agent_1": "text"}, "agent_1 .*not an array of numbers"),
     ],
 )
 def test_bad_actions_are_one_sentence(task: str, change: dict[str, Any], message: str) -> None:
