@@ -68,7 +68,7 @@ def write(
         raise BenchError(f"no uncertainty is called {uncertainty!r}: choose one of {known}")
     command = command or f"python -m bench report --out {out} --to {to}"
     options = Options(uncertainty, siunitx, pdf, command)
-    # Asked for before reading: what a run writes before it lets go must not be missed.
+    # Ask before reading: otherwise the last files of a run that ends meanwhile are missed.
     going = live and locks.held(out)
     seen = (_state(out), going)
     written = _write_once(out, to, options, refresh if going else None)

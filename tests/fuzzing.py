@@ -84,7 +84,7 @@ class Inputs:
             yield self._dice
 
     def value(self, depth: int = 3) -> Any:
-        """Return any JSON value, with a taste for the nasty."""
+        """Return any JSON value, difficult ones more often."""
         dice = self._dice
         kind = dice.randrange(9 if depth else 6)
         if kind > 7:

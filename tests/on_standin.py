@@ -32,7 +32,7 @@ ON_META = {name for name in algorithms.TABLE if "jvp" in name}
 
 
 def main() -> None:
-    """Do what the command line asks for."""
+    """Run the part that the command line names, and print its result."""
     what, *arguments = sys.argv[1:]
     torch.set_num_threads(1)
     standin_cuda.register()

@@ -105,7 +105,7 @@ wait_mode = {"mode": 0}
 
 
 def wait(what: str) -> None:
-    """Take note that the host waits, or refuse it, as torch does in its mode for that."""
+    """Count a wait of the host, or refuse it, as torch's sync debug mode does."""
     waited[what] += 1
     if wait_mode["mode"] == 2:
         raise RuntimeError(f"called a synchronizing CUDA operation ({what})")

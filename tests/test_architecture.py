@@ -1,4 +1,4 @@
-"""The house: which package may import which, and that importing stays cheap."""
+"""The architecture: which package may import which, and that importing stays cheap."""
 
 import ast
 import re
@@ -131,7 +131,7 @@ def test_rooms_import_downwards(package: str) -> None:
     for path in (ROOT / package).rglob("*.py"):
         importer = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         if importer.partition(".")[2] in ("__init__", "__main__"):
-            continue  # the package's own face
+            continue  # the package's own `__init__`
         for module in imports(path):
             if room_of(module)[0] != package or not room_of(module)[1]:
                 continue

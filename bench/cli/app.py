@@ -81,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.flush()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
-    except BrokenPipeError:  # whoever read our output, say `head`, has seen enough
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         _leave_pipe()
         return 1  # as typer ends the commands that it parses
     except Exception as error:
@@ -115,7 +115,7 @@ def _unexpected(error: Exception) -> str:
 
 
 def user_errors() -> tuple[type[Exception], ...]:
-    """Return the error types that speak to the user."""
+    """Return the types of errors whose message is written for the user."""
     from algorithms.errors import AlgorithmError
     from datasets.errors import DatasetError
 

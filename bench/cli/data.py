@@ -493,14 +493,14 @@ def references(
 
 
 class Ticker:
-    """Tells on stderr how far something is, at most every two seconds."""
+    """Prints progress on stderr, at most every two seconds."""
 
     def __init__(self) -> None:
-        """Begin silent: what is done in an instant needs no words."""
+        """Start the clock: work of less than two seconds prints nothing."""
         self._last = time.monotonic()
 
     def __call__(self, done: int, total: int, what: str) -> None:
-        """Take note of `done` out of `total`."""
+        """Print that `done` of `total` are done, unless a line was just printed."""
         now = time.monotonic()
         if now - self._last >= 2.0:
             self._last = now

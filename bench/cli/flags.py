@@ -184,7 +184,7 @@ def _parameter(flag: Flag) -> inspect.Parameter:
     """Return a flag of a run as the parameter of a command."""
     kind, default = flag.kind, flag.typed(flag.default)
     if typing.get_origin(kind) is typing.Literal:
-        kind = str  # RunConfig names the choices where a word is none of them
+        kind = str  # RunConfig refuses an unknown word and names the choices
     elif flag.form is not None:
         kind = list[str] | None if flag.form.repeated else str
         default = default or None

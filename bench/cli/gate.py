@@ -237,7 +237,7 @@ def _accept(
             if row.verdict not in regression.ACCEPTABLE:
                 raise BenchError(
                     f"--accept {name}: {row.name} is '{row.verdict}', which cannot be accepted: "
-                    "mend it"
+                    "fix it"
                 )
             measure, value = regression.measure_and_value(row)
             exceptions.append(accepted.make(row.name, measure, value, reason, commit))
@@ -245,6 +245,6 @@ def _accept(
 
 
 def _names_of(name: str) -> tuple[str, str, str]:
-    """Return what a benchmark may be called: in full, without its file, without parameters."""
+    """Return a benchmark's names: in full, without its file, without its parameters."""
     short = name.rpartition("::")[2]
     return name, short, short.partition("[")[0]

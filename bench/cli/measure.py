@@ -87,7 +87,7 @@ def measure(
     warming up is discarded. The data are synthetic: no dataset is needed. Each algorithm takes its
     own published number of sampling steps unless --set changes it, and the table then says so. The
     first of --agents, --batch and --hidden are the base; the others are varied one at a time.
-    Leave the machine alone meanwhile. Ctrl-C keeps what is done; the same command goes on, and
+    Run nothing else meanwhile. Ctrl-C keeps what is done; the same command goes on, and
     with more --rounds it adds them.
 
     Times are of the processor (all threads) and of the wall clock, as medians over rounds with

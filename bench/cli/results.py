@@ -80,7 +80,7 @@ def report(
 
 
 def status(out: Out = RESULTS, format_: Format = "table") -> None:
-    """Show how the cells of a results folder stand.
+    """Show the state of every cell of a results folder.
 
     \b
     Example:
@@ -178,7 +178,7 @@ def reproduce(
     if comparison.equal:
         print("equal to the last bit")
         return
-    print("the results differ; what is not as it was then:")
+    print("the results differ; what has changed since then:")
     for cause in comparison.causes():
         print(f"  {cause}")
     raise typer.Exit(1)

@@ -64,7 +64,7 @@ def check(
     algorithm: Annotated[str, typer.Argument(help="An algorithm's name: my-algorithm")],
     plugin: PluginFiles = None,
 ) -> None:
-    """Hold an algorithm to the contract that ours keep.
+    """Check an algorithm against the contract that the built-in ones keep.
 
     Seeds, replicas, bounds, gradients and more; exit code 1 if a check is broken.
 
@@ -233,7 +233,7 @@ def export(
       python -m bench export --describe team.onnx
     """
     if (cell is None) == (describe is None):
-        raise BenchError("name one of a cell to export and a file with --describe")
+        raise BenchError("name either a cell to export or a file with --describe")
     if describe is not None:
         from bench.policies import onnx_policy
 

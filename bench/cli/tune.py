@@ -99,7 +99,7 @@ def tune(
         ),
     ] = None,
 ) -> None:
-    """Search settings, with as many trials for every algorithm.
+    """Search settings, with the same number of trials for every algorithm.
 
     Every algorithm declares which settings are searched, and where (`list settings NAME`): rates,
     schedule, discount, the weight of Q over orders of magnitude, weights of its own. What presets
@@ -174,7 +174,7 @@ def _print_spaces(planned: "Planned") -> None:
 
 
 def _print(tuning: "Tuning") -> None:
-    """Print what every algorithm came to, over the trials that all have ended."""
+    """Print the result of every algorithm, over the trials that all have ended."""
     from bench.results.tuning.search_statistics import expected_best
     from bench.results.tuning.tuning_file import best
 

@@ -54,7 +54,7 @@ def recorded(root: Path, seconds: float = SECONDS) -> Iterator[Row]:
             intact += 1
         except datasets.DatasetError as error:
             broken += 1
-            cure = f"delete {folder}; `run` records it again, or import it again"
+            cure = f"move {folder} away; then `run` records it again, or import it again"
             yield failed(f"dataset {folder.relative_to(root)}", str(error), cure)
     summary = f"{intact} of {len(folders)} in {root} match their checksums"
     if left:

@@ -78,7 +78,7 @@ def _mujoco(team: str) -> tuple[float, str]:
 # Environment -> its replay and the allowed difference. A new environment is one more row.
 GOLDEN: dict[str, tuple[Golden, float]] = {
     "mpe/spread": (partial(_mpe, "Spread"), MPE_TOLERANCE),
-    # The reference code is not made for so many: a loop over agents and pairs wrote these.
+    # The reference code has no such sizes: a plain loop over agents and pairs wrote these.
     "mpe/spread-6": (partial(_mpe, "Spread", 6), MPE_TOLERANCE),
     "mpe/spread-12": (partial(_mpe, "Spread", 12), MPE_TOLERANCE),
     "mpe/tag": (partial(_mpe, "Tag"), MPE_TOLERANCE),

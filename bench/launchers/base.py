@@ -28,10 +28,10 @@ GIB = 2**30
 
 
 class Events(Protocol):
-    """What a launcher tells while cells run; `bench.study.callbacks` passes it on."""
+    """What a launcher reports while cells run; `bench.study.callbacks` passes it on."""
 
     def on_note(self, text: str) -> None:
-        """Say something about the study as a whole."""
+        """Pass on a message about the study as a whole."""
 
     def on_start(self, cell: Cell) -> None:
         """Say that a cell has started."""
@@ -46,7 +46,7 @@ class Events(Protocol):
         """Say that a checkpoint has been written."""
 
     def on_end(self, cell: Cell, record: Record) -> None:
-        """Pass on a cell's record, whatever became of it."""
+        """Pass on a cell's record, however the cell ended."""
 
 
 class Launcher(Protocol):
@@ -105,7 +105,7 @@ def slots(device: str, jobs: int | None, uuids: list[str], jobs_per_gpu: int) ->
 
 
 def places(config: RunConfig) -> int:
-    """Return how many workers a study would run side by side, whatever is missing here."""
+    """Return how many workers a study runs side by side, even where this machine lacks the GPUs."""
     try:
         uuids = usable_gpus(config.device)
         return len(slots(config.device, config.jobs, uuids, config.jobs_per_gpu))
@@ -133,13 +133,13 @@ def _torch_has_cuda() -> bool:
 
 
 class Interrupts:
-    """Ctrl-C, SIGTERM and SIGHUP counted: once asks to finish, twice ends everything at once.
+    """Counts Ctrl-C, SIGTERM and SIGHUP: one asks to finish, two end everything at once.
 
     SIGHUP comes when a terminal is closed. Where it is ignored, as under nohup, it stays ignored.
     """
 
     def __init__(self) -> None:
-        """Start without any."""
+        """Start at a count of zero."""
         self.count = 0
 
     @contextlib.contextmanager

@@ -141,7 +141,7 @@ class LocalLauncher:
         return ended
 
     def _stay_in_folder(self) -> None:
-        """Raise BenchError, and write nothing from then on, where the folder is another one."""
+        """Raise BenchError where the folder was replaced; nothing is written from then on."""
         try:
             self._check_folder()
         except BenchError:
@@ -316,7 +316,7 @@ class LocalLauncher:
         if code == -signal.SIGKILL and out_of_memory_kills() > self._oom_kills:
             self._oom_kills = out_of_memory_kills()
             sentence = "the system ended the worker for lack of memory"
-            return failure("out_of_memory", sentence, lost=True)  # whoever took the memory
+            return failure("out_of_memory", sentence, lost=True)  # also where others took it
         if code >= 0:
             return failure("failed", f"the worker ended with exit code {code}; see {log}")
         lost = -code in (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)

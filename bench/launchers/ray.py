@@ -158,7 +158,7 @@ class RayLauncher:
             self.ray.get_runtime_context().get_node_id(), soft=True
         )
         # Ray's memory monitor, or anybody, may end it: it comes back empty, and calls are repeated.
-        # What it held was for the eye; files and results come with the ends of tasks.
+        # It holds progress for display only; files and results come with the ends of tasks.
         actor = self.ray.remote(Mailbox).options(
             num_cpus=0, scheduling_strategy=place, max_restarts=-1, max_task_retries=-1
         )
@@ -196,7 +196,7 @@ class RayLauncher:
         return max(1, int(fitting))
 
     def _stay_in_folder(self) -> None:
-        """Raise BenchError, and write nothing from then on, where the folder is another one."""
+        """Raise BenchError where the folder was replaced; nothing is written from then on."""
         try:
             self._check_folder()
         except BenchError:
@@ -204,7 +204,7 @@ class RayLauncher:
             raise
 
     def _room(self) -> int:
-        """Return how many tasks may be submitted: some more than fit, so that none waits for us."""
+        """Return how many tasks may be submitted: more than fit, so that no place waits."""
         return self.places * (1 if self.config.jobs is not None else 2)
 
     def _submit(self, task: _Task) -> None:
@@ -327,7 +327,7 @@ class RayLauncher:
         return self._announce(records)
 
     def _announce(self, records: dict[str, Record]) -> dict[str, Record]:
-        """Tell the ends of cells, and their starts where no message came before."""
+        """Report the end of each cell, and its start where no message has reported it."""
         for name, record in records.items():
             if name not in self._started:
                 self._started.add(name)

@@ -40,7 +40,7 @@ class Mailbox:
     """The actor between tasks and driver: holds the tasks' messages, and the user's stops."""
 
     def __init__(self) -> None:
-        """Begin empty."""
+        """Start with no message and no stop."""
         self._messages: list[dict[str, Any]] = []
         self._stops = 0
 
@@ -159,7 +159,8 @@ def run_task(job: dict[str, Any], mailbox: Any) -> dict[str, Any]:
     """
     if code_digest() != job["code"]:
         raise BenchError(
-            "a node of the cluster has another om2p-bench than this machine: install the same there"
+            "a node of the cluster has another om2p-bench than this machine: install the same "
+            "version there"
         )
     plugins.load_expected(job["plugins"])  # nodes read them from the same paths
     settings = config.from_dict(job["config"])

@@ -59,7 +59,7 @@ def _run(job: dict[str, Any], send: Any, stop: threading.Event) -> dict[str, Any
     from bench.training.runner import ExecutionOptions, run_cells
 
     root = Path(job["root"])
-    if not root.is_dir():  # moved meanwhile: nobody may make a second one of its name
+    if not root.is_dir():  # moved: do not make a second one under its name
         gone = {"status": "failed", "error": f"the results folder {root} is gone"}
         return {"kind": "end", "ended": {cell["id"]: gone for cell in job["cells"]}}
     wall, cpu = time.perf_counter() - _STARTED[0], time.process_time()

@@ -1,4 +1,4 @@
-"""What a run is asked for. Every flag of a run is one field here, and nowhere else.
+"""The configuration of a run. Every flag of a run is one field here, and nowhere else.
 
 `run`, `plan`, a study file, Slurm's script and Ray's tasks derive from the fields of `RunConfig`: a
 field with a `Flag` beside it is a new flag everywhere. Importing this loads nothing heavy; pydantic
@@ -121,9 +121,9 @@ class RunConfig:
         Literal["only-missing", "failed", "never", "always"],
         Flag(
             RESULTS,
-            "Which cells run. only-missing: those without an end, from their checkpoints; failed: "
-            "failed ones again too; never: those without an end, anew; always: every cell anew, "
-            "finished ones included",
+            "Which cells run. only-missing: unfinished ones, from their checkpoints; failed: "
+            "failed ones too; never: unfinished ones, from the beginning; always: every cell, even "
+            "a finished one, from the beginning",
             metavar="WHICH",
         ),
     ] = "only-missing"
@@ -326,7 +326,7 @@ class RunConfig:
             values = getattr(self, name)
             twice = [value for at, value in enumerate(values) if value in values[:at]]
             if twice:
-                raise BenchError(f"{name} holds {twice[0]!r} twice: leave it out once")
+                raise BenchError(f"{name} holds {twice[0]!r} twice: give it once")
 
     def replace(self, **changes: Any) -> "RunConfig":
         """Return the same configuration with some other values."""

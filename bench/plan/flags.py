@@ -95,7 +95,7 @@ class Flag:
 def flags_of(config: type[Any]) -> dict[str, Flag]:
     """Return the flags that a configuration class states, by the names of its fields.
 
-    A field without a Flag beside it is none.
+    A field without a Flag beside it is not a flag of a run.
     """
     kinds = typing.get_type_hints(config)
     hints = typing.get_type_hints(config, include_extras=True)

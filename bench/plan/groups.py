@@ -1,8 +1,8 @@
 """Which cells are trained together, and in which order groups start. Torch-free.
 
 Cells that differ in the training seed alone may share a process: one import of torch, one set of
-products for all of them. A group too many leaves a place idle at the end, a group too few starts a
-process for nothing, so sizes are chosen by the estimated end of the whole study.
+products for all of them. Large groups leave places idle at the end, and small groups start more
+processes than needed, so sizes are chosen by the estimated end of the whole study.
 """
 
 import dataclasses

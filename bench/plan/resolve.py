@@ -2,9 +2,9 @@
 
 Settings are built in one order, in which later values win: an algorithm's defaults, the preset's
 `[algorithm]` table (shared by all algorithms), its `[algorithms.NAME]` table, with `--tuned` what
-was published for the dataset, the overrides `algorithm.KEY` and `NAME.KEY`. What is for all
-algorithms, in a preset or an override, passes by those that lack the key. The switches that define
-a variant stand above all of them.
+was published for the dataset, the overrides `algorithm.KEY` and `NAME.KEY`. A value for all
+algorithms, in a preset or an override, has no effect on those that lack the key. The switches that
+define a variant win over all of these.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ class RunSettings(BaseModel):
     updates: Count = Field(description="gradient steps of a cell")
     batch_size: Count = Field(description="transitions per gradient step")
     evaluate_every: Count = Field(description="gradient steps between two evaluations")
-    evaluation_episodes: Count = Field(description="episodes of an evaluation on the way")
+    evaluation_episodes: Count = Field(description="episodes of an evaluation during training")
     final_episodes: Count = Field(description="episodes of the last evaluation, the headline")
     checkpoint_every: Count = Field(description="gradient steps between two checkpoints")
     reweight: Literal["quantiles"] | None = Field(
@@ -48,12 +48,12 @@ class RunSettings(BaseModel):
     )
     kernels: Literal["auto", "torch", "c"] = Field(
         default="auto",
-        description="what computes dense networks on a CPU: torch, or a C library where it can be "
-        "had (auto), or else not at all (c)",
+        description="what computes dense networks on a CPU: torch; c, the C library; or auto, the "
+        "C library where it is available, else torch",
     )
 
     def identity(self) -> dict[str, Any]:
-        """Return what can change a result: not the spacing of checkpoints, nor what rounds alone.
+        """Return what can change a result: neither the spacing of checkpoints nor mere rounding.
 
         ``reweight`` belongs to it where it is set: cells that do not reweight keep their ids.
         """

@@ -118,8 +118,8 @@ def evaluate_again(
 ) -> Evaluation:
     """Evaluate the last checkpoint of a cell by its own protocol; nothing is written.
 
-    Its start states and horizon are those of the cell's record. What another version of the
-    protocol or of the task meant is gone with it: then `incomparable` says so.
+    Its start states and horizon are those of the cell's record. Other
+    versions of the protocol or of the task cannot be played: then `incomparable` says so.
     rules, prey: play under and against these instead of the cell's own.
     """
     _check_device(device)

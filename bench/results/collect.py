@@ -82,7 +82,7 @@ def _check_same_results(cell: str, record: Record, other: Record, source: Path) 
     if last is None or last != before:
         raise BenchError(
             f"cell {cell} of {source} has another result than the one collected before: find out "
-            "which is right (`python -m bench reproduce`) and remove the other"
+            "which is right (`python -m bench reproduce`) and leave the other folder out"
         )
 
 

@@ -28,7 +28,7 @@ class Lock:
         """Take the lock; BenchError where another process holds it or it cannot be written."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            # Never through a link: what it points at would be cut to nothing below.
+            # Never through a link: the file it points at would be truncated below.
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
             self._file = os.open(self.path, flags, 0o644)
         except OSError as error:
@@ -44,7 +44,7 @@ class Lock:
         return self
 
     def check(self) -> None:
-        """Raise BenchError where the held file lies at its path no more: its folder was moved."""
+        """Raise BenchError where the held file is no longer at its path: its folder was moved."""
         assert self._file is not None
         try:
             there = os.path.samestat(os.lstat(self.path), os.fstat(self._file))
@@ -59,7 +59,7 @@ class Lock:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Let go."""
+        """Release the lock."""
         assert self._file is not None
         os.close(self._file)
 

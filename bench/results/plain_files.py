@@ -2,9 +2,9 @@
 
 A results folder may come from a stranger. A symbolic link in it could point at a file of the
 reader's machine, a pipe could hold its reader up for ever, a device or a sparse file could fill the
-memory. So no link is followed, nothing that is no plain file is opened, no more is read than a cell
-can have, and the first bytes have to be those of the format. Whoever reads, copies or appends to a
-file of a cell does so through this module. Torch-free.
+memory. So no link is followed, only plain files are opened, no more is read than a cell can have,
+and the first bytes have to be those of the format. All code that reads, copies or appends to a file
+of a cell uses this module. Torch-free.
 """
 
 import contextlib
@@ -63,7 +63,7 @@ FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class RefusedFile(BenchError):
-    """A file of a cell that is not opened: a link, no plain file, too large or of another kind."""
+    """A file of a cell that is refused: a link, not a plain file, too large or of another kind."""
 
 
 @contextlib.contextmanager
@@ -71,7 +71,7 @@ def opened(folder: Path, name: str) -> Iterator[BinaryIO]:
     """Open the file `name` of a cell's folder, or of a results folder, for reading.
 
     name: without folders, but for event files, which lie one folder deeper. Raises
-    FileNotFoundError and other OSErrors, and RefusedFile for what is not opened.
+    FileNotFoundError and other OSErrors, and RefusedFile for a file that must not be opened.
     """
     path = Path(folder) / name
     with os.fdopen(_open(path, os.O_RDONLY), "rb") as file:
@@ -114,7 +114,7 @@ def size(folder: Path, name: str) -> int:
 
 
 def refusal(folder: Path, names: Iterable[str], beginnings: bool = False) -> str | None:
-    """Return why the first of these files that is not opened is refused; None where none is.
+    """Return why one of these files is refused, the first such file; None where none is.
 
     beginnings: open the files and look at their first bytes too; without it only names and sizes
     are looked at, which is quicker.
@@ -169,7 +169,7 @@ def _open(path: Path, flags: int) -> int:
     """Return a descriptor of a plain file; RefusedFile for links and anything else."""
     folder = os.open(path.parent, os.O_DIRECTORY | os.O_RDONLY | FLAGS)
     try:
-        # A look before the opening: to open some devices is to change them.
+        # Look before opening: opening some devices changes them.
         with contextlib.suppress(FileNotFoundError):
             _check_plain(path, os.stat(path.name, dir_fd=folder, follow_symlinks=False).st_mode)
         handle = os.open(path.name, flags | FLAGS, 0o644, dir_fd=folder)
@@ -185,8 +185,8 @@ def _open(path: Path, flags: int) -> int:
 
 def _check_plain(path: Path, mode: int) -> None:
     if not stat.S_ISREG(mode):
-        what = "a symbolic link" if stat.S_ISLNK(mode) else "no plain file"
-        raise RefusedFile(f"{_shown(path)} is {what}, which a cell never has: remove it")
+        what = "a symbolic link" if stat.S_ISLNK(mode) else "not a plain file"
+        raise RefusedFile(f"{_shown(path)} is {what}, which a cell never has: move it away")
 
 
 def _check_size(path: Path, size: int) -> None:

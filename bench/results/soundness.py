@@ -54,7 +54,7 @@ def changed_identity(path: Path, record: Record) -> str | None:
 
 
 def _impossible_count(path: Path, record: Record) -> str | None:
-    """Say which count of a record cannot be."""
+    """Say which count of a record is impossible."""
     done, planned = record.updates_done, record.config.run.get("updates")
     if done is not None and (done < 0 or (isinstance(planned, int) and done > planned)):
         return f"{path} is damaged: it counts {done} of {planned} updates; run the cell again"
@@ -69,7 +69,7 @@ def _impossible_count(path: Path, record: Record) -> str | None:
 def _damaged_episodes(folder: Path) -> str | None:
     """Say whether the returns of the last evaluation have been cut off or overwritten.
 
-    A look at both ends of the file, which is quick: the whole is checked where it is read.
+    Looks at both ends of the file, which is quick: the whole file is checked when it is read.
     """
     try:
         with plain_files.opened(folder, EPISODES) as file:
@@ -88,5 +88,5 @@ def _damaged_episodes(folder: Path) -> str | None:
 
 
 def mark(record: Record, sentence: str) -> Record:
-    """Return a record that says it is damaged, for who shows it."""
+    """Return a record that says it is damaged, for display."""
     return dataclasses.replace(record, status=DAMAGED, error=sentence)

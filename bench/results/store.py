@@ -86,7 +86,7 @@ def sync_folder(folder: Path) -> None:
 def write_run(folder: Path, record: Record) -> None:
     """Write a cell's record to `folder`/run.json atomically, creating the folder.
 
-    Not the results folder around it: where that was moved, a second one would begin.
+    The results folder around it is not created: where it was moved, a second one would appear.
     """
     folder.mkdir(exist_ok=True)
     text = json.dumps(_finite(record.as_json()), indent=1, allow_nan=False)
@@ -180,7 +180,7 @@ def read_run(folder: Path) -> Record:
     if record.cell != path.parent.name:
         raise BenchError(
             f"{one_line(str(path))} belongs to cell {record.cell!r}, not to the folder it lies in: "
-            "give the folder its cell's name or remove the copy"
+            "give the folder its cell's name or move it away"
         )
     return record
 
@@ -208,7 +208,7 @@ def _parse(path: Path) -> dict[str, Any]:
 
 
 def _refuse_constant(name: str) -> None:
-    """Refuse NaN and infinities, which are no JSON and which we never write."""
+    """Refuse NaN and infinities, which are not JSON and which we never write."""
     raise ValueError(f"{name} is no JSON")
 
 
@@ -353,7 +353,7 @@ def read_records(root: Path, on_broken: Callable[[str], None] | None = None) -> 
 def flatten(record: Record | None) -> dict[str, Any]:
     """Return a record's row of the flat table: exactly `COLUMNS`, None where unknown.
 
-    A value of another kind than its column's is unknown: who reads rows need not expect it.
+    A value of another kind than its column's is unknown: readers of rows need not expect it.
     """
     return {name: _of_kind(value_at(record, one.path), one.kind) for name, one in COLUMNS.items()}
 

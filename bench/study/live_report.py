@@ -23,7 +23,7 @@ class LiveReport(Callback):
         self._process: subprocess.Popen[str] | None = None
 
     def on_study_start(self, study: StudyPlan) -> None:
-        """Take note of the results folder."""
+        """Remember the results folder."""
         self._out = study.folder
 
     def on_evaluation(self, cell: Cell, row: ProgressRow) -> None:
@@ -31,7 +31,7 @@ class LiveReport(Callback):
         self._start()
 
     def on_end(self, cell: Cell, record: Record) -> None:
-        """Start at the first end, should no evaluation come before."""
+        """Start at the first end of a cell, if no evaluation came before it."""
         self._start()
 
     def _start(self) -> None:

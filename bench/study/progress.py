@@ -33,17 +33,17 @@ class Quiet(Callback):
         self._began = time.monotonic()
 
     def on_study_start(self, study: StudyPlan) -> None:
-        """Take note of the work to be done."""
+        """Add up the work to be done."""
         self.total = len(study.todo)
         self._work = float(sum(cell.run["updates"] for cell in study.todo))
         self._began = time.monotonic()
 
     def on_progress(self, cell: Cell, progress: Progress) -> None:
-        """Take note of how far a cell is."""
+        """Remember how far a cell is."""
         self._partial[cell.id] = progress["update"]
 
     def on_end(self, cell: Cell, record: Record) -> None:
-        """Take note of what became of a cell."""
+        """Count a cell that has ended."""
         self._partial.pop(cell.id, None)
         self._done += cell.run["updates"]
         self.ended_cells += 1
@@ -147,7 +147,7 @@ class Live(Quiet):
 
 
 def make_display() -> Quiet:
-    """Return the live view on a terminal that likes it, otherwise plain lines."""
+    """Return the live view on a terminal that can show it, otherwise plain lines."""
     wants_plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
     if sys.stderr.isatty() and not wants_plain:
         return Live()

@@ -42,11 +42,11 @@ class Comparison:
         return first is not None and bool(first == second)
 
     def causes(self) -> list[str]:
-        """Return what is not as it was and may explain other results; what remains, if nothing."""
+        """Return the changes that may explain other results; without any, what to look into."""
         first, second = self.both
         causes = []
         if first.dataset.checksum != second.dataset.checksum:
-            causes.append("the data: their checksum is another one")
+            causes.append("the data: their checksum has changed")
         if not self.same_machine_class:
             causes.append("the machine: numbers are equal on one class of machine only")
         then, now = (record.versions for record in self.both)
@@ -55,7 +55,7 @@ class Comparison:
             if old != new:
                 causes.append(f"{key}: {old} then, {new} now")
         if then is not None and then.dirty:
-            causes.append("the code: it had changes then that no commit holds")
+            causes.append("the code: it had uncommitted changes then")
         how = [record.execution and record.execution.kernels for record in self.both]
         if how[0] != how[1]:
             causes.append(f"the kernels: {how[0] or 'torch'} then, {how[1] or 'torch'} now")
@@ -101,7 +101,7 @@ def reproduce(
 
 
 def cell_of(record: Record, data_dir: Path | None = None, prey: str | None = None) -> Cell:
-    """Return the cell that a record tells of; BenchError if it would be another one today."""
+    """Return the cell of a record; BenchError if it would have another id today."""
     try:
         cell = _rebuild(record, data_dir, prey)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
@@ -112,8 +112,8 @@ def cell_of(record: Record, data_dir: Path | None = None, prey: str | None = Non
     if today != cell.id:
         what = ", ".join(_changes(record, cell)) or "its record"
         raise BenchError(
-            f"cell {cell.id} cannot be reproduced: it would be cell {today}, since other than then "
-            f"is {what}; use the version that made it, commit "
+            f"cell {cell.id} cannot be reproduced: it would be cell {today} today, because of "
+            f"changes to {what}; use the version that made it, commit "
             f"{record.versions and record.versions.commit}"
         )
     return cell
@@ -128,7 +128,7 @@ NAMES = {
 
 
 def _changes(record: Record, cell: Cell) -> Iterator[str]:
-    """Yield what of a cell's identity is not what its record says."""
+    """Yield the parts of a cell's identity that differ from its record."""
     then, now = record.identity or {}, cell.identity()
     for key in sorted({*then, *now}):
         old, new = then.get(key), now.get(key)

@@ -24,14 +24,14 @@ class StudyPlan:
     records: dict[str, Record]  # of the study's own cells that have one, by id
     all_records: dict[str, Record]  # of all cells in the folder
     damaged: list[str]  # a sentence per cell of the study whose record cannot be read
-    untuned: list[str] = dataclasses.field(default_factory=list)  # a sentence: --tuned in vain
+    untuned: list[str] = dataclasses.field(default_factory=list)  # sentences: --tuned has no effect
     rounds: dict[str, int] = dataclasses.field(default_factory=dict)  # by cell: lower ones first
 
     def warn(self) -> None:
         """Warn of what may surprise.
 
-        Of cells that may have been finished and run again all the same, and of methods for which
-        `--tuned` changes nothing.
+        These are cells that may have been finished but run again, and methods for which `--tuned`
+        changes nothing.
         """
         for sentence in self.damaged + self.untuned:
             warnings.warn(sentence, stacklevel=2)

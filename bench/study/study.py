@@ -31,7 +31,7 @@ MOST_REASONS = 5  # failed cells whose reasons an exception gives
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What a study came to: the records of all its cells that have one."""
+    """The result of a study: the records of all its cells that have one."""
 
     cells: list[Cell]
     records: dict[str, Record]

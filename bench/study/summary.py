@@ -50,7 +50,7 @@ def _clocks(rows: list[dict[str, Any]]) -> str:
 
 
 def failures(cells: list[Cell], records: dict[str, Record], out: Path) -> str:
-    """Say of every failed cell why and where its log lies, and which command runs it again."""
+    """Say why each failed cell failed, where its log lies, and which command runs it again."""
     lines = [_failure(cell, records[cell.id], out / cell.id / LOG) for cell in cells]
     kept = sum(
         not starts_over(records[cell.id]) and (out / cell.id / CHECKPOINT).exists()

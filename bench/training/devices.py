@@ -1,4 +1,4 @@
-"""What may stand behind `--device`, and what is said where it is not there. Torch-free."""
+"""Checks of `--device`: is the name known, and is there such a device? Torch-free."""
 
 from collections.abc import Sequence
 

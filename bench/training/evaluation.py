@@ -19,7 +19,7 @@ PROBE_SAMPLES = 8
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """The returns of one evaluation and what they sum up to, for one replica."""
+    """The returns of one evaluation and their summary, for one replica."""
 
     returns: Tensor  # (episodes, N) float64 on the CPU: undiscounted sums of rewards per agent
     return_mean: float  # over episodes of the mean over scored agents

@@ -47,7 +47,7 @@ def sentence(error: Exception) -> str:
 
 
 def release(error: BaseException) -> None:
-    """Let go of what the frames of an exception, and of those behind it, still hold."""
+    """Release what the frames of an exception, and of its causes, still hold."""
     behind: BaseException | None = error
     while behind is not None:
         traceback.clear_frames(behind.__traceback__)

@@ -246,7 +246,7 @@ class Trainer:
         self.parts.load_states([s["algorithm"] for s in states], [s["sampler"] for s in states])
 
     def _tell_of_unused(self, states: list[State] | None) -> None:
-        """Tell those who watch that a checkpoint could not be used, and where the cells begin."""
+        """Report that a checkpoint could not be used, and where the cells begin."""
         begin = "from the beginning" if states is None else f"at update {states[0]['update']}"
         for cell in self.cells:
             for reason in cell.unused:
@@ -337,7 +337,7 @@ class Trainer:
             self._keep([replica for replica in range(count) if good[replica]])
 
     def _keep(self, kept: list[int]) -> None:
-        """Go on with some of the replicas only."""
+        """Continue with some of the replicas only."""
         learnt, drawn = self.parts.states()
         self.cells = [self.cells[replica] for replica in kept]
         self.metrics = {name: value[kept] for name, value in self.metrics.items()}
@@ -391,7 +391,7 @@ class Trainer:
         return results
 
     def _part_from_broken(self, results: list[Evaluation]) -> None:
-        """End the cells whose evaluation came to returns that are not finite."""
+        """End the cells whose evaluation has returns that are not finite."""
         kept = [replica for replica, result in enumerate(results) if result.broken is None]
         if len(kept) == len(results):
             return
@@ -401,8 +401,8 @@ class Trainer:
                 cell.fail(
                     "diverged",
                     f"in the evaluation at update {self.update} the return of episode {episode} is "
-                    f"not finite from step {step} on: look for NaN in what the policy does and in "
-                    "what the environment pays",
+                    f"not finite from step {step} on: look for NaN in the policy's actions and "
+                    "in the environment's rewards",
                     self.update,
                 )
                 with self.clock("write"):

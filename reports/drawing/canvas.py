@@ -1,4 +1,4 @@
-"""Figures as paper needs them: column widths, margins in inches, one legend, deterministic files.
+"""Figures for papers: column widths, margins in inches, one legend, deterministic files.
 
 Margins are computed rather than searched for: it is several times faster than an automatic layout
 and two reports of one folder are equal to the byte.

@@ -1,4 +1,4 @@
-"""What a tuning came to: the best of k trials to be expected, and every trial's score."""
+"""The results of a tuning: the best of k trials to be expected, and every trial's score."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

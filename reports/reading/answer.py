@@ -53,7 +53,7 @@ def spoken(results: Results) -> list[str]:
     """Return the answer as lines for a terminal, on at most `NAMED` datasets."""
     warning = meaningless(results)
     said = [f"{line.lead}." for line in lines(results)]
-    more = [f"... and {len(said) - NAMED} more datasets"] if len(said) > NAMED else []
+    more = [f"... and {len(said) - NAMED} more"] if len(said) > NAMED else []
     return [
         text.replace(SPACE, " ") for text in [*([warning] if warning else []), *said[:NAMED]]
     ] + more

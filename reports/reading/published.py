@@ -41,7 +41,7 @@ NORMALISED_BY_OMAR = ("Pan et al. 2022", "Zhu et al. 2024")
 RANDOM, EXPERT = "REFERENCE random", "REFERENCE expert"
 NORMALISED, RAW = "normalised", "raw"
 # What a normalised score can be: the best published teams have 179, and a bad one falls a little
-# below random. Beyond stands a return that was taken for a score.
+# below random. A number beyond is a return that was mistaken for a score.
 LEAST, MOST = -100.0, 250.0
 UNTRAINED = "smoke"  # a preset that trains nothing worth comparing
 
@@ -107,7 +107,7 @@ def load(path: Path = SOURCE) -> tuple[Published, ...]:
 
 
 def _check(path: Path, at: int, row: dict[str, Any]) -> None:
-    """Refuse a row whose number is none, or none of its unit."""
+    """Refuse a row without a number, or with one that its unit does not allow."""
     where = f"{path} row {at} ({row['algorithm']}, {row['task']} {row['quality']})"
     try:
         numbers = [float(row["score"]), *([float(row["std"])] if row["std"] else [])]

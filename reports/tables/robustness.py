@@ -143,7 +143,7 @@ def _worst(one: Stressed, kind: str) -> Table:
 
 
 def _sensitivity(results: Results, kind: str) -> list[Table]:
-    """Return how far scores fall where the rewards in the data are others."""
+    """Return how far scores fall where the data have other rewards."""
     measured = stress.sensitivities(results, kind)
     if not measured:
         return []

@@ -1,4 +1,4 @@
-"""The same tables as CSV for programs and as Markdown for eyes."""
+"""The same tables as CSV for programs and as Markdown for people."""
 
 import csv
 import io

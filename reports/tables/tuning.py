@@ -1,4 +1,4 @@
-"""Tables of a tuning: what each algorithm's trials came to, and which setting matters."""
+"""Tables of a tuning: the results of each algorithm's trials, and which setting matters."""
 
 from typing import Any
 

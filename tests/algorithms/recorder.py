@@ -99,4 +99,4 @@ class Reader(DispatchMode):
             return self, work()
 
     def replay(self) -> None:
-        """Do nothing."""
+        """Keep the memory as it is: there is nothing to call again."""

@@ -41,7 +41,7 @@ class Waits(Bc):
 
 
 class Mixes(Bc):
-    """Weighs an agent's loss by everybody's."""
+    """Weighs an agent's loss by the losses of all."""
 
     def losses(self, batch: Any) -> Any:
         loss = error(self, batch).mean(dim=(1, 2))
@@ -68,14 +68,14 @@ class Bootstraps(Td3Bc):
 
 
 class Stops(Td3Bc):
-    """Takes a time limit for an end."""
+    """Treats a time limit as a terminal step."""
 
     def _goal(self, batch: Any, next_observation: torch.Tensor) -> torch.Tensor:
         return super()._goal(batch._replace(terminated=batch.timeout), next_observation)
 
 
 class Unscaled(Td3Bc):
-    """Says it normalises Q, and does not."""
+    """Claims to normalise Q, and does not."""
 
     def _actor(self, batch: Any, observation: Any, action: Any) -> Any:
         loss = (action - batch.action).square().mean(dim=(1, 2))
@@ -256,7 +256,7 @@ class Scalar(Bc):
 
 
 class ScalarMetric(Bc):
-    """Logs one number for everybody."""
+    """Logs one number for all agents together."""
 
     def losses(self, batch: Any) -> Any:
         loss = error(self, batch).mean(dim=(1, 2))

@@ -183,7 +183,7 @@ def grid_values(learner: Any, seen: Tensor, points: int = 101) -> Tensor:
 def test_the_search_against_exhaustive_search(
     search: str, changes: dict[str, Any], reached: float
 ) -> None:
-    """Never below the policy, never above the grid's best by more than the grid is coarse.
+    """Never below the policy, never above the grid's best by more than its spacing allows.
 
     On the mean over states the published sizes come `reached` of the way from the box's mean
     value to its best.

@@ -46,7 +46,7 @@ def test_what_the_host_decides_is_found(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_stale_rate_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the first updates of a cosine it is as good as right."""
+    """In the first updates of a cosine schedule the stale rate is almost the right one."""
     step = Adam.step
     monkeypatch.setattr(Adam, "step", lambda self, rate: step(self, float(rate)))
     with pytest.raises(AlgorithmError, match=r"bc differs from its eager updates in "):
@@ -54,7 +54,7 @@ def test_a_stale_rate_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_fault_of_a_later_phase_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Averaging begins late in training: without a word of it, replays never average."""
+    """Averaging begins late in training: without notice of it, replays never average."""
     changes = {"ema_start": UPDATES - 10, "ema_every": 3}
     checked(Subject("diffusion-ql"), **changes)
     after = DiffusionQl.after_update

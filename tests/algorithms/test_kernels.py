@@ -154,7 +154,7 @@ def test_gradients_are_the_slopes_of_the_values(activation: str) -> None:
 def test_a_member_beside_others_equals_it_alone_to_the_bit(
     sizes: tuple[int, ...], count: int
 ) -> None:
-    """Whatever the alignment of its rows among the others'."""
+    """The alignment of its rows among the others' does not matter."""
     together = network(sizes, layer_norm=True, replicas=3, agents=2)
     x = rows(together, count)
     joint = gradients(together, x)

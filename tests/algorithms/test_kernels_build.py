@@ -289,7 +289,7 @@ def test_algorithms_take_what_the_process_has_chosen(monkeypatch: pytest.MonkeyP
 
 
 def test_a_torch_that_hides_its_modes_is_left_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody would know then that operations are counted."""
+    """Without it nothing tells that operations are counted."""
     monkeypatch.delattr(torch._C, "_len_torch_dispatch_stack")
     with using("auto"):
         learner = algorithms.make("bc", team())

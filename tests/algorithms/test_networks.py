@@ -1,4 +1,4 @@
-"""Networks of many members: short cuts of acting that must change nothing but time."""
+"""Networks of many members: shortcuts of acting change nothing but its time."""
 
 import copy
 from typing import Any

@@ -112,7 +112,7 @@ def _greedy(self: Any, metrics: Any) -> None:
 
 
 def _suicide(self: Any, metrics: Any) -> None:
-    """End like a victim of the system, once: the second attempt finds the marker."""
+    """End as if the system had killed it, once: the second attempt finds the marker."""
     marker = Path(os.environ["SUICIDE"])
     if self.updates == FAULT_AT and not marker.exists():
         marker.touch()
@@ -144,7 +144,7 @@ def _picky(self: Any, metrics: Any) -> None:
 
 
 def _fragile(self: Any, metrics: Any) -> None:
-    """Take the whole process down with seed 1."""
+    """End the whole process with seed 1."""
     if self.updates == FAULT_AT and 1 in self.seeds:
         os.kill(os.getpid(), signal.SIGSEGV)
 

@@ -11,7 +11,7 @@ from bench.results.record import CHECKPOINT
 
 
 def stop_after(asked: int) -> Callable[[], bool]:
-    """Return a wish to stop that comes true after some updates."""
+    """Return a `stop` function that asks to stop after some updates."""
     calls = 0
 
     def stop() -> bool:

@@ -29,7 +29,7 @@ NOBODY = 65534
 
 @contextmanager
 def as_somebody_else() -> Iterator[None]:
-    """Give up the rights of root, who may read everything, for as long."""
+    """Drop the rights of root, who may read everything, inside the block."""
     if os.geteuid() == 0:
         os.seteuid(NOBODY)
         try:

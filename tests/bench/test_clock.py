@@ -26,7 +26,7 @@ def clock(ticker: Ticker) -> Clock:
 
 
 def test_an_inner_account_stops_the_outer_one(clock: Clock, ticker: Ticker) -> None:
-    ticker.now += 50  # before any account: nobody's
+    ticker.now += 50  # before any account: charged to none
     with clock("train"):
         ticker.now += 3
         with clock("evaluate"):

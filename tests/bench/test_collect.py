@@ -189,9 +189,7 @@ class TestReproduce:
         record = store.read_run(finished(cell, tmp_path, versions={"commit": "abc"}))
         newer = dataclasses.replace(algorithms.TABLE["bc"], version=99)
         monkeypatch.setitem(algorithms.TABLE, "bc", newer)
-        with pytest.raises(
-            BenchError, match=r"other than then is the algorithm's version \(1, now 99\)"
-        ):
+        with pytest.raises(BenchError, match=r"changes to the algorithm's version \(1, now 99\)"):
             cell_of(record)
 
     def test_an_unfinished_cell_has_nothing_to_compare(

@@ -199,7 +199,7 @@ def test_datasets_are_compared_with_their_checksums(data_dir: Path, tmp_path: Pa
     broken = only(data.recorded(tmp_path))
     assert (broken.check, broken.status) == ("dataset mpe/spread/two", "failed")
     assert "reward.npy" in broken.detail
-    assert "delete" in broken.cure
+    assert "move" in broken.cure
 
 
 # --- the table -------------------------------------------------------------------------------

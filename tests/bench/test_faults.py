@@ -78,7 +78,7 @@ def test_a_read_only_disk_is_refused_before_anything_runs(
 
 
 def at_update(number: int, act: Callable[[], None]) -> Callable[[], bool]:
-    """Return a wish to stop that never comes true, but does something after some updates."""
+    """Return a `stop` function that never asks to stop, but acts once after some updates."""
     calls = 0
 
     def stop() -> bool:

@@ -19,7 +19,7 @@ Capture = pytest.CaptureFixture[str]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Wider(RunConfig):
-    """The flags of a run and one more: what a new field of RunConfig comes to."""
+    """The flags of a run and one more, as if RunConfig had a new field."""
 
     naps: Annotated[
         int,

@@ -228,12 +228,12 @@ def test_costs_alone_run_once_and_keep_the_others_listed(project: Any) -> None:
     result = measured(root, "--costs-only")
     (name,) = result.benchmarks
     assert name.endswith("test_costly")
-    assert result.benchmarks[name].seconds is None  # one round is no time
+    assert result.benchmarks[name].seconds is None  # a single round gives no time
     assert len(result.listed) == 2
     renamed = {key.replace("plain", "simple"): value for key, value in result.listed.items()}
     compared = regression.compare([result], [dataclasses.replace(result, listed=renamed)])
     (row,) = [row for row in compared.rows if row.fails]
-    assert row.name.endswith("test_plain")  # not among those that ran, and missed all the same
+    assert row.name.endswith("test_plain")  # it did not run, but it is missed
     assert "test_simple" in row.note
 
 

@@ -1,6 +1,6 @@
 """Recorded cells load, keep their ids, and repeat.
 
-They are from before the code was parted into rooms, but for algorithms whose version rose since.
+They are older than the division of the code into rooms, except for algorithms with a newer version.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Seeds that share a process: the numbers, files and fates of cells that ran alone."""
+"""Seeds that share a process: their numbers, files and ends are those of cells that ran alone."""
 
 import gc
 import json
@@ -109,7 +109,7 @@ def test_without_a_common_checkpoint_each_goes_its_own_way(
 def test_one_bad_seed_ends_alone(
     make_cell: Make, tmp_path: Path, algorithm: str, status: str
 ) -> None:
-    """Seed 1 diverges, or raises; its companions end as they would without it."""
+    """Seed 1 diverges, or raises; the others end as they would without it."""
     cells = [make_cell(algorithm, seed=seed) for seed in (0, 1, 2)]
     records = {record["seed"]: record for record in run_cells(cells, tmp_path / "a", FRESH)}
     assert {seed: r["status"] for seed, r in records.items()} == {0: "done", 1: status, 2: "done"}

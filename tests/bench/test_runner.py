@@ -199,7 +199,7 @@ def test_a_cut_between_the_last_checkpoint_and_the_record_loses_nothing(
 
 
 def noting(notes: list[str]) -> Callable[[dict[str, Any]], None]:
-    """Return a listener that keeps what is told to people."""
+    """Return a listener that keeps the messages for people."""
     return lambda message: notes.append(message["text"]) if message["kind"] == "note" else None
 
 
@@ -330,7 +330,7 @@ class TestFaults:
     def test_a_return_that_is_not_finite_ends_the_cell_as_diverged(
         self, make_cell: Make, tmp_path: Path, every: int
     ) -> None:
-        """In an evaluation on the way, and in the last."""
+        """In an evaluation during training, and in the last."""
         cell = make_cell("bad-blind", run__evaluate_every=every)
         folder = tmp_path / cell.id
         record = run_cell(cell, folder, FRESH)

@@ -95,8 +95,8 @@ class TestWhatLiesInACell:
         for command in (["status"], ["report", "--to", tmp_path / "page"]):
             done = bench(*command, "--out", root)
             assert done.returncode == 0, done.stderr
-            assert "no plain file" in done.stdout + done.stderr
-        with pytest.warns(UserWarning, match="no plain file"):
+            assert "not a plain file" in done.stdout + done.stderr
+        with pytest.warns(UserWarning, match="not a plain file"):
             counts = collect([root], tmp_path / "merged")
         assert [path.name for path in store.cell_folders(tmp_path / "merged")] == [good]
         assert counts["copied"] == 1
@@ -177,7 +177,7 @@ class TestWhatLiesInACell:
 
 
 class TestWriting:
-    """A folder of a stranger must not lead our own writing elsewhere."""
+    """A folder of a stranger must not redirect what we write."""
 
     @pytest.mark.parametrize("name", [LOG, "progress.jsonl", "run.json", CHECKPOINT])
     def test_a_run_does_not_write_through_a_link(

@@ -247,7 +247,7 @@ def test_the_page_shows_the_example_as_it_is() -> None:
 def test_a_damaged_file_is_a_sentence(out: Path) -> None:
     todo, _ = stress_plan.jobs(asked(out))
     (todo[0].folder / ROBUSTNESS).write_bytes(b"PAR1 nonsense")
-    with pytest.raises(BenchError, match="remove it"):
+    with pytest.raises(BenchError, match="move it away"):
         robustness.read(todo[0].folder)
 
 

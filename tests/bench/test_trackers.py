@@ -145,7 +145,7 @@ def test_wandb_finds_the_rows_of_a_study_in_offline_runs(
 
 
 def _ids(folder: Path) -> list[str]:
-    """Return the cells of a results folder: those of trackers are none."""
+    """Return the cells of a results folder: folders of trackers are not cells."""
     return [own.name for own in store.cell_folders(folder)]
 
 

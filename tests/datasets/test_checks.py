@@ -46,7 +46,7 @@ def test_what_does_not_fit_is_refused(name: str, array: Any, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("files", [1.5, None, ["a"], {"action.npy": 3}, "x"])
 def test_a_list_of_files_of_another_kind_is_refused(files: Any, tmp_path: Path) -> None:
-    """It is looked into before the files are compared with it, too."""
+    """The list is checked even before the files are compared with it."""
     card = {
         "task": "mpe/spread", "checksum": "", "rules": "omar", "prey": None, "horizon": 25,
         "files": files, "observation_sizes": [18], "action_sizes": [2],

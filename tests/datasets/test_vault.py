@@ -85,7 +85,7 @@ def test_a_vault_gives_the_recorded_arrays(expert: Dataset, tmp_path: Path) -> N
 
 
 def test_episodes_of_26_steps_lose_their_last(expert: Dataset, tmp_path: Path) -> None:
-    """OG-MARL's MPE wrapper counts one step too many. The row more is the missing observation."""
+    """OG-MARL's MPE wrapper counts one step too many. The extra row is the missing observation."""
     path = write_vault(tmp_path / "x.vlt" / "Expert", from_dataset(expert, extra=1))
     back = import_vault(path, tmp_path)
     for name in ARRAYS:

@@ -1,4 +1,4 @@
-"""What the C kernels and seeds together bring: `python -m tests.perf.kernels [ALGO,... [SEEDS]]`.
+"""Gains of the C kernels and of seeds together: `python -m tests.perf.kernels [ALGO,... [SEEDS]]`.
 
 Every algorithm is updated at the sizes of the preset `quick` by torch's operations and by the C
 library, with one seed and with several, in turn within each round. A table of Markdown shows how

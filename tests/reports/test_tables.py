@@ -28,7 +28,7 @@ def row_of(table, head, column):
 
 
 def add_shared(algorithm, seed, tmp_path, **execution):
-    """Write a run that was slow, big, and not alone."""
+    """Write a run that was slow, large, and not alone on its machine."""
     run = record(algorithm, "mpe/spread/expert", seed)
     run["execution"] |= execution
     run["time"]["train"]["wall"] *= 50

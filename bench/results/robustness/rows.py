@@ -93,12 +93,12 @@ def read(folder: Path) -> list[Row]:
         return []
     except (OSError, ValueError, TypeError, KeyError, pyarrow.ArrowException) as error:
         raise BenchError(
-            f"{path} cannot be used ({error}): remove it and run `python -m bench stress` again"
+            f"{path} cannot be used ({error}): move it away and run `python -m bench stress` again"
         ) from error
 
 
 def _rows(file: Any) -> list[Row]:
-    """Return the rows of a file that may come from a stranger; ValueError for what is none."""
+    """Return the rows of a file that may come from a stranger; ValueError for any other file."""
     import pyarrow.compute
 
     facts = file.metadata

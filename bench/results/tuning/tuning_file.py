@@ -31,7 +31,7 @@ class Searched:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What a trial came to on one dataset, over its training seeds."""
+    """The result of a trial on one dataset, over its training seeds."""
 
     status: str  # "done", why there is no result, or `UNFINISHED`
     value: float | None  # mean over seeds of the last evaluation

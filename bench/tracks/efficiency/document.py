@@ -42,13 +42,11 @@ def begin(request: Request, to: Path) -> Document:
     for key in sorted({*old, *asked}):
         if old.get(key) != asked.get(key):
             what = _difference(key, old.get(key), asked.get(key))
-            raise BenchError(
-                f"{to} holds another measurement ({what}): give --to another file, or delete it"
-            )
+            raise BenchError(f"{to} holds another measurement ({what}): give --to another file")
     if document["entries"] != json.loads(json.dumps(fresh["entries"])):
         raise BenchError(
             f"{to} holds another measurement (a preset or a reference count has changed since): "
-            "give --to another file, or delete it"
+            "give --to another file"
         )
     document["failures"] = {}  # try again what failed
     return document

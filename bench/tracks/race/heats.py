@@ -109,8 +109,9 @@ def _look(race: Race, names: list[str], display: Callback, tell: Tell) -> dict[s
     """Time every method with a few updates, or read what an earlier look timed."""
     count = ladder.rungs(len(names))
     tell(
-        f"{len(names)} methods: a first look of {ladder.SCOUT_UPDATES} updates times each; then "
-        f"{counted(count, 'rung')} of equal time, the better half of the methods in each next one"
+        f"{counted(len(names), 'method')}: a first look of {ladder.SCOUT_UPDATES} updates times "
+        f"each; then {counted(count, 'rung')} of equal time, the better half of the methods in "
+        "each next one"
     )
     rung = Rung(tuple(names), 1, ladder.SCOUT_UPDATES)
     return _train(race, rung, display, episodes=1)
@@ -248,7 +249,7 @@ def _keep(race: Race) -> None:
 
 
 def _continue(race: Race, path: Path) -> None:
-    """Take up a race from its file. Raises BenchError where the file is of another race."""
+    """Continue a race from its file. Raises BenchError where the file is of another race."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         same = document["kind"] == KIND and document["race"] == json.loads(

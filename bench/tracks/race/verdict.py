@@ -1,4 +1,4 @@
-"""What a race came to: the method to choose, how sure that is, and what else to know."""
+"""The result of a race: the method to choose, how sure that is, and what else to know."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -51,7 +51,7 @@ def sentences(
 ) -> list[str]:
     """Return the verdict in words, the recommendation first."""
     if not last:
-        return [f"no method came to a result on {dataset} within the time: give a longer --budget"]
+        return [f"no method has a result on {dataset} within the time: give a longer --budget"]
     ranked = sorted(last, key=lambda one: -one.mean)
     best, chances = ranked[0], probability_of_best({one.method: one.values for one in ranked})
     lead = (

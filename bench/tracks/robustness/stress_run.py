@@ -118,7 +118,7 @@ class _Lines:
         self.said = time.monotonic()
 
     def note(self, cell: str, name: str, cost: float) -> None:
-        """Take note of a perturbation that a cell has behind it."""
+        """Count a perturbation that a cell has finished, and print a line now and then."""
         self.progress.done += cost
         now = time.monotonic()
         if now - self.said >= LINE_SECONDS:
@@ -126,12 +126,12 @@ class _Lines:
             self.tell(f"{cell}: {name}; {self._share()}")
 
     def end(self, job: Job, outcome: tuple[str, list[str]]) -> int:
-        """Say what became of a job; return 1 where it failed."""
+        """Print how a job ended; return 1 where it failed."""
         error, left_out = outcome
         who = f"{job.algorithm} on {job.dataset}, seed {job.seed}"
         self.tell(f"{who}: {f'failed: {error}' if error else 'done'}; {self._share()}")
         for text in left_out:
-            self.tell(f"  left out: {text}")
+            self.tell(f"  note: {text}")
         return 1 if error else 0
 
     def _share(self) -> str:

@@ -70,12 +70,12 @@ class StressedCell:
         self.task = checkpointed.task_of(self.record)
 
     def run(self, report: Report = lambda name, cost: None) -> list[str]:
-        """Play what is missing, writing after every perturbation; return what was left out."""
+        """Play what is missing, writing after every perturbation; return notes on it."""
         rows = {row.key: row for row in robustness.read(self.job.folder)}
         notes = []
         if differs_from_record(self):
             notes.append(
-                "nothing, but level 0 differs from the cell's own evaluation in rounding: it was "
+                "level 0 differs from the cell's own evaluation in rounding: it was "
                 "made with other kernels or on another machine"
             )
         for name, levels in self.job.levels.items():
@@ -96,7 +96,7 @@ class StressedCell:
         return [self._row(one, level, values[level], reason if level else "") for level in levels]
 
     def _left_out(self, one: Family) -> str:
-        """Say why this team has no such perturbation; empty where it has."""
+        """Say why this team cannot be perturbed so; empty where it can."""
         if one.needs == "partner" and self.job.partner is None:
             return "there is no other training seed of this algorithm to play with"
         if one.needs in ("team", "critic") and self.team.reason:

@@ -12,7 +12,7 @@ from bench.results import store
 from bench.results.tuning.tuning_file import Trial, Tuning, best
 from bench.tracks.tuning import RULESETS
 
-# What of a tuning's runs the preset does not take over: it keeps its own budget.
+# Settings of a tuning's runs that the preset does not take over: it keeps its own budget.
 BUDGET = {
     f"run.{key}"
     for key in (
@@ -25,7 +25,7 @@ VERSIONS = ("om2p-bench", "commit", "dirty", "python", "torch", "numpy", "scipy"
 
 @dataclasses.dataclass(frozen=True)
 class Chosen:
-    """The best trial of an algorithm by one measure, and what the preset's own came to."""
+    """The best trial of an algorithm by one measure, and the result of the preset's own."""
 
     trial: int
     settings: dict[str, Any]

@@ -23,7 +23,7 @@ SHARED = (
 
 
 def gather(planned: Planned, records: dict[str, Record]) -> Tuning:
-    """Return a tuning with what its cells came to; those without an end are unfinished."""
+    """Return a tuning with the results of its cells; those without an end are unfinished."""
     measure = _measure(planned, records)
     datasets = tuple(dict.fromkeys(cell.dataset for cell in planned.cells))
     methods = {}
@@ -128,7 +128,7 @@ def _trial(
 
 
 def _outcome(cells: list[Cell], records: dict[str, Record], measure: str) -> Outcome:
-    """Return what the seeds of one trial came to on one dataset."""
+    """Return the result of one trial on one dataset, over its seeds."""
     ids = tuple(cell.id for cell in cells)
     recorded = [records.get(cell) for cell in ids]
     if any(one is None or (one.status != "done" and not _ended(one)) for one in recorded):
