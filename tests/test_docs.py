@@ -47,7 +47,7 @@ def test_relative_links_resolve(page: Path) -> None:
 
 def test_the_index_links_every_page_of_docs() -> None:
     linked = {path for path, _ in links(INDEX)}
-    for page in sorted((ROOT / "docs").glob("*.md")):
+    for page in sorted((ROOT / "docs").rglob("*.md")):
         assert page == INDEX or page in linked, f"{page} is missing in docs/README.md"
     assert INDEX in {path for path, _ in links(ROOT / "README.md")}
 
