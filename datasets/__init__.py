@@ -53,6 +53,22 @@ if TYPE_CHECKING:
     from datasets.tasks import Task, load_task, task_ids
 
 
+def _guard() -> None:
+    """Refuse to stand for another distribution's `datasets`, whose files ours have overwritten."""
+    from pathlib import Path
+
+    for info in Path(__file__).resolve().parent.parent.glob("datasets-*.dist-info"):
+        owner = info.name.removesuffix(".dist-info").replace("-", " ")
+        raise ImportError(
+            f"the package 'datasets' belongs to two distributions here, om2p-bench and {owner} "
+            "(such as Hugging Face's), and om2p-bench has overwritten files of the other: give "
+            "om2p-bench an environment of its own, and reinstall the other here"
+        )
+
+
+_guard()
+
+
 def __getattr__(name: str) -> Any:
     if name not in _EXPORTS:
         raise AttributeError(f"module 'datasets' has no attribute '{name}'")
