@@ -59,9 +59,10 @@ def note_loaded(plugin: Path, before: Iterable[str]) -> bool:
 def loaded_from(plugin: Path, before: Iterable[str]) -> Iterator[tuple[Path, str]]:
     """Yield file and name of modules of a plug-in's folder that were not loaded ``before``."""
     root, earlier = plugin.absolute().parent, set(before)
+    script = sys.modules.get("__main__")  # multiprocessing names it a second time
     for name, module in list(sys.modules.items()):
         path = _file_of(module)
-        if name in earlier or path is None or name.partition(".")[0] in OURS:
+        if name in earlier or path is None or name.partition(".")[0] in OURS or module is script:
             continue
         inside = path.is_relative_to(root) and not path.is_relative_to(Path(sys.prefix))
         if inside and not set(INSTALLED) & set(path.relative_to(root).parts):

@@ -1,6 +1,8 @@
 """Plug-in files: what they add, what cells keep of them, and refusals in one sentence."""
 
 import importlib
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -223,6 +225,23 @@ def test_a_module_beside_the_file_is_part_of_the_identity(
         monkeypatch.setattr(plugins, "_hashes", {})
         beside.forget()
     assert recorded[0] == recorded[2] != recorded[1]
+
+
+def test_the_script_that_starts_a_study_is_no_part_of_it(tmp_path: Path) -> None:
+    """It may lie beside the plug-in; torch brings it in a second time, as `__mp_main__`."""
+    (tmp_path / "mine.py").write_text(GOOD)
+    script = tmp_path / "start.py"
+    script.write_text(
+        "from bench.plan import plugins\n"
+        'plugins.load("mine.py")\n'
+        'print(plugins.of("mine")["modules"])\n'
+    )
+    home = Path(plugins.__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, script.name], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(home)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == ["None"]
 
 
 def test_our_own_modules_are_no_part_of_it(write: Callable[..., Path]) -> None:
