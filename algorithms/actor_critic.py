@@ -33,9 +33,6 @@ class ActorCritic(Algorithm[Config]):
         self.target_policy = self.target_of(self.policy, settings.target_rate)
         self.target_critic = self.target_of(self.critic, settings.target_rate)
 
-    def _make_critic(self) -> TwinCritic:
-        return self.twin_critic()
-
     def trained_networks(self) -> list[MemberNetwork]:
         """Return policy and critic."""
         return [self.policy, self.critic.network]
@@ -53,6 +50,9 @@ class ActorCritic(Algorithm[Config]):
             batch, observation, next_observation, action.detach()
         )
         return actor_loss + critic_loss, metrics | critic_metrics
+
+    def _make_critic(self) -> TwinCritic:
+        return self.twin_critic()
 
     def _chosen(self, observation: Tensor) -> Tensor:
         """Return the policy's actions for a training batch, (M, B, A)."""
