@@ -91,7 +91,7 @@ class ProgressRow(TypedDict, total=False):
     return_mean: float  # over episodes, of the mean over scored agents
     return_std: float  # over episodes
     score: float | None  # None where the task has no references
-    episodes: int
+    episodes: int  # episodes of the evaluation
     metrics: dict[str, float]  # the algorithm's own, by name
 
 
