@@ -108,7 +108,7 @@ def test_the_help_of_a_run_is_grouped_with_the_most_used_first(capsys: Capture) 
     for command in ("run", "plan"):
         _, output, _ = call(capsys, command, "--help")
         headings = re.findall(r"^(\w.*):$", output, re.M)
-        assert headings == [*config.GROUPS, "Options"]
+        assert headings == ["Arguments", *config.GROUPS, "Options"]  # a study file first
         assert output.index("--algos") < output.index("--jobs") < output.index("--prey")
 
 
@@ -135,7 +135,8 @@ def test_settings_are_listed_with_value_range_and_meaning(capsys: Capture) -> No
             assert re.search(rf"^{key} .*fixed: it makes the variant", output, re.M)
     _, output, _ = call(capsys, "list", "settings", "om2p", "--preset", "cpu")
     assert re.search(r"^hidden +\[128, 128\] +list of whole numbers, at least 1  ", output, re.M)
-    assert re.search(r"^q_weight +\S+ +number, not negative  +weight of the Q term", output, re.M)
+    q_weight = r"^q_weight +\S+ +number, not negative  +0.01 to 100, logarithmic +weight of the Q"
+    assert re.search(q_weight, output, re.M)
     assert re.search(r"^target_rate +0.005 +number in \(0, 1\]  ", output, re.M)
     assert re.search(r"^lr_schedule +cosine +constant \| cosine  ", output, re.M)
 
@@ -250,12 +251,12 @@ BAD = [
     (["run", "--set", "nonsense"], "not of the form NAME.KEY=VALUE", "run.updates=500"),
     (["run", "--set", "om2p.q_weight=much"], "om2p.q_weight='much'", "number"),
     (["run", "--set", "om2p.hidden=64"], "om2p.hidden=64", "64x2"),
-    (["run", "--set", "run.updates=1.5"], "run.updates=1.5", "integer"),
+    (["run", "--set", "run.updates=1.5"], "run.updates=1.5", "a whole number"),
     (["run", "--seeds", "0"], "asks for 0 seeds", "such as 3,7"),
     (["run", "--seeds", "few"], "neither a count", "3,7"),
-    (["run", "--jobs", "0"], "jobs=0", "greater than 0"),
+    (["run", "--jobs", "0"], "jobs=0", "more than 0"),
     (["run", "--device", "tpu"], "device='tpu'", "'cuda'"),
-    (["run", "--fraction", "7"], "fraction=7.0", "less than or equal to 1"),
+    (["run", "--fraction", "7"], "fraction=7.0", "at most 1"),
     (["run", "--rules", "atari"], "rules 'atari'", "omar"),
     (["run", "--resume", "perhaps"], "resume='perhaps'", "only-missing"),
     (["plan", "--format", "xml"], "unknown --format 'xml'", "table"),
