@@ -64,7 +64,7 @@ def check(
     algorithm: Annotated[str, typer.Argument(help="An algorithm's name: my-algorithm")],
     plugin: PluginFiles = None,
 ) -> None:
-    """Check an algorithm against the contract that the built-in ones keep.
+    """Check an algorithm against the contract that all of ours keep.
 
     Seeds, replicas, bounds, gradients and more; exit code 1 if a check is broken.
 

@@ -99,7 +99,7 @@ def tune(
         ),
     ] = None,
 ) -> None:
-    """Search settings, with the same number of trials for every algorithm.
+    """Search settings, with as many trials for every algorithm.
 
     Every algorithm declares which settings are searched, and where (`list settings NAME`): rates,
     schedule, discount, the weight of Q over orders of magnitude, weights of its own. What presets

@@ -15,7 +15,7 @@ from algorithms.device import graphs, graphs_check
 from bench.errors import BenchError
 from bench.meters.clock import Clock
 from bench.results import store
-from bench.study.study import run
+from bench.study.study import finished
 from bench.training import parts
 from bench.training.runner import ExecutionOptions, run_cell
 from tests.algorithms.recorder import Recorder
@@ -122,7 +122,7 @@ def test_a_cpu_refuses_in_one_sentence_and_writes_nothing(
     out = tmp_path / "results"
     wanted = make_config(out=out, device="cpu", overrides={"run.cuda_graphs": True})
     with pytest.raises(BenchError, match=r"run\.cuda_graphs=true .* give --device cuda"):
-        run(wanted)
+        finished(wanted)
     assert not out.exists()
     cell = make_cell("bc", run__cuda_graphs=True, run__kernels="torch")
     record = run_cell(cell, tmp_path / "cell" / cell.id, ExecutionOptions(resume=False))

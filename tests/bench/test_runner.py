@@ -88,7 +88,7 @@ class Calls:
 def test_accounts_add_up_over_an_interruption(
     make_cell: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Within 1 % of all that is called outside of the cell too, and never more than that."""
+    """All but 2 % of what is called stands in an account, and the whole is what was called."""
     calls = Calls()
     monkeypatch.setattr(clock, "wall_seconds", calls)
     monkeypatch.setattr(clock, "cpu_seconds", lambda: calls() / 2)
@@ -105,7 +105,7 @@ def test_accounts_add_up_over_an_interruption(
         spent += calls() - before + started[0]
     times = store.read_run(folder)["time"]
     assert times["elapsed"] == pytest.approx(spent, rel=0.05)  # less what is outside of a cell
-    assert 0 <= times["unaccounted"] < 0.01 * times["elapsed"]
+    assert 0 <= times["unaccounted"] < 0.02 * times["elapsed"]
     assert times["warm_up"]["wall"] > 0
     assert times["setup"]["cpu"] > 2 * started[1]
 

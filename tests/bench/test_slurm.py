@@ -49,7 +49,7 @@ def test_every_index_runs_its_cell_and_together_they_are_the_study(
     assert set(store.read_results(out)["replicas"]) == {2}
     again = command("plan", *flags, "--format", "slurm")
     assert (again.returncode, again.stdout) == (2, "")
-    assert "are done in" in again.stderr
+    assert "no cell is left to run" in again.stderr
     assert store.read_results(out)["config"].str.contains('"q_weight":0.25').sum() == 2
 
 

@@ -92,7 +92,8 @@ def test_files_of_the_older_wrapper_are_reordered(layout_name: str, tmp_path: Pa
     else:
         opened = madiff.opened(save_madiff(tmp_path / "files", leaves(), [8, 8]), ANT)
     read = read_in(opened, layout_name, tmp_path / "ours")
-    np.testing.assert_allclose(read, np.tile(EXPECTED, (16, 1, 1)), rtol=1e-6)
+    assert len(read) == 14  # both episodes end by time: no observation follows their last steps
+    np.testing.assert_allclose(read, np.tile(EXPECTED, (14, 1, 1)), rtol=1e-6)
 
 
 @pytest.mark.parametrize(("order", "expected"), [("old", EXPECTED), ("gymnasium", None)])

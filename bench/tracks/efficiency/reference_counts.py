@@ -26,15 +26,19 @@ Settings = Mapping[str, Any]
 class Network:
     """The counts of one network on `rows` rows."""
 
-    def __init__(self, rows: int, sizes: Sequence[int]) -> None:
-        """Count the products of layers of these sizes, input first."""
+    def __init__(self, rows: int, sizes: Sequence[int], normed: bool = False) -> None:
+        """Count the products of layers of these sizes, input first.
+
+        normed: a norm with learnt scale and shift stands before the first layer.
+        """
+        self.normed = normed
         self.value = 2 * rows * sum(i * o for i, o in pairwise(sizes))
         self.first = 2 * rows * sizes[0] * sizes[1]
 
     @property
     def trained(self) -> int:
-        """Values, weights' gradients and hidden gradients; the input is data."""
-        return 3 * self.value - self.first
+        """Values, gradients of weights and hidden layers, and of an input whose norm learns."""
+        return 3 * self.value - (0 if self.normed else self.first)
 
     @property
     def passed(self) -> int:
@@ -49,16 +53,17 @@ class Team:
         self.settings, self.observation, self.action, self.batch = (
             settings, observation, action, batch,
         )  # fmt: skip
+        self.normed = settings.get("input_norm") == "batch"
 
     def policy(self, times: int = 0, noisy: bool = True) -> Network:
         """Return the network of observation, noisy action (where it has one) and times."""
         inputs = self.observation + (self.action if noisy else 0) + times
-        return Network(self.batch, (inputs, *self.settings["hidden"], self.action))
+        return Network(self.batch, (inputs, *self.settings["hidden"], self.action), self.normed)
 
     def critic(self) -> Network:
         """Return one head."""
         inputs = self.observation + self.action
-        return Network(self.batch, (inputs, *self.settings["critic_hidden"], 1))
+        return Network(self.batch, (inputs, *self.settings["critic_hidden"], 1), self.normed)
 
     def value_terms(self, recorded: int = 1) -> int:
         """Return the count of a twin critic: target, `recorded` trained actions and Q term."""
