@@ -42,6 +42,7 @@ class SavedFigure:
     caption: str
     png: bytes
     size: tuple[int, int]
+    pdf: bool = False  # whether a PDF file lies beside the PNG
 
 
 _pdf: ContextVar[bool] = ContextVar("pdf", default=False)
@@ -311,4 +312,4 @@ def save(
     flat = image.quantize(128, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     flat.save(raw, format="png", compress_level=6, dpi=(figure.get_dpi(), figure.get_dpi()))
     (folder / f"{name}.png").write_bytes(raw.getvalue())
-    return SavedFigure(name, section, title, caption, raw.getvalue(), image.size)
+    return SavedFigure(name, section, title, caption, raw.getvalue(), image.size, _pdf.get())

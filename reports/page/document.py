@@ -153,7 +153,7 @@ def _first(figures: list[SavedFigure]) -> SavedFigure | None:
 def _figure(figure: SavedFigure) -> shown.Figure:
     return shown.Figure(
         figure.name, figure.title, figure.caption, figure.size,
-        base64.b64encode(figure.png).decode(),
+        base64.b64encode(figure.png).decode(), "pdf" if figure.pdf else "png",
     )  # fmt: skip
 
 

@@ -75,6 +75,7 @@ class Figure:
     caption: str
     size: tuple[int, int]  # pixels
     data: str  # PNG in base64
+    form: str  # of the file beside the page that is linked: pdf or png
 
 
 @dataclass(frozen=True)

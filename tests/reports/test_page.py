@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -205,6 +206,14 @@ def test_every_figure_is_a_png_and_none_is_drawn_that_no_page_shows(drawn, share
     assert not list(folder.glob("*.pdf"))
     page = shared.written.page.read_text()
     assert all(base64.b64encode(figure.png).decode() in page for figure in figures)
+
+
+@pytest.mark.parametrize("pdf", [False, True])
+def test_every_link_of_the_page_leads_to_a_file(shared, tmp_path, pdf):
+    written = reports.write(shared.results, tmp_path, command=COMMAND, pdf=pdf)
+    links = re.findall(r'href="((?:figures|tables)/[^"]+)"', written.page.read_text())
+    assert {Path(link).suffix for link in links} >= {".pdf" if pdf else ".png", ".tex"}
+    assert all((tmp_path / link).is_file() for link in links)
 
 
 def test_a_pdf_embeds_fonts_as_truetype_and_goes_when_it_is_of_other_results(shared, tmp_path):
