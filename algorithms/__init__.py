@@ -22,11 +22,12 @@ from algorithms.registry import (
     search_space,
     settings_class,
 )
-from algorithms.table import TABLE, Row
+from algorithms.table import FAMILIES, TABLE, Row
 
 OM2P_BENCH = "om2p-bench"
 
 __all__ = [
+    "FAMILIES",
     "OM2P_BENCH",
     "TABLE",
     "AlgorithmError",

@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from algorithms.base import Algorithm
     from algorithms.settings import Settings
 
+# In the order in which algorithms are listed.
+FAMILIES = ("mean flow", "flow", "diffusion", "planning", "cloning", "actor-critic")
+
 
 @dataclass(frozen=True)
 class Row:
@@ -24,6 +27,7 @@ class Row:
     switches: Mapping[str, Any] = field(default_factory=dict)  # fixed settings of a variant
     steps_setting: str = ""  # the setting that counts steps from noise to action; "": one
     plugin: str | None = None  # sha256 of the file that registered it, None for our own
+    family: str = "plug-in"  # what it is listed under: one of FAMILIES for our own
 
 
 _OM2P = "algorithms.om2p:Om2p"
@@ -31,6 +35,7 @@ _OM2P_SOURCE = "OM2P, arXiv 2508.06269 (AAMAS 2026)"
 
 TABLE: dict[str, Row] = {
     "om2p": Row(
+        family="mean flow",
         target=_OM2P,
         settings="Om2pSettings",
         version=1,
@@ -39,6 +44,7 @@ TABLE: dict[str, Row] = {
         deviations="step, sorted times, equal share, Q normalisation: ours (the paper is silent)",
     ),
     "om2p-release": Row(
+        family="mean flow",
         target=_OM2P,
         settings="Om2pSettings",
         version=1,
@@ -57,6 +63,7 @@ TABLE: dict[str, Row] = {
         },
     ),
     "om2p-jvp": Row(
+        family="mean flow",
         target=_OM2P,
         settings="Om2pSettings",
         version=1,
@@ -66,6 +73,7 @@ TABLE: dict[str, Row] = {
         switches={"derivative": "jvp"},
     ),
     "om2p-batch-jacobian": Row(
+        family="mean flow",
         target=_OM2P,
         settings="Om2pSettings",
         version=1,
@@ -75,6 +83,7 @@ TABLE: dict[str, Row] = {
         switches={"derivative": "batch_jacobian"},
     ),
     "dom2": Row(
+        family="diffusion",
         target="algorithms.dom2:Dom2",
         settings="Dom2Settings",
         version=1,
@@ -84,6 +93,7 @@ TABLE: dict[str, Row] = {
         steps_setting="solver_steps",
     ),
     "flow-bc": Row(
+        family="flow",
         target="algorithms.flow_bc:FlowBc",
         settings="FlowBcSettings",
         version=1,
@@ -93,6 +103,7 @@ TABLE: dict[str, Row] = {
         steps_setting="flow_steps",
     ),
     "diffusion-bc": Row(
+        family="diffusion",
         target="algorithms.diffusion_bc:DiffusionBc",
         settings="DiffusionBcSettings",
         version=1,
@@ -102,6 +113,7 @@ TABLE: dict[str, Row] = {
         steps_setting="diffusion_steps",
     ),
     "flow-bc-joint": Row(
+        family="flow",
         target="algorithms.flow_bc_joint:FlowBcJoint",
         settings="FlowBcSettings",
         version=1,
@@ -113,6 +125,7 @@ TABLE: dict[str, Row] = {
         steps_setting="flow_steps",
     ),
     "diffusion-ql": Row(
+        family="diffusion",
         target="algorithms.diffusion_ql:DiffusionQl",
         settings="DiffusionQlSettings",
         version=1,
@@ -122,6 +135,7 @@ TABLE: dict[str, Row] = {
         steps_setting="diffusion_steps",
     ),
     "edp": Row(
+        family="diffusion",
         target="algorithms.edp:Edp",
         settings="EdpSettings",
         version=1,
@@ -131,6 +145,7 @@ TABLE: dict[str, Row] = {
         steps_setting="solver_steps",
     ),
     "fql": Row(
+        family="flow",
         target="algorithms.fql:Fql",
         settings="FqlSettings",
         version=1,
@@ -139,6 +154,7 @@ TABLE: dict[str, Row] = {
         deviations="per agent; Q normalised, alpha 1",
     ),
     "mac-flow": Row(
+        family="flow",
         target="algorithms.mac_flow:MacFlow",
         settings="MacFlowSettings",
         version=1,
@@ -149,6 +165,7 @@ TABLE: dict[str, Row] = {
         switches={"flow": "joint"},
     ),
     "mac-flow-factorised": Row(
+        family="flow",
         target="algorithms.mac_flow:MacFlow",
         settings="MacFlowSettings",
         version=1,
@@ -159,6 +176,7 @@ TABLE: dict[str, Row] = {
         switches={"flow": "factorised"},
     ),
     "meanflow-ql": Row(
+        family="mean flow",
         target="algorithms.meanflow_ql:MeanFlowQl",
         settings="MeanFlowQlSettings",
         version=1,
@@ -167,6 +185,7 @@ TABLE: dict[str, Row] = {
         deviations="per agent; MLP instead of a transformer; fixed alpha, Q normalised",
     ),
     "dof": Row(
+        family="diffusion",
         target="algorithms.dof:Dof",
         settings="DofSettings",
         version=1,
@@ -177,6 +196,7 @@ TABLE: dict[str, Row] = {
         steps_setting="diffusion_steps",
     ),
     "dof-shipped": Row(
+        family="diffusion",
         target="algorithms.dof:Dof",
         settings="DofSettings",
         version=1,
@@ -195,6 +215,7 @@ TABLE: dict[str, Row] = {
         steps_setting="diffusion_steps",
     ),
     "madiff-d": Row(
+        family="planning",
         target="algorithms.madiff:Madiff",
         settings="MadiffSettings",
         version=2,
@@ -206,6 +227,7 @@ TABLE: dict[str, Row] = {
         steps_setting="solver_steps",
     ),
     "madiff-c": Row(
+        family="planning",
         target="algorithms.madiff:Madiff",
         settings="MadiffSettings",
         version=2,
@@ -218,6 +240,7 @@ TABLE: dict[str, Row] = {
         steps_setting="solver_steps",
     ),
     "bc": Row(
+        family="cloning",
         target="algorithms.bc:Bc",
         settings="BcSettings",
         version=1,
@@ -226,6 +249,7 @@ TABLE: dict[str, Row] = {
         deviations="none",
     ),
     "bc-gaussian": Row(
+        family="cloning",
         target="algorithms.bc_gaussian:BcGaussian",
         settings="BcGaussianSettings",
         version=2,
@@ -234,6 +258,7 @@ TABLE: dict[str, Row] = {
         deviations="mean instead of sum over action dimensions",
     ),
     "td3bc": Row(
+        family="actor-critic",
         target="algorithms.td3bc:Td3Bc",
         settings="Td3BcSettings",
         version=1,
@@ -242,6 +267,7 @@ TABLE: dict[str, Row] = {
         deviations="no target smoothing, no delayed actor",
     ),
     "cql": Row(
+        family="actor-critic",
         target="algorithms.cql:Cql",
         settings="CqlSettings",
         version=2,
@@ -250,6 +276,7 @@ TABLE: dict[str, Row] = {
         deviations="log-density where the code subtracts a density; its weight is a median",
     ),
     "omar": Row(
+        family="actor-critic",
         target="algorithms.omar:Omar",
         settings="OmarSettings",
         version=2,
@@ -258,6 +285,7 @@ TABLE: dict[str, Row] = {
         deviations="as cql; the share c is a median of the published values",
     ),
     "iql": Row(
+        family="actor-critic",
         target="algorithms.iql:Iql",
         settings="IqlSettings",
         version=2,

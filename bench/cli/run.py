@@ -267,7 +267,13 @@ def lines(what: str) -> str:
         raise BenchError(f"unknown list '{what}': {closest(what, [*LISTS, 'settings'])}")
     rows = LISTS[what]()
     width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name.ljust(width)}  {text}".rstrip() for name, text in rows)
+    written = {name: f"{name.ljust(width)}  {text}".rstrip() for name, text in rows}
+    if what != "algorithms":
+        return "\n".join(written.values())
+    parts = []
+    for family, names in _families(list(written)).items():
+        parts.append("\n".join([f"{family}:", *(written[name] for name in names)]))
+    return "\n\n".join(parts)
 
 
 def _print_settings(algorithm: str | None, preset: str, plugin: list[Path]) -> None:
@@ -281,6 +287,16 @@ def _print_settings(algorithm: str | None, preset: str, plugin: list[Path]) -> N
     print(
         f"\nchange one with --set {algorithm}.KEY=VALUE, or for all with --set algorithm.KEY=VALUE"
     )
+
+
+def _families(names: list[str]) -> dict[str, list[str]]:
+    """Return the names of algorithms by family; plug-ins follow ours."""
+    import algorithms
+
+    families: dict[str, list[str]] = {family: [] for family in algorithms.FAMILIES}
+    for name in names:
+        families.setdefault(algorithms.row(name).family, []).append(name)
+    return {family: own for family, own in families.items() if own}
 
 
 def _algorithms() -> list[tuple[str, str]]:

@@ -114,7 +114,6 @@ def test_the_help_of_a_run_is_grouped_with_the_most_used_first(capsys: Capture) 
 
 def test_lists_name_everything(capsys: Capture) -> None:
     for kind, names in (
-        ("algorithms", algorithms.names()),
         ("datasets", datasets.dataset_ids()),
         ("tasks", datasets.task_ids()),
         ("presets", ["smoke", "quick", "cpu", "paper"]),
@@ -122,6 +121,16 @@ def test_lists_name_everything(capsys: Capture) -> None:
         code, output, _ = call(capsys, "list", kind)
         assert code == 0
         assert [line.split()[0] for line in output.splitlines()] == names
+
+
+def test_algorithms_are_listed_by_family(capsys: Capture) -> None:
+    code, output, _ = call(capsys, "list", "algorithms")
+    assert code == 0
+    blocks = [block.splitlines() for block in output.strip().split("\n\n")]
+    assert [head for head, *_ in blocks] == [f"{family}:" for family in algorithms.FAMILIES]
+    listed = {head.rstrip(":"): [line.split()[0] for line in lines] for head, *lines in blocks}
+    assert sorted(name for names in listed.values() for name in names) == sorted(algorithms.names())
+    assert listed["cloning"] == ["bc", "bc-gaussian"]
 
 
 def test_settings_are_listed_with_value_range_and_meaning(capsys: Capture) -> None:
