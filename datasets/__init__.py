@@ -21,6 +21,7 @@ _EXPORTS = {
     "Dataset": "datasets.recorded.store",
     "data_dir": "datasets.paths",
     "load": "datasets.loading",
+    "write": "datasets.formats.arrays",
     "plugin_task": "datasets.adapters.parallel",
     "TeamEnv": "datasets.adapters.team_env",
     "Reference": "datasets.references",
@@ -39,12 +40,14 @@ __all__ = [
     "plugin_task",
     "recipe",
     "task_ids",
+    "write",
 ]
 
 if TYPE_CHECKING:
     from datasets.adapters.parallel import plugin_task
     from datasets.adapters.team_env import TeamEnv
     from datasets.errors import DatasetError
+    from datasets.formats.arrays import write
     from datasets.loading import load
     from datasets.paths import data_dir
     from datasets.recipes import dataset_ids, recipe

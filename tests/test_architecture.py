@@ -108,7 +108,7 @@ LAYERS = {
     "datasets": (
         "errors", "paths", "plugin_source", "batch", "references", "actors", "drawing",
         "environments", "tasks", "adapters", "protocol", "rollout", "perturb", "views", "replay",
-        "recorded", "formats", "recipes", "behaviour", "loading", "measurement",
+        "recorded", "sources", "formats", "recipes", "behaviour", "loading", "measurement",
     ),
     "reports": (
         "options", "reading", "captions", "drawing", "tables", "figures", "page", "build",

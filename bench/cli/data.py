@@ -32,8 +32,8 @@ def register(app: typer.Typer) -> None:
     flags.add(group, build, recorded)
     flags.add(group, info, recorded)
     flags.add(group, verify, recorded)
-    flags.add(group, import_, "Published files", "import")
-    flags.add(group, export, "Published files")
+    flags.add(group, import_, "Your own and published files", "import")
+    flags.add(group, export, "Your own and published files")
     flags.add(group, train, made)
     flags.add(group, references, made)
     app.add_typer(group, name="data", rich_help_panel="Data")
@@ -251,45 +251,47 @@ def check_all(data_dir: Path | None = None) -> list[tuple[str, "DatasetError | N
     return outcome
 
 
-# --- published files -----------------------------------------------------------------------------
+# --- own and published files ---------------------------------------------------------------------
 
 
 def import_(
     path: Annotated[
         Path,
         typer.Argument(
-            help="The published files: a folder that holds obs_0.npy (omar), obs.npy (madiff) or "
-            "metadata.json (vault), or one .hdf5 file (omiga); a folder of such folders, one per "
-            "data seed (seed_0_data, seed_1_data ...); such a folder or file in an "
-            "archive, data.zip/seed_0_data; or hub:OWNER/NAME[@REVISION][/FOLDER] on the Hugging "
-            "Face Hub",
+            help="The files: a folder that holds observations.npy (arrays), obs_0.npy (omar), "
+            "obs.npy (madiff) or metadata.json (vault), a dataset's folder (minari), or one .hdf5 "
+            "file (omiga); a folder of such folders, one per data seed (seed_0_data, seed_1_data "
+            "...); such a folder or file in an archive, data.zip/seed_0_data; "
+            "hub:OWNER/NAME[@REVISION][/FOLDER] on the Hugging Face Hub; or public:NAME, as `list "
+            "datasets --public` lists them",
             show_default=False,
         ),
     ],
     format_: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--format",
-            help="The layout of the files: omar (also of CFCQL, OM2P and MADiff's MPE data), "
-            "omiga or madiff (multi-agent MuJoCo), or vault (OG-MARL): --format omar",
+            help="The layout of the files: arrays (of `datasets.write`) or minari for recordings "
+            "of your own; omar (also of CFCQL, OM2P and MADiff's MPE data), omiga or madiff "
+            "(multi-agent MuJoCo), or vault (OG-MARL): --format omar",
             show_default=False,
         ),
-    ],
+    ] = None,
     task: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="The task they were recorded on (see `list tasks`): --task mpe/spread",
             show_default=False,
         ),
-    ],
+    ] = None,
     name: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="The dataset's id becomes import/NAME; letters, digits, - and _: "
             "--name omar-expert-0",
             show_default=False,
         ),
-    ],
+    ] = None,
     action_order: Annotated[
         str | None,
         typer.Option(
@@ -334,17 +336,19 @@ def import_(
     prey: Prey = None,
     plugin: PluginFiles = None,
 ) -> None:
-    """Import a published dataset as import/NAME.
+    """Import recordings of your own, or published ones, as import/NAME.
 
-    Its files are checked and copied into the data folder, beside a card that describes them. A
+    Their files are checked and copied into the data folder, beside a card that describes them. A
     sample of the rows is replayed against the task's rules; files in which too few rows obey are
     refused with the likely cause.
 
     Afterwards import/NAME works wherever a dataset's id does, as in `run --datasets import/NAME`.
 
     \b
-    Example:
+    Examples:
+      python -m bench data import mine --format arrays --task mpe/spread --name mine
       python -m bench data import seed_0_data --format omar --task mpe/spread --name omar-0
+      python -m bench data import public:om2p/spread/expert
     """
     from bench.plan import plugins
     from datasets.formats.importing import import_dataset
@@ -355,7 +359,7 @@ def import_(
         format_, path, task, name, data_dir, Ticker(), rules, prey, action_order,
         action_form, episode_steps, accept_unlike, quality,
     )  # fmt: skip
-    print(f"dataset import/{name}: {folder}")
+    print(f"dataset import/{folder.name}: {folder}")
     for line in imported_text(folder):
         print(line)
 

@@ -236,6 +236,10 @@ def list_(
         str | None, typer.Argument(help="whose settings: list settings om2p", show_default=False)
     ] = None,
     preset: Annotated[str, option(flags_of(RunConfig)["preset"])] = RunConfig.preset,
+    public: Annotated[
+        bool,
+        typer.Option("--public", help="With datasets: published ones that `data import` knows"),
+    ] = False,
     plugin: PluginFiles = None,
 ) -> None:
     """List what there is: algorithms, datasets, settings and others.
@@ -243,14 +247,43 @@ def list_(
     \b
     Examples:
       python -m bench list algorithms
+      python -m bench list datasets --public
       python -m bench list settings om2p --preset cpu
     """
+    if public and what != "datasets":
+        raise BenchError(f"--public lists datasets, not {what}: list datasets --public")
     if what == "settings":
         _print_settings(algorithm, preset, plugin or [])
     elif algorithm is not None:
         raise BenchError(f"list {what} takes no further name: leave out {algorithm!r}")
+    elif public:
+        _print_public()
     else:
         print_list(what, plugin or [])
+
+
+def _print_public() -> None:
+    """Print the table of published recordings: names, then per row where and what they are."""
+    from datasets.sources import public
+
+    rows: dict[str, list[public.Published]] = {}
+    for one in public.table().values():
+        rows.setdefault(one.name.rpartition("/")[0], []).append(one)
+    for row, several in rows.items():
+        first = several[0]
+        print(f"public:{row}/QUALITY   {', '.join(one.quality for one in several)}")
+        for word, text in (
+            ("task", f"{first.task}, format {first.format}"),
+            ("from", f"{first.address}   (and so on)"),
+            ("by", first.publisher),
+            ("licence", first.licence),
+            ("physics", first.physics),
+        ):
+            print(f"  {word:<8} {text}")
+    print(
+        "\nimport one: python -m bench data import public:om2p/spread/expert\nNobody here could "
+        "download them; the import replays rows against the task's rules and says what it finds."
+    )
 
 
 def print_list(what: str, plugin: list[Path]) -> None:

@@ -37,6 +37,16 @@ def folder_of(name: str, data_dir: str | Path | None = None) -> Path:
     return default_dir(data_dir) / IMPORTED / check_name(name)
 
 
+def free_folder(name: str, data_dir: str | Path | None = None) -> Path:
+    """Return where a new dataset ``name`` will lie; DatasetError where there is one already."""
+    folder = folder_of(name, data_dir)
+    if folder.exists():
+        raise DatasetError(
+            f"import/{name} is there already, in {folder}; choose another --name or delete it."
+        )
+    return folder
+
+
 def dataset_ids(data_dir: str | Path | None = None) -> list[str]:
     """Return ``import/<name>`` for everything imported into a data folder."""
     root = default_dir(data_dir) / IMPORTED

@@ -12,14 +12,17 @@ from typing import Any
 import numpy as np
 
 from datasets.errors import DatasetError, unknown
-from datasets.formats import actions, imported, sources
+from datasets.formats import actions, imported
 from datasets.formats.layout import Last, Layout, Part, check_layout, continues
 from datasets.paths import new_folder, sha256
 from datasets.recorded.card import write_card
 from datasets.recorded.files import Progress
+from datasets.sources import opening, public
 from datasets.tasks import Task, load_task
 
 FORMATS = {
+    "arrays": "datasets.formats.arrays",
+    "minari": "datasets.formats.minari",
     "omar": "datasets.formats.omar",
     "omiga": "datasets.formats.omiga",
     "madiff": "datasets.formats.madiff",
@@ -52,13 +55,14 @@ class Reading:
     episode_steps: int | None = None
     accept: bool = False
     quality: str | None = None  # as the publishers call it
+    published: public.Published | None = None  # the row of the table of published recordings
 
 
 def import_dataset(
-    layout_name: str,
+    layout_name: str | None,
     path: str | Path,
-    task_id: str,
-    name: str,
+    task_id: str | None,
+    name: str | None,
     data_dir: str | Path | None = None,
     progress: Progress | None = None,
     rules: str | None = None,
@@ -69,10 +73,12 @@ def import_dataset(
     accept: bool = False,
     quality: str | None = None,
 ) -> Path:
-    """Import published files as the dataset ``import/<name>``; return its folder.
+    """Import recorded files as the dataset ``import/<name>``; return its folder.
 
-    path: a folder or file, one in an archive, or ``hub:OWNER/NAME`` (see formats/sources.py); or
-    such a folder with one sub-folder per data seed, ``seed_0_data`` and so on.
+    path: a folder or file, one in an archive, or ``hub:OWNER/NAME`` (see sources/opening.py); or
+    such a folder with one sub-folder per data seed, ``seed_0_data`` and so on; or the name of a
+    published recording, ``public:om2p/spread/expert`` (see sources/public.py).
+    layout_name, task_id, name: may be None for a published recording, whose table says them.
     rules, prey: under which and against which they were recorded, where that is known.
     action_order, action_form: what the files' actions mean (see formats/actions.py).
     episode_steps: rows of an episode in files of the omar layout, where not the task's horizon; in
@@ -82,20 +88,18 @@ def import_dataset(
 
     Raises DatasetError, with a likely cause, where too few rows of a sample obey the task's rules.
     """
-    if layout_name not in FORMATS:
-        raise unknown("format", layout_name, FORMATS)
+    known = public.find(path) if public.is_public(path) else None
+    if known is not None:
+        quality, action_order = quality or known.quality, action_order or known.action_order
+    layout_name, task_id, name = _asked(path, known, layout_name, task_id, name)
     task = load_task(task_id, rules, prey)
     if prey is None:
         task = replace(task, prey=None)  # the files do not say who it was
-    folder = imported.folder_of(name, data_dir)
-    if folder.exists():
-        raise DatasetError(
-            f"import/{name} is there already, in {folder}; choose another --name or delete it."
-        )
+    folder = imported.free_folder(name, data_dir)
     places, quality = actions.actuators(layout_name, task, action_order), _checked_quality(quality)
-    reading = Reading(places, action_form, episode_steps, accept, quality)
+    reading = Reading(places, action_form, episode_steps, accept, quality, known)
     try:
-        with sources.opened(path, folder.parent) as source:
+        with opening.opened(path if known is None else known.address, folder.parent) as source:
             folder.parent.mkdir(parents=True, exist_ok=True)
             partial = new_folder(folder)
             try:
@@ -103,8 +107,8 @@ def import_dataset(
                 for seed, place in _recordings(source.path):
                     made = imported.seed_folder(partial, seed)
                     made.mkdir(exist_ok=True)
-                    known = {"data_seed": seed, "recipe": origin}
-                    _import_one(place, task, folder.name, made, known, reading, progress)
+                    facts = {"data_seed": seed, "recipe": origin}
+                    _import_one(place, task, folder.name, made, facts, reading, progress)
                 os.rename(partial, folder)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
@@ -114,6 +118,25 @@ def import_dataset(
             "the files, or choose another data folder with --data-dir."
         ) from error
     return folder
+
+
+def _asked(
+    path: str | Path, known: public.Published | None, *said: str | None
+) -> tuple[str, str, str]:
+    """Return format, task and name as they were said, else as the table of published data says."""
+    table = (None,) * 3 if known is None else (known.format, known.task, known.import_name)
+    chosen = [one or other for one, other in zip(said, table, strict=True)]
+    flags = ("--format", "--task", "--name")
+    missing = [flag for flag, value in zip(flags, chosen, strict=True) if value is None]
+    if missing:
+        raise DatasetError(
+            f"the import of {path} needs {' and '.join(missing)} too; only public:NAME, as "
+            "`list datasets --public` lists them, goes without."
+        )
+    layout_name, task_id, name = map(str, chosen)
+    if layout_name not in FORMATS:
+        raise unknown("format", layout_name, FORMATS)
+    return layout_name, task_id, name
 
 
 def _checked_quality(quality: str | None) -> str | None:
@@ -159,6 +182,10 @@ def _import_one(
         facts["recipe"] |= known["recipe"]
         facts["source"] = f"imported from files in the {kind} layout"
         facts["published_quality"] = reading.quality
+        if reading.published is not None:
+            facts["recipe"]["public"] = reading.published.name
+            facts["licence"] = reading.published.licence
+            facts["notes"].append(f"of {reading.published.publisher}: {reading.published.physics}")
         if reading.places is not None:
             facts["notes"].append(actions.REORDERED)
         copy(layout, task, folder, progress, reading.places)

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from datasets.errors import DatasetError
+from datasets.formats.hdf5 import array_in, damage_is_said, opened_file
 from datasets.formats.layout import (
     Layout,
     Part,
     check_lengths,
-    check_numbers,
     check_rows,
     ended,
     find_ends,
@@ -27,43 +27,21 @@ from datasets.formats.layout import (
 )
 from datasets.tasks import Task
 
-MOST_UNPACKED = 1000  # times its file: what deflate can do at best
-
 
 @contextmanager
 def opened(path: Path, task: Task, episode_steps: int | None = None) -> Iterator[Layout]:
     """Open one .hdf5 file; ``episode_steps`` are those of the time limit."""
     limit = time_limit(episode_steps, task)
-    try:
-        import h5py
-    except ImportError as error:
-        raise DatasetError(
-            "the omiga layout needs h5py; install it with `pip install 'om2p-bench[formats]'`."
-        ) from error
     if not path.is_file():
         raise DatasetError(f"{path} is not a file; name the .hdf5 file of a dataset.")
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise DatasetError(
-            f"{path} cannot be read as HDF5 ({error}); download it again."
-        ) from error
-    with file:
-        try:
+    with opened_file(path, "omiga") as file:
+        with damage_is_said(path):
             layout = _layout(path, {key: _open(file, key, path) for key in "oard"}, task, limit)
-        except DatasetError:
-            raise
-        except Exception as error:  # h5py raises many types for a damaged file
-            raise DatasetError(
-                f"{path} is damaged ({type(error).__name__}: {error}); download it again."
-            ) from error
         yield layout
 
 
 def _open(file: Any, key: str, path: Path) -> Any:
-    """Open one array that lies in the file itself: a link could point to any file of the user."""
-    import h5py
-
+    """Open one array of the file, or say which other layout the file has."""
     name = f"key {key} of {path}"
     if key not in file:
         if "timeouts" in file:
@@ -72,18 +50,7 @@ def _open(file: Any, key: str, path: Path) -> Any:
                 "holds no team's data; name a file with the keys o, a, r and d."
             )
         raise DatasetError(f"{name} is missing; the omiga layout has the keys o, a, r and d.")
-    link, array = file.get(key, getlink=True), None
-    if isinstance(link, h5py.HardLink):
-        array = file[key]
-    if not isinstance(array, h5py.Dataset) or array.external or array.is_virtual:
-        raise DatasetError(f"{name} is not an array inside the file; links are not followed.")
-    check_numbers(name, array)
-    if array.nbytes > MOST_UNPACKED * path.stat().st_size:
-        raise DatasetError(
-            f"{name} unpacks to {array.nbytes:,} bytes, over {MOST_UNPACKED} times the file: it is "
-            "refused as made to exhaust memory."
-        )
-    return array
+    return array_in(file, key, name, path)
 
 
 def _layout(path: Path, arrays: dict[str, Any], task: Task, limit: int) -> Layout:

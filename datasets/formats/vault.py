@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from datasets.errors import DatasetError
-from datasets.formats.archives import ALWAYS, MAX_RATIO
 from datasets.formats.layout import (
     Cut,
     Layout,
@@ -29,6 +28,7 @@ from datasets.formats.layout import (
     time_limit,
     unfinished,
 )
+from datasets.sources.archives import ALWAYS, MAX_RATIO
 from datasets.tasks import Task
 
 METADATA = "metadata.json"

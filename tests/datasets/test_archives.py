@@ -11,8 +11,9 @@ import pytest
 
 import datasets
 from datasets.errors import DatasetError
-from datasets.formats import archives, exporting, importing
+from datasets.formats import exporting, importing
 from datasets.recorded.store import Dataset
+from datasets.sources import archives
 
 KINDS = {"zip": "zip", "tar": "tar", "tar.gz": "gztar", "tar.bz2": "bztar", "tar.xz": "xztar"}
 

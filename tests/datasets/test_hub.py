@@ -1,84 +1,23 @@
 """`hub:` addresses, against a server here that speaks the few endpoints that are used."""
 
 import hashlib
-import json
 import shutil
 import socket
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import datasets
 from bench.cli import app
 from datasets.errors import DatasetError
-from datasets.formats import exporting, hub, importing
+from datasets.formats import exporting, importing
 from datasets.recorded.store import Dataset
+from datasets.sources import hub
+from tests.datasets.standin_hub import SHA, Hub, serving
 from tests.datasets.test_vault import from_dataset
 from tests.datasets.vaults import write_vault
-
-SHA = "0123456789abcdef0123456789abcdef01234567"
-
-
-class Hub(ThreadingHTTPServer):
-    """One repository, team/data: the files of a folder, at the revisions main and SHA."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.folder = folder
-        self.asked: list[tuple[str, str]] = []
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Answers what huggingface-hub asks before and while it downloads a file."""
-
-    server: Hub
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-    def answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    def do_GET(self) -> None:
-        self.server.asked.append((self.command, self.path))
-        if self.path.startswith("/api/datasets/team/data"):
-            self.info(self.path.removeprefix("/api/datasets/team/data"))
-        elif self.path.startswith(f"/datasets/team/data/resolve/{SHA}/"):
-            self.file(self.path.split(f"{SHA}/")[1])
-        elif "closed" in self.path:
-            self.answer(403, b"{}", {"X-Error-Code": "GatedRepo"})
-        else:
-            self.answer(404, b"{}", {"X-Error-Code": "RepoNotFound"})
-
-    do_HEAD = do_GET
-
-    def info(self, revision: str) -> None:
-        if revision not in ("", "/revision/main", f"/revision/{SHA}"):
-            self.answer(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
-            return
-        files = sorted(p for p in self.server.folder.rglob("*") if p.is_file())
-        names = [p.relative_to(self.server.folder).as_posix() for p in files]
-        listing = {
-            "id": "team/data", "sha": SHA, "siblings": [{"rfilename": name} for name in names],
-            "private": False, "downloads": 0, "likes": 0, "tags": [], "author": "team",
-        }  # fmt: skip
-        self.answer(200, json.dumps(listing).encode(), {"Content-Type": "application/json"})
-
-    def file(self, name: str) -> None:
-        content = (self.server.folder / name).read_bytes()
-        etag = hashlib.sha256(content).hexdigest()
-        self.answer(200, content, {"ETag": f'"{etag}"', "X-Repo-Commit": SHA})
 
 
 @pytest.fixture(scope="module")
@@ -96,18 +35,8 @@ def repository(expert: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture
 def server(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """The stand-in, with the library's cache in a folder of this test."""
-    from huggingface_hub import constants
-
-    served = Hub(repository)
-    thread = threading.Thread(target=served.serve_forever, daemon=True)
-    thread.start()
-    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{served.server_port}")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
-    yield served
-    served.shutdown()
-    served.server_close()
+    with serving({"team/data": repository}, tmp_path / "hub", monkeypatch) as served:
+        yield served
 
 
 def bring_in(address: str, root: Path, layout: str = "omar", name: str = "x") -> Dataset:
@@ -150,6 +79,58 @@ def test_an_archive_of_a_repository_is_unpacked(
     assert set(dataset.card["recipe"]) == {"format", "source_files", "hub", "archive"}
     whole = bring_in("hub:team/data/omar/simple_spread.zip", tmp_path, "vault", "whole")
     assert whole.card["checksum"] == expert.card["checksum"]
+
+
+def test_a_dropped_connection_is_taken_up_where_it_broke(
+    server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1024)  # what is kept at a time
+    server.cut = {"mpe/seed_0_data/obs_1.npy"}
+    whole = bring_in("hub:team/data/mpe/seed_0_data", tmp_path)
+    assert whole.card["n_episodes"] == 6
+    assert not server.cut
+    ((name, start),) = server.ranges
+    assert name == "mpe/seed_0_data/obs_1.npy"
+    assert start == server.halves[0] // 1024 * 1024 > 0
+
+
+def test_an_interrupted_import_goes_on_with_the_files_that_are_missing(
+    server: Hub, tmp_path: Path
+) -> None:
+    server.missing = {"mpe/seed_0_data/rews_2.npy"}  # the last of them, as names are sorted
+    with pytest.raises(DatasetError, match="cannot be downloaded"):
+        bring_in("hub:team/data/mpe/seed_0_data", tmp_path)
+    assert not (tmp_path / "import" / "x").exists()
+    server.missing, server.asked = set(), []
+    bring_in("hub:team/data/mpe/seed_0_data", tmp_path)
+    fetched = [path.split(SHA)[1] for kind, path in server.asked if kind == "GET" and SHA in path]
+    assert fetched == ["/mpe/seed_0_data/rews_2.npy"]
+
+
+def test_a_file_that_differs_from_its_hash_is_removed_and_said(server: Hub, tmp_path: Path) -> None:
+    """A large file by its SHA-256, a small one by git's SHA-1; the next import fetches it anew."""
+    for name in ("mpe/seed_0_data/acs_0.npy", "mpe/seed_0_data/dataset.json"):
+        server.tampered = {name}
+        with pytest.raises(DatasetError, match=f"{name} of .* is not what the Hub announces"):
+            bring_in("hub:team/data/mpe/seed_0_data", tmp_path)
+        server.tampered = set()
+    assert bring_in("hub:team/data/mpe/seed_0_data", tmp_path).card["n_episodes"] == 6
+
+
+def test_what_is_too_large_is_said_before_it_is_downloaded(
+    server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "MOST", 1000)
+    with pytest.raises(DatasetError, match=r"GB together, more than .* of one import"):
+        bring_in("hub:team/data/mpe/seed_0_data", tmp_path)
+    monkeypatch.undo()
+    monkeypatch.setattr(hub, "SPARE", 1 << 60)
+    monkeypatch.setenv("HF_ENDPOINT", server.address)
+    with pytest.raises(DatasetError, match="left; make room, or name another folder with HF_HOME"):
+        bring_in("hub:team/data/mpe/seed_0_data", tmp_path)
+    assert not [path for _, path in server.asked if "resolve" in path]
 
 
 @pytest.mark.parametrize(

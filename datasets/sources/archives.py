@@ -1,4 +1,4 @@
-"""Unpack a published .zip or .tar archive into a temporary folder, trusting nothing in it.
+"""Unpack a published .zip, .npz or .tar archive into a temporary folder, trusting nothing in it.
 
 Only plain files and folders are taken, only below the folder, only while what was written stays
 within bounds that are checked as it is written: an archive's own figures are not believed.
@@ -15,7 +15,8 @@ from typing import IO
 
 from datasets.errors import DatasetError
 
-SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+# numpy's .npz is a .zip of .npy files: unpacked, they can be mapped instead of read.
+SUFFIXES = (".zip", ".npz", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 MAX_FILES = 200_000
 MAX_RATIO = 100  # unpacked : packed. Float arrays are packed to a half, never to a hundredth
 ALWAYS = 64 << 20  # bytes that any archive may unpack to, whatever its own size
@@ -73,7 +74,7 @@ def unpack(archive: Path, inner: str, folder: Path) -> Path:
 
 def _members(archive: Path) -> Iterator[Member]:
     """Return an archive's members one by one, refusing everything but files and folders."""
-    if archive.name.endswith(".zip"):
+    if archive.name.endswith((".zip", ".npz")):
         with zipfile.ZipFile(archive) as file:
             for member in file.infolist():
                 kind = member.external_attr >> 16 & 0o170000  # the unix type, 0 where not recorded

@@ -1,23 +1,41 @@
-"""Published files from a data repository of the Hugging Face Hub (extra ``hub``)."""
+"""Published files from a data repository of the Hugging Face Hub (extra ``hub``).
 
+The Hub's own library downloads: it goes on after a dropped connection, keeps what is complete, and
+knows tokens and mirrors. Sizes and hashes are checked here, because it compares no content.
+"""
+
+import hashlib
 import os
 import re
+import shutil
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
-from datasets.errors import DatasetError
-from datasets.formats.archives import SUFFIXES
+from datasets.errors import DatasetError, counted
+from datasets.paths import CHUNK
+from datasets.sources.archives import SPARE, SUFFIXES
 
 PREFIX = "hub:"
 ADDRESS = re.compile(r"hub:(?P<name>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w.-]+))?(?:/(?P<path>.+))?")
 TIMEOUT = 20.0  # seconds for the first answer
+MOST = 32 << 30  # bytes of one import: a folder named too high up is a mistake
+
+
+class Announced(NamedTuple):
+    """What the Hub says of a file before it is downloaded; None where it says nothing."""
+
+    size: int | None
+    sha256: str | None  # of large files
+    blob: str | None  # of small ones: git's SHA-1 of the content
 
 
 def download(address: str) -> tuple[Path, dict[str, Any]]:
     """Download what ``hub:OWNER/NAME[@REVISION][/FOLDER]`` names; return its place and origin.
 
-    Files stay in the Hub's own cache (``HF_HOME``), so that a second import downloads nothing.
-    FOLDER may go on into an archive of the repository. ``HF_ENDPOINT`` names another server.
+    Files stay in the Hub's own cache (``HF_HOME``), so that a second import downloads nothing, and
+    an interrupted one goes on with the files that are missing. Every file is compared with the
+    size and the hash that the Hub announces. FOLDER may go on into an archive of the repository.
+    ``HF_ENDPOINT`` names another server.
     """
     name, revision, path = _parse(address)
     try:
@@ -29,10 +47,13 @@ def download(address: str) -> tuple[Path, dict[str, Any]]:
         ) from error
     try:
         api = library.HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
-        info = api.dataset_info(name, revision=revision, timeout=TIMEOUT)
-        files = _wanted([file.rfilename for file in info.siblings or []], path, address)
+        info = api.dataset_info(name, revision=revision, timeout=TIMEOUT, files_metadata=True)
+        announced = {file.rfilename: _announced(file) for file in info.siblings or []}
+        files = _wanted([*announced], path, address)
+        _check_size(address, [announced[file] for file in files], library.constants.HF_HUB_CACHE)
         for file in files:
             place = api.hf_hub_download(name, file, repo_type="dataset", revision=info.sha)
+            _check_content(address, file, Path(place), announced[file])
     except _failures(library) as error:
         raise DatasetError(_sentence(error, address, library)) from error
     root = Path(place)
@@ -66,6 +87,57 @@ def _wanted(files: list[str], path: str, address: str) -> list[str]:
             f"{', ...' if len(folders) > 12 else ''}; name one of these."
         )
     return sorted(chosen)
+
+
+def _announced(file: Any) -> Announced:
+    """Return what the listing of a repository says of a file."""
+    if file.lfs is not None:
+        return Announced(file.lfs.size, file.lfs.sha256, None)
+    return Announced(file.size, None, file.blob_id)
+
+
+def _check_size(address: str, files: list[Announced], cache: str) -> None:
+    """Refuse more than an import may be, and more than the disk of the cache holds."""
+    total = sum(file.size or 0 for file in files)
+    if total > MOST:
+        raise DatasetError(
+            f"{address} names {counted(len(files), 'file')} of {total / 1e9:.1f} GB together, more "
+            f"than the {MOST / 1e9:.1f} GB of one import; name a folder further down."
+        )
+    place = Path(cache).expanduser()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if total > free - SPARE:
+        raise DatasetError(
+            f"{address} has {total / 1e9:.1f} GB, but the disk of {cache} has {free / 1e9:.1f} GB "
+            "left; make room, or name another folder with HF_HOME."
+        )
+
+
+def _check_content(address: str, file: str, place: Path, announced: Announced) -> None:
+    """Compare a downloaded file with its announced size and hash; remove one that differs."""
+    size = place.stat().st_size
+    same = announced.size in (None, size)
+    if same and announced.sha256 is not None:
+        same = _hash(place, hashlib.sha256()) == announced.sha256
+    elif same and announced.blob is not None:
+        same = _hash(place, hashlib.sha1(b"blob %d\0" % size)) == announced.blob
+    if not same:
+        place.resolve().unlink()  # in the cache a name is a link to the content
+        place.unlink(missing_ok=True)
+        raise DatasetError(
+            f"{file} of {address} is not what the Hub announces (its size or hash differs) and was "
+            "removed; run the command again to download it anew."
+        )
+
+
+def _hash(place: Path, digest: Any) -> str:
+    """Return the hexadecimal digest of a file's content, after what ``digest`` has read."""
+    with place.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return str(digest.hexdigest())
 
 
 def _failures(library: Any) -> tuple[type[BaseException], ...]:

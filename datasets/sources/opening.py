@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from datasets.errors import DatasetError
-from datasets.formats import archives, hub
 from datasets.paths import expanded, sha256
+from datasets.sources import archives, hub
 
 
 @dataclass
