@@ -125,7 +125,7 @@ def _asked(
 ) -> tuple[str, str, str]:
     """Return format, task and name as they were said, else as the table of published data says."""
     table = (None,) * 3 if known is None else (known.format, known.task, known.import_name)
-    chosen = [one or other for one, other in zip(said, table, strict=True)]
+    chosen = [b if a is None else a for a, b in zip(said, table, strict=True)]
     flags = ("--format", "--task", "--name")
     missing = [flag for flag, value in zip(flags, chosen, strict=True) if value is None]
     if missing:

@@ -116,7 +116,7 @@ def test_files_of_another_team_or_world_are_refused(
 def test_what_is_not_there_is_one_sentence(
     server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A name that is none, a folder that the repository lacks, no network."""
+    """An unknown name, a folder that the repository lacks, no network."""
     cases = [
         ("public:om2p/spred/expert", "did you mean om2p/spread/expert"),
         ("public:nothing", "`list datasets --public` lists them"),
