@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from algorithms.base import Algorithm, TeamSpec
 
 RESERVED = ("run", "algorithm")  # sections of --set
+LONGEST_LABEL = 30  # characters
+MARKERS = tuple("ov^<>sp*hHDdPX81234x+")  # of matplotlib, those that can be told apart
 _plugin: str | None = None  # sha256 of the file that is being executed
 
 
@@ -108,13 +110,18 @@ def register(
     centralised_training: bool = False,
     switches: Mapping[str, Any] | None = None,
     steps_setting: str = "",
+    label: str = "",
+    colour: str | None = None,
+    marker: str | None = None,
 ) -> None:
     """Add an algorithm to the table; the last lines of a plug-in file do this.
 
     target: the class, or "module:Class" to import it only when it is made. settings: the dataclass
-    of its hyper-parameters, derived from ``Settings``, or the name of one of ours. The rest is as
-    in ``Row``. Raises AlgorithmError with one sentence for a name that is taken or malformed, a
-    class that lacks methods, and settings that do not fit.
+    of its hyper-parameters, derived from ``Settings``, or the name of one of ours. label, colour,
+    marker: how reports call and draw it ("#rrggbb", and a marker of matplotlib such as "o" or "*").
+    The rest is as in ``Row``. Raises AlgorithmError with one sentence for a name that is taken or
+    malformed, a class that lacks methods, settings that do not fit, and a look that cannot be
+    drawn.
     """
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name, re.ASCII) or name in RESERVED:
         raise AlgorithmError(
@@ -136,10 +143,28 @@ def register(
             raise AlgorithmError(f"{name} fixes or names a setting '{key}' that it does not have.")
     if not isinstance(target, str):
         resolve(name, target)
+    _check_look(name, label, colour, marker)
     TABLE[name] = Row(
         target, settings, version, summary, source, deviations, observes, centralised_training,
-        dict(switches or {}), steps_setting, _plugin,
+        dict(switches or {}), steps_setting, _plugin, label=label, colour=colour, marker=marker,
     )  # fmt: skip
+
+
+def _check_look(name: str, label: str, colour: str | None, marker: str | None) -> None:
+    """Refuse what no figure could show of an algorithm."""
+    if len(label) > LONGEST_LABEL or not label.isprintable() or label != label.strip():
+        raise AlgorithmError(
+            f"the label {label!r} of {name} does not fit figures: give at most {LONGEST_LABEL} "
+            "printable characters on one line."
+        )
+    if colour is not None and not re.fullmatch(r"#[0-9a-fA-F]{6}", colour):
+        raise AlgorithmError(
+            f"the colour {colour!r} of {name} is none: give six hexadecimal digits, as '#AA3377'."
+        )
+    if marker is not None and marker not in MARKERS:
+        raise AlgorithmError(
+            f"the marker {marker!r} of {name} is none: give one of {' '.join(MARKERS)}"
+        )
 
 
 @contextlib.contextmanager

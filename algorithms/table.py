@@ -28,6 +28,9 @@ class Row:
     steps_setting: str = ""  # the setting that counts steps from noise to action; "": one
     plugin: str | None = None  # sha256 of the file that registered it, None for our own
     family: str = "plug-in"  # what it is listed under: one of FAMILIES for our own
+    label: str = ""  # its name in figures and tables, as in its paper; "": the name itself
+    colour: str | None = None  # "#rrggbb" in figures; None: one that nothing else has there
+    marker: str | None = None  # matplotlib's letter for it; None: one that nothing else has there
 
 
 _OM2P = "algorithms.om2p:Om2p"
@@ -36,6 +39,7 @@ _OM2P_SOURCE = "OM2P, arXiv 2508.06269 (AAMAS 2026)"
 TABLE: dict[str, Row] = {
     "om2p": Row(
         family="mean flow",
+        label="OM2P",
         target=_OM2P,
         settings="Om2pSettings",
         version=1,
@@ -45,6 +49,7 @@ TABLE: dict[str, Row] = {
     ),
     "om2p-release": Row(
         family="mean flow",
+        label="OM2P (release)",
         target=_OM2P,
         settings="Om2pSettings",
         version=1,
@@ -64,6 +69,7 @@ TABLE: dict[str, Row] = {
     ),
     "om2p-jvp": Row(
         family="mean flow",
+        label="OM2P (JVP)",
         target=_OM2P,
         settings="Om2pSettings",
         version=1,
@@ -74,6 +80,7 @@ TABLE: dict[str, Row] = {
     ),
     "om2p-batch-jacobian": Row(
         family="mean flow",
+        label="OM2P (batch Jacobian)",
         target=_OM2P,
         settings="Om2pSettings",
         version=1,
@@ -84,6 +91,7 @@ TABLE: dict[str, Row] = {
     ),
     "dom2": Row(
         family="diffusion",
+        label="DOM2",
         target="algorithms.dom2:Dom2",
         settings="Dom2Settings",
         version=1,
@@ -94,6 +102,7 @@ TABLE: dict[str, Row] = {
     ),
     "flow-bc": Row(
         family="flow",
+        label="Flow-BC",
         target="algorithms.flow_bc:FlowBc",
         settings="FlowBcSettings",
         version=1,
@@ -104,6 +113,7 @@ TABLE: dict[str, Row] = {
     ),
     "diffusion-bc": Row(
         family="diffusion",
+        label="Diffusion-BC",
         target="algorithms.diffusion_bc:DiffusionBc",
         settings="DiffusionBcSettings",
         version=1,
@@ -114,6 +124,7 @@ TABLE: dict[str, Row] = {
     ),
     "flow-bc-joint": Row(
         family="flow",
+        label="Flow-BC (joint)",
         target="algorithms.flow_bc_joint:FlowBcJoint",
         settings="FlowBcSettings",
         version=1,
@@ -126,6 +137,7 @@ TABLE: dict[str, Row] = {
     ),
     "diffusion-ql": Row(
         family="diffusion",
+        label="Diffusion-QL",
         target="algorithms.diffusion_ql:DiffusionQl",
         settings="DiffusionQlSettings",
         version=1,
@@ -136,6 +148,7 @@ TABLE: dict[str, Row] = {
     ),
     "edp": Row(
         family="diffusion",
+        label="EDP",
         target="algorithms.edp:Edp",
         settings="EdpSettings",
         version=1,
@@ -146,6 +159,7 @@ TABLE: dict[str, Row] = {
     ),
     "fql": Row(
         family="flow",
+        label="FQL",
         target="algorithms.fql:Fql",
         settings="FqlSettings",
         version=1,
@@ -155,6 +169,7 @@ TABLE: dict[str, Row] = {
     ),
     "mac-flow": Row(
         family="flow",
+        label="MAC-Flow",
         target="algorithms.mac_flow:MacFlow",
         settings="MacFlowSettings",
         version=1,
@@ -166,6 +181,7 @@ TABLE: dict[str, Row] = {
     ),
     "mac-flow-factorised": Row(
         family="flow",
+        label="MAC-Flow (factorised)",
         target="algorithms.mac_flow:MacFlow",
         settings="MacFlowSettings",
         version=1,
@@ -177,6 +193,7 @@ TABLE: dict[str, Row] = {
     ),
     "meanflow-ql": Row(
         family="mean flow",
+        label="MeanFlowQL",
         target="algorithms.meanflow_ql:MeanFlowQl",
         settings="MeanFlowQlSettings",
         version=1,
@@ -186,6 +203,7 @@ TABLE: dict[str, Row] = {
     ),
     "dof": Row(
         family="diffusion",
+        label="DoF",
         target="algorithms.dof:Dof",
         settings="DofSettings",
         version=1,
@@ -197,6 +215,7 @@ TABLE: dict[str, Row] = {
     ),
     "dof-shipped": Row(
         family="diffusion",
+        label="DoF (shipped)",
         target="algorithms.dof:Dof",
         settings="DofSettings",
         version=1,
@@ -216,6 +235,7 @@ TABLE: dict[str, Row] = {
     ),
     "madiff-d": Row(
         family="planning",
+        label="MADiff-D",
         target="algorithms.madiff:Madiff",
         settings="MadiffSettings",
         version=2,
@@ -228,6 +248,7 @@ TABLE: dict[str, Row] = {
     ),
     "madiff-c": Row(
         family="planning",
+        label="MADiff-C",
         target="algorithms.madiff:Madiff",
         settings="MadiffSettings",
         version=2,
@@ -241,6 +262,7 @@ TABLE: dict[str, Row] = {
     ),
     "bc": Row(
         family="cloning",
+        label="BC",
         target="algorithms.bc:Bc",
         settings="BcSettings",
         version=1,
@@ -250,6 +272,7 @@ TABLE: dict[str, Row] = {
     ),
     "bc-gaussian": Row(
         family="cloning",
+        label="BC (Gaussian)",
         target="algorithms.bc_gaussian:BcGaussian",
         settings="BcGaussianSettings",
         version=2,
@@ -259,6 +282,7 @@ TABLE: dict[str, Row] = {
     ),
     "td3bc": Row(
         family="actor-critic",
+        label="MA-TD3+BC",
         target="algorithms.td3bc:Td3Bc",
         settings="Td3BcSettings",
         version=1,
@@ -268,6 +292,7 @@ TABLE: dict[str, Row] = {
     ),
     "cql": Row(
         family="actor-critic",
+        label="MA-CQL",
         target="algorithms.cql:Cql",
         settings="CqlSettings",
         version=2,
@@ -277,6 +302,7 @@ TABLE: dict[str, Row] = {
     ),
     "omar": Row(
         family="actor-critic",
+        label="OMAR",
         target="algorithms.omar:Omar",
         settings="OmarSettings",
         version=2,
@@ -286,6 +312,7 @@ TABLE: dict[str, Row] = {
     ),
     "iql": Row(
         family="actor-critic",
+        label="IQL",
         target="algorithms.iql:Iql",
         settings="IqlSettings",
         version=2,

@@ -136,7 +136,12 @@ def all_tables(read: Results, kind: str) -> list[Table]:
         *published.table(read, kind),
         *robustness.build(read, kind),
     ]
-    return [part for table in whole for part in model.split(table)]
+    meanings = {one.label: one.meaning for one in read.methods if one.meaning}
+    return [
+        model.with_key(part, meanings) if meanings else part
+        for table in whole
+        for part in model.split(table)
+    ]
 
 
 def provenance(read: Results, options: Options) -> str:

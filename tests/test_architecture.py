@@ -111,7 +111,7 @@ LAYERS = {
         "recorded", "sources", "formats", "recipes", "behaviour", "loading", "measurement",
     ),
     "reports": (
-        "options", "reading", "captions", "drawing", "tables", "figures", "page", "build",
+        "options", "style", "reading", "captions", "drawing", "tables", "figures", "page", "build",
     ),
 }  # fmt: skip
 

@@ -253,6 +253,7 @@ def new_record(cell: Cell, status: str = "queued") -> record.Record:
             name=cell.algorithm,
             version=cell.algorithm_version,
             plugin=None if cell.plugin is None else record.Plugin.filled(cell.plugin),
+            look=None if cell.plugin is None else _look(cell.algorithm),
         ),
         config=record.Config(
             preset=cell.preset,
@@ -283,6 +284,14 @@ def new_record(cell: Cell, status: str = "queued") -> record.Record:
             horizon=cell.protocol.horizon,
         ),
     )
+
+
+def _look(algorithm: str) -> record.Look | None:
+    """Return how a plug-in wants its algorithm shown; reports read records without the plug-in."""
+    row = algorithms.row(algorithm)
+    if not (row.label or row.colour or row.marker):
+        return None
+    return record.Look(label=row.label or None, colour=row.colour, marker=row.marker)
 
 
 def protocol_of(recorded: record.Record) -> Protocol:

@@ -105,6 +105,15 @@ class Plugin(Section):
 
 
 @dataclass(kw_only=True)
+class Look(Section):
+    """How a plug-in asks reports to show its algorithm."""
+
+    label: str | None  # name in figures and tables; null: the algorithm's own
+    colour: str | None  # "#rrggbb"; null: one that nothing else in the report has
+    marker: str | None  # of matplotlib; null: one that nothing else in the report has
+
+
+@dataclass(kw_only=True)
 class Algorithm(Section):
     """What is trained."""
 
@@ -113,6 +122,7 @@ class Algorithm(Section):
     plugin: Plugin | None  # None for an algorithm of om2p-bench
     observes: str | None = later()  # "own" or "joint": whose observations a policy sees
     sampling_steps: int | None = later()  # steps from noise to an action
+    look: Look | None = later()  # of an algorithm of a plug-in that states one
 
 
 @dataclass(kw_only=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.results.statistics import Estimate
-from reports.drawing import fonts, style
+from reports.drawing import fonts
 from reports.reading.results import Method, Track
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def seeds(axis: "Axes", row: float, values: Sequence[float | None], colour: str)
 
 def line(method: Method) -> dict[str, Any]:
     """Return the drawing arguments of a method's line with markers."""
-    look = style.of(method.algorithm, method.variant)
+    look = method.style
     return {
         "color": look.colour, "marker": look.marker, "linestyle": look.line,
         "markeredgewidth": 1.1 if look.marker in "1234x+" else 0.4,

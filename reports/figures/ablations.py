@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reports import captions
-from reports.drawing import canvas, style
+from reports import captions, style
+from reports.drawing import canvas
 from reports.figures.curves import AXES, measure
-from reports.reading.results import Group, Method, Results, Track
+from reports.reading.results import Group, Results, Track
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -125,7 +125,7 @@ def _figure(
 def _panel(axis: "Axes", one: Ablation, column: str, kind: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    look = canvas.point(Method(one.algorithm, one.algorithm))
+    look = canvas.point(one.groups[0][1].method)
     for row, (_, group) in enumerate(one.groups):
         canvas.seeds(axis, row + 0.22, group.values(column), look["color"])
         canvas.interval(axis, row, group.estimate(column, kind), look)

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.results.statistics import Estimate
-from reports.drawing import canvas, style
+from reports import style
+from reports.drawing import canvas
+from reports.reading.runs import paper_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,13 +29,14 @@ def draw(rows: Sequence[Costs], path: Path) -> None:
     """Draw the costs of algorithms, the cheapest update on top, into a PNG or PDF file."""
     with canvas.look():
         ordered = sorted(rows, key=lambda row: (row.costs[0].value is None, row.costs[0].value))
-        names = [row.algorithm for row in ordered]
+        names = [paper_name(row.algorithm) for row in ordered]
+        looks = style.assigned(style.Wanted(row.algorithm) for row in ordered)
         figure, axes = canvas.panels(
             ["", "", ""], [], height=max(LEAST, ROW * len(names)), left=0.12,
             first_left=canvas.label_room(names), legend="none", foot=0.02,
         )  # fmt: skip
         for at, axis in enumerate(axes):
-            _panel(axis, ordered, at)
+            _panel(axis, ordered, at, looks)
             axis.set_xlabel(LABELS[at], labelpad=2)
             canvas.rows(axis, names, labelled=at == 0)
         # Without dates and versions, so that equal measurements give equal files.
@@ -42,7 +45,9 @@ def draw(rows: Sequence[Costs], path: Path) -> None:
         figure.savefig(path, dpi=canvas.DOTS, metadata=metadata)
 
 
-def _panel(axis: "Axes", rows: Sequence[Costs], at: int) -> None:
+def _panel(
+    axis: "Axes", rows: Sequence[Costs], at: int, looks: dict[style.Wanted, style.Style]
+) -> None:
     """Draw one cost of every algorithm; what was not measured stays empty."""
     known = [row.costs[at].value for row in rows]
     values = [value for value in known if value is not None]
@@ -50,7 +55,7 @@ def _panel(axis: "Axes", rows: Sequence[Costs], at: int) -> None:
         return
     canvas.log_axis(axis, values)
     for place, row in enumerate(rows):
-        look = style.of(row.algorithm)
+        look = looks[style.Wanted(row.algorithm)]
         canvas.interval(
             axis, place, row.costs[at],
             {"color": look.colour, "marker": look.marker, "linestyle": "none", "markersize": 4.5},

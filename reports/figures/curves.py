@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.results import statistics
-from reports import captions
-from reports.drawing import canvas, style
+from reports import captions, style
+from reports.drawing import canvas
 from reports.reading.results import Group, Method, Results, Track
 from reports.reading.runs import Measure
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from bench.results.section import value_at
-from reports import captions
-from reports.drawing import canvas, style
+from reports import captions, style
+from reports.drawing import canvas
 from reports.figures.curves import AXES, measure
 from reports.reading.results import Method, Results, Track
 

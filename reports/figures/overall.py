@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.results import statistics
 from reports import captions
-from reports.drawing import canvas, style
+from reports.drawing import canvas
 from reports.reading.aggregates import AGGREGATES, RESAMPLES, aggregate_sets, runs_by_dataset
 from reports.reading.results import Method, Results, Track
 
@@ -84,10 +84,11 @@ def _profiles(
     grid = np.linspace(low, high, GRID)
     for method, scores in reversed(matrices.items()):
         share, below, above = statistics.performance_profile(scores, grid, RUNS_DRAWN)
-        look = style.of(method.algorithm, method.variant)
         axes[0].plot(grid, share, **canvas.line(method), markevery=GRID // 5)
         if below is not None and above is not None and len(methods) <= FEW:
-            axes[0].fill_between(grid, below, above, color=look.colour, alpha=0.13, linewidth=0)
+            axes[0].fill_between(
+                grid, below, above, color=method.style.colour, alpha=0.13, linewidth=0
+            )
     axes[0].set_ylim(0, 1.02)
     axes[0].set_xlim(low, high)
     canvas.outer_labels(axes, "score", "share of runs above")

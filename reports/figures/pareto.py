@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.results.columns import COLUMNS, Column
-from reports import captions
-from reports.drawing import canvas, style
+from reports import captions, style
+from reports.drawing import canvas
 from reports.figures.curves import AXES, FEW, measure
 from reports.reading.results import Group, Results, Track
 from reports.reading.runs import typical

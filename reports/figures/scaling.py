@@ -3,18 +3,18 @@
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.results.columns import COLUMNS, SCALING, Column, shown_in
 from bench.results.section import value_at
-from reports import captions
+from reports import captions, style
 from reports.drawing import canvas
 from reports.reading import order
 from reports.reading.measurements import Measured
 from reports.reading.results import Cell, Method, Results
-from reports.reading.runs import typical
+from reports.reading.runs import of_algorithm, typical
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,7 +69,7 @@ def _measured(points: Sequence[Measured], mark: str, folder: Path) -> list[canva
         }
         if not costs:
             continue
-        methods = {n: Method(n, n) for n in sorted(several, key=order.of_algorithm)}
+        methods = {n: of_algorithm(n) for n in sorted(several, key=order.of_algorithm)}
         figure, axes = canvas.panels([one.title for one in costs.values()], list(methods.values()))
         for axis, (cost, column) in zip(axes, costs.items(), strict=True):
             drawn = {
@@ -138,7 +138,8 @@ def _figure(
 ) -> canvas.SavedFigure:  # fmt: skip
     order = [method.algorithm for method in results.methods]
     keys = sorted(curves, key=lambda key: (order.index(key[0]), key[1]))
-    methods = {key: Method(key[0], _label(*key), key[1]) for key in keys}
+    bases = {method.algorithm: method for method in reversed(results.methods)}
+    methods = {key: _method(bases[key[0]], key[1]) for key in keys}
     cells = [cell for curve in curves.values() for some in curve.values() for cell in some]
     timed = [column.timed for column in costs.values()]
     note = captions.TIMING if any(timed) else ""
@@ -163,8 +164,12 @@ def _figure(
     return canvas.save(figure, folder, f"scaling_{size.name}", SECTION, title, caption)
 
 
-def _label(name: str, at: int) -> str:
-    return name if at == 0 else f"{name} ({at + 1})"
+def _method(base: Method, at: int) -> Method:
+    """Return the method of an algorithm's first, second ... curve."""
+    if at == 0:
+        return base
+    look = style.varied(base.style, at, [base.style])
+    return replace(base, label=f"{base.label} ({at + 1})", variant=at, style=look)
 
 
 def _panel(axis: "Axes", curves: dict[Method, list[tuple[float, float]]]) -> None:

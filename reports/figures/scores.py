@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reports import captions
-from reports.drawing import canvas, style
+from reports import captions, style
+from reports.drawing import canvas
 from reports.figures.curves import AXES, measure
 from reports.reading.results import Method, Results, Track
 

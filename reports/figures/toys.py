@@ -7,6 +7,7 @@ import numpy as np
 from bench.errors import counted
 from reports import captions
 from reports.drawing import canvas
+from reports.reading.runs import paper_name
 from reports.reading.toys import Density, Toy
 
 SECTION = "One step and many"
@@ -38,7 +39,7 @@ def draw(toy: Toy | None, folder: Path) -> list[canvas.SavedFigure]:
         "One step against many on a toy: a single agent without observations learns four "
         f"Gaussians in {captions.thousands(toy.updates)} updates (seed {toy.seed})",
         f"{captions.thousands(toy.samples)} samples each, colour by the root of their density; "
-        "flow-bc is one network drawn with different numbers of Euler steps",
+        "Flow-BC is one network drawn with different numbers of Euler steps",
         "Energy distance to fresh data: 0 is perfect",
         "One seed: no interval",
     )
@@ -48,5 +49,5 @@ def draw(toy: Toy | None, folder: Path) -> list[canvas.SavedFigure]:
 
 def _title(density: Density) -> str:
     if not density.steps:
-        return density.algorithm
-    return f"{density.algorithm}, {counted(density.steps, 'step')}"
+        return density.algorithm  # the data
+    return f"{paper_name(density.algorithm)}, {counted(density.steps, 'step')}"

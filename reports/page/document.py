@@ -187,6 +187,7 @@ def _table(table: Table, latex: str) -> shown.Table:
         heads=[column.head + arrows[column.better] for column in table.columns],
         rows=rows,
         notes=list(table.notes.items()),
+        key=list(table.key.items()),
         latex=latex,
     )
 

@@ -7,7 +7,6 @@ from markupsafe import Markup
 from bench.results import columns, statistics
 from bench.results.columns import Column
 from reports import captions
-from reports.drawing import style
 from reports.page.shown import Head, Item, Leaderboard, LeaderboardRow
 from reports.reading.results import Group, Results
 from reports.reading.runs import typical
@@ -48,6 +47,7 @@ def build(results: Results, kind: str) -> Leaderboard:
             replace(row, cells=[one for at, one in enumerate(row.cells) if at not in empty])
             for row in rows
         ],
+        [(one.label, one.meaning) for one in results.methods if one.meaning],
         list(results.by_task()),
         list(dict.fromkeys(track.quality for track in results.tracks)),
     )
@@ -101,8 +101,8 @@ def _row(
             for name, column in costs.items()
         ),
     ]
-    colour = style.of(group.method.algorithm).colour
-    return LeaderboardRow(group.track.task, group.track.quality, group.method.label, colour, cells)
+    colour = group.method.style.colour
+    return LeaderboardRow(group.track.task, group.track.quality, group.method.key, colour, cells)
 
 
 def _number(value: float | None, digits: int) -> Item:
@@ -135,7 +135,7 @@ def _strip(group: Group, score: statistics.Estimate, reach: tuple[float, float])
         share = (min(max(value, low), high) - low) / (high - low)
         return f"{MARGIN + share * (WIDTH - 2 * MARGIN):.1f}"
 
-    colour, middle = style.of(group.method.algorithm).colour, HEIGHT // 2
+    colour, middle = group.method.style.colour, HEIGHT // 2
     parts = [f'<path class="axis" d="M{MARGIN} {middle}H{WIDTH - MARGIN}"/>']
     parts += [f'<path class="mark" d="M{x(at)} 3V{HEIGHT - 3}"/>' for at in (0.0, 100.0)]
     if score.low is not None and score.high is not None:

@@ -62,6 +62,7 @@ class Leaderboard:
 
     heads: list[Head]
     rows: list[LeaderboardRow]
+    key: list[tuple[str, str]]  # labels with a letter, and what they mean
     tasks: list[str]
     qualities: list[str]
 
@@ -103,6 +104,7 @@ class Table:
     heads: list[str]
     rows: TableRows
     notes: list[tuple[str, str]]
+    key: list[tuple[str, str]]  # labels with a letter, and what they mean
     latex: str
 
 

@@ -6,7 +6,7 @@ the rows.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bench.results import comparable, statistics
 from bench.results.columns import COLUMNS
@@ -36,9 +36,12 @@ class Line:
     rest: list[str] = field(default_factory=list)
 
 
-def lines(results: Results) -> list[Line]:
-    """Return the answer on every track that has a finished run, tracks in their order."""
-    said = (_line(results, track) for track in results.tracks)
+def lines(results: Results, ids: bool = False) -> list[Line]:
+    """Return the answer on every track that has a finished run, tracks in their order.
+
+    ids: name methods as the command line does, not as papers do.
+    """
+    said = (_line(results, track, ids) for track in results.tracks)
     return [line for line in said if line is not None]
 
 
@@ -52,7 +55,7 @@ def meaningless(results: Results) -> str:
 def spoken(results: Results) -> list[str]:
     """Return the answer as lines for a terminal, on at most `NAMED` datasets."""
     warning = meaningless(results)
-    said = [f"{line.lead}." for line in lines(results)]
+    said = [f"{line.lead}." for line in lines(results, ids=True)]
     more = [f"... and {len(said) - NAMED} more"] if len(said) > NAMED else []
     return [
         text.replace(SPACE, " ") for text in [*([warning] if warning else []), *said[:NAMED]]
@@ -65,8 +68,10 @@ def measure(groups: Sequence[Group]) -> str:
     return "score" if known else "return_mean"
 
 
-def _line(results: Results, track: Track) -> Line | None:
+def _line(results: Results, track: Track, ids: bool) -> Line | None:
     groups = [group for group in results.on(track) if group.estimate("return_mean").n]
+    if ids:
+        groups = [replace(one, method=replace(one.method, label=one.method.key)) for one in groups]
     if not groups:
         return None
     column = measure(groups)

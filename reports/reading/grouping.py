@@ -1,11 +1,16 @@
 """Which runs may be averaged: equal data on one track, equal configuration in one method."""
 
+import re
 from collections import Counter, defaultdict
+from dataclasses import replace
 from typing import Any
 
 import algorithms
+from algorithms.registry import MARKERS
 from bench.results.record import START_SEED
-from reports.reading.runs import Cell, Method, Track
+from bench.results.section import value_at
+from reports import style
+from reports.reading.runs import Cell, Method, Track, paper_name
 
 RECIPE = (
     "dataset", "rules", "preset", "fraction", "data_seed", "protocol_version", "start_seed",
@@ -15,6 +20,8 @@ USUAL = {"protocol_version": 1, "task_version": 1, "start_seed": START_SEED}  # 
 PAIRED = "paired"  # in place of a data seed: every training seed has a recording of its own
 SHORTENED = (RECIPE.index("prey"), len(RECIPE))  # hashes, of which eight letters suffice
 LONGEST_CONTRAST = 3
+LONGEST_LABEL = 30  # characters of a label that says itself what sets a variant apart
+LETTERS = 26
 
 
 def tracks_of(cells: list[Cell], warnings: list[str]) -> dict[str, Track]:
@@ -127,18 +134,57 @@ def methods_of(cells: list[Cell], tracks: dict[str, Track]) -> dict[str, Method]
         alone = len(rivals[tracks[cell["cell"]], name]) == 1
         plain = (alone or identity == base[name]) and not outdated(cell)
         labels[cell["cell"]] = name if plain else _variant(sample[identity], sample[base[name]])
+    return _named(cells, labels)
+
+
+def _named(cells: list[Cell], keys: dict[str, str]) -> dict[str, Method]:
+    """Return each cell's method from its name by ids: as papers call it, variants with short words.
+
+    A variant that takes many words has a letter in place of them, and says what it means.
+    """
     variants: dict[str, list[str]] = defaultdict(list)
+    algorithm_of = {keys[cell["cell"]]: cell for cell in cells}
+    for key, cell in algorithm_of.items():
+        if key != cell["algorithm"]:
+            variants[cell["algorithm"]].append(key)
+    names, looks = _papers(cells), {cell["algorithm"]: _look(cell) for cell in cells}
+    methods = {}
+    for key, cell in algorithm_of.items():
+        name = cell["algorithm"]
+        rank = 1 + sorted(variants[name]).index(key) if key != name else 0
+        label, meaning = names[name] + key.removeprefix(name), ""
+        if rank and len(label) > LONGEST_LABEL:
+            letter = chr(ord("a") + rank - 1) if rank <= LETTERS else str(rank)
+            label, meaning = f"{names[name]} ({letter})", key.removeprefix(name)[2:-1]
+        methods[key] = Method(name, label, rank, key, meaning)
+    wanted = {key: style.Wanted(m.algorithm, m.variant, *looks[m.algorithm])
+              for key, m in sorted(methods.items())}  # fmt: skip
+    styles = style.assigned(wanted.values())
+    drawn = {key: replace(m, style=styles[wanted[key]]) for key, m in methods.items()}
+    return {cell["cell"]: drawn[keys[cell["cell"]]] for cell in cells}
+
+
+def _papers(cells: list[Cell]) -> dict[str, str]:
+    """Return what papers call each algorithm; a plug-in's own label, unless it is another's."""
+    names = {cell["algorithm"]: paper_name(cell["algorithm"]) for cell in cells}
+    taken = set(names.values())
     for cell in cells:
-        label = labels[cell["cell"]]
-        if label != cell["algorithm"] and label not in variants[cell["algorithm"]]:
-            variants[cell["algorithm"]].append(label)
-    rank = {label: 1 + at for known in variants.values() for at, label in enumerate(sorted(known))}
-    return {
-        cell["cell"]: Method(
-            cell["algorithm"], labels[cell["cell"]], rank.get(labels[cell["cell"]], 0)
-        )
-        for cell in cells
-    }
+        name, label = cell["algorithm"], value_at(cell.record, "algorithm.look.label")
+        if names[name] == name and isinstance(label, str) and 0 < len(label) <= LONGEST_LABEL:
+            names[name] = f"{label} ({name})" if label in taken else label
+            taken.add(label)
+    return names
+
+
+def _look(cell: Cell) -> tuple[str | None, str | None]:
+    """Return the colour and the marker that a plug-in asks for, as far as they can be drawn."""
+    colour, marker = (
+        value_at(cell.record, f"algorithm.look.{one}") for one in ("colour", "marker")
+    )
+    return (
+        colour if isinstance(colour, str) and re.fullmatch("#[0-9a-fA-F]{6}", colour) else None,
+        marker if marker in MARKERS else None,
+    )
 
 
 def outdated(cell: Cell) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Literal, NamedTuple
 
+import algorithms
 from bench.errors import BenchError
 from bench.results import store
 from bench.results.columns import COLUMNS
@@ -17,6 +18,8 @@ from bench.results.record import ProgressRow, Record
 from bench.results.robustness import rows as robustness
 from bench.results.robustness.rows import Row
 from bench.results.soundness import DAMAGED
+from reports import style
+from reports.style import Style
 
 WORDS = {
     "failed": "failed",
@@ -194,8 +197,28 @@ class Track:
 
 @dataclass(frozen=True)
 class Method:
-    """One algorithm as it appears in every table and legend."""
+    """One algorithm as it appears in every table and legend.
+
+    label: its name there, as in its paper. key: by ids, as in files. meaning: what sets a variant
+    apart, where its label has only a letter for that.
+    """
 
     algorithm: str
     label: str
     variant: int = 0
+    key: str = ""
+    meaning: str = ""
+    style: Style = field(default=Style(), compare=False)
+
+
+def of_algorithm(name: str) -> Method:
+    """Return one of our algorithms as a method, where no runs are at hand."""
+    return Method(name, paper_name(name), key=name, style=style.of(name))
+
+
+def paper_name(name: str) -> str:
+    """Return what papers call one of our algorithms; any other name as it is."""
+    try:
+        return algorithms.row(name).label or name
+    except algorithms.AlgorithmError:  # of a plug-in that is not loaded here
+        return name

@@ -2,7 +2,7 @@
 
 from bench.results.tuning.tuning_file import Tuning
 from reports.reading import order
-from reports.reading.runs import Method
+from reports.reading.runs import Method, of_algorithm
 
 
 def panels_of(tuning: Tuning) -> list[str]:
@@ -22,4 +22,4 @@ def columns_of(tuning: Tuning, name: str) -> dict[str, list[float]]:
 
 def methods_of(tuning: Tuning) -> list[Method]:
     """Return the tuned algorithms in the order of all figures."""
-    return [Method(name, name) for name in sorted(tuning.methods, key=order.of_algorithm)]
+    return [of_algorithm(name) for name in sorted(tuning.methods, key=order.of_algorithm)]

@@ -38,7 +38,12 @@ def _table(results: Results, place: str, at: int, machine: str) -> Table:
     used = dict(_used(place, cells))
     sets = _sets(results, cells)
     rows = [
-        Row(method.label, [_item(here, name, column) for name, column in used.items()], head)
+        Row(
+            method.label,
+            [_item(here, name, column) for name, column in used.items()],
+            head,
+            key=method.key,
+        )
         for head, method, here in sets
     ]
     runs = captions.spanned((len(here) for _, _, here in sets), "run")

@@ -44,6 +44,7 @@ def table(content: Table, provenance: str, siunitx: bool = False) -> str:
     notes = [
         rf"\textsuperscript{{{letter}}}\,{escape(text)}." for letter, text in content.notes.items()
     ]
+    notes += [rf"{escape(label)}: {escape(meaning)}." for label, meaning in content.key.items()]
     lines = [
         *comments,
         f"% Preamble: \\usepackage{{{packages.replace(' ', '')}}}",

@@ -1,6 +1,6 @@
 """What a table holds, before it becomes LaTeX, CSV, Markdown or HTML."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
@@ -34,26 +34,34 @@ class Item:
 
 @dataclass(frozen=True)
 class Head:
-    """A column's head, the group head above it, and which direction is better ("up", "down")."""
+    """A column's head, the group head above it, and which direction is better ("up", "down").
+
+    key: what stands in its place in files for programs, where that is another.
+    """
 
     head: str
     group: str = ""
     better: str = ""
+    key: str = ""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row's head, the group it stands under, and its items."""
+    """A row's head, the group it stands under, its items, and its key as that of a `Head`."""
 
     head: str
     items: list[Item]
     group: str = ""
     rule: bool = False
+    key: str = ""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table and its words; `stem` names its files, `better` the direction of all columns."""
+    """A table and its words; `stem` names its files, `better` the direction of all columns.
+
+    key: what labels with a letter mean, by label; it stands beneath the table.
+    """
 
     stem: str
     title: str
@@ -64,6 +72,7 @@ class Table:
     notes: dict[str, str] = field(default_factory=dict)
     better: str = ""
     widest: int = WIDEST  # columns that stand side by side
+    key: dict[str, str] = field(default_factory=dict)
 
     def blocks(self) -> list[range]:
         """Return the runs of columns that stand side by side; groups stay together if they fit."""
@@ -83,6 +92,14 @@ class Table:
         if stop > start:
             blocks.append(range(start, stop))
         return blocks
+
+
+def with_key(content: Table, meanings: Mapping[str, str]) -> Table:
+    """Return a table with the meanings of those labels that occur in it."""
+    texts = [text for head in content.columns for text in (head.head, head.group)]
+    texts += [text for row in content.rows for text in (row.head, row.group)]
+    used = {label: text for label, text in meanings.items() if any(label in one for one in texts)}
+    return replace(content, key=used)
 
 
 class Notes:
@@ -111,9 +128,9 @@ def item(estimate: Estimate, digits: int = 1, bold: bool = False, mark: str = ""
 
 def turned(columns: Sequence[Head], rows: Sequence[Row]) -> tuple[list[Head], list[Row]]:
     """Exchange rows and columns; row groups become column groups."""
-    heads = [Head(row.head, row.group) for row in rows]
+    heads = [Head(row.head, row.group, key=row.key) for row in rows]
     lines = [
-        Row(column.head, [row.items[at] for row in rows], column.group)
+        Row(column.head, [row.items[at] for row in rows], column.group, key=column.key)
         for at, column in enumerate(columns)
     ]
     return heads, lines

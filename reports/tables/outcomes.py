@@ -31,7 +31,7 @@ def build(results: Results, column: str, kind: str) -> list[Table]:
     if not groups:
         return []
     notes = Notes()
-    columns = [Head(method.label) for method in results.methods]
+    columns = [Head(method.label, key=method.key) for method in results.methods]
     rows: list[Row] = []
     for task, tracks in results.by_task().items():
         for track in tracks:
@@ -109,7 +109,11 @@ def aggregate_tables(results: Results) -> list[Table]:
         notes = Notes()
         columns = [Head(head, better=better) for head, better in AGGREGATES.values()]
         rows = [
-            Row(method.label, [item(aggregates[method][name]) for name in AGGREGATES])
+            Row(
+                method.label,
+                [item(aggregates[method][name]) for name in AGGREGATES],
+                key=method.key,
+            )
             if method in aggregates
             else Row(
                 method.label,
@@ -120,6 +124,7 @@ def aggregate_tables(results: Results) -> list[Table]:
                     )
                 ]
                 + [Item(words=NOT_RUN)] * (len(AGGREGATES) - 1),
+                key=method.key,
             )
             for method in results.methods
             if method in aggregates or method in refused
@@ -166,6 +171,7 @@ def comparison_table(results: Results) -> list[Table]:
                 Item(words="{} / {}".format(*tested[track, base, other].n)),
             ],
             track.label,
+            key=f"{base.key} − {other.key}",
         )
         for track, base, other in usable
     ]
@@ -189,7 +195,7 @@ def speed_table(results: Results) -> list[Table]:
         for group in results.on(track):
             items = list(_speed(group, machine))
             if any(one.value is not None for one in items):
-                rows.append(Row(group.method.label, items, track.label))
+                rows.append(Row(group.method.label, items, track.label, key=group.method.key))
     if not rows:
         return []
     groups = [group for group in results.groups if group.estimate("score").n]

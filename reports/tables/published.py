@@ -87,4 +87,5 @@ def _row(group: Group, one: Published, kind: str, notes: Notes) -> Row:
             ),
         ],
         group.track.label,
+        key=group.method.key,
     )

@@ -2,10 +2,10 @@
 
 from bench.results import statistics
 from reports import captions
-from reports.drawing.style import slug
 from reports.reading import stress
 from reports.reading.results import Results
 from reports.reading.stress import Curve, Stressed
+from reports.style import slug
 from reports.tables.model import NOT_RUN, Head, Item, Row, Table, item
 
 PREFIX = "robustness"  # of the files' names
@@ -24,7 +24,12 @@ def _levels(one: Stressed, kind: str) -> list[Table]:
     columns = [Head(f"level {at}", better="up") for at in range(stress.LONGEST + 1)]
     columns += [Head("area", better="up"), Head("lost", better="down")]
     rows = [
-        Row(curve.method.label, _level_items(curve, kind), f"{name} ({_values(curve)})")
+        Row(
+            curve.method.label,
+            _level_items(curve, kind),
+            f"{name} ({_values(curve)})",
+            key=curve.method.key,
+        )
         for name, curves in one.curves.items()
         for curve in curves
         if not curve.grid
@@ -72,7 +77,9 @@ def _grids(one: Stressed, kind: str) -> list[Table]:
             mean = [sum(values) / len(values) for values in tried]
             worst = [min(values) for values in tried]
             items = [item(statistics.summarise(seeds, kind)) for seeds in (calm, mean, worst)]
-            rows.append(Row(curve.method.label, items, f"{name} ({_values(curve)})"))
+            rows.append(
+                Row(curve.method.label, items, f"{name} ({_values(curve)})", key=curve.method.key)
+            )
     if not rows:
         return []
     columns = [Head(head, better="up") for head in ("undisturbed", "mean", "worst")]
@@ -91,7 +98,7 @@ def _ranks(one: Stressed) -> list[Table]:
     if len(one.methods) < 3:
         return []
     placed = stress.ranking(one)
-    columns = [Head(method.label) for method in one.methods] + [Head("tau")]
+    columns = [Head(method.label, key=method.key) for method in one.methods] + [Head("tau")]
     rows = []
     for name, place in placed.items():
         items = [
@@ -128,6 +135,7 @@ def _worst(one: Stressed, kind: str) -> Table:
                     item(curve.lost(kind)),
                     Item(None if kept is None else 100 * kept, words=NOT_RUN),
                 ],
+                key=method.key,
             )
         )
     caption = captions.sentence(
@@ -163,6 +171,7 @@ def _sensitivity(results: Results, kind: str) -> list[Table]:
                 item(row.mean),
             ],
             row.track.label,
+            key=row.method.key,
         )
         for row in measured
     ]

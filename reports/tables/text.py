@@ -17,13 +17,13 @@ def as_csv(content: Table) -> str:
     ]
     head = ["group", content.corner]
     for column, half in zip(content.columns, with_half, strict=True):
-        name = f"{column.group} {column.head}".strip()
+        name = f"{column.group} {column.key or column.head}".strip()
         head += [name, f"{name} ±"] if half else [name]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([_tame(name) for name in head])
     for row in content.rows:
-        line = [row.group, row.head]
+        line = [row.group, row.key or row.head]
         for item, half in zip(row.items, with_half, strict=True):
             value = item.words if item.value is None else repr(item.value)
             line += [value, "" if item.half is None else repr(item.half)] if half else [value]
@@ -58,6 +58,8 @@ def as_markdown(content: Table) -> str:
             "",
             *(f"<sup>{k}</sup> {v.translate(MARKDOWN)}.  " for k, v in content.notes.items()),
         ]
+    if content.key:
+        lines += ["", *(f"{k}: {v}.  ".translate(MARKDOWN) for k, v in content.key.items())]
     return "\n".join(lines) + "\n"
 
 

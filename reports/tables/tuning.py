@@ -31,7 +31,12 @@ def _best(tuning: Tuning) -> Table:
         for method in methods_of(tuning):
             values = columns_of(tuning, method.algorithm).get(panel, [])
             rows.append(
-                Row(method.label, _items(tuning, method.algorithm, panel, values, counts), panel)
+                Row(
+                    method.label,
+                    _items(tuning, method.algorithm, panel, values, counts),
+                    panel,
+                    key=method.key,
+                )
             )
     caption = captions.sentence(
         f"The best {tuning.measure} to be expected from so many trials (Dodge et al. 2019, "

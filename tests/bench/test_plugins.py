@@ -75,6 +75,9 @@ def test_a_file_is_executed_once_and_known_by_its_hash(write: Callable[..., Path
         (GOOD.replace("(Bc)", ""), "must be a class derived from"),
         (GOOD.replace('"BcSettings"', "dict"), "must be a dataclass derived from"),
         (GOOD.replace(", summary", ', steps_setting="steps", summary'), "a setting 'steps'"),
+        (GOOD.replace(", summary", ', colour="red", summary'), "the colour 'red' of mine is none"),
+        (GOOD.replace(", summary", ', marker="oo", summary'), "the marker 'oo' of mine is none"),
+        (GOOD.replace(", summary", f', label="{"x" * 31}", summary'), "does not fit figures"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_sentence(
@@ -89,6 +92,16 @@ def test_what_is_wrong_is_said_in_one_sentence(
     assert before == algorithms.TABLE
     path.write_text(GOOD)
     plugins.load(path)  # the cure
+
+
+def test_records_say_how_a_plugin_wants_to_be_shown(
+    write: Callable[..., Path], make_cell: Callable[..., Any]
+) -> None:
+    look = ', label="Mine", colour="#AA3377", summary'
+    plugins.load(write(GOOD.replace(", summary", look)))
+    record = grid.new_record(make_cell("mine")).as_json()
+    assert record["algorithm"]["look"] == {"label": "Mine", "colour": "#AA3377", "marker": None}
+    assert grid.new_record(make_cell()).algorithm.look is None
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def rests(folder: Path) -> str:
 def test_two_methods_are_compared_with_test_and_costs(study: Callable[..., Path]) -> None:
     folder = study(["om2p", "dom2"], [SPREAD], range(5))
     read = results.read(folder)
-    ours, theirs = read.groups if read.groups[0].method.label == "om2p" else read.groups[::-1]
+    ours, theirs = read.groups if read.groups[0].method.key == "om2p" else read.groups[::-1]
     test = statistics.mann_whitney_table({0: (ours.values("score"), theirs.values("score"))})[0]
     memory = answer.cost(read, ours, "peak_tensor_bytes") / answer.cost(
         read, theirs, "peak_tensor_bytes"
@@ -38,7 +38,7 @@ def test_two_methods_are_compared_with_test_and_costs(study: Callable[..., Path]
     (lead,) = leads(folder)
     number = r"\d+\.\d ± \d+\.\d"
     assert re.match(
-        rf"om2p {number} against dom2 {number} on {SPREAD}, p = {test.p:.1g}, at 0\.\d\d of the "
+        rf"OM2P {number} against DOM2 {number} on {SPREAD}, p = {test.p:.1g}, at 0\.\d\d of the "
         rf"training time, {memory:.2f} of the memory of an update and 0\.\d\d of the latency of an "
         "action$",
         lead,
@@ -52,16 +52,17 @@ def test_many_methods_are_ranked_and_ties_are_called_ties(cell: Callable[..., Pa
         for seed in range(3):
             folder = cell(name, SPREAD, seed, score=score + seed).parent
     (lead,) = leads(folder)
-    assert lead == f"omar 101.5 ± 2.5 and bc 101.0 ± 2.5 are level on {SPREAD}"
-    assert "the others: om2p 71.0 ± 2.5 and iql 13.0 ± 2.5" in rests(folder)
-    assert re.search(r"of these, (omar|bc) trains fastest", rests(folder))
+    assert lead == f"OMAR 101.5 ± 2.5 and BC 101.0 ± 2.5 are level on {SPREAD}"
+    assert "the others: OM2P 71.0 ± 2.5 and IQL 13.0 ± 2.5" in rests(folder)
+    assert re.search(r"of these, (OMAR|BC) trains fastest", rests(folder))
 
 
 def test_a_clear_winner_is_called_best(cell: Callable[..., Path]) -> None:
     for name, score in {"bc": 100.0, "omar": 90.0, "om2p": 70.0}.items():
         for seed in range(3):
             folder = cell(name, SPREAD, seed, score=score + seed).parent
-    assert leads(folder) == [f"bc 101.0 ± 2.5 is best on {SPREAD}"]
+    assert leads(folder) == [f"BC 101.0 ± 2.5 is best on {SPREAD}"]
+    assert answer.spoken(results.read(folder)) == [f"bc 101.0 ± 2.5 is best on {SPREAD}."]
 
 
 def test_one_seed_is_not_judged(study: Callable[..., Path]) -> None:

@@ -79,7 +79,7 @@ def test_methods_with_failed_seeds_are_not_on_the_frontier_picture(study, cell):
     root = cell("bc", "mpe/spread/expert", 5, status="failed").parent
     read = results.read(root)
     spots = pareto._spots(read, read.tracks[0], "seconds_train", "score")
-    assert [spot.group.method.label for spot in spots] == ["om2p"]
+    assert [spot.group.method.key for spot in spots] == ["om2p"]
 
 
 def test_an_ablation_compares_what_differs_in_one_setting(study):
@@ -136,9 +136,7 @@ def test_times_of_runs_that_shared_a_gpu_are_in_no_figure(study, tmp_path):
         cost = costs[name]
         (figure,) = [one for one in figures if f"pareto_{cost.pareto}_" in one.name]
         spots = pareto._spots(read, track, name, "score")
-        assert [s.group.method.label for s in spots] == (
-            ["om2p"] if cost.timed else ["om2p", "dom2"]
-        )
+        assert [s.group.method.key for s in spots] == (["om2p"] if cost.timed else ["om2p", "dom2"])
         assert (words in figure.caption) == cost.timed
     shown = leaderboard.build(read, "ci95")
     heads = [head.name for head in shown.heads]

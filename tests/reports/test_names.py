@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import reports
-from reports import build
-from reports.drawing import canvas, style
+from reports import build, style
+from reports.drawing import canvas
 from reports.reading import results as reading
 
 WORDS = st.text(
@@ -30,8 +30,10 @@ def test_two_long_variants_in_one_folder_can_be_drawn(study: Any, tmp_path: Path
         options = {"a_setting_with_a_long_name": value, "another_setting_with_a_long_name": value}
         out = study(["om2p", "dom2"], ["mpe/spread/expert", "mpe/spread/medium"], range(2),
                     settings=options)  # fmt: skip
-    labels = [method.label for method in reading.read(out).methods]
-    assert max(map(len, labels)) > 55
+    methods = reading.read(out).methods
+    assert max(len(method.key) for method in methods) > 55
+    assert max(len(method.label) for method in methods) < 20
+    assert any("a_setting_with_a_long_name=" in method.meaning for method in methods)
     written = reports.write(out, tmp_path / "out", pdf=True)
     assert {figure.section for figure in written.figures} > {"Scores", "Learning curves"}
 

@@ -17,7 +17,7 @@ def made(out):
     """Return the comparison of a results folder by dataset and algorithm, and its notes."""
     tables = {one.stem: one for one in build.all_tables(reading.read(out), "ci95")}
     table = tables.get("published")
-    rows = {} if table is None else {(row.group, row.head): row.items for row in table.rows}
+    rows = {} if table is None else {(row.group, row.key): row.items for row in table.rows}
     return rows, {} if table is None else table.notes
 
 

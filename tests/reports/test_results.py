@@ -1,17 +1,18 @@
 """Grouping: only runs of equal data, rules, preset and configuration are averaged."""
 
+import json
+
 import pytest
 
 from bench.results.store import BenchError
-from reports import captions
-from reports.drawing import style
+from reports import captions, style
 from reports.page import cards
 from reports.reading import order, results
 
 
 def test_seeds_of_one_method_are_one_group(study):
     read = results.read(study(["om2p", "dom2"], ["mpe/spread/expert", "mpe/tag/medium"]))
-    assert [method.label for method in read.methods] == ["om2p", "dom2"]
+    assert [method.label for method in read.methods] == ["OM2P", "DOM2"]
     assert [track.label for track in read.tracks] == ["mpe/spread/expert", "mpe/tag/medium"]
     assert all(len(group.cells) == 5 for group in read.groups)
 
@@ -91,7 +92,7 @@ def test_configurations_are_told_apart_by_what_differs(study):
     study(["om2p"])
     study(["om2p"], seeds=range(3), settings={"q_weight": 0.1})
     read = results.read(study(["om2p"], seeds=range(3), version=2))
-    labels = [method.label for method in read.methods]
+    labels = [method.key for method in read.methods]
     assert labels[0] == "om2p"
     assert set(labels[1:]) == {"om2p (q_weight=0.1)", "om2p (version 2)"}
 
@@ -99,7 +100,7 @@ def test_configurations_are_told_apart_by_what_differs(study):
 def test_tuned_values_of_each_dataset_are_one_method(study):
     study(["om2p"], ["mpe/spread/expert"], settings={"q_weight": 0.1})
     read = results.read(study(["om2p"], ["mpe/tag/expert"], settings={"q_weight": 1.0}))
-    assert [method.label for method in read.methods] == ["om2p"]
+    assert [method.key for method in read.methods] == ["om2p"]
 
 
 def test_half_written_and_foreign_folders_are_warnings(study):
@@ -129,12 +130,37 @@ def test_every_algorithm_of_the_suite_looks_different():
     assert len(set(pairs)) == len(pairs)
 
 
-def test_a_style_does_not_depend_on_who_else_is_there():
-    assert style.of("a-plugin") == style.of("a-plugin")
-    assert style.of("om2p").colour == "#0072B2"
-    variants = {style.of("om2p", variant) for variant in range(6)}
-    assert len(variants) == 6
-    assert {look.colour for look in variants} == {"#0072B2"}
+def test_no_two_methods_look_alike_and_ours_always_look_the_same():
+    wanted = [style.Wanted(name) for name in (*order.ALGORITHMS, "own-a", "own-b", "own-c")]
+    wanted += [style.Wanted("om2p", at) for at in range(1, 6)] + [style.Wanted("om2p-jvp", 1)]
+    looks = style.assigned(wanted)
+    assert all(looks[style.Wanted(name)] == style.TABLE[name] for name in order.ALGORITHMS)
+    assert {looks[style.Wanted("om2p", at)].colour for at in range(6)} == {"#0072B2"}
+    assert len({(look.colour, look.marker) for look in looks.values()}) == len(looks)
+    ours = {style.TABLE[name].colour for name in order.ALGORITHMS}
+    own = [looks[style.Wanted(f"own-{letter}")] for letter in "abc"]
+    assert len({look.colour for look in own} - ours) == 3
+
+
+def test_a_plugin_is_drawn_as_nothing_else_in_the_report_or_as_it_asks(study, cell):
+    study(["om2p", "dom2"], seeds=range(2))
+    root = study(["own-one", "own-two"], seeds=range(2))
+    methods = {method.key: method for method in results.read(root).methods}
+    looks = [method.style for method in methods.values()]
+    assert len({look.colour for look in looks}) == len({look.marker for look in looks}) == 4
+    asked = {"label": "Our Method", "colour": "#AA3377", "marker": "*"}
+    for path in root.glob("*/run.json"):
+        run = json.loads(path.read_text())
+        if run["algorithm"]["name"] == "own-one":
+            run["algorithm"]["look"] = asked
+        if run["algorithm"]["name"] == "own-two":
+            run["algorithm"]["look"] = {"label": "OM2P", "colour": "red;}", "marker": "??"}
+        path.write_text(json.dumps(run))
+    methods = {method.key: method for method in results.read(root).methods}
+    one, two = methods["own-one"], methods["own-two"]
+    assert (one.label, one.style.colour, one.style.marker) == tuple(asked.values())
+    assert two.label == "OM2P (own-two)"
+    assert two.style.colour not in ("red;}", one.style.colour, methods["om2p"].style.colour)
 
 
 def test_the_order_of_algorithms_is_fixed_and_plugins_follow():

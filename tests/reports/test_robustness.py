@@ -56,19 +56,19 @@ def read(tmp_path):
 
 def test_areas_are_means_over_levels_by_the_trapezoidal_rule(read):
     (one,) = stress.stressed(read)
-    curve = next(c for c in one.curves["observation-noise"] if c.method.label == "bc")
+    curve = next(c for c in one.curves["observation-noise"] if c.method.key == "bc")
     expected = (98 / 2 + 94 + 67 + 35 + 18 / 2) / 4
     assert curve.areas() == pytest.approx([expected, expected + 1, expected + 2])
     assert curve.lost().value == pytest.approx(98 - expected)
     assert curve.lost().half_width == pytest.approx(0.0, abs=1e-9), "paired: every seed loses alike"
     assert curve.kept() == pytest.approx((expected + 1) / 99)
-    single = next(c for c in one.curves["team/silent"] if c.method.label == "bc")
+    single = next(c for c in one.curves["team/silent"] if c.method.key == "bc")
     assert single.areas() == [94, 95, 96]
 
 
 def test_the_ranking_under_stress_is_compared_with_the_undisturbed_one(read):
     (one,) = stress.stressed(read)
-    placed = {name: {m.label: rank for m, rank in place.items()} for name, place in
+    placed = {name: {m.key: rank for m, rank in place.items()} for name, place in
               stress.ranking(one).items()}  # fmt: skip
     assert placed[""] == {"bc": 1, "om2p": 2, "dom2": 3}
     assert placed["observation-noise"] == placed[""]
@@ -80,24 +80,24 @@ def test_the_ranking_under_stress_is_compared_with_the_undisturbed_one(read):
 
 def test_the_sentence_names_best_worst_and_what_changes(read):
     (sentence,) = stress.sentences(read)
-    assert sentence.startswith(f"On {DATASET}, dom2 keeps ")
+    assert sentence.startswith(f"On {DATASET}, DOM2 keeps ")
     assert "bc loses most" not in sentence.split(";")[0]
     assert "most under attack-action (Kendall's tau -1.00)" in sentence
-    assert list(stress.notes(read)) == [f"bc on {DATASET} has no attack-value: no critic."]
+    assert list(stress.notes(read)) == [f"BC on {DATASET} has no attack-value: no critic."]
 
 
 def test_tables_hold_levels_area_and_loss_and_their_latex(read):
     tables = {table.stem: table for table in build.all_tables(read, "ci95")}
     table = tables["robustness_mpe-spread-expert"]
     assert [column.head for column in table.columns][:2] == ["level 0", "level 1"]
-    row = next(r for r in table.rows if r.head == "bc" and r.group.startswith("attack-action"))
+    row = next(r for r in table.rows if r.key == "bc" and r.group.startswith("attack-action"))
     assert [one.value for one in row.items[:5]] == [99, 71, 31, 0, -12]
     assert "0.05, 0.1, 0.2, 0.4 standard deviations" in row.group
-    worst = {r.head: r.items[0].words for r in tables["robustness_worst_mpe-spread-expert"].rows}
+    worst = {r.key: r.items[0].words for r in tables["robustness_worst_mpe-spread-expert"].rows}
     assert worst["bc"] == "attack-action"
     assert worst["dom2"] == "observation-noise"
     ranks = tables["robustness_ranks_mpe-spread-expert"]
-    assert [column.head for column in ranks.columns] == ["om2p", "dom2", "bc", "tau"]
+    assert [column.head for column in ranks.columns] == ["OM2P", "DOM2", "BC", "tau"]
     assert [one.value for one in ranks.rows[0].items[:3]] == [2, 3, 1]
     for one in tables.values():
         assert r"\begin{tabular}" in latex.table(one, "from a test")
@@ -120,7 +120,7 @@ def test_figures_and_page_show_the_section(tmp_path):
     figures = {one.name: one for one in catalogue.draw_all(read, tmp_path / "figures")}
     for name in ("robustness", "robustness_ranks", "robustness_steps"):
         assert figures[f"{name}_mpe-spread-expert"].section == "Robustness"
-    assert "dom2" in figures["robustness_steps_mpe-spread-expert"].caption
+    assert "DOM2" in figures["robustness_steps_mpe-spread-expert"].caption
     build.write(root, tmp_path / "out")
     page = (tmp_path / "out" / "index.html").read_text()
     before, section = page.split('<section id="robustness">')
@@ -171,4 +171,4 @@ def test_sensitivity_to_reward_is_a_number(tmp_path):
     tables = {table.stem: table for table in build.all_tables(read, "ci95")}
     (line,) = tables["robustness_rewards"].rows
     assert [one.value for one in line.items] == pytest.approx([91, 9.5, None, 60.5, 35.0])
-    assert "om2p changes by -35.0 points" in stress.sentences(read)[0]
+    assert "OM2P changes by -35.0 points" in stress.sentences(read)[0]
