@@ -21,6 +21,11 @@ INSTALLED = ("site-packages", "dist-packages")
 _noted: dict[Path, set[Path]] = {}  # plug-in -> modules that its execution was seen to load
 
 
+def module_name(digest: str) -> str:
+    """Return the name under which a file of this digest is executed."""
+    return f"om2p_bench_plugin_{digest[:12]}"
+
+
 def digest(plugin: Path, root: Path | None = None) -> str:
     """Return one sha256 of a plug-in's file and modules: of the file alone where it has none."""
     modules = modules_of(plugin, root)

@@ -30,6 +30,7 @@ def register(app: typer.Typer) -> None:
     )
     recorded, made = "Recorded data", "How the data were made"
     flags.add(group, build, recorded)
+    flags.add(group, record, recorded)
     flags.add(group, info, recorded)
     flags.add(group, verify, recorded)
     flags.add(group, import_, "Your own and published files", "import")
@@ -61,6 +62,64 @@ def build(
 
     identity = recipes.recipe(dataset, data_seed, size, 1.0, rules, prey, data_dir, recipe_version)
     print(f"dataset: {loading.build(identity, paths.data_dir(data_dir), Ticker(), prey)}")
+
+
+def record(
+    task: TaskId,
+    policy: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE.py:FUNCTION",
+            help="Who acts: --policy plugin.py:act, a function act(observation, step, rng) that "
+            "returns actions; docs/datasets.md describes it",
+            show_default=False,
+        ),
+    ],
+    name: Annotated[
+        str,
+        typer.Option(help="The dataset's id becomes import/NAME: --name mine", show_default=False),
+    ],
+    size: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Transitions to record, whole episodes: --size 250000  [default: 100000]",
+            show_default=False,
+        ),
+    ] = None,
+    data_seed: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=0, help="Seed of start states and of the policy: --data-seed 1"
+        ),
+    ] = 0,
+    data_dir: DataDir = None,
+    rules: Rules = None,
+    prey: Prey = None,
+    plugin: PluginFiles = None,
+) -> None:
+    """Record any task with a policy of your own, as import/NAME.
+
+    The policy's file, with the modules of its folder that it imports, is hashed into the dataset's
+    identity and card. Every action is checked.
+
+    \b
+    Example:
+      python -m bench data record mpe/spread --policy plugin.py:act --name mine --size 250000
+    """
+    from bench.plan import plugins
+    from datasets.behaviour import own_recording, policy_file
+    from datasets.recorded.summary import imported_text
+
+    plugins.load_all(plugin or [])
+    acting = policy_file.load(policy)
+    folder = own_recording.record(
+        task, acting, name, size, data_seed, data_dir, Ticker(), rules, prey
+    )
+    print(f"dataset import/{name}: {folder}")
+    for line in imported_text(folder):
+        print(line)
 
 
 def info(

@@ -184,7 +184,7 @@ def _take_back(tables: tuple[dict[str, Any], ...], copies: list[dict[str, Any]])
 
 def _execute_as(path: Path, source: bytes, digest: str) -> None:
     """Execute a plug-in's source; what it registers is marked with the digest."""
-    name = f"om2p_bench_plugin_{digest[:12]}"
+    name = plugin_source.module_name(digest)
     module = ModuleType(name)
     module.__file__ = str(path)
     before = _names()

@@ -122,7 +122,15 @@ def identity(
         "horizon": task.horizon,
         "data_seed": recording,  # None for a single recording: others made it
         **task.version_in_identity(),
+        **_policy(card),
     }
+
+
+def _policy(card: dict[str, Any]) -> dict[str, str]:
+    """Return the hash of the user's policy that recorded a dataset, where one did."""
+    recipe = card.get("recipe")
+    policy = recipe.get("policy") if isinstance(recipe, dict) else None
+    return {"policy": str(policy.get("sha256"))} if isinstance(policy, dict) else {}
 
 
 def _rules(dataset_id: str, card: dict[str, Any], rules: str | None) -> str | None:

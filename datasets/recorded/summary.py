@@ -45,7 +45,8 @@ def text(dataset: Dataset, prey: str | None = None) -> str:
 def _lines(card: dict[str, Any], folder: Path, task: Task) -> Iterator[str]:
     returns = card["returns"]
     score = task.score_if_known(returns["mean"])
-    seed = "imported" if card["data_seed"] is None else f"data seed {card['data_seed']}"
+    own = "a policy of its recorder's" if "policy" in card["recipe"] else "imported"
+    seed = own if card["data_seed"] is None else f"data seed {card['data_seed']}"
     against = "" if task.prey is None else f", prey {task.prey}"
     yield f"{card['id']}   (task {task.id}, rules {card['rules']}{against}, {seed})"
     yield f"  folder       {folder}"
@@ -86,7 +87,8 @@ def imported_text(folder: Path) -> Iterator[str]:
         if place != folder:
             yield f"  recording    {place.name}"
         yield f"  size         {_size(card)}"
-        yield f"  assumed      rules {card['rules']}, prey {card['prey'] or 'unknown or none'}"
+        word = "recorded" if "policy" in card["recipe"] else "assumed"
+        yield f"  {word:<12} rules {card['rules']}, prey {card['prey'] or 'unknown or none'}"
         scored = "no score: no references" if score is None else f"score {score:.1f}"
         yield f"  return       mean {returns['mean']:.2f}, s.d. {returns['std']:.2f}, {scored}"
         for name, value in (("random", task.random_return), ("expert", task.expert_return)):
@@ -96,6 +98,7 @@ def imported_text(folder: Path) -> Iterator[str]:
             yield f"  actions      agent {agent}: {low:.3f} to {high:.3f}"
         yield from _replayed(card.get("replay"))
         yield from (f"  note         {note}" for note in card.get("notes", ()))
+        yield from _recipe(card) if "policy" in card["recipe"] else ()
 
 
 def _action_ranges(folder: Path, card: dict[str, Any]) -> Iterator[tuple[float, float]]:
@@ -187,6 +190,12 @@ def _recipe(card: dict[str, Any]) -> Iterator[str]:
         snapshots = card["replay_kind"]["snapshots"]
         steps = ", ".join(f"{row['vector_step']:.0f}" for row in snapshots)
         yield f"  replay       snapshots at vector steps {steps}, each with its training noise"
+    if recipe.get("policy"):
+        policy = recipe["policy"]
+        yield f"  recipe       {recipe['size']:,} transitions, data seed {recipe['data_seed']}"
+        yield f"  policy       {policy['file']}:{policy['function']} {policy['sha256']}"
+        modules = policy.get("modules") or {}
+        yield from (f"    {value}  {name}" for name, value in sorted(modules.items()))
     if "source_files" in recipe:
         yield f"  recipe       {card['source']}: {counted(len(recipe['source_files']), 'file')}"
     for name, origin in (("hub", recipe.get("hub")), ("archive", recipe.get("archive"))):
