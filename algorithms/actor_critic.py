@@ -1,4 +1,4 @@
-"""What `td3bc`, `cql` and `omar` share: independent actor-critics with a deterministic policy.
+"""What `td3bc`, `cql`, `omar` and their kin share: actor-critics with a deterministic policy.
 
 Source: the multi-agent TD3 of OMAR's release (ling-pan/OMAR 0e52ad6, algorithms/maddpg.py) with
 its decentralised setting: critic Q_i(o_i, a_i), no mixing, no parameter shared between agents.
@@ -84,3 +84,36 @@ class ActorCritic(Algorithm[Config]):
     def act_from(self, observation: Tensor, generators: Generators) -> Tensor:
         """Return pi(o); nothing is drawn."""
         return torch.tanh(self.policy(observation))
+
+
+class DelayedActorCritic(ActorCritic[Config]):
+    """An actor-critic whose policy and targets move at every k-th update only, as in TD3.
+
+    The k - 1 updates before train the critic alone. It must need no action of the policy at o.
+    """
+
+    def __init__(self, spec: TeamSpec, settings: Config, seeds: tuple[int, ...]) -> None:
+        super().__init__(spec, settings, seeds)
+        self.cycle = getattr(settings, "policy_every", 1)
+
+    def losses(self, batch: Batch) -> tuple[Tensor, Metrics]:
+        """Return L_actor + L_critic of every member, or L_critic alone."""
+        if self.phase():
+            return super().losses(batch)
+        return self._critic(batch, *self.observations(batch), batch.action)
+
+    def phase(self) -> bool:
+        """Return whether the next update moves the policy and the targets."""
+        return (self.updates + 1) % self.cycle == 0
+
+    def resting(self) -> list[MemberNetwork]:
+        """Return the policy's networks, which rest while the critic learns alone."""
+        return [] if self.phase() else self._policy_networks()
+
+    def after_update(self) -> None:
+        """Move the targets together with the policy; the update is counted already."""
+        if self.updates % self.cycle == 0:
+            super().after_update()
+
+    def _policy_networks(self) -> list[MemberNetwork]:
+        return [self.policy]

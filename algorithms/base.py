@@ -88,7 +88,8 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
         losses               the loss of every member, followed by its terms
         act_from             how an observation becomes an action
 
-    Some algorithms add ``phase``, ``before_step`` or ``after_update`` between the last two. A
+    Some algorithms add ``phase``, ``resting``, ``before_step`` or ``after_update`` between the
+    last two. A
     policy with a memory has ``act`` in place of ``act_from``. A member's numbers never depend on
     another replica.
     """
@@ -98,6 +99,8 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
     observes: str
     sampling_steps: int = 1  # steps from noise to action
     trajectory: Windows | None = None  # set where batches are windows of episodes
+    next_actions: bool = False  # whether batches must hold the action after each transition
+    cycle: int = 1  # updates after which the work repeats, for those who count it
     observation_mean: Tensor  # (M, 1, O)
     observation_std: Tensor  # (M, 1, O)
     action_mask: Tensor  # (M, 1, A)
@@ -177,6 +180,10 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
         decides by ``self.updates`` returns another value for each case.
         """
         return None
+
+    def resting(self) -> list[MemberNetwork]:
+        """Return the trained networks that the next update does not move; the loss lacks them."""
+        return []
 
     def before_step(self) -> None:
         """Change the gradients before an optimiser step: clip them if the settings ask for it.
@@ -310,9 +317,10 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
             batch = batch._replace(action=batch.action * mask)
         loss, metrics = self.losses(batch)
         self._check_members(loss, metrics)
-        self.gradients.take(loss.sum())
+        resting = self.resting()
+        self.gradients.take(loss.sum(), resting)
         self.before_step()
-        self.optimiser.step(learning_rate)
+        self.optimiser.step(learning_rate, [network.flat for network in resting])
         self.updates += 1
         with torch.no_grad():
             self.after_update()

@@ -320,4 +320,14 @@ TABLE: dict[str, Row] = {
         source="IQL, arXiv 2110.06169, per agent",
         deviations="advantages divided by their batch deviation instead of scaled rewards",
     ),
+    "rebrac": Row(
+        family="actor-critic",
+        label="ReBRAC",
+        target="algorithms.rebrac:Rebrac",
+        settings="RebracSettings",
+        version=1,
+        summary="td3bc whose TD target is held near the data, too; policy at every second update",
+        source="ReBRAC, arXiv 2305.09836, and its form in tinkoff-ai/CORL and lizr16/OM2P f3cfd05",
+        deviations="per agent; Q weighed instead of cloning; mean over dimensions in the actor",
+    ),
 }

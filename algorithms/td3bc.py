@@ -7,6 +7,8 @@ critic): no smoothing noise on target actions and no delayed actor. Gradients ar
 the original.
 """
 
+from typing import TypeVar
+
 from torch import Tensor
 
 from algorithms.actor_critic import ActorCritic
@@ -16,8 +18,10 @@ from algorithms.parts.networks import MemberNetwork
 from algorithms.settings import Td3BcSettings
 from datasets.batch import Batch
 
+Config = TypeVar("Config", bound=Td3BcSettings)
 
-class Td3Bc(ActorCritic[Td3BcSettings]):
+
+class Td3Bc(ActorCritic[Config]):
     """Deterministic actor-critic with a cloning term."""
 
     def trained_networks(self) -> list[MemberNetwork]:
@@ -31,10 +35,12 @@ class Td3Bc(ActorCritic[Td3BcSettings]):
         metrics = {"actor/cloning_loss": loss}
         if self.settings.q_weight == 0:
             return loss, metrics
-        q_loss, q_metrics = q_guidance(
-            self.critic.frozen_first, observation, action, self.settings.q_normalise
-        )
+        q_loss, q_metrics = q_guidance(self._guide, observation, action, self.settings.q_normalise)
         return loss + self.settings.q_weight * q_loss, metrics | q_metrics
+
+    def _guide(self, observation: Tensor, action: Tensor) -> Tensor:
+        """Return the value that the policy maximises, (M, B): that of the first head."""
+        return self.critic.frozen_first(observation, action)
 
     def _critic(
         self, batch: Batch, observation: Tensor, next_observation: Tensor, action: Tensor

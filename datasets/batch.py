@@ -22,6 +22,8 @@ class Batch(NamedTuple):
     observation_mask: Tensor  # (M, 1, O)
     action_mask: Tensor  # (M, 1, A)
     state: Tensor | None = None  # (R, B, S), where the data hold a global state
+    next_action: Tensor | None = None  # (M, B, A), recorded after this one, if it was asked for
+    followed: Tensor | None = None  # (M, B), 1.0 where there is one; elsewhere it is zero
 
 
 class SequenceBatch(NamedTuple):

@@ -55,6 +55,7 @@ TABLE = {
     "cql": Style(GREY, "D", DASHED),
     "omar": Style(GREY, "P", DOTTED),
     "iql": Style(GREY, "v", DASHDOT),
+    "rebrac": Style(GREY, "s", SOLID),
 }
 
 

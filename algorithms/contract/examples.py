@@ -36,7 +36,7 @@ def masks(spec: TeamSpec) -> tuple[Tensor, Tensor]:
     return mask(spec.observation_sizes), mask(spec.action_sizes)
 
 
-def batch_for(spec: TeamSpec, rows: int = 32, seed: int = 0) -> Batch:
+def batch_for(spec: TeamSpec, rows: int = 32, seed: int = 0, next_actions: bool = False) -> Batch:
     """Return a batch in which each agent's best-cloning action is a function of its observation."""
     generator = torch.Generator().manual_seed(seed)
     agents, size, act = spec.agents, max(spec.observation_sizes), max(spec.action_sizes)
@@ -47,7 +47,7 @@ def batch_for(spec: TeamSpec, rows: int = 32, seed: int = 0) -> Batch:
 
     observation = normal(agents, rows, size) * observation_mask
     action = torch.tanh(observation[..., :act] + 0.1 * normal(agents, rows, act)) * action_mask
-    return Batch(
+    batch = Batch(
         observation=observation,
         action=action,
         reward=observation[..., 0] + 0.1 * normal(agents, rows),
@@ -56,6 +56,14 @@ def batch_for(spec: TeamSpec, rows: int = 32, seed: int = 0) -> Batch:
         timeout=torch.zeros(agents, rows),
         observation_mask=observation_mask,
         action_mask=action_mask,
+    )
+    if not next_actions:
+        return batch
+    followed = (torch.rand(agents, rows, generator=generator) < 0.9).float()
+    followed = followed * (1.0 - batch.terminated)
+    following = torch.tanh(batch.next_observation[..., :act] + 0.1 * normal(agents, rows, act))
+    return batch._replace(
+        next_action=following * action_mask * followed[..., None], followed=followed
     )
 
 

@@ -19,6 +19,7 @@ NARROW: dict[str, Any] = {
     "unet_width": 8,
     "unet_multipliers": (1, 2),
     "horizon": 6,
+    "policy_every": 1,  # every update is a whole one
 }
 
 
@@ -48,7 +49,7 @@ class Subject:
         return algorithms.row(self.name)
 
     def settings(self, **changes: Any) -> Settings:
-        """Return its default settings with narrow networks; changes without a field are ignored.
+        """Return its default settings on a small scale; changes without a field are ignored.
 
         Fixed switches of a variant stay as they are.
         """
@@ -65,9 +66,10 @@ class Subject:
     def batch(self, spec: TeamSpec | None = None, rows: int = 32, seed: int = 0) -> Any:
         """Return a batch of the kind that it learns from: transitions, or windows of episodes."""
         spec = spec or team()
-        windows = self.make(spec).trajectory
+        learner = self.make(spec)
+        windows = learner.trajectory
         if windows is None:
-            return batch_for(spec, rows, seed)
+            return batch_for(spec, rows, seed, learner.next_actions)
         return windows_for(spec, windows.history + windows.horizon, rows, seed)
 
 

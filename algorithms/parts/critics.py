@@ -92,17 +92,30 @@ def td_target(
 
 
 def td_loss(
-    value: Tensor, goal: Tensor, heads: Literal["mean", "sum"] = "mean"
+    value: Tensor,
+    goal: Tensor,
+    heads: Literal["mean", "sum"] = "mean",
+    known: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the batch mean of (Q_k - y)^2, its mean or sum over heads, and what to log, all (M,).
 
-    ``value`` is Q of the recorded actions, (M, 2, B), ``goal`` the target y, (M, B).
+    ``value`` is Q of the recorded actions, (M, 2, B), ``goal`` the target y, (M, B). ``known``
+    (M, B) is 1 on the rows whose target is known; the others are left out of the mean.
     """
-    if heads == "mean":
+    if known is not None:
+        squared = (value - goal[:, None]).square()
+        each = squared.mean(dim=1) if heads == "mean" else squared.sum(dim=1)
+        loss = mean_of(each, known)
+    elif heads == "mean":
         loss = (value - goal[:, None]).square().mean(dim=(1, 2))
     else:
         loss = (value - goal[:, None]).square().mean(dim=-1).sum(dim=-1)
     return loss, {"critic/loss": loss, "critic/q": value.mean(dim=(1, 2))}
+
+
+def mean_of(value: Tensor, known: Tensor) -> Tensor:
+    """Return the mean of (M, B) over the rows where ``known`` is 1, (M,); 0 where there is none."""
+    return (value * known).sum(dim=-1) / known.sum(dim=-1).clamp_min(1.0)
 
 
 def q_term(value: Tensor, normalise: str, deviation: Tensor | None = None) -> Tensor:

@@ -115,8 +115,14 @@ class Gradients:
         self.places = [g for network in networks for g in network.gradients]
         self._networks = networks
 
-    def take(self, loss: Tensor) -> None:
-        """Write the gradient of a scalar; AlgorithmError where some network has no part in it."""
+    def take(self, loss: Tensor, resting: Sequence[MemberNetwork] = ()) -> None:
+        """Write the gradient of a scalar; AlgorithmError where some network has no part in it.
+
+        resting: networks whose gradients are left as they are.
+        """
+        if resting:
+            Gradients([one for one in self._networks if one not in resting]).take(loss)
+            return
         flat = [network.flat for network in self._networks if network.kernel is not None]
         if flat:
             self._take_both(loss, flat)

@@ -1,5 +1,6 @@
 """Adam over flat buffers."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,14 +20,22 @@ class Adam:
         self.state: dict[int, dict[str, Tensor]] = {}  # made by the first step
 
     @torch.no_grad()
-    def step(self, learning_rate: float | Tensor) -> None:
-        """Move the parameters along their ``grad``; the rate is a number or a scalar tensor."""
+    def step(self, learning_rate: float | Tensor, resting: Sequence[Tensor] = ()) -> None:
+        """Move the parameters along their ``grad``; the rate is a number or a scalar tensor.
+
+        resting: parameters that stay where they are, with their moments.
+        """
         if not self.state:
             self.state = {index: self._fresh(p) for index, p in enumerate(self.parameters)}
-        states = self.state.values()
+        moved = {
+            index: p
+            for index, p in enumerate(self.parameters)
+            if all(p is not one for one in resting)
+        }
+        states = [self.state[index] for index in moved]
         adam(
-            self.parameters,
-            [p.grad for p in self.parameters if p.grad is not None],
+            list(moved.values()),
+            [p.grad for p in moved.values() if p.grad is not None],
             [state["exp_avg"] for state in states],
             [state["exp_avg_sq"] for state in states],
             [],

@@ -17,7 +17,13 @@ from algorithms.settings.common import (
     require,
     setting,
 )
-from algorithms.settings.conservative import CqlSettings, IqlSettings, OmarSettings, Td3BcSettings
+from algorithms.settings.conservative import (
+    CqlSettings,
+    IqlSettings,
+    OmarSettings,
+    RebracSettings,
+    Td3BcSettings,
+)
 from algorithms.settings.diffusion import (
     DiffusionBcSettings,
     DiffusionQlSettings,
@@ -61,6 +67,7 @@ __all__ = [
     "OmarSettings",
     "Prediction",
     "Range",
+    "RebracSettings",
     "Settings",
     "Td3BcSettings",
     "ValueSettings",

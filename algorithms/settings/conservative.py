@@ -1,4 +1,4 @@
-"""Settings of the conservative actor-critics: `td3bc`, `cql`, `omar`, `iql`.
+"""Settings of the conservative actor-critics: `td3bc`, `cql`, `omar`, `iql` and their kin.
 
 Sizes are those of OMAR's HalfCheetah set, whose batch and order of updates are the `paper`
 preset's; its MPE set (64 wide, rate .01, batch 1024) belongs to runs of 2,000 updates.
@@ -35,6 +35,36 @@ class Td3BcSettings(CriticSettings):
     )
     gradient_clip: float = setting(
         0.0, "largest gradient norm of an agent's actor, and of its critic; 0 is off", least=0
+    )
+
+
+@dataclass(frozen=True)
+class RebracSettings(Td3BcSettings):
+    """ReBRAC: TD3+BC with a cloning term in the TD target."""
+
+    hidden: tuple[int, ...] = as_in(Td3BcSettings, "hidden", (256, 256, 256))
+    critic_hidden: tuple[int, ...] = as_in(Td3BcSettings, "critic_hidden", (256, 256, 256))
+    critic_layer_norm: bool = as_in(Td3BcSettings, "critic_layer_norm", True)
+    learning_rate: float = as_in(Td3BcSettings, "learning_rate", 1e-3)
+    q_weight: float = setting(
+        1.0,
+        "weight of the Q term, the inverse of the published weight of cloning; 0 is pure cloning",
+        least=0,
+        search=Q_WEIGHTS,
+    )
+    critic_cloning_weight: float = setting(
+        1.0,
+        "weight of the squared distance between next policy action and next recorded action in "
+        "the TD target",
+        least=0,
+        search=LogRange(0.01, 100),
+    )
+    smoothing_std: float = setting(
+        0.2, "standard deviation of the noise on target actions", least=0
+    )
+    smoothing_clip: float = setting(0.5, "largest noise on target actions", least=0)
+    policy_every: int = setting(
+        2, "updates of the critic for one of the policy and of all targets", least=1
     )
 
 

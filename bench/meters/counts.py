@@ -167,28 +167,35 @@ def measure(make: Callable[[], Any], batch: Any, observation: torch.Tensor) -> d
     """Return the cost section of a run record.
 
     make: builds an algorithm of one replica. batch: a training batch. observation: (N, B, O); the
-    first row of the batch is acted upon. Training and the global random state do not change.
+    first row of the batch is acted upon. Training and the global random state do not change. What
+    an update costs is the mean over the updates after which the algorithm's work repeats.
     """
     with torch.random.fork_rng(enabled=True):
         algorithm = make()
+        cycle = getattr(algorithm, "cycle", 1)
+
+        def work() -> None:
+            for _ in range(cycle):
+                algorithm.update(batch)
+
         algorithm.update(batch)  # allocates the optimiser's state
         first = observation[:, :1]
-        flops_update = flops(algorithm.update, batch)
+        flops_update = flops(work) // cycle
         with torch.no_grad():
             flops_act = flops(algorithm.act, first)
         with PeakTensorBytes((algorithm, batch), kinds_of(algorithm)) as memory:
-            algorithm.update(batch)
+            work()
         with torch.no_grad(), PeakTensorBytes(()) as acting:
             algorithm.act(first)
-        with counted_evaluations(algorithm, len(batch[0][0])) as learning:
-            algorithm.update(batch)
+        with counted_evaluations(algorithm, cycle * len(batch[0][0])) as learning:
+            work()
         with counted_evaluations(algorithm, 1) as choosing:
             algorithm.act(first)
     return {
         **parameter_counts(algorithm),
         "flops_update": flops_update,
         "flops_act": flops_act,
-        "operations_update": memory.operations,
+        "operations_update": memory.operations // cycle,
         "operations_act": acting.operations,
         "evaluations_update": _with_total(learning),
         "evaluations_act": _with_total(choosing),

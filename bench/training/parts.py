@@ -79,7 +79,12 @@ class Parts:
         reweight = run.get("reweight")  # older records lack it
         if windows is None:
             return self.dataset.sampler(
-                run["batch_size"], len(seeds), seeds, self.device, reweight=reweight
+                run["batch_size"],
+                len(seeds),
+                seeds,
+                self.device,
+                reweight=reweight,
+                next_actions=self.algorithm.next_actions,
             )
         return self.dataset.sequences(
             windows.batch_size,

@@ -116,7 +116,8 @@ class Sampler:
     """Draws transitions uniformly with replacement; replica r has its own stream of indices.
 
     ``reweight="quantiles"`` draws from the set that holds its best episodes several times
-    (:meth:`datasets.recorded.episodes.Episodes.reweighted_episodes`).
+    (:meth:`datasets.recorded.episodes.Episodes.reweighted_episodes`). With ``next_actions`` a batch
+    also holds the action that was recorded after each transition.
     """
 
     def __init__(
@@ -126,6 +127,7 @@ class Sampler:
         seeds: tuple[int, ...],
         device: str,
         reweight: str | None = None,
+        next_actions: bool = False,
     ) -> None:
         self._source = source = Source(dataset, batch_size, len(seeds), device)
         self.batch_size, self.replicas, self.device = batch_size, len(seeds), source.device
@@ -134,6 +136,7 @@ class Sampler:
         self._stream = IndexStream(len(dataset), batch_size, seeds, source.home, spans)
         self.count = self._stream.count
         self._pair = _pairs(source.arrays["observation"])
+        self._next_actions = next_actions
 
     @property
     def dataset_bytes(self) -> int:
@@ -154,6 +157,7 @@ class Sampler:
         state = None
         if "state" in source.arrays:
             state = source.rows("state", index).unflatten(0, (self.replicas, self.batch_size))
+        next_action, followed = self._following(index) if self._next_actions else (None, None)
         return Batch(
             observation=source.members(pair[:, 0]),
             action=source.members(source.rows("action", index)),
@@ -164,7 +168,18 @@ class Sampler:
             observation_mask=observation_mask,
             action_mask=action_mask,
             state=state,
+            next_action=next_action,
+            followed=followed,
         )
+
+    def _following(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the actions after transitions (M, B, A), and 1.0 where there is one (M, B)."""
+        source = self._source
+        episode = source.arrays["episode_of"]
+        after = (index + 1).clamp_max(len(episode) - 1)
+        same = episode.index_select(0, after) == episode.index_select(0, index)
+        followed = source.shared((same & (after > index)).to(source.device).float())
+        return source.members(source.rows("action", after)) * followed[..., None], followed
 
     def state_dict(self) -> dict[str, Any]:
         """Return where every stream stands."""

@@ -54,15 +54,17 @@ class Dataset(Episodes):
         seeds: tuple[int, ...] = (0,),
         device: str = "cpu",
         reweight: str | None = None,
+        next_actions: bool = False,
     ) -> "Sampler":
         """Return a sampler of uniform mini-batches, one independent stream per replica.
 
-        With ``reweight="quantiles"`` it samples from :meth:`reweighted_episodes`.
+        With ``reweight="quantiles"`` it samples from :meth:`reweighted_episodes`. With
+        ``next_actions`` batches hold the recorded action after each transition, too.
         """
         from datasets.recorded.sampler import Sampler
 
         _check_replicas(replicas, seeds)
-        return Sampler(self, batch_size, seeds, device, reweight)
+        return Sampler(self, batch_size, seeds, device, reweight, next_actions)
 
     def sequences(
         self,

@@ -41,7 +41,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
 @pytest.fixture(scope="module")
 def pool(recorded: list[Any]) -> Any:
     """One large batch of all three sets, a replica each: updates take windows of it."""
-    return stacked([one.sampler(POOL).next() for one in recorded])
+    return stacked([one.sampler(POOL, next_actions=True).next() for one in recorded])
 
 
 def settings_of(name: str) -> Any:
@@ -55,7 +55,7 @@ def settings_of(name: str) -> Any:
 
 def of_transitions(pool: Any) -> Iterator[Any]:
     """Walk through the pool, a few rows at a time."""
-    rows = pool._fields[:6]  # all that have a row per transition
+    rows = [*pool._fields[:6], "next_action", "followed"]  # all that have a row per transition
     for update in itertools.count():
         start = update * ROWS % POOL
         yield pool._replace(**{key: getattr(pool, key)[:, start : start + ROWS] for key in rows})

@@ -31,6 +31,7 @@ ORDER = (
     "acting_parameters",
     "losses",
     "phase",
+    "resting",
     "before_step",
     "after_update",
     "act_from",

@@ -169,9 +169,10 @@ def example(name: str, rows: int = 16) -> tuple[Callable[[], Any], Any, torch.Te
     """Return what makes a small algorithm, a batch for it, and the observations to act upon."""
     values = resolve.resolve_settings(name, presets.load("smoke"), {}, updates=1)
     settings = resolve.build_settings(name, values)
-    windows = algorithms.make(name, team(), settings).trajectory
+    made = algorithms.make(name, team(), settings)
+    windows = made.trajectory
     if windows is None:
-        batch = batch_for(team(), rows=rows)
+        batch = batch_for(team(), rows=rows, next_actions=made.next_actions)
         present = batch.observation
     else:
         batch = windows_for(team(), windows.history + windows.horizon, rows=rows)

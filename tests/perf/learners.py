@@ -33,7 +33,7 @@ def batch(trained: Algorithm, rows: int = BATCH) -> Any:
     """A batch of `rows` transitions, or of as many windows as the method's settings say."""
     windows = trained.trajectory
     if windows is None:
-        return batch_for(spec(), rows)
+        return batch_for(spec(), rows, next_actions=trained.next_actions)
     return windows_for(spec(), windows.history + windows.horizon, windows.batch_size)
 
 

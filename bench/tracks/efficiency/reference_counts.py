@@ -130,6 +130,13 @@ def _td3bc(team: Team) -> int:
     return policy.trained + policy.value + team.value_terms() - team.critic().passed
 
 
+def _rebrac(team: Team) -> int:
+    """As `td3bc`, both heads guiding; the policy is trained at every k-th update only."""
+    policy, head, every = team.policy(noisy=False), team.critic(), team.settings["policy_every"]
+    whole = policy.trained + 2 * head.passed
+    return whole // every + policy.value + 2 * (head.value + head.trained)
+
+
 def _om2p_release(team: Team) -> int:
     """As `om2p`; both points of the difference are evaluated for it, as in the release."""
     return _om2p(team) + team.policy(times=2).value
@@ -188,6 +195,7 @@ FORMULAS: dict[str, Callable[[Team], int]] = {
     "dof": _diffusion_ql,
     "bc-gaussian": lambda team: _gaussian(team).trained,
     "td3bc": _td3bc,
+    "rebrac": _rebrac,
     "cql": _cql,
     "omar": _omar,
     "iql": _iql,

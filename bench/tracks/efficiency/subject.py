@@ -76,7 +76,8 @@ class Subject:
         """Return a batch of transitions, or of windows for a trajectory method."""
         windows = self.algorithm.trajectory
         if windows is None:
-            return self._moved(examples.batch_for(self.spec, self.job["batch"]))
+            rows, next_actions = self.job["batch"], self.algorithm.next_actions
+            return self._moved(examples.batch_for(self.spec, rows, next_actions=next_actions))
         steps = windows.history + windows.horizon
         return self._moved(examples.windows_for(self.spec, steps, windows.batch_size))
 
