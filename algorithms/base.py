@@ -89,9 +89,8 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
         act_from             how an observation becomes an action
 
     Some algorithms add ``phase``, ``resting``, ``before_step`` or ``after_update`` between the
-    last two. A
-    policy with a memory has ``act`` in place of ``act_from``. A member's numbers never depend on
-    another replica.
+    last two. A policy with a memory has ``act`` in place of ``act_from``. A member's numbers never
+    depend on another replica.
     """
 
     name: str
