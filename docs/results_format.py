@@ -39,6 +39,8 @@ IN_A_CELL = {
 BESIDE = {
     "TABLE": "the flat table: one row per cell, rebuilt from the folders after every run",
     "TABLE_CSV": "the same as CSV",
+    "CURVES": "every evaluation as a row, in a folder of rows without cells: `cell`, then as in "
+    "`progress.jsonl` without `metrics`; `robustness.parquet` beside it likewise",
     "ENVIRONMENT_PATTERN": "the installed distributions that `versions.environment` names",
     "TUNING": "trials of `python -m bench tune`: settings and scores ([tuning.md](tuning.md))",
     "TOY": "densities from `python -m bench toy`",

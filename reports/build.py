@@ -1,8 +1,9 @@
 """Write a whole report: figures, tables and the page, once or again and again."""
 
+import shlex
 import tempfile
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from reports.drawing.canvas import SavedFigure
 from reports.figures import catalogue, curves
 from reports.options import Options
 from reports.reading import answer, results
+from reports.reading.choosing.selection import Selection
 from reports.reading.results import PENDING, Results
 from reports.tables import (
     efficiency,
@@ -55,8 +57,17 @@ def write(
     live: bool = False,
     refresh: float = REFRESH_SECONDS,
     tell: Callable[[Written], None] | None = None,
+    algorithms: Sequence[str] = (),
+    datasets: Sequence[str] = (),
+    against: str | None = None,
+    others: Sequence[str] = (),
 ) -> Written:
     """Write the report of the results folder `out` to `to` and return what was written.
+
+    `out` may also be a table of rows, or a folder of such tables without folders of cells.
+    `algorithms` and `datasets` choose runs; with `against` pairwise tests compare everything with
+    that method; `others` are results to put beside these: folders, tables, or "reference" for the
+    shipped ones.
 
     `uncertainty` is what stands after the plus-minus sign: "ci95", "std" or "sem". With `pdf` every
     figure is drawn a second time as a PDF file, for papers. With `live` the
@@ -66,12 +77,13 @@ def write(
     if uncertainty not in statistics.KINDS:
         known = ", ".join(statistics.KINDS)
         raise BenchError(f"no uncertainty is called {uncertainty!r}: choose one of {known}")
-    command = command or f"python -m bench report --out {out} --to {to}"
+    selection = Selection(tuple(algorithms), tuple(datasets), against, tuple(others))
+    command = command or shlex.join(_command(out, to, selection))
     options = Options(uncertainty, siunitx, pdf, command)
     # Ask before reading: otherwise the last files of a run that ends meanwhile are missed.
     going = live and locks.held(out)
     seen = (_state(out), going)
-    written = _write_once(out, to, options, refresh if going else None)
+    written = _write_once(out, to, options, selection, refresh if going else None)
     if tell:
         tell(written)
     while going:
@@ -80,7 +92,7 @@ def write(
         now = (_state(out), going)
         if now != seen:
             seen = now
-            written = _write_once(out, to, options, refresh if going else None)
+            written = _write_once(out, to, options, selection, refresh if going else None)
             if tell:
                 tell(written)
     return written
@@ -100,10 +112,24 @@ def learning_curves(out: Path, cells: Collection[str] | None = None) -> list[Sav
     return [figure for some in drawn for figure in some if "_updates_" in figure.name]
 
 
-def _write_once(out: Path, to: Path, options: Options, refresh: float | None) -> Written:
+def _command(out: Path, to: Path, selection: Selection) -> list[str]:
+    """Return the command line that writes this report."""
+    flags = {
+        "--algos": ",".join(selection.algorithms),
+        "--datasets": ",".join(selection.datasets),
+        "--against": selection.against or "",
+    }
+    words = ["python", "-m", "bench", "report", "--out", str(out), "--to", str(to)]
+    words += [word for flag, value in flags.items() if value for word in (flag, value)]
+    return [*words, *(word for other in selection.others for word in ("--with", other))]
+
+
+def _write_once(
+    out: Path, to: Path, options: Options, selection: Selection, refresh: float | None
+) -> Written:
     from reports.page import document
 
-    read = results.read(out)
+    read = results.read(out, selection=selection)
     try:
         to.mkdir(parents=True, exist_ok=True)
         # Tables first: what they summarise is then known to all processes that draw.

@@ -111,7 +111,8 @@ LAYERS = {
         "recorded", "sources", "formats", "recipes", "behaviour", "loading", "measurement",
     ),
     "reports": (
-        "options", "style", "reading", "captions", "drawing", "tables", "figures", "page", "build",
+        "options", "style", "reading", "captions", "findings", "drawing", "tables", "figures",
+        "page", "build",
     ),
 }  # fmt: skip
 

@@ -22,7 +22,7 @@ from bench.cli.flags import (
     Rules,
     add,
 )  # fmt: skip
-from bench.errors import counted
+from bench.errors import BenchError, counted
 from bench.results.printable import one_line, printable
 from bench.results.record import Record
 
@@ -31,6 +31,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     for command in (report, status, evaluate, reproduce, collect):
         add(app, command, "Results")
+    add(app, compare_to, "Results", "compare-to")
 
 
 def report(
@@ -50,17 +51,39 @@ def report(
     live: Annotated[
         bool, typer.Option("--live", help="Write the report anew while cells are still running.")
     ] = False,
+    algos: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="Only these: --algos om2p,bc")
+    ] = None,
+    datasets: Annotated[
+        str | None, typer.Option(metavar="IDS", help="Only these: --datasets mpe/spread/expert")
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="What pairwise tests compare with: --against bc"),
+    ] = None,
+    with_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with",
+            metavar="RESULTS",
+            help="Put results of others beside these, marked: a folder, a results.parquet, or "
+            "'reference' for the shipped ones; repeatable: --with reference",
+        ),
+    ] = None,
 ) -> None:
     """Write figures, LaTeX tables and a page from a results folder.
+
+    --out may also be a results.parquet or .csv, or a folder of such tables without cells.
 
     \b
     Examples:
       python -m bench report
       python -m bench report --out results-mine --to reports/mine --siunitx --pdf
+      python -m bench report --algos mine,om2p --against om2p --with reference
     """
     import reports
+    from bench.plan.flags import parse_names
 
-    output.check_folder(out)
     announced = False
 
     def announce(written: Any) -> None:
@@ -70,13 +93,55 @@ def report(
             print(f"{written.page}: written again until the run in {out} ends", flush=True)
 
     written = reports.write(
-        out, to, tell=announce, uncertainty=uncertainty, siunitx=siunitx, pdf=pdf, live=live
-    )
+        out, to, tell=announce, uncertainty=uncertainty, siunitx=siunitx, pdf=pdf, live=live,
+        algorithms=() if algos is None else parse_names(algos, "algos"),
+        datasets=() if datasets is None else parse_names(datasets, "datasets"),
+        against=against, others=with_ or (),
+    )  # fmt: skip
     for warning in written.warnings:
         print(f"warning: {one_line(warning)}", file=sys.stderr)
     for line in written.answer:
         print(printable(line))
     print(f"report of {counted(written.cells, 'cell')}: {written.page}")
+
+
+def compare_to(
+    others: Annotated[
+        str,
+        typer.Argument(
+            metavar="RESULTS",
+            help="Results to stand among: 'reference' for the shipped ones, a folder, a table",
+        ),
+    ],
+    algos: Annotated[str, typer.Option(metavar="NAMES", help="Whose place: --algos mine")],
+    datasets: Annotated[
+        str | None, typer.Option(metavar="IDS", help="Only these: --datasets mpe/spread/expert")
+    ] = None,
+    out: Out = RESULTS,
+    format_: Format = "table",
+) -> None:
+    """Show where a method would rank among the results of others.
+
+    A place is one plus the number of methods that are better: whose difference has a 95% Welch
+    interval above 0. P is the probability that a run of one method beats a run of the other, with
+    its bootstrap interval. Rows of another protocol, task version or recording are refused.
+
+    \b
+    Examples:
+      python -m bench compare-to reference --algos mine
+      python -m bench compare-to lab/results.parquet --algos mine --out results-mine
+    """
+    from bench.plan.flags import parse_names
+    from reports.findings import standing
+
+    output.check_format(format_, "table", "json")
+    chosen = () if datasets is None else parse_names(datasets, "datasets")
+    comparison = standing.compare(out, others, parse_names(algos, "algos"), chosen)
+    if format_ == "json":
+        print(json.dumps(standing.rows(comparison), indent=1))
+        return
+    for line in standing.lines(comparison):
+        print(printable(line))
 
 
 def status(out: Out = RESULTS, format_: Format = "table") -> None:
@@ -184,19 +249,57 @@ def reproduce(
     raise typer.Exit(1)
 
 
+FORMATS = ("cells", "reference", "marl-eval")
+
+
 def collect(
-    folders: Annotated[list[Path], typer.Argument(help="Results folders of other machines")],
+    folders: Annotated[
+        list[Path] | None, typer.Argument(help="Results folders of other machines")
+    ] = None,
     out: Out = RESULTS,
+    format_: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="|".join(FORMATS),
+            help="cells: folders of cells; reference: rows without them; marl-eval: its JSON",
+        ),
+    ] = "cells",
+    to: Annotated[
+        Path | None,
+        typer.Option(help="Where another format goes: --to shared/rows, --to marl.json"),
+    ] = None,
 ) -> None:
-    """Merge finished cells of other results folders into one.
+    """Merge finished cells of several folders, or export them.
 
     What does not fit is refused: one cell with two results, or one dataset with two contents.
-    A damaged cell is left out; the exit code is then 1.
+    A damaged cell is left out; the exit code is then 1. With another --format the cells of --out
+    are written to --to as well: as rows (results, curves and robustness in parquet files, without
+    columns that concern one process alone), or as the JSON that marl-eval reads.
 
     \b
-    Example:
+    Examples:
       python -m bench collect machine-a/results machine-b/results --out results
+      python -m bench collect --out results --format reference --to rows
+      python -m bench collect --out results --format marl-eval --to marl.json
     """
+    output.check_format(format_, *FORMATS)
+    if (format_ == FORMATS[0]) == (to is not None):
+        raise BenchError(
+            "--to goes with --format reference or marl-eval: give both, or neither to merge folders"
+        )
+    if not folders and to is None:
+        raise BenchError("nothing to merge: name results folders, or a --format with --to")
+    damaged = _merge(folders, out) if folders else 0
+    if to is not None:
+        output.check_folder(out)
+        _export(out, format_, to)
+    if damaged:
+        raise typer.Exit(1)
+
+
+def _merge(folders: list[Path], out: Path) -> int:
+    """Merge folders into one, print what was done, and return how many cells were damaged."""
     from bench.results.collect import collect as merge
 
     counts = merge(folders, out)
@@ -205,5 +308,23 @@ def collect(
     rest += f", {counts['damaged']} damaged and left out" if counts["damaged"] else ""
     copied = counted(counts["copied"], "cell")
     print(f"{out}: {copied} copied, {counts['known']} known already{rest}")
-    if counts["damaged"]:
-        raise typer.Exit(1)
+    return counts["damaged"]
+
+
+def _export(out: Path, format_: str, to: Path) -> None:
+    """Write the runs of a results folder in another format."""
+    from bench.results.exchange import marl_eval, result_sets, shipped
+
+    if format_ == "reference":
+        table = shipped.write(out, to)
+        count = len(result_sets.open_runs(to).records)
+        print(f"{table.parent}: {counted(count, 'row')}, {', '.join(_names_in(table.parent))}")
+        return
+    made = marl_eval.write(result_sets.open_runs(out), to)
+    for sentence in made.left_out:
+        print(f"warning: left out {one_line(sentence)}", file=sys.stderr)
+    print(f"{to}: {counted(made.runs, 'run')} of {', '.join(made.document)}")
+
+
+def _names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.is_file())

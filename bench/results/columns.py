@@ -45,6 +45,7 @@ class Column:
     alone: str = ""  # the label where no heading stands above it, if that is another
     note: str = ""  # a sentence that captions say where the column is shown
     type: Any = None  # of the value, where the record leaves it open
+    private: bool = False  # of one process on one machine: rows that are passed on leave it empty
 
     @cached_property
     def kind(self) -> str:
@@ -105,7 +106,9 @@ COLUMNS: dict[str, Column] = {
     "cell": Column("cell", IDENTITY, "cell", "id of the cell, also its folder's name"),
     "schema": Column("schema", IDENTITY, "schema", "version of the record", shown_in=()),
     "status": Column("status", RESULT, "status", "what became of the cell"),
-    "error": Column("error", RESULT, "error", "what ended the cell", shown_in=()),
+    "error": Column(
+        "error", RESULT, "error", "what ended the cell", shown_in=(), private=True
+    ),
     "algorithm": Column("algorithm.name", IDENTITY, "algorithm", "algorithm"),
     "algorithm_version": Column(
         "algorithm.version", IDENTITY, "version", "version of the algorithm's mathematics"
@@ -243,10 +246,12 @@ COLUMNS: dict[str, Column] = {
         "time.total.wall", TIME, "total", "sum of the accounts above", "s", 1, "down"
     ),
     "seconds_elapsed": Column(
-        "time.elapsed", TIME, "elapsed", "time from the first line to the record", "s", 1, "down"
+        "time.elapsed", TIME, "elapsed", "time from the first line to the record", "s", 1, "down",
+        private=True,
     ),
     "seconds_unaccounted": Column(
-        "time.unaccounted", TIME, "unaccounted", "elapsed time that no account was open for", "s", 1
+        "time.unaccounted", TIME, "unaccounted", "elapsed time that no account was open for", "s",
+        1, private=True,
     ),
     "cpu_seconds_train": Column(
         "time.train.cpu", TIME, "CPU", "processor time of training", "s", 1, "down",
@@ -365,7 +370,8 @@ COLUMNS: dict[str, Column] = {
     ),
     "observes": Column("algorithm.observes", ACTION, "observes", "what a policy observes"),
     "interruptions": Column(
-        "interruptions", IDENTITY, "interruptions", "how often the cell was continued"
+        "interruptions", IDENTITY, "interruptions", "how often the cell was continued",
+        private=True,
     ),
     "commit": Column("versions.commit", IDENTITY, "commit", "commit of the code"),
     "created": Column("created", IDENTITY, "created", "when the cell was first started"),

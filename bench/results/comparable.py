@@ -14,6 +14,7 @@ UNDIVIDED = "trained beside other seeds on a clock that was not divided"
 MIXED = "ran differently before and after an interruption"
 GRAPHS = "replayed CUDA graphs beside runs that did not"
 OTHERS = "trained beside more or fewer seeds than the runs shown"
+ELSEWHERE = "timed on another class of machine"
 
 MEANINGLESS = (
     "These numbers mean nothing: the preset smoke only checks that everything works. "
@@ -41,24 +42,37 @@ def together(row: Row) -> int:
     return int(row["replicas"] or 1)
 
 
-def reasons(rows: Sequence[Row]) -> list[str]:
+def reasons(rows: Sequence[Row], added: Sequence[Row] = ()) -> list[str]:
     """Return for every row why its timed columns enter no table; empty where they do.
 
     A class of machine keeps one way of updating: plain updates where any finished run has them,
     otherwise CUDA graphs. Then a preset on it keeps one number of seeds together: the one that
     most algorithms have, of those the one with most runs, and then the smallest.
+
+    added: rows of others, whose reasons follow those of `rows`. They decide nothing, and give times
+    only where they were timed on a class of machine that `rows` have.
     """
-    why = [sharing(row) for row in rows]
-    plain = {row["machine_class"] for row in _usable(rows, why) if not row["cuda_graphs"]}
-    why = [
-        one or (GRAPHS if row["cuda_graphs"] and row["machine_class"] in plain else "")
-        for row, one in zip(rows, why, strict=True)
-    ]
+    plain = _plain(rows)
+    why = [_alone(row, plain) for row in rows]
     kept = _numbers(_usable(rows, why))
+    classes = {row["machine_class"] for row in rows}
+    why += [_alone(row, plain) if row["machine_class"] in classes else ELSEWHERE for row in added]
     return [
         one or (OTHERS if together(row) != kept.get(_place(row), together(row)) else "")
-        for row, one in zip(rows, why, strict=True)
+        for row, one in zip([*rows, *added], why, strict=True)
     ]
+
+
+def _plain(rows: Sequence[Row]) -> set[Any]:
+    """Return the classes of machine on which a finished run made plain updates."""
+    why = [sharing(row) for row in rows]
+    return {row["machine_class"] for row in _usable(rows, why) if not row["cuda_graphs"]}
+
+
+def _alone(row: Row, plain: set[Any]) -> str:
+    """Say why a row's times enter no table, whatever the number of seeds trained together."""
+    graphs = row["cuda_graphs"] and row["machine_class"] in plain
+    return sharing(row) or (GRAPHS if graphs else "")
 
 
 def _usable(rows: Sequence[Row], why: list[str]) -> list[Row]:

@@ -45,6 +45,7 @@ CELL_FILES = (
 # In the results folder itself.
 TABLE = "results.parquet"  # a row per cell, rebuilt from the folders
 TABLE_CSV = "results.csv"
+CURVES = "curves.parquet"  # rows of all cells' evaluations, where the cells have no folders
 TUNING = "tuning.json"  # trials of `python -m bench tune` and what they scored
 TOY = "toy.json"  # densities that `python -m bench toy` learnt
 TRACKERS = ("wandb", "mlruns")  # folders that hold no cell: the files of trackers

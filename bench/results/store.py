@@ -17,7 +17,7 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -374,10 +374,14 @@ def read_results(root: Path) -> "pd.DataFrame":
 
     Half-written or foreign folders are skipped with a warning.
     """
+    return frame_of(read_records(root).values())
+
+
+def frame_of(records: Iterable[Record]) -> "pd.DataFrame":
+    """Return one row per record, columns as in `COLUMNS`."""
     import pandas as pd
 
-    rows = [flatten(record) for record in read_records(root).values()]
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    frame = pd.DataFrame([flatten(record) for record in records], columns=list(COLUMNS))
     for name, column in COLUMNS.items():
         if column.kind == "number":
             frame[name] = pd.to_numeric(frame[name], errors="coerce")

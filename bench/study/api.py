@@ -13,10 +13,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from bench.errors import BenchError, counted
+from bench.errors import BenchError, closest, counted
 from bench.plan.config import RunConfig, make_config
 from bench.plan.flags import parse_names, parse_seeds
 from bench.results import store
+from bench.results.exchange.result_sets import Runs
+from bench.results.exchange.shipped import named_runs
 from bench.results.record import Record
 from bench.study import study
 from bench.study.callbacks import Callback
@@ -32,17 +34,28 @@ if TYPE_CHECKING:
 class Study(Sequence[Record]):
     """The cells of a study: a sequence of their records, with tables, figures and a report."""
 
-    def __init__(self, folder: str | Path, records: Sequence[Record]) -> None:
-        """Keep the results folder and the records of the cells that belong to the study."""
+    def __init__(
+        self, folder: str | Path, records: Sequence[Record], runs: Runs | None = None
+    ) -> None:
+        """Keep where the results lie and the records of the cells that belong to the study.
+
+        runs: the set of results that they were read from, where it has no folders of cells.
+        """
         self.folder = Path(folder)
         self.records = list(records)
+        self._runs = runs or Runs(self.folder, {record.cell: record for record in records})
 
     @property
     def scores(self) -> "pd.DataFrame":
         """One row a cell, with the columns of docs/results-format.md."""
-        frame = store.read_results(self.folder)
-        known = [record.cell for record in self.records]
-        return frame[frame["cell"].isin(known)].reset_index(drop=True)
+        return store.frame_of(self._current())
+
+    def _current(self) -> list[Record]:
+        """Return the records as the results folder has them now, in its order."""
+        known = {record.cell: record for record in self.records}
+        if not self._runs.folders:
+            return self.records
+        return [one for cell, one in store.read_records(self.folder).items() if cell in known]
 
     @property
     def curves(self) -> "pd.DataFrame":
@@ -60,7 +73,7 @@ class Study(Sequence[Record]):
             "cell": record.cell, "algorithm": record.algorithm.name, "dataset": record.dataset.id,
             "seed": record.seed,
         }  # fmt: skip
-        for row in store.read_progress(self.folder / record.cell):
+        for row in self._runs.progress(record.cell):
             plain = {key: value for key, value in row.items() if key != "metrics"}
             yield head | plain | (row.get("metrics") or {})
 
@@ -184,12 +197,30 @@ def run(
     return Study(made.out, records)
 
 
-def open_study(folder: str | Path) -> Study:
-    """Return a results folder that is there as a study. Raises BenchError where there is none."""
-    root = Path(folder)
-    if not root.is_dir():
-        raise BenchError(f"there is no results folder {root}: run a study first, or name another")
-    return Study(root, list(store.read_records(root).values()))
+def open_study(
+    where: str | Path, algorithms: Sequence[str] = (), datasets: Sequence[str] = ()
+) -> Study:
+    """Return results that are there as a study.
+
+    where: a results folder, a table of rows (results.parquet or .csv), a folder of such tables, or
+    "reference" for the shipped reference results. algorithms, datasets: only runs of these.
+    Raises BenchError where nothing is there, or where no run has such a name.
+    """
+    runs = named_runs(str(where))
+    records = list(runs.records.values())
+    for flag, chosen, name_of in (
+        ("algorithm", algorithms, lambda record: record.algorithm.name),
+        ("dataset", datasets, lambda record: record.dataset.id),
+    ):
+        wanted = (chosen,) if isinstance(chosen, str) else tuple(chosen)
+        known = sorted({name_of(record) for record in records})
+        for name in wanted:
+            if name not in known:
+                raise BenchError(
+                    f"there is no run of the {flag} '{name}' in {where}: {closest(name, known)}"
+                )
+        records = [record for record in records if not wanted or name_of(record) in wanted]
+    return Study(runs.source, records, runs)
 
 
 def _configuration(config: RunConfig | None, options: dict[str, Any]) -> RunConfig:

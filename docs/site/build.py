@@ -21,7 +21,7 @@ CHAPTERS = {
     "Use": (
         "tasks", "particles", "datasets", "study-files", "tuning", "race", "robustness",
         "callbacks",
-        "python", "clients", "results-format", "scaling", "ci",
+        "python", "clients", "results-format", "sharing", "scaling", "ci",
     ),
     "Extend": ("adding-an-algorithm", "adding-a-task"),
     "Trust": ("fidelity", "fidelity-conservative", "official", "reliability"),

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bench.errors import counted
+from bench.results import comparable
 from bench.results.section import value_at
 from reports import captions
 from reports.page.shown import Card, Summary
@@ -91,6 +92,11 @@ def limits(results: Results) -> list[str]:
     dirty = sum(bool(value_at(cell.record, "versions.dirty")) for cell in results.cells)
     if dirty:
         sentences.append(f"Made from a checkout with uncommitted changes: {counted(dirty, 'run')}.")
+    sentences += [
+        f"Marked ({source.name}): {counted(source.cells, 'run')} of {source.where}, not of these "
+        f"results (commit {', '.join(source.commits) or 'not recorded'})."
+        for source in results.sources
+    ]
     sentences += filter(None, [captions.left_out(results.cells), captions.TIMING])
     return [*sentences, *_recordings(results)]
 
@@ -243,4 +249,25 @@ def machines(results: Results) -> list[Card]:
         versions = {key: value_at(record, f"versions.{key}") for key in VERSIONS}
         facts += [(key, str(value)) for key, value in versions.items() if value]
         shown.append(Card("Machine", [("class", name), *facts]))
+    return shown
+
+
+def sources(results: Results) -> list[Card]:
+    """Return a card per set of results of others that stand beside these, with its commits."""
+    shown = []
+    for source in results.sources:
+        cells = [cell for cell in results.cells if cell.source == source.name]
+        machines = sorted({str(cell["machine_class"]) for cell in cells if cell["machine_class"]})
+        untimed = sum(cell.excluded == comparable.ELSEWHERE for cell in cells)
+        facts = [
+            ("from", source.where),
+            ("rows shown", captions.fact(len(cells))),
+            ("rows on other datasets", captions.fact(source.elsewhere)),
+            ("commits", ", ".join(source.commits) or "not recorded"),
+            ("machines", "; ".join(machines) or "not recorded"),
+        ]
+        if untimed:
+            facts.append(("rows without times", f"{untimed:,}, {comparable.ELSEWHERE}"))
+        facts += [("left out", sentence) for sentence in source.refused]
+        shown.append(Card(f"Results of others: {source.name}", facts))
     return shown

@@ -94,7 +94,7 @@ def render(
         tables=[_table(table, sources[table.stem]) for table in tables],
         failures=[_failure(cell) for cell in failed[:FAILURES]],
         more_failures=max(0, len(failed) - FAILURES),
-        cards=[*cards.datasets(results), *cards.machines(results)],
+        cards=[*cards.datasets(results), *cards.machines(results), *cards.sources(results)],
     )
     return html
 
@@ -254,6 +254,8 @@ def _failure(cell: Cell) -> shown.Failure:
 
 def _log(cell: Cell) -> str:
     """Return the end of a run's log, or an empty string where there is none."""
+    if cell.folder is None:
+        return ""
     try:
         return plain_files.end_of_text(cell.folder, LOG, LOG_END)
     except (OSError, BenchError) as error:
@@ -268,7 +270,7 @@ def _animations(results: Results) -> tuple[list[shown.Animation], list[str]]:
     animations: dict[str, shown.Animation] = {}
     left_out, room = [], ANIMATIONS_LIMIT
     for cell in results.cells:
-        if cell.word or cell["task"] in animations:
+        if cell.word or cell.folder is None or cell["task"] in animations:
             continue
         size = plain_files.size(cell.folder, ANIMATION)
         if size > min(ANIMATION_LIMIT, room):

@@ -22,14 +22,15 @@ SHORTENED = (RECIPE.index("prey"), len(RECIPE))  # hashes, of which eight letter
 LONGEST_CONTRAST = 3
 LONGEST_LABEL = 30  # characters of a label that says itself what sets a variant apart
 LETTERS = 26
+Key = tuple[str, str]  # of a cell: the source of its results, and its id
 
 
-def tracks_of(cells: list[Cell], warnings: list[str]) -> dict[str, Track]:
+def tracks_of(cells: list[Cell], warnings: list[str]) -> dict[Key, Track]:
     """Assign every cell to its track and say in words where one dataset id has several."""
     checksums = _checksums(cells)
     keys = {}
     for cell in cells:
-        keys[cell["cell"]] = (*_recipe(cell), _checksum(cell, checksums))
+        keys[cell.key] = (*_recipe(cell), _checksum(cell, checksums))
     by_dataset: dict[str, set[tuple[Any, ...]]] = defaultdict(set)
     for key in keys.values():
         by_dataset[key[0]].add(key)
@@ -41,12 +42,12 @@ def tracks_of(cells: list[Cell], warnings: list[str]) -> dict[str, Track]:
             ways = "; ".join(sorted(suffixes[key] for key in several))
             warnings.append(f"{dataset} was run in {len(several)} ways, kept apart: {ways}")
     return {
-        cell["cell"]: Track(
-            keys[cell["cell"]][0],
+        cell.key: Track(
+            keys[cell.key][0],
             cell["task"] or "unknown",
-            cell["quality"] or keys[cell["cell"]][0].rpartition("/")[2],
-            suffixes[keys[cell["cell"]]],
-            keys[cell["cell"]],
+            cell["quality"] or keys[cell.key][0].rpartition("/")[2],
+            suffixes[keys[cell.key]],
+            keys[cell.key],
             cell["recipe_version"],
         )
         for cell in cells
@@ -108,16 +109,17 @@ def _identity(cell: Cell) -> tuple[Any, ...]:
 
 
 def _name(cell: Cell) -> str:
-    """Return the algorithm's name, which says so where published values per dataset were used."""
-    return f"{cell['algorithm']} (tuned)" if cell["tuned"] else str(cell["algorithm"])
+    """Return the algorithm's name, with what marks the runs of others and published settings."""
+    marks = [*(["tuned"] if cell["tuned"] else []), *([cell.source] if cell.source else [])]
+    return f"{cell['algorithm']} ({', '.join(marks)})" if marks else str(cell["algorithm"])
 
 
-def methods_of(cells: list[Cell], tracks: dict[str, Track]) -> dict[str, Method]:
+def methods_of(cells: list[Cell], tracks: dict[Key, Track]) -> dict[Key, Method]:
     """Name each cell's method: plain where an algorithm has one configuration on the track."""
     rivals: dict[tuple[Track, str], set[tuple[Any, ...]]] = defaultdict(set)
     sample: dict[tuple[Any, ...], Cell] = {}
     for cell in cells:
-        rivals[tracks[cell["cell"]], _name(cell)].add(_identity(cell))
+        rivals[tracks[cell.key], _name(cell)].add(_identity(cell))
         sample.setdefault(_identity(cell), cell)
     counted = Counter(_identity(cell) for cell in cells)
     base: dict[str, tuple[Any, ...]] = {}
@@ -131,19 +133,19 @@ def methods_of(cells: list[Cell], tracks: dict[str, Track]) -> dict[str, Method]
     labels = {}
     for cell in cells:
         name, identity = _name(cell), _identity(cell)
-        alone = len(rivals[tracks[cell["cell"]], name]) == 1
+        alone = len(rivals[tracks[cell.key], name]) == 1
         plain = (alone or identity == base[name]) and not outdated(cell)
-        labels[cell["cell"]] = name if plain else _variant(sample[identity], sample[base[name]])
+        labels[cell.key] = name if plain else _variant(sample[identity], sample[base[name]])
     return _named(cells, labels)
 
 
-def _named(cells: list[Cell], keys: dict[str, str]) -> dict[str, Method]:
+def _named(cells: list[Cell], keys: dict[Key, str]) -> dict[Key, Method]:
     """Return each cell's method from its name by ids: as papers call it, variants with short words.
 
     A variant that takes many words has a letter in place of them, and says what it means.
     """
     variants: dict[str, list[str]] = defaultdict(list)
-    algorithm_of = {keys[cell["cell"]]: cell for cell in cells}
+    algorithm_of = {keys[cell.key]: cell for cell in cells}
     for key, cell in algorithm_of.items():
         if key != cell["algorithm"]:
             variants[cell["algorithm"]].append(key)
@@ -155,13 +157,14 @@ def _named(cells: list[Cell], keys: dict[str, str]) -> dict[str, Method]:
         label, meaning = names[name] + key.removeprefix(name), ""
         if rank and len(label) > LONGEST_LABEL:
             letter = chr(ord("a") + rank - 1) if rank <= LETTERS else str(rank)
-            label, meaning = f"{names[name]} ({letter})", key.removeprefix(name)[2:-1]
+            source = f", {cell.source}" if cell.source else ""
+            label, meaning = f"{names[name]} ({letter}{source})", key.removeprefix(name)[2:-1]
         methods[key] = Method(name, label, rank, key, meaning)
     wanted = {key: style.Wanted(m.algorithm, m.variant, *looks[m.algorithm])
               for key, m in sorted(methods.items())}  # fmt: skip
     styles = style.assigned(wanted.values())
     drawn = {key: replace(m, style=styles[wanted[key]]) for key, m in methods.items()}
-    return {cell["cell"]: drawn[keys[cell["cell"]]] for cell in cells}
+    return {cell.key: drawn[keys[cell.key]] for cell in cells}
 
 
 def _papers(cells: list[Cell]) -> dict[str, str]:
@@ -211,4 +214,5 @@ def _variant(cell: Cell, base: Cell) -> str:
             f"configuration {str(cell['config_hash'])[:8]}",
         ]
     tuned = ["tuned"] if cell["tuned"] else []
-    return f"{cell['algorithm']} ({', '.join([*tuned, *differences])})"
+    source = [cell.source] if cell.source else []
+    return f"{cell['algorithm']} ({', '.join([*tuned, *differences, *source])})"

@@ -17,12 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import counted
-from bench.results import comparable, soundness, statistics, store
+from bench.results import comparable, statistics
+from bench.results.exchange import shipped
 from bench.results.record import TUNING
 from bench.results.store import BenchError
 from bench.results.tuning import tuning_file
 from bench.results.tuning.tuning_file import Tuning
 from reports.reading import grouping, measurements, order, toys
+from reports.reading.choosing import cells
+from reports.reading.choosing.cells import Source
+from reports.reading.choosing.selection import Selection
 from reports.reading.grouping import methods_of, tracks_of
 from reports.reading.measurements import Measured
 from reports.reading.runs import PENDING, WORDS, Cell, Method, Track
@@ -76,11 +80,17 @@ class Results:
         measured: Sequence[list[Measured]] = (),
         tuned: Tuning | None = None,
         later_trials: int = 0,
+        against: str | None = None,
+        sources: Sequence[Source] = (),
     ) -> None:
+        own = [cell for cell in cells if not cell.source]
+        added = [cell for cell in cells if cell.source]
         self.cells = [
             replace(cell, excluded=why)
-            for cell, why in zip(cells, comparable.reasons(cells), strict=True)
+            for cell, why in zip([*own, *added], comparable.reasons(own, added), strict=True)
         ]
+        self.against = against  # the method that pairwise tests compare with, if one was chosen
+        self.sources = sources  # results of others among the cells
         self.warnings = list(warnings)
         self.toy = toy
         self.measured = measured  # a list per file of the efficiency track
@@ -127,7 +137,9 @@ class Results:
     def machine_classes(self) -> list[str]:
         """Machine classes, the one with most finished cells first."""
         numbers = Counter(
-            cell["machine_class"] for cell in self.cells if cell["machine_class"] and not cell.word
+            cell["machine_class"]
+            for cell in self.cells
+            if cell["machine_class"] and not cell.word and cell.excluded != comparable.ELSEWHERE
         )
         return sorted(numbers, key=lambda name: (-numbers[name], name))
 
@@ -149,10 +161,10 @@ class Results:
         methods = methods_of(self.cells, tracks)
         grouped: dict[tuple[Method, Track], list[Cell]] = defaultdict(list)
         for cell in self.cells:
-            grouped[methods[cell["cell"]], tracks[cell["cell"]]].append(cell)
-        for cells in grouped.values():
-            cells.sort(key=lambda cell: (cell.number("seed") or 0, cell["cell"]))
-        return [Group(method, track, cells) for (method, track), cells in grouped.items()]
+            grouped[methods[cell.key], tracks[cell.key]].append(cell)
+        for seeds in grouped.values():
+            seeds.sort(key=lambda cell: (cell.number("seed") or 0, cell["cell"]))
+        return [Group(method, track, seeds) for (method, track), seeds in grouped.items()]
 
 
 def _track_order(track: Track) -> tuple[Any, ...]:
@@ -164,46 +176,54 @@ def _track_order(track: Track) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def read(out: Path, only: Collection[str] | None = None) -> Results:
-    """Read a results folder; half-written and foreign folders become warnings.
+def read(
+    out: Path, only: Collection[str] | None = None, selection: Selection | None = None
+) -> Results:
+    """Read a results folder, or rows without folders; what cannot be used becomes a warning.
 
-    only: the cells to read, by id; by default all. Raises BenchError where the folder is missing
-    or holds no run of ours.
+    only: the cells to read, by id; by default all. selection: which of them to keep, and what to
+    put beside them. Raises BenchError where nothing is there that can be reported.
     """
-    if not out.is_dir():
-        raise BenchError(f"no results folder at {out}: run something first, or name it with --out")
+    selection = selection or Selection()
     warnings: list[str] = []
-    records = store.read_records(out, on_broken=warnings.append)
-    cells = []
-    for name, record in records.items():
-        if only is not None and name not in only:
-            continue
-        wrong = soundness.fault(out / name, record)
-        if wrong:
-            warnings.append(f"no result of cell {name} is shown: {wrong}")
-        row = store.flatten(soundness.mark(record, wrong) if wrong else record)
-        if row["algorithm"] is None or row["dataset"] is None:
-            warnings.append(f"skipped {name}: its record names no algorithm or no dataset")
-            continue
-        cells.append(Cell(row, record, out / name))
-    if not cells:
+    runs = shipped.named_runs(str(out), warnings.append)
+    own = cells.of_runs(runs, warnings, only)
+    if not own:
         raise BenchError(
             f"no runs in {out} (a toy or measurements alone make no report): start one with "
             f"'python -m bench run --out {out}'"
         )
+    warnings += filter(None, [runs.lacking])
+    added, sources = cells.beside(own, selection.others, warnings)
+    chosen = selection.chosen([*own, *added], _named(out, sources))
+    _warn_of_versions(chosen, warnings)
+    toy, measured = toys.read(runs.at, warnings), measurements.read(runs.at, warnings)
+    if selection.algorithms:
+        measured = [
+            [one for one in some if one.algorithm in selection.algorithms] for some in measured
+        ]
+    tuned = _tuning(runs.at, warnings)
+    later = set() if tuned is None else tuned.later_cells()
+    kept = [cell for cell in chosen if cell.source or cell["cell"] not in later] or chosen
+    return Results(
+        kept, warnings, toy, measured, tuned, len(chosen) - len(kept), selection.against, sources
+    )
+
+
+def _named(out: Path, sources: Sequence[Source]) -> str:
+    return " and ".join([str(out), *(source.where for source in sources)])
+
+
+def _warn_of_versions(runs: list[Cell], warnings: list[str]) -> None:
+    """Warn of runs that another version of their algorithm made."""
     outdated = Counter(
-        (cell["algorithm"], cell["algorithm_version"]) for cell in cells if grouping.outdated(cell)
+        (cell["algorithm"], cell["algorithm_version"]) for cell in runs if grouping.outdated(cell)
     )
     for (name, version), count in sorted(outdated.items(), key=str):
         warnings.append(
             f"kept apart under that name: {counted(count, 'run')} of {name} by its version "
             f"{version}, which is not the one of this om2p-bench"
         )
-    toy, measured = toys.read(out, warnings), measurements.read(out, warnings)
-    tuned = _tuning(out, warnings)
-    later = set() if tuned is None else tuned.later_cells()
-    own = [cell for cell in cells if cell["cell"] not in later] or cells
-    return Results(own, warnings, toy, measured, tuned, len(cells) - len(own))
 
 
 def _tuning(out: Path, warnings: list[str]) -> Tuning | None:

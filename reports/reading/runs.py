@@ -12,10 +12,10 @@ from typing import Any, Literal, NamedTuple
 
 import algorithms
 from bench.errors import BenchError
-from bench.results import store
 from bench.results.columns import COLUMNS
+from bench.results.exchange import result_sets
+from bench.results.exchange.result_sets import Runs
 from bench.results.record import ProgressRow, Record
-from bench.results.robustness import rows as robustness
 from bench.results.robustness.rows import Row
 from bench.results.soundness import DAMAGED
 from reports import style
@@ -46,18 +46,27 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Cell:
-    """One run: its flat row, its full record and the folder it lies in.
+    """One run: its flat row, its full record and the folder it lies in, if it has one.
 
     excluded: why its times and peaks of memory enter no table or figure; empty where they do.
+    source: what results of others are called that it belongs to; empty for the report's own.
+    rows: the set of results that it was read from, which has its evaluations where no folder has.
     """
 
     row: dict[str, Any]
     record: Record
-    folder: Path
+    folder: Path | None
     excluded: str = ""
+    source: str = ""
+    rows: Runs | None = field(default=None, repr=False, compare=False)
 
     def __getitem__(self, column: str) -> Any:
         return self.row[column]
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What names the run: others may have the same cell."""
+        return self.source, self["cell"]
 
     @cached_property
     def word(self) -> str:
@@ -77,10 +86,10 @@ class Cell:
     @cached_property
     def progress(self) -> list[ProgressRow]:
         """The evaluations during training, oldest first; none of a damaged cell."""
-        if self["status"] == DAMAGED:
+        if self["status"] == DAMAGED or self.rows is None:
             return []
         try:
-            return store.read_progress(self.folder)
+            return self.rows.progress(self["cell"])
         except BenchError:  # it was replaced since the cell was checked
             return []
 
@@ -88,7 +97,7 @@ class Cell:
     def stressed(self) -> list[Row]:
         """What `stress` measured of it; nothing where that cannot be read."""
         try:
-            return robustness.read(self.folder)
+            return [] if self.rows is None else result_sets.perturbed(self.rows, self["cell"])
         except BenchError as error:
             warnings.warn(str(error), stacklevel=2)
             return []

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from bench.results import statistics
 from reports import captions
+from reports.reading import comparisons
 from reports.reading.aggregates import AGGREGATES, RESAMPLES, aggregate_sets
 from reports.reading.results import Group, Results, Track
 from reports.tables.model import (
@@ -145,15 +146,14 @@ def aggregate_tables(results: Results) -> list[Table]:
 
 
 def comparison_table(results: Results) -> list[Table]:
-    """Return each dataset's methods tested against its first one, corrected over the table."""
-    pairs, differences = {}, {}
-    for track in results.tracks:
-        groups = [group for group in results.on(track) if group.estimate("return_mean").n]
-        for group in groups[1:]:
-            base = groups[0]
-            pairs[track, base.method, group.method] = (
-                base.values("return_mean"), group.values("return_mean")
-            )  # fmt: skip
+    """Return each dataset's methods tested against their base, corrected over the table."""
+    differences = {}
+    pairs = {
+        (track, base.method, other.method): (
+            base.values("return_mean"), other.values("return_mean")
+        )
+        for track, base, other in comparisons.pairs(results)
+    }  # fmt: skip
     tested = statistics.mann_whitney_table(pairs)
     usable = [key for key, test in tested.items() if test.p is not None]
     if not usable:
@@ -179,6 +179,7 @@ def comparison_table(results: Results) -> list[Table]:
     smallest = statistics.smallest_p(n, m, len(usable))
     caption = captions.sentence(
         "Differences of final returns: ± is half the 95% Welch t interval",
+        comparisons.rule(results),
         f"p: two-sided Mann-Whitney over seeds; Holm: corrected over {len(usable)} comparisons",
         f"The smallest corrected p within reach of {n} against {m} seeds is {smallest:.2g}",
     )

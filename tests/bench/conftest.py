@@ -39,6 +39,19 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def small_study(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Any:
+    """A study of two methods with two seeds, which no test changes."""
+    import bench
+
+    return bench.run(
+        algorithms=["bc", "td3bc"], datasets=DATASET, seeds=2, preset="smoke", size=SIZE,
+        data_dir=data_dir, out=tmp_path_factory.mktemp("study") / "results", device="cpu", jobs=2,
+        progress=False,
+        overrides={"run.updates": 20, "run.evaluate_every": 10, "run.final_episodes": 4},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
 def plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that, on PYTHONPATH, adds the misbehaving algorithms to the table of a process."""
     folder = tmp_path_factory.mktemp("plugins")

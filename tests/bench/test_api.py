@@ -18,18 +18,13 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("study") / "results"
+def study(small_study: Any) -> Any:
+    return small_study
 
 
 @pytest.fixture(scope="module")
-def study(folder: Path, data_dir: Path) -> Any:
-    """Run a small study by names alone."""
-    return bench.run(
-        algorithms=["bc", "td3bc"], datasets="mpe/spread/random", seeds=2, preset="smoke",
-        size=5_000, data_dir=data_dir, out=folder, device="cpu", jobs=2, progress=False,
-        overrides={"run.updates": 20, "run.evaluate_every": 10, "run.final_episodes": 4},
-    )  # fmt: skip
+def folder(study: Any) -> Path:
+    return study.folder
 
 
 def test_scores_have_one_row_a_cell_and_the_columns_of_the_results(study: Any) -> None:

@@ -111,11 +111,11 @@ def _rows(file: Any) -> list[Row]:
             texts = chunk.dictionary if hasattr(chunk, "dictionary") else chunk
             if (pyarrow.compute.max(pyarrow.compute.binary_length(texts)).as_py() or 0) > 1000:
                 raise ValueError(f"its column {name} holds more than words")
-    return [_row(values) for values in table.to_pylist()]
+    return [checked(values) for values in table.to_pylist()]
 
 
-def _row(values: dict[str, Any]) -> Row:
-    """Check and return one row; numbers that are not finite are unknown."""
+def checked(values: dict[str, Any]) -> Row:
+    """Return one row, checked; numbers that are not finite are unknown. ValueError for no row."""
     row = Row(**values)
     for name in TEXTS:
         if not isinstance(getattr(row, name), str):

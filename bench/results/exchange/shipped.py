@@ -1,0 +1,65 @@
+"""The reference results that come with om2p-bench, and how they are written.
+
+They lie in `bench/results/exchange/reference` as a rows folder, which the wheel contains. The word
+`reference` names them wherever other results are named.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.errors import BenchError
+from bench.results import plain_files
+from bench.results.columns import COLUMNS
+from bench.results.exchange import result_sets
+from bench.results.exchange.result_sets import Runs
+from bench.results.record import FINAL, TABLE, TUNING
+
+WORD = "reference"  # names them on the command line
+NAME = "shipped"  # what their rows are called beside others
+FOLDER = Path(__file__).with_name("reference")
+# What says something about the machine's owner, or about one process, and nothing about a method.
+PRIVATE = tuple(name for name, column in COLUMNS.items() if column.private)
+
+
+def read() -> Runs:
+    """Return the shipped reference results. Raises BenchError where there are none."""
+    if not (FOLDER / TABLE).is_file():
+        raise BenchError(
+            "this om2p-bench ships no reference results: name a results folder or a "
+            "results.parquet instead of 'reference'"
+        )
+    return result_sets.open_runs(FOLDER)
+
+
+def named_runs(where: str, on_broken: Callable[[str], None] | None = None) -> Runs:
+    """Return the results that a user names: a path, or the shipped ones for the word `reference`.
+
+    Raises BenchError where there is nothing of that name.
+    """
+    path = Path(where)
+    if where == WORD and not path.exists():
+        return read()
+    if not path.exists():
+        raise BenchError(
+            f"there is no results folder {where} and no table of that name: run a study first, or "
+            f"name another with --out; '{WORD}' is the shipped results"
+        )
+    return result_sets.open_runs(path, on_broken)
+
+
+def write(source: Path, to: Path) -> Path:
+    """Write the finished runs of a results folder as reference results; return the table's path.
+
+    Failures are rows too. Private columns stay empty; a tuning beside the runs is copied. Raises
+    BenchError where no run has ended.
+    """
+    runs = result_sets.open_runs(source)
+    ended = {cell: record for cell, record in runs.records.items() if record.status in FINAL}
+    if not ended:
+        raise BenchError(f"no run in {source} has ended: nothing can be written")
+    runs.records = ended
+    table = result_sets.write_rows(runs, to, PRIVATE)
+    if plain_files.size(runs.at, TUNING) and to.resolve() != runs.at.resolve():
+        (to / TUNING).unlink(missing_ok=True)
+        plain_files.copy(runs.at, TUNING, to / TUNING)
+    return table
