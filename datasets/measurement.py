@@ -8,7 +8,7 @@ from datasets.errors import DatasetError
 from datasets.loading import load
 from datasets.references import EXPERT_DATA, UNIFORM, Reference
 from datasets.rollout import Returns, play, uniform
-from datasets.tasks import Task, load_task
+from datasets.tasks import PLUGIN, Task, load_task
 
 STEPS = 500_000  # of a random team, by default
 FEWEST_EPISODES = 200
@@ -60,7 +60,10 @@ def report(
     """Measure both references of a task and return them as text, beside those of the table."""
     task = load_task(task_id, rules, prey)
     lines = [f"{task.id}   (rules {task.rules}, prey {task.prey or 'none'})"]
-    lines.append(_line("random", measure_random(task, episodes), task.random_return))
+    random = measure_random(task, episodes)
+    lines.append(_line("random", random, task.random_return))
+    if task.rules.startswith(PLUGIN):
+        return "\n".join([*lines, *_to_paste(random, task)])
     try:
         lines.append(
             _line("expert", measure_expert(task, prey, data_dir, size), task.expert_return)
@@ -68,6 +71,34 @@ def report(
     except DatasetError as error:
         lines.append(f"  expert   not measured: {error}")
     return "\n".join(lines)
+
+
+def _to_paste(random: Reference, task: Task) -> list[str]:
+    """Return what gives a plug-in's task its scores, as lines of its file."""
+    known = task.expert_return
+    expert = 'Reference(MEAN, STANDARD_ERROR, EPISODES, "who acted")'
+    lines = [
+        "",
+        "paste into the plug-in (which is another version of the task then):",
+        "    from datasets import Reference",
+        "and into its call of plugin_task:",
+        f"    random_return={_written(random)},",
+        f"    expert_return={expert if known is None else _written(known)},",
+    ]
+    if known is None:
+        lines.append(
+            "A score needs both. For the second, take the mean return of the best team that you "
+            "have: `data record` and `data import` print it."
+        )
+    return lines
+
+
+def _written(reference: Reference) -> str:
+    """Return a reference as Python source."""
+    return (
+        f"Reference({reference.mean:.3f}, {reference.standard_error:.3f}, {reference.episodes}, "
+        f'"{reference.source}")'
+    )
 
 
 def _line(name: str, measured: Reference, stored: Reference | None) -> str:

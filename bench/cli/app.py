@@ -77,7 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
         elif len(arguments) == 2 and arguments[0] == "list" and arguments[1] in run.LISTS:
             run.print_list(arguments[1], [])  # at once: typer loads pydantic to parse a command
         else:
-            make_app()(args=arguments)
+            make_app()(args=arguments, prog_name=_program(arguments))
         sys.stdout.flush()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
@@ -91,6 +91,14 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {one_line(_unexpected(error))}", file=sys.stderr)
         return 1
     return 0
+
+
+def _program(arguments: list[str]) -> str | None:
+    """Return the name to run under, None for that of the call.
+
+    Shells complete a command of one word: `python -m bench --install-completion` completes ours.
+    """
+    return "om2p-bench" if {"--install-completion", "--show-completion"} & {*arguments} else None
 
 
 def _leave_pipe() -> None:

@@ -395,9 +395,9 @@ def import_(
     prey: Prey = None,
     plugin: PluginFiles = None,
 ) -> None:
-    """Import recordings of your own, or published ones, as import/NAME.
+    """Import your own recordings, or published ones.
 
-    Their files are checked and copied into the data folder, beside a card that describes them. A
+    Their files are checked and copied into the data folder as import/NAME, with a card. A
     sample of the rows is replayed against the task's rules; files in which too few rows obey are
     refused with the likely cause.
 

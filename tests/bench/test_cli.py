@@ -127,7 +127,9 @@ def test_algorithms_are_listed_by_family(capsys: Capture) -> None:
     code, output, _ = call(capsys, "list", "algorithms")
     assert code == 0
     blocks = [block.splitlines() for block in output.strip().split("\n\n")]
-    assert [head for head, *_ in blocks] == [f"{family}:" for family in algorithms.FAMILIES]
+    heads = [head.rstrip(":") for head, *_ in blocks]  # of plug-ins too, which tests may bring
+    assert heads[: len(algorithms.FAMILIES)] == list(algorithms.FAMILIES)
+    assert set(heads) == {algorithms.row(name).family for name in algorithms.names()}
     listed = {head.rstrip(":"): [line.split()[0] for line in lines] for head, *lines in blocks}
     assert sorted(name for names in listed.values() for name in names) == sorted(algorithms.names())
     assert listed["cloning"] == ["bc", "bc-gaussian"]
@@ -416,3 +418,22 @@ def test_warnings_are_one_line(capsys: Capture, tmp_path: Path) -> None:
     assert "no cells" in output
     assert errors.startswith("warning: skipped half-written")
     assert len(errors.splitlines()) == 1
+
+
+def test_shells_complete_the_command_of_one_word(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where it was asked for as `python -m bench`, which no shell can complete."""
+    assert app.main(["--show-completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    assert "complete -o default -F _om2p_bench_completion om2p-bench" in script
+    assert "python -m" not in script
+
+
+def test_the_script_completes(tmp_path: Path) -> None:
+    """As a shell asks it, with the variable that the script above sets."""
+    code = "import sys; sys.argv = ['om2p-bench']; from bench.cli import main; sys.exit(main())"
+    words = {"COMP_WORDS": "om2p-bench data rec", "COMP_CWORD": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False,
+        env={**os.environ, **words, "_OM2P_BENCH_COMPLETE": "complete_bash"},
+    )  # fmt: skip
+    assert done.stdout.split() == ["record"]

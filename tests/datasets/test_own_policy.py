@@ -177,6 +177,29 @@ def test_any_task_can_be_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert card["n_transitions"] >= 1000
 
 
+def test_references_of_a_plugin_are_lines_to_paste(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Pasted into the file, with the mean of a recording, they give the task its scores."""
+    asked = ["mine/meeting", "--plugin", str(MEETING), "--episodes", "20"]
+    assert app.main(["data", "references", *asked]) == 0
+    said = capsys.readouterr().out
+    assert "expert   " not in said, "no sentence about data that a plug-in cannot have"
+    lines = [line.strip() for line in said.splitlines() if line.startswith("    ")]
+    assert lines[0] == "from datasets import Reference"
+    arguments = " ".join(lines[1:]).replace("MEAN, STANDARD_ERROR, EPISODES", "-20.0, 1.0, 50")
+    text = MEETING.read_text().replace("mine/meeting", "mine/pasted")
+    pasted = tmp_path / "pasted.py"
+    pasted.write_text(text.replace("source=__file__,", f"source=__file__, {arguments}"))
+    pasted.write_text(f"{lines[0]}\n{pasted.read_text()}")
+    asked = ["mine/pasted", "--plugin", str(pasted), "--episodes", "20"]
+    assert app.main(["data", "references", *asked]) == 0
+    again = capsys.readouterr().out
+    assert "table -" in again
+    assert "expert_return=Reference(-20.000, 1.000, 50" in again
+    assert datasets.load_task("mine/pasted").score(-20.0) == 100.0
+
+
 def test_a_prey_outside_the_environment_is_refused(plugin: Path, tmp_path: Path) -> None:
     from datasets.behaviour import own_recording, policy_file
 
