@@ -1,0 +1,74 @@
+"""lizr16/OM2P: the mean-flow agent of `agents/fql_meanfield.py`, as `main.py` trains it offline.
+
+Changed: nothing but the evaluation. As in `main.py` one batch of the team's transitions serves all
+agents, and all agents start from the same seed.
+"""
+
+import random
+from typing import Any
+
+import jax
+import numpy as np
+
+from studies.official.checkout import Checkout
+from studies.official.recorded import Array, Job, Policy, Recorded
+
+
+def train(checkout: Checkout, data: Recorded, job: Job) -> Policy:
+    """Train one agent each; the policy draws one action."""
+    module = checkout.load("agents.fql_meanfield")
+    about = data.about
+    buffer = checkout.load("utils.buffer").ReplayBuffer(
+        about["transitions"], data.agents, about["observation_sizes"], about["action_sizes"]
+    )
+    buffer.load_batch_data(str(data.folder))
+    random.seed(job.seed)
+    np.random.seed(job.seed)
+    example = buffer.sample(1)
+    agents = []
+    for agent in range(data.agents):
+        config = module.get_config()
+        config.update(_options(job))
+        agents.append(
+            module.FQLAgent_MeanField.create(
+                job.seed, example["observations"][agent], example["actions"][agent], config
+            )
+        )
+    for _ in range(job.updates):
+        batch = buffer.sample(job.batch_size)
+        for agent in range(data.agents):
+            own = {name: parts[agent] for name, parts in batch.items()}
+            agents[agent], _ = agents[agent].update(own)
+    return sampling(agents, job.seed)
+
+
+def _options(job: Job) -> dict[str, Any]:
+    """Return the flags of the agent; the rest are its own defaults."""
+    return {
+        "lr": job["lr"],
+        "batch_size": job.batch_size,
+        "actor_hidden_dims": tuple(job["actor_hidden_dims"]),
+        "value_hidden_dims": tuple(job["value_hidden_dims"]),
+        "discount": job["discount"],
+        "tau": job["tau"],
+        "q_algo": "ql",
+        "training_task": 0,
+        "is_autograd": job["is_autograd"],
+        "q_weight": job["q_weight"],
+        "normalize_q_loss": job["normalize_q_loss"],
+    }
+
+
+def sampling(agents: list[Any], seed: int) -> Policy:
+    """Return how agents act that have `sample_actions(observations, seed=key)`, clipped."""
+    keys = [jax.random.PRNGKey(1_000_000 + 100 * seed + agent) for agent in range(len(agents))]
+
+    def act(observations: list[Array]) -> list[Array]:
+        actions = []
+        for index, agent in enumerate(agents):
+            keys[index], key = jax.random.split(keys[index])
+            drawn = agent.sample_actions(observations[index], seed=key)
+            actions.append(np.clip(np.asarray(drawn), -1.0, 1.0))
+        return actions
+
+    return act
