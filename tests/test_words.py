@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("algorithms", "bench", "datasets", "reports", "tests", "docs")
+FOLDERS = ("algorithms", "bench", "datasets", "reports", "studies", "tests", "docs")
 HERE = Path(__file__).name
 
 # Word -> what to say instead.

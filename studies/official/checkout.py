@@ -157,7 +157,7 @@ def old_torch_without_cuda() -> Iterator[None]:
     def viewed(self: Any, *shape: Any) -> Any:
         return view(self if self.is_contiguous() else self.contiguous(), *shape)
 
-    places = (
+    places: tuple[tuple[Any, str, Any], ...] = (
         (torch.cuda, "FloatTensor", torch.FloatTensor),
         (torch.Tensor, "cuda", stay),
         (torch.Tensor, "view", viewed),
