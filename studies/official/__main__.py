@@ -16,7 +16,10 @@ def main(arguments: list[str] | None = None) -> int:
         if chosen.command == "table":
             from studies.official import table
 
-            print("\n".join(table.lines(rows.read(chosen.rows))))
+            if chosen.page is not None:
+                table.fill(chosen.page, rows.read(chosen.rows))
+            else:
+                print("\n".join(table.lines(rows.read(chosen.rows))))
             return 0
         row = _run(chosen)
     except (BenchError, DatasetError) as error:
@@ -57,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--out", default="results-official", help="results folder")
     table = commands.add_parser("table", help="print the table of docs/official.md")
     table.add_argument("--rows", type=Path, default=rows.FILE)
+    table.add_argument("--page", type=Path, help="write it into this page: docs/official.md")
     return parser
 
 

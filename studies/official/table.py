@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from studies.official import pairs
 from studies.official.rows import Row
 
+BEGIN, END = "<!-- rows -->", "<!-- end of rows -->"
 HEADER = (
     "| code | data | updates | seed | official | ours | ours minus official |",
     "|---|---|---|---|---|---|---|",
@@ -17,8 +19,21 @@ FLIPS = (
 
 
 def lines(rows: Sequence[Row]) -> list[str]:
-    """Return both tables: the pairs, and the runs with one changed setting."""
-    return [*paired(rows), "", *flipped(rows)]
+    """Return the table of pairs and, if there are any, that of runs with one changed setting."""
+    changed = flipped(rows)
+    return [*paired(rows), *(["", *changed] if len(changed) > len(FLIPS) else [])]
+
+
+def filled(text: str, rows: Sequence[Row]) -> str:
+    """Return a page with both tables between its two marks."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return "\n".join([before + BEGIN, "", *lines(rows), "", END + after])
+
+
+def fill(page: Path, rows: Sequence[Row]) -> None:
+    """Write both tables into a page."""
+    page.write_text(filled(page.read_text(encoding="utf-8"), rows), encoding="utf-8")
 
 
 def paired(rows: Sequence[Row]) -> list[str]:
