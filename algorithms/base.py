@@ -194,6 +194,10 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
             for networks in self.clipped_together():
                 self.clip_gradients(networks, largest)
 
+    def team_networks(self) -> list[MemberNetwork]:
+        """Return the trained networks that all agents of a replica have in common."""
+        return []
+
     def clipped_together(self) -> list[list[MemberNetwork]]:
         """Return the groups of networks that are clipped together, by one norm per agent."""
         return [[network] for network in self.trained_networks()]
@@ -389,9 +393,11 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
     def clip_gradients(self, networks: Sequence[MemberNetwork], largest: float) -> None:
         """Scale the gradients of ``networks`` so that no agent's norm exceeds ``largest``.
 
-        The networks, and an agent's heads, count as one; no agent's norm enters another's.
+        The networks, and an agent's heads, count as one; no agent's norm enters another's. Networks
+        of a team have one norm per replica.
         """
-        members = self.num_agents * self.num_replicas
+        of_teams = networks[0] in self.team_networks()
+        members = self.num_replicas * (1 if of_teams else self.num_agents)
         squares = [self._squared_norm(network, members) for network in networks]
         norm = functools.reduce(torch.add, squares).sqrt()  # (M,)
         scale = largest / norm.clamp_min(largest)

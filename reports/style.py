@@ -56,6 +56,8 @@ TABLE = {
     "omar": Style(GREY, "P", DOTTED),
     "iql": Style(GREY, "v", DASHDOT),
     "rebrac": Style(GREY, "s", SOLID),
+    "icq": Style(GREY, "^", DASHED),
+    "omiga": Style(GREY, "X", DOTTED),
 }
 
 

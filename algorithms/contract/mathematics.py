@@ -93,7 +93,7 @@ def rewards_reach_critics_alone(subject: Subject) -> None:
 
 
 # What weighs Q in an actor's loss: the first of these that an algorithm has.
-ACTOR_WEIGHTS = ("q_weight", "inverse_temperature", "action_penalty")
+ACTOR_WEIGHTS = ("q_weight", "inverse_temperature", "temperature", "action_penalty")
 
 
 def critics_do_not_learn_from_the_actor(subject: Subject) -> None:

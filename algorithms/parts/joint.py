@@ -1,4 +1,4 @@
-"""Policies of a whole team in one network: joint, or shared between agents that carry an id.
+"""Networks of a whole team: joint, or shared between agents that carry an id.
 
 Such a network has one member per replica. Inputs and outputs are those of `TimedPolicy`:
 observations (M, B, O) and noisy actions (M, B, A) in, (M, B, A) out, M = R * N.
@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from algorithms.parts.gaussian import GaussianPolicy
+from algorithms.parts.networks import MemberNetwork
 from algorithms.parts.trunk import TimedPolicy
 
 
@@ -42,6 +44,16 @@ def with_ids(x: Tensor, agents: int) -> Tensor:
 def id_width(agents: int) -> int:
     """Return how many numbers :func:`with_ids` appends."""
     return agents if agents > 1 else 0
+
+
+def of_team(x: Tensor, agents: int) -> Tensor:
+    """Give every agent what all of its team see: (R * N, B, X) -> (R * N, B, N * X)."""
+    return to_joint(x, agents).repeat_interleave(agents, dim=0)
+
+
+def by_agent(out: Tensor, agents: int) -> Tensor:
+    """Undo the rows of :func:`with_ids`: (R, N * B, X) -> (R * N, B, X)."""
+    return out.reshape(len(out) * agents, -1, out.shape[-1])
 
 
 class JointPolicy(nn.Module):
@@ -105,3 +117,39 @@ class SharedPolicy(nn.Module):
         out: Tensor = self.policy(seen, x.reshape(rows, -1, x.shape[-1]), *below)
         out = out.reshape(x.shape)
         return out if self.output_mask is None else out * self.output_mask
+
+
+class SharedGaussian(nn.Module):
+    """N(tanh m(o_i, id), diag exp(2 log_std)): one `GaussianPolicy` for all agents."""
+
+    output_mask: Tensor | None  # (M, 1, A)
+
+    def __init__(
+        self,
+        generators: Sequence[torch.Generator],
+        agents: int,
+        observation_dim: int,
+        action_dim: int,
+        hidden: Sequence[int],
+        activation: str,
+        log_std_bounds: tuple[float, float],
+        output_mask: Tensor | None,
+        deviation: str,
+    ) -> None:
+        super().__init__()
+        self.agents = agents
+        self.register_buffer("output_mask", output_mask, persistent=False)
+        size = observation_dim + id_width(agents)
+        self.policy = GaussianPolicy(
+            generators, 1, size, action_dim, hidden, activation, log_std_bounds, None, deviation
+        )
+
+    def networks(self) -> list[MemberNetwork]:
+        """Return what is trained."""
+        return self.policy.networks()
+
+    def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and log standard deviation of every agent, each (M, B, A)."""
+        mean, log_std = self.policy(with_ids(observation, self.agents))
+        mean, log_std = by_agent(mean, self.agents), by_agent(log_std, self.agents)
+        return (mean if self.output_mask is None else mean * self.output_mask), log_std

@@ -19,8 +19,10 @@ from algorithms.settings.common import (
 )
 from algorithms.settings.conservative import (
     CqlSettings,
+    IcqSettings,
     IqlSettings,
     OmarSettings,
+    OmigaSettings,
     RebracSettings,
     Td3BcSettings,
 )
@@ -57,6 +59,7 @@ __all__ = [
     "EdpSettings",
     "FlowBcSettings",
     "FqlSettings",
+    "IcqSettings",
     "IqlSettings",
     "LinearRange",
     "LogRange",
@@ -65,6 +68,7 @@ __all__ = [
     "MeanFlowQlSettings",
     "Om2pSettings",
     "OmarSettings",
+    "OmigaSettings",
     "Prediction",
     "Range",
     "RebracSettings",

@@ -166,3 +166,74 @@ class IqlSettings(ValueSettings):
     log_std_max: float = as_in(BcGaussianSettings, "log_std_max")
     deviation: Literal["constant", "observation"] = as_in(BcGaussianSettings, "deviation")
     act_with: Literal["sample", "mean"] = as_in(BcGaussianSettings, "act_with", "mean")
+
+
+@dataclass(frozen=True)
+class IcqSettings(ValueSettings):
+    """MA-ICQ: mixed values of recorded actions, cloning weighted by a softmax over the batch."""
+
+    hidden: tuple[int, ...] = as_in(ValueSettings, "hidden", RELU_256)
+    activation: Activation = as_in(ValueSettings, "activation", "relu")
+    critic_hidden: tuple[int, ...] = as_in(ValueSettings, "critic_hidden", RELU_256)
+    critic_layer_norm: bool = as_in(ValueSettings, "critic_layer_norm", False)
+    temperature: float = setting(
+        1.0,
+        "temperature of the softmax of advantages that weighs cloning (published: 0.1, not "
+        "normalised)",
+        above=0,
+        search=LogRange(0.1, 10),
+    )
+    target_temperature: float = setting(
+        100.0,
+        "temperature of the softmax of values that weighs TD targets (published: 1000, not "
+        "normalised)",
+        above=0,
+        search=LogRange(10, 1000),
+    )
+    advantage_normalise: Literal["none", "std"] = setting(
+        "std",
+        "divide advantages, and the values that weigh targets, by their batch standard deviation",
+    )
+    baseline_samples: int = setting(
+        4, "actions of the policy whose mean value an advantage is above", least=1
+    )
+    mixing_width: int = setting(32, "width of the mixer's hidden layer", least=1)
+    gradient_clip: float = setting(
+        20.0,
+        "largest gradient norm of the policy, and of critic and mixer together; 0 is off",
+        least=0,
+    )
+    log_std_min: float = as_in(BcGaussianSettings, "log_std_min")
+    log_std_max: float = as_in(BcGaussianSettings, "log_std_max")
+    deviation: Literal["constant", "observation"] = as_in(BcGaussianSettings, "deviation")
+    act_with: Literal["sample", "mean"] = as_in(BcGaussianSettings, "act_with", "mean")
+
+
+@dataclass(frozen=True)
+class OmigaSettings(ValueSettings):
+    """OMIGA: mixed values, regularised by every agent's own; weighted cloning."""
+
+    hidden: tuple[int, ...] = as_in(ValueSettings, "hidden", RELU_256)
+    activation: Activation = as_in(ValueSettings, "activation", "relu")
+    critic_hidden: tuple[int, ...] = as_in(IqlSettings, "critic_hidden")
+    critic_layer_norm: bool = as_in(IqlSettings, "critic_layer_norm")
+    learning_rate: float = as_in(ValueSettings, "learning_rate", 5e-4)
+    temperature: float = setting(
+        10.0,
+        "alpha of the weights exp(w (Q - V) / alpha); large is plain cloning",
+        above=0,
+        search=LogRange(1, 100),
+    )
+    density: Literal["squashed", "unbounded"] = setting(
+        "squashed",
+        "the policy: a Gaussian through tanh (as published), or one around tanh of the mean",
+    )
+    log_std_min: float = as_in(BcGaussianSettings, "log_std_min")
+    log_std_max: float = as_in(BcGaussianSettings, "log_std_max")
+    mixing_width: int = setting(64, "width of the mixer's hidden layer", least=1)
+    gradient_clip: float = setting(
+        1.0,
+        "largest gradient norm of the policy, of the value, and of critic and mixer together; 0 "
+        "is off",
+        least=0,
+    )

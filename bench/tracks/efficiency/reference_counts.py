@@ -49,9 +49,11 @@ class Network:
 class Team:
     """The networks of one agent, by the algorithm's settings."""
 
-    def __init__(self, settings: Settings, observation: int, action: int, batch: int) -> None:
-        self.settings, self.observation, self.action, self.batch = (
-            settings, observation, action, batch,
+    def __init__(
+        self, settings: Settings, observation: int, action: int, batch: int, agents: int
+    ) -> None:
+        self.settings, self.observation, self.action, self.batch, self.agents = (
+            settings, observation, action, batch, agents,
         )  # fmt: skip
         self.normed = settings.get("input_norm") == "batch"
 
@@ -64,6 +66,14 @@ class Team:
         """Return one head."""
         inputs = self.observation + self.action
         return Network(self.batch, (inputs, *self.settings["critic_hidden"], 1), self.normed)
+
+    def network(self, inputs: int, hidden: Sequence[int], outputs: int) -> Network:
+        """Return a network on the batch; where a team shares it, on one agent's rows."""
+        return Network(self.batch, (inputs, *hidden, outputs))
+
+    def part(self, count: int) -> int:
+        """Return one agent's part of a count of the whole team, rounded up."""
+        return -(-count // self.agents)
 
     def value_terms(self, recorded: int = 1) -> int:
         """Return the count of a twin critic: target, `recorded` trained actions and Q term."""
@@ -183,6 +193,28 @@ def _omar(team: Team) -> int:
     return _cql(team) + searched * team.critic().value
 
 
+def _icq(team: Team) -> int:
+    """Shared networks on each agent's rows; the mixer once for the team."""
+    settings, agents = team.settings, team.agents
+    policy = team.network(team.observation + agents, settings["hidden"], team.action)
+    inputs = (agents + 1) * team.observation + team.action + agents
+    critic = team.network(inputs, settings["critic_hidden"], 1)
+    mixer = team.network(agents * team.observation, (), (agents + 1) * settings["mixing_width"])
+    values = (1 + settings["baseline_samples"]) * critic.value
+    return policy.trained + critic.trained + values + team.part(mixer.trained + mixer.value)
+
+
+def _omiga(team: Team) -> int:
+    """As `icq`, and a shared value; the target mixer sees both observations."""
+    settings, agents, own = team.settings, team.agents, team.observation + team.agents
+    policy = team.network(own, settings["hidden"], 2 * team.action)
+    value = team.network(own, settings["critic_hidden"], 1)
+    critic = team.network(own + team.action, settings["critic_hidden"], 1)
+    mixer = team.network(agents * team.observation, (settings["mixing_width"],), agents + 1)
+    trained = policy.trained + value.trained + critic.trained
+    return trained + value.value + critic.value + team.part(mixer.trained + 2 * mixer.value)
+
+
 FORMULAS: dict[str, Callable[[Team], int]] = {
     "om2p": _om2p,
     "om2p-release": _om2p_release,
@@ -196,6 +228,8 @@ FORMULAS: dict[str, Callable[[Team], int]] = {
     "bc-gaussian": lambda team: _gaussian(team).trained,
     "td3bc": _td3bc,
     "rebrac": _rebrac,
+    "icq": _icq,
+    "omiga": _omiga,
     "cql": _cql,
     "omar": _omar,
     "iql": _iql,
@@ -213,4 +247,4 @@ def update_flops(
         return None
     if name == "om2p" and settings.get("derivative") != "finite_difference":
         return None
-    return agents * FORMULAS[name](Team(settings, observation, action, batch))
+    return agents * FORMULAS[name](Team(settings, observation, action, batch, agents))
