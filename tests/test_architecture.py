@@ -102,8 +102,8 @@ def test_reports_never_load_torch() -> None:
 # Rooms from the lowest up: a room imports rooms named before it, never one named after it.
 LAYERS = {
     "bench": (
-        "errors", "meters", "results", "plan", "training", "launchers", "study", "policies",
-        "rendering", "tracks", "gate", "doctor", "diagnose", "cli",
+        "errors", "outside", "results", "meters", "plan", "training", "launchers", "study",
+        "policies", "rendering", "tracks", "gate", "doctor", "diagnose", "cli",
     ),
     "datasets": (
         "errors", "paths", "plugin_source", "batch", "references", "actors", "drawing",

@@ -225,7 +225,7 @@ def _accept(
     from bench.gate import accepted, regression
     from bench.meters import machine
 
-    commit = machine.revision(Path.cwd())["commit"]
+    commit = machine.revision(Path.cwd()).commit
     failing = [row for row in comparison.rows if row.fails]
     exceptions = []
     for name in names:

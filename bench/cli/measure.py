@@ -2,13 +2,17 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.cli import output
 from bench.cli.flags import Device, PluginFiles, Settings, Threads, add, with_study_file
 from bench.errors import BenchError
+from bench.outside import Flags
+
+if TYPE_CHECKING:
+    from bench.tracks.efficiency.samples import Document
 
 
 def register(app: typer.Typer) -> None:
@@ -108,11 +112,8 @@ def measure(
     output.check_format(format_, *tables.FORMATS)
     if figure is not None and figure.suffix not in (".png", ".pdf"):
         raise BenchError(f"--figure {figure} must end in .png or .pdf")
-    if show is not None:
-        document, code = read(show), 0
-    else:
-        document, code = _measure(flags)
-    if document["costs"]:
+    document, code = (read(show), 0) if show is not None else _measure(flags)
+    if document is not None and document["costs"]:
         tables.FORMATS[format_](document)
         if figure is not None:
             draw(document, figure)
@@ -120,8 +121,8 @@ def measure(
     raise typer.Exit(code)
 
 
-def _measure(flags: dict[str, Any]) -> tuple[dict[str, Any], int]:
-    """Measure, and return the file's content and the exit code."""
+def _measure(flags: Flags) -> "tuple[Document | None, int]":
+    """Measure, and return the file's content, None where there is none, and the exit code."""
     import algorithms
     from bench.plan import plugins
     from bench.tracks.efficiency import rounds as track
@@ -149,12 +150,12 @@ def _measure(flags: dict[str, Any]) -> tuple[dict[str, Any], int]:
         document = track.run(request, to, lambda text: print(text, file=sys.stderr, flush=True))
     except KeyboardInterrupt:
         print(f"interrupted: {to} keeps what is done; the same command goes on", file=sys.stderr)
-        return (read(to) if to.exists() else {"costs": {}}), output.INTERRUPTED
+        return (read(to) if to.exists() else None), output.INTERRUPTED
     print(f"raw samples: {to}", file=sys.stderr)
     return document, 1 if document["failures"] else 0
 
 
-def draw(document: dict[str, Any], picture: Path) -> None:
+def draw(document: "Document", picture: Path) -> None:
     """Draw the costs at the base size into a file."""
     from bench.results.statistics import Estimate
     from bench.tracks.efficiency import medians, tables

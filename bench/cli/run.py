@@ -143,7 +143,7 @@ def show_plan(
             "algorithm": cell.algorithm,
             "dataset": cell.dataset,
             "seed": cell.seed,
-            "updates": cell.run["updates"],
+            "updates": cell.run.updates,
             "status": planned.records[cell.id].status if cell.id in planned.records else None,
             "tuned": cell.tuned is not None,
             "run": cell.id in group,

@@ -101,7 +101,7 @@ def measure(updates: int, seed: int, tell: Tell = lambda text: None) -> dict[str
         "seed": seed,
         "samples": SAMPLES,
         "edges": [-1 + 2 * at / BINS for at in range(BINS + 1)],
-        "versions": machine.versions(),
+        "versions": machine.versions().as_json(),
         "rows": rows,
     }
 

@@ -90,8 +90,8 @@ def meters(device: str) -> Iterator[Row]:
         yield failed("memory by NVML", f"{text} ({reading.attribution})", REPORT)
     else:
         yield ok("memory by NVML", f"{_mib(reading.bytes)}, attributed to: {reading.attribution}")
-    joules = meter.energy()
-    yield ok("energy by NVML", f"{joules['gpu_joules'] or 'not known: ' + str(joules['reason'])}")
+    spent = meter.energy()
+    yield ok("energy by NVML", f"{spent.gpu_joules or f'not known: {spent.reason}'}")
 
 
 def out_of_memory(device: str) -> Iterator[Row]:

@@ -48,7 +48,7 @@ def of_update(make: Callable[[], Any], batch: Any) -> dict[str, int]:
         counted = of_call(lambda: algorithm.update(batch), (algorithm, batch))
         flops_update = flops(algorithm.update, batch)
     return {
-        "parameters": counts.parameter_counts(algorithm)["parameters"],
+        "parameters": counts.parameter_counts(algorithm).trained,
         "flops_update": flops_update,
         "operations_update": counted["operations"],
         "peak_tensor_bytes": counted["peak_tensor_bytes"],
@@ -67,7 +67,7 @@ def of_action(make: Callable[[], Any], observation: torch.Tensor) -> dict[str, i
         with counts.counted_evaluations(algorithm, observation.shape[1]) as evaluations:
             algorithm.act(observation)
     return {
-        "parameters_act": counts.parameter_counts(algorithm)["parameters_act"],
+        "parameters_act": counts.parameter_counts(algorithm).act,
         "network_evaluations": round(sum(evaluations.values())),
         "flops_act": flops_act,
         "operations_act": counted["operations"],

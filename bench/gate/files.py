@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError
+from bench.outside import Json
 from bench.results import store
 from bench.results.section import value_at
 
@@ -135,7 +136,7 @@ def read(path: Path) -> Process:
     )
 
 
-def read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> Json:
     """Read a JSON object from a regular file of at most `LIMIT` bytes."""
     try:
         status = path.stat()
@@ -188,7 +189,7 @@ def write_baseline(folder: Path, process: Process) -> Path:
     return path
 
 
-def _benchmark(row: dict[str, Any], timed: bool) -> Benchmark:
+def _benchmark(row: Json, timed: bool) -> Benchmark:
     """Read one row; values of an unexpected type count as missing."""
     costs = value_at(row, "extra_info.costs")
     return Benchmark(
@@ -224,7 +225,7 @@ def _key(value: Any) -> str | None:
     return value if _is_text(value) and re.fullmatch(r"[\w.-]{1,200}", value, re.ASCII) else None
 
 
-def _texts(path: Path, gate: dict[str, Any], key: str) -> dict[str, str]:
+def _texts(path: Path, gate: Json, key: str) -> dict[str, str]:
     """Return a mapping of texts from the file's section `gate`."""
     section = gate.get(key, {})
     if not isinstance(section, dict) or len(section) > MOST_BENCHMARKS:

@@ -18,6 +18,7 @@ import pytest
 from bench.gate import accepted, timer, versions
 from bench.gate.files import SCHEMA, costs_key
 from bench.meters import machine
+from bench.outside import Json
 
 ONCE = {"min_rounds": 1, "max_time": 1e-6, "min_time": 1e-6, "warmup": False}
 
@@ -115,19 +116,17 @@ def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Iterator[None]:
         seen.skipped[item.nodeid] = " ".join(str(report.longrepr[-1]).split())[:200]
 
 
-def pytest_benchmark_generate_machine_info(config: pytest.Config) -> dict[str, Any]:
+def pytest_benchmark_generate_machine_info(config: pytest.Config) -> Json:
     """Describe the machine as run records do: no host name."""
-    return machine.describe("cpu")
+    return machine.describe("cpu").as_json()
 
 
-def pytest_benchmark_generate_commit_info(config: pytest.Config) -> dict[str, Any]:
+def pytest_benchmark_generate_commit_info(config: pytest.Config) -> Json:
     """Return the commit of the tree that was measured."""
-    return machine.revision(Path(config.rootpath))
+    return machine.revision(Path(config.rootpath))._asdict()
 
 
-def pytest_benchmark_update_json(
-    config: pytest.Config, benchmarks: Any, output_json: dict[str, Any]
-) -> None:
+def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Any, output_json: Json) -> None:
     """Add the section `gate`; drop the single rounds, which are not independent samples."""
     for row in output_json["benchmarks"]:
         row["stats"].pop("data", None)
@@ -142,8 +141,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if path is None or own is None or own.disabled or own.benchmarks or not _seen(config).listed:
         return
     content = {
-        "machine_info": machine.describe("cpu"),
-        "commit_info": machine.revision(Path(config.rootpath)),
+        "machine_info": pytest_benchmark_generate_machine_info(config),
+        "commit_info": pytest_benchmark_generate_commit_info(config),
         "benchmarks": [],
         "datetime": datetime.now(UTC).isoformat(),
         "gate": _section(config),
@@ -151,7 +150,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     Path(path).write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
-def _section(config: pytest.Config) -> dict[str, Any]:
+def _section(config: pytest.Config) -> Json:
     """Return the file's section `gate`."""
     seen = _seen(config)
     return {

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol, cast
+from typing import Protocol
 
 from bench.errors import BenchError
 from bench.meters import nvml
@@ -22,7 +22,7 @@ from bench.plan.groups import Group
 from bench.results import store
 from bench.results.record import ProgressRow, Record
 from bench.training import devices
-from bench.training.messages import Progress
+from bench.training.messages import Message, Progress
 
 GIB = 2**30
 
@@ -65,16 +65,15 @@ class Launcher(Protocol):
         """
 
 
-def pass_on(events: Events, cell: Cell, message: dict[str, Any]) -> None:
-    """Tell what a worker has reported of a cell (`bench.training.runner` names the kinds)."""
-    kind = message["kind"]
-    if kind == "progress":
-        events.on_progress(cell, cast("Progress", message))
-    elif kind == "evaluation":
+def pass_on(events: Events, cell: Cell, message: Message) -> None:
+    """Tell what a worker has reported of a cell."""
+    if message["kind"] == "progress":
+        events.on_progress(cell, message)
+    elif message["kind"] == "evaluation":
         events.on_evaluation(cell, message["row"])
-    elif kind == "checkpoint":
+    elif message["kind"] == "checkpoint":
         events.on_checkpoint(cell, message["update"])
-    elif kind == "note":
+    else:
         events.on_note(f"{cell.algorithm} on {cell.dataset}, seed {cell.seed}: {message['text']}")
 
 
@@ -192,9 +191,28 @@ def updates_done(folder: Path) -> int:
     return last if isinstance(last, int) else 0
 
 
-def failure(status: str, sentence: str, lost: bool = False) -> dict[str, Any]:
-    """Return the fields of a failed cell's record that say how it ended.
+@dataclasses.dataclass(frozen=True)
+class Ending:
+    """How a cell ended whose worker could not record it.
 
-    lost: the cell did not fail by itself, so that the next run continues it.
+    lost: the cell did not fail by itself, so that the next run continues it; None: as before.
     """
-    return {"status": status, "error": sentence, "lost": lost}
+
+    status: str
+    error: str | None
+    lost: bool | None = None
+
+    def written_into(self, record: Record, updates: int) -> Record:
+        """Return a record with this end, after so many updates."""
+        lost = record.lost if self.lost is None else self.lost
+        return dataclasses.replace(
+            record, status=self.status, error=self.error, lost=lost, updates_done=updates
+        )
+
+
+INTERRUPTED = Ending("queued", None)
+
+
+def failure(status: str, sentence: str, lost: bool = False) -> Ending:
+    """Return the end of a cell that has failed."""
+    return Ending(status, sentence, lost)

@@ -8,11 +8,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from bench.errors import BenchError
 from bench.launchers.base import (
     GIB,
+    INTERRUPTED,
+    Ending,
     Events,
     Group,
     Interrupts,
@@ -22,6 +23,7 @@ from bench.launchers.base import (
     stored_record,
     updates_done,
 )
+from bench.launchers.jobs import CellEnd, CellsJob, PrepareJob
 from bench.launchers.process import WorkerProcess, out_of_memory_kills
 from bench.plan import plugins
 from bench.plan.config import RunConfig
@@ -31,7 +33,6 @@ from bench.results.record import LOG, RECORD, Record
 
 WORKER = "bench.launchers.worker"  # the module that a process runs
 TICK = 0.2  # seconds between two looks at limits and ended workers
-INTERRUPTED: dict[str, Any] = {"status": "queued", "error": None}
 LOG_END = 4_000  # characters, in which the last line of a log is looked for
 
 
@@ -41,8 +42,11 @@ def prepare(cells: list[Cell], root: Path, interrupts: Interrupts, events: Event
     Its prints go to `root`/data.log. Raises BenchError with the sentence of the first dataset that
     cannot be used.
     """
-    datasets = [{"id": cell.dataset, "data": cell.data} for cell in cells]
-    job = {"kind": "prepare", "datasets": datasets, "plugins": plugins.loaded()}
+    job: PrepareJob = {
+        "kind": "prepare",
+        "datasets": [{"id": cell.dataset, "data": cell.data} for cell in cells],
+        "plugins": plugins.loaded(),
+    }
     log = root / "data.log"
     worker = WorkerProcess(WORKER, job, {"CUDA_VISIBLE_DEVICES": ""}, log)
     announced: set[str] = set()
@@ -154,7 +158,7 @@ class LocalLauncher:
         for cell in group:
             (self.root / cell.id).mkdir(exist_ok=True)
         threads = self.config.threads
-        job = {
+        job: CellsJob = {
             "kind": "cells",
             "cells": [cell.as_dict() for cell in group],
             "root": str(self.root),
@@ -193,10 +197,11 @@ class LocalLauncher:
         cells = {cell.id: cell for cell in self._running[key].group}
         messages = self._running[key].worker.read()
         for message in messages:
+            if message["kind"] == "building":
+                continue  # of a job that prepares data
             if message["kind"] == "checkpoint":
                 self._saved.add(message["cell"])
-            if message["kind"] != "end":
-                pass_on(self.events, cells[message["cell"]], message)
+            pass_on(self.events, cells[message["cell"]], message)
         return bool(messages)
 
     def _watch_limits(self) -> None:
@@ -232,7 +237,7 @@ class LocalLauncher:
         self._free.append(one.slot)
         left, ended = [], {}
         for cell in one.group:
-            last = (worker.last or {}).get("ended", {}).get(cell.id)
+            last = None if worker.last is None else worker.last["ended"].get(cell.id)
             record = stored_record(self.root, cell)
             if last is None and record.status != "done":
                 left.append(cell)
@@ -243,8 +248,8 @@ class LocalLauncher:
         if left:
             # The counter of out-of-memory kills is read once for all cells of a worker.
             reason = self._reason(key, worker)
-            if len(one.group) > 1 and reason["status"] != "queued" and not reason.get("lost"):
-                self._go_on_alone(left, str(reason["error"]), one.from_scratch)
+            if len(one.group) > 1 and reason is not INTERRUPTED and not reason.lost:
+                self._go_on_alone(left, str(reason.error), one.from_scratch)
                 return ended
             for cell in left:
                 record = self._complete(cell, stored_record(self.root, cell), reason)
@@ -283,12 +288,12 @@ class LocalLauncher:
                 left[cell.id] = self._ended(cell, record)
         return left
 
-    def _complete(self, cell: Cell, record: Record, reason: dict[str, Any]) -> Record:
+    def _complete(self, cell: Cell, record: Record, reason: Ending) -> Record:
         """Return the record with the end that its worker could not write, and write it."""
         if record.status == "done":  # written whole before the worker died
             return record
         folder = self.root / cell.id
-        record = dataclasses.replace(record, **reason, updates_done=updates_done(folder))
+        record = reason.written_into(record, updates_done(folder))
         if self._moved:
             return record
         try:
@@ -299,7 +304,7 @@ class LocalLauncher:
             )
         return record
 
-    def _reason(self, key: str, worker: WorkerProcess) -> dict[str, Any]:
+    def _reason(self, key: str, worker: WorkerProcess) -> Ending:
         """Say why a worker ended that did not say so itself."""
         if worker.ended_by == "stop":
             return INTERRUPTED
@@ -311,7 +316,7 @@ class LocalLauncher:
             return failure("out_of_memory", f"exceeded {limit} and was ended")
         return self._reason_of_code(worker.exit_code() or 0, self.root / key / LOG)
 
-    def _reason_of_code(self, code: int, log: Path) -> dict[str, Any]:
+    def _reason_of_code(self, code: int, log: Path) -> Ending:
         """Read the exit code of a worker that this launcher has not ended."""
         if code == -signal.SIGKILL and out_of_memory_kills() > self._oom_kills:
             self._oom_kills = out_of_memory_kills()
@@ -332,6 +337,6 @@ class LocalLauncher:
         return self._collect_ended()
 
 
-def _unwritten(last: dict[str, Any]) -> dict[str, Any]:
+def _unwritten(last: CellEnd) -> Ending:
     """Return the end of a cell whose worker could not write its last record."""
     return failure("failed", last["error"] or "its record could not be written", lost=True)

@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from bench.errors import BenchError
+from bench.launchers.jobs import Building, End, Job, WorkerMessage
 from bench.results import plain_files
+from bench.training.messages import Message
 
 HOME = Path(__file__).resolve().parents[2]
 OUTPUT_LIMIT = 2**20  # bytes of a worker's own prints that are kept in log.txt
@@ -40,7 +41,7 @@ class WorkerProcess:
     def __init__(
         self,
         module: str,
-        job: dict[str, Any],
+        job: Job,
         environment: dict[str, str],
         log: Path,
         threads: int = 1,
@@ -49,7 +50,7 @@ class WorkerProcess:
         self.log = log
         self.started = time.monotonic()
         self.ended_by: str | None = None  # "timeout", "memory" or "stop", where we ended it
-        self.last: dict[str, Any] | None = None  # its message of the end
+        self.last: End | None = None  # its message of the end
         self._pending = b""
         self._kept = 0
         reading, writing = os.pipe()
@@ -82,17 +83,20 @@ class WorkerProcess:
         """Return the process id."""
         return self._process.pid
 
-    def read(self) -> list[dict[str, Any]]:
-        """Take in what has arrived: return messages, pass prints on to the log."""
+    def read(self) -> list[Message | Building]:
+        """Take in what has arrived: return messages, keep the last, pass prints on to the log."""
         self._keep_output()
         self._pending += _drain(self.messages)
         if len(self._pending) > MESSAGE_LIMIT:
             self._pending = b""
         *lines, self._pending = self._pending.split(b"\n")
-        messages = [json.loads(line) for line in lines if line]
-        for message in messages:
+        messages: list[Message | Building] = []
+        for line in filter(None, lines):
+            message: WorkerMessage = json.loads(line)
             if message["kind"] == "end":
                 self.last = message
+            else:
+                messages.append(message)
         return messages
 
     def _keep_output(self) -> None:

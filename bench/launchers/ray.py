@@ -17,6 +17,7 @@ from typing import Any
 from bench.errors import BenchError
 from bench.launchers.base import (
     GIB,
+    Ending,
     Events,
     Group,
     Interrupts,
@@ -26,7 +27,16 @@ from bench.launchers.base import (
     updates_done,
 )
 from bench.launchers.process import HOME
-from bench.launchers.ray_task import Mailbox, code_digest, run_task, task_job, write_files
+from bench.launchers.ray_task import (
+    Mailbox,
+    TaskMessage,
+    TaskResult,
+    code_digest,
+    run_task,
+    task_job,
+    write_files,
+)
+from bench.outside import Arguments
 from bench.plan.config import RunConfig
 from bench.plan.grid import Cell
 from bench.results import store
@@ -47,7 +57,7 @@ def connected(address: str | None, jobs: int | None) -> Iterator[Any]:
         raise BenchError(
             "--launcher ray needs Ray: install it with `pip install 'om2p-bench[ray]'`"
         ) from error
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+    options: Arguments = {"log_to_driver": False, "logging_level": "error"}
     address = address or os.environ.get("RAY_ADDRESS")
     if address is None:
         options |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE}
@@ -234,7 +244,8 @@ class RayLauncher:
 
     def _pass_on_messages(self) -> None:
         """Pass on to events, or write into the results folder, what tasks have sent."""
-        for message in self.ray.get(self._mailbox.take.remote(self.interrupts.count)):
+        messages: list[TaskMessage] = self.ray.get(self._mailbox.take.remote(self.interrupts.count))
+        for message in messages:
             if message["kind"] == "note":
                 self.events.on_note(message["text"])
             elif message["kind"] == "files":
@@ -244,7 +255,8 @@ class RayLauncher:
                 if cell.id not in self._started:
                     self._started.add(cell.id)
                     self.events.on_start(cell)
-                pass_on(self.events, cell, message)
+                if message["kind"] != "start":
+                    pass_on(self.events, cell, message)
 
     def _drop_unstarted(self) -> None:
         """Give up the tasks that still wait for a place, once the user has asked to stop."""
@@ -258,7 +270,7 @@ class RayLauncher:
         task = self._running.pop(handle)
         group, errors = task.group, self.ray.exceptions
         try:
-            result = self.ray.get(handle)
+            result: TaskResult = self.ray.get(handle)
         except errors.OutOfMemoryError:
             sentence = "Ray ended the worker for lack of memory on its node"
             return self._fail(group, failure("out_of_memory", sentence, lost=True))
@@ -292,15 +304,12 @@ class RayLauncher:
         waiting.appendleft(dataclasses.replace(task, attempts=task.attempts + 1))
         return {}
 
-    def _fail(self, group: Group, reason: dict[str, Any]) -> dict[str, Record]:
+    def _fail(self, group: Group, reason: Ending) -> dict[str, Record]:
         """Record the end of cells that could not record it themselves."""
         records = {}
         for cell in group:
-            record = dataclasses.replace(
-                stored_record(self.root, cell),
-                **reason,
-                updates_done=updates_done(self.root / cell.id),
-            )
+            done = updates_done(self.root / cell.id)
+            record = reason.written_into(stored_record(self.root, cell), done)
             self._write(cell, record)
             records[cell.id] = record
         return self._announce(records)

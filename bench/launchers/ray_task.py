@@ -10,21 +10,74 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 from bench.errors import BenchError
 from bench.launchers.base import Group, Interrupts, Slot
+from bench.launchers.jobs import Plugins
 from bench.launchers.local import LocalLauncher
 from bench.launchers.process import HOME
+from bench.outside import Json
 from bench.plan import config, grid, plugins
 from bench.plan.grid import Cell
 from bench.results import plain_files, store
 from bench.results.record import CELL_FILES, PREVIOUS_CHECKPOINT, RECORD, ProgressRow, Record
-from bench.training.messages import Progress
+from bench.training.messages import Evaluated, Progress, Saved
 
 POST_SECONDS = 0.5  # between two posts of a task
 SENT = tuple(name for name in CELL_FILES if name != PREVIOUS_CHECKPOINT)
 PACKAGES = ("bench", "algorithms", "datasets")
+
+# --- what travels: plain values, which a node with another om2p-bench can read, and then refuse ---
+
+Files = dict[str, bytes]  # of a cell, by name
+
+
+class TaskJob(TypedDict):
+    """What a task has to know."""
+
+    config: Json  # of `bench.plan.config.as_dict`
+    cells: list[Json]  # of `Cell.as_dict`
+    root: str  # the results folder
+    token: str  # name of the file that a node finds there which sees the folder
+    code: str  # of `code_digest`
+    plugins: Plugins
+    from_scratch: bool
+    files: dict[str, Files]  # of every cell that continues, for a node without the folder
+
+
+class TaskResult(TypedDict):
+    """What a task returns."""
+
+    records: dict[str, Record]  # by cell
+    files: dict[str, Files]  # by cell; none where the node sees the results folder
+
+
+class Started(TypedDict):
+    """A cell has started."""
+
+    kind: Literal["start"]
+    cell: str
+
+
+class StudyNote(TypedDict):
+    """A message about the study as a whole."""
+
+    kind: Literal["note"]
+    text: str
+
+
+class Sent(TypedDict):
+    """The files of a cell, since something of it has been saved."""
+
+    kind: Literal["files"]
+    cell: str
+    files: Files
+
+
+TaskMessage = Started | StudyNote | Sent | Progress | Evaluated | Saved
+
+# --- the task ------------------------------------------------------------------------------------
 
 
 def code_digest() -> str:
@@ -41,15 +94,15 @@ class Mailbox:
 
     def __init__(self) -> None:
         """Start with no message and no stop."""
-        self._messages: list[dict[str, Any]] = []
+        self._messages: list[TaskMessage] = []
         self._stops = 0
 
-    def post(self, messages: list[dict[str, Any]]) -> int:
+    def post(self, messages: list[TaskMessage]) -> int:
         """Leave messages of a task; return how often the user has asked to stop."""
         self._messages += messages
         return self._stops
 
-    def take(self, stops: int) -> list[dict[str, Any]]:
+    def take(self, stops: int) -> list[TaskMessage]:
         """Return the messages that have come in; stops: how often the user has asked to stop."""
         self._stops, messages, self._messages = stops, self._messages, []
         return messages
@@ -64,7 +117,7 @@ class _Driver(Interrupts):
     def __init__(self, mailbox: Any, root: Path | None) -> None:
         """Speak through `mailbox`; root: the folder to send files from, None if it is shared."""
         self._mailbox, self._root = mailbox, root
-        self._unsent: list[dict[str, Any]] = []
+        self._unsent: list[TaskMessage] = []
         self._sent: dict[str, float] = {}
         self._posted, self._stops = 0.0, 0
 
@@ -86,7 +139,7 @@ class _Driver(Interrupts):
         except ray.exceptions.RayError:
             self._stops = 2
 
-    def _files(self) -> Iterator[dict[str, Any]]:
+    def _files(self) -> Iterator[Sent]:
         """Yield the files of every cell that has saved something since the last time."""
         for folder in store.cell_folders(self._root) if self._root else ():
             newest = max((p.stat().st_mtime for p in folder.glob("[cr]*")), default=0.0)
@@ -104,7 +157,7 @@ class _Driver(Interrupts):
 
     def on_progress(self, cell: Cell, progress: Progress) -> None:
         """Send how far a cell is."""
-        self._unsent.append({**progress})
+        self._unsent.append(progress)
 
     def on_evaluation(self, cell: Cell, row: ProgressRow) -> None:
         """Send an evaluation."""
@@ -118,16 +171,16 @@ class _Driver(Interrupts):
         """Send nothing: the end of a cell is what its task returns."""
 
 
-def read_files(folder: Path) -> dict[str, bytes]:
+def read_files(folder: Path) -> Files:
     """Return a cell's files by name; the checkpoint first, since progress may only be newer."""
-    files = {}
+    files: Files = {}
     for name in sorted(SENT):
         with contextlib.suppress(FileNotFoundError):
             files[name] = plain_files.content(folder, name)
     return files
 
 
-def write_files(folder: Path, files: dict[str, bytes]) -> None:
+def write_files(folder: Path, files: Files) -> None:
     """Store a cell's files; run.json last, so that it never speaks of files that are not there."""
     folder.mkdir(exist_ok=True)
     for name in sorted(files, key=lambda name: name == RECORD):
@@ -138,8 +191,8 @@ def write_files(folder: Path, files: dict[str, bytes]) -> None:
 
 def task_job(
     settings: config.RunConfig, group: Group, root: Path, token: str, code: str, from_scratch: bool
-) -> dict[str, Any]:
-    """Return what a task has to know, as plain values; the flags of the run among them."""
+) -> TaskJob:
+    """Return what a task has to know; the flags of the run are among it."""
     return {
         "config": config.as_dict(settings),
         "cells": [cell.as_dict() for cell in group],
@@ -152,7 +205,7 @@ def task_job(
     }
 
 
-def run_task(job: dict[str, Any], mailbox: Any) -> dict[str, Any]:
+def run_task(job: TaskJob, mailbox: Any) -> TaskResult:
     """Run one group of cells on a node; return their records, and their files if they are needed.
 
     This is what Ray calls, in a process of its own.
@@ -176,8 +229,8 @@ def run_task(job: dict[str, Any], mailbox: Any) -> dict[str, Any]:
         group = [grid.from_dict(cell) for cell in job["cells"]]
         ended = launcher.run([group], lambda cell: job["from_scratch"])
         driver.post()
-        files = {} if shared else {cell.id: read_files(root / cell.id) for cell in group}
-        return {"records": ended, "files": files}
+        sent = [] if shared else group
+        return {"records": ended, "files": {one.id: read_files(root / one.id) for one in sent}}
 
 
 def _slot(settings: config.RunConfig) -> Slot:

@@ -8,9 +8,9 @@ import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from bench.errors import counted
+from bench.outside import Overrides
 from bench.plan.config import RunConfig, job_words
 from bench.plan.flags import swept, write_overrides, write_seeds
 from bench.plan.grid import Cell, with_origins
@@ -24,7 +24,7 @@ def script(
     groups: list[Group],
     config: RunConfig,
     needs: Mapping[str, tuple[float | None, int | None]],
-    own: Callable[[Cell], dict[str, Any]] | None = None,
+    own: Callable[[Cell], Overrides] | None = None,
 ) -> str:
     """Return the job script of groups of cells that are trained together.
 
@@ -111,7 +111,7 @@ def _all_known(amounts: Sequence[float | None]) -> list[float]:
     return known if len(known) == len(amounts) else []
 
 
-def _settings_of_groups(groups: list[Group], own: Callable[[Cell], dict[str, Any]]) -> list[str]:
+def _settings_of_groups(groups: list[Group], own: Callable[[Cell], Overrides]) -> list[str]:
     """Return the lines that add a group's own `--set` flags to `settings`."""
     texts = {
         group[0].id: " ".join(f"--set {shlex.quote(one)}" for one in write_overrides(own(group[0])))
@@ -138,7 +138,7 @@ def _own_flags(origins: Mapping[str, RunConfig]) -> list[str]:
     return ["settings=()", 'case "$cell" in', *cases, "esac"]
 
 
-def _settings(groups: list[Group], overrides: dict[str, Any]) -> list[str]:
+def _settings(groups: list[Group], overrides: Overrides) -> list[str]:
     """Return the lines that put the `--set` flags of a cell's own algorithm into `settings`."""
 
     def flags(section: str) -> str:

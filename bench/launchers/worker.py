@@ -17,7 +17,12 @@ import signal  # noqa: E402
 import sys  # noqa: E402
 import threading  # noqa: E402
 from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
+from typing import TYPE_CHECKING  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bench.launchers.jobs import CellsJob, End, Job, PrepareJob, WorkerMessage
 
 PR_SET_PDEATHSIG = 1
 
@@ -30,10 +35,10 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     for kind in (signal.SIGINT, signal.SIGHUP):  # the launcher decides what Ctrl-C means
         signal.signal(kind, signal.SIG_IGN)
-    job = json.loads(sys.stdin.buffer.readline())
+    job: Job = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_watch_stdin, daemon=True).start()
 
-    def send(message: dict[str, Any]) -> None:
+    def send(message: "WorkerMessage") -> None:
         messages.write(json.dumps(message).encode() + b"\n")
 
     from bench.errors import BenchError
@@ -42,15 +47,23 @@ def main() -> int:
     try:
         plugins.load_expected(job["plugins"])
     except BenchError as error:
-        end = {"status": "failed", "error": str(error)}
-        cells = {cell["id"]: end for cell in job.get("cells", [])}
-        send({"kind": "end", **end, "ended": cells})
+        send(_not_begun(job, str(error)))
         return 0
     send(_prepare(job, send) if job["kind"] == "prepare" else _run(job, send, stop))
     return 0
 
 
-def _run(job: dict[str, Any], send: Any, stop: threading.Event) -> dict[str, Any]:
+def _not_begun(job: "Job", error: str) -> "End":
+    """Return the last message of a job that could not begin."""
+    cells = job["cells"] if job["kind"] == "cells" else []
+    return {
+        "kind": "end",
+        "error": error,
+        "ended": {cell["id"]: {"status": "failed", "error": error} for cell in cells},
+    }
+
+
+def _run(job: "CellsJob", send: "Callable[[WorkerMessage], None]", stop: threading.Event) -> "End":
     """Run a group of cells and return the last message."""
     import torch
 
@@ -60,8 +73,7 @@ def _run(job: dict[str, Any], send: Any, stop: threading.Event) -> dict[str, Any
 
     root = Path(job["root"])
     if not root.is_dir():  # moved: do not make a second one under its name
-        gone = {"status": "failed", "error": f"the results folder {root} is gone"}
-        return {"kind": "end", "ended": {cell["id"]: gone for cell in job["cells"]}}
+        return _not_begun(job, f"the results folder {root} is gone")
     wall, cpu = time.perf_counter() - _STARTED[0], time.process_time()
     execution = ExecutionOptions(**job["execution"], started=(wall, cpu))
     records = run_cells(
@@ -71,11 +83,14 @@ def _run(job: dict[str, Any], send: Any, stop: threading.Event) -> dict[str, Any
         send,
         stop.is_set,
     )
-    ended = {r.cell: {"status": r.status, "error": r.error} for r in records}
-    return {"kind": "end", "ended": ended}
+    return {
+        "kind": "end",
+        "error": None,
+        "ended": {one.cell: {"status": one.status, "error": one.error} for one in records},
+    }
 
 
-def _prepare(job: dict[str, Any], send: Any) -> dict[str, Any]:
+def _prepare(job: "PrepareJob", send: "Callable[[WorkerMessage], None]") -> "End":
     """Load every dataset once, which builds what is missing and checks what is there.
 
     Only building needs torch, which then has the one thread of the environment.
@@ -90,8 +105,8 @@ def _prepare(job: dict[str, Any], send: Any) -> dict[str, Any]:
         try:
             datasets.load(wanted["id"], **wanted["data"], progress=progress)
         except datasets.DatasetError as error:
-            return {"kind": "end", "status": "failed", "error": str(error)}
-    return {"kind": "end", "status": "done", "error": None}
+            return {"kind": "end", "error": str(error), "ended": {}}
+    return {"kind": "end", "error": None, "ended": {}}
 
 
 def die_with(parent: int) -> None:

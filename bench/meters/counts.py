@@ -10,13 +10,15 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils._pytree import tree_iter
 
 from algorithms.device.dispatch import DispatchMode, flops
 from algorithms.parts.networks import MemberNetwork
+from bench.outside import Arguments
+from bench.results.record import Cost, PeakSplit
 
 KINDS = ("parameters", "gradients", "optimiser", "other", "activations")
 
@@ -50,7 +52,7 @@ class PeakTensorBytes(DispatchMode):
         func: Any,
         types: Any,
         args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
+        kwargs: Arguments | None = None,
     ) -> Any:
         """Run one operation and count what it allocated."""
         self.operations += 1
@@ -104,8 +106,8 @@ def tensors_in(root: Any) -> Iterator[torch.Tensor]:
             stack.extend(vars(item).values())
 
 
-def kinds_of(algorithm: Any) -> dict[str, Any]:
-    """Return the tensors of an algorithm by what they are for.
+def kinds_of(algorithm: Any) -> dict[str, list[Any]]:
+    """Return the tensors of an algorithm, and what holds some, by what they are for.
 
     Targets and averages are parameters too. Gradients are those that the optimiser reads.
     """
@@ -150,21 +152,25 @@ def counted_evaluations(algorithm: Any, rows: int) -> Iterator[Counter[str]]:
             del vars(module)[method]
 
 
-def parameter_counts(algorithm: Any) -> dict[str, int]:
-    """Return the numbers of parameters of one replica: trained, target copies, needed to act."""
+class Parameters(NamedTuple):
+    """Numbers of parameters of one replica."""
+
+    trained: int
+    target: int  # in copies that follow the trained ones
+    act: int  # needed to act
+
+
+def parameter_counts(algorithm: Any) -> Parameters:
+    """Count the parameters of one replica of an algorithm."""
     trained = sum(p.numel() for p in algorithm.parameters() if p.requires_grad)
     target = sum(p.numel() for p in algorithm.parameters() if not p.requires_grad)
     acting = sum(p.numel() for p in algorithm.acting_parameters())
     replicas = algorithm.num_replicas
-    return {
-        "parameters": trained // replicas,
-        "parameters_target": target // replicas,
-        "parameters_act": acting // replicas,
-    }
+    return Parameters(trained // replicas, target // replicas, acting // replicas)
 
 
-def measure(make: Callable[[], Any], batch: Any, observation: torch.Tensor) -> dict[str, Any]:
-    """Return the cost section of a run record.
+def measure(make: Callable[[], Any], batch: Any, observation: torch.Tensor) -> Cost:
+    """Count what an update and a joint action cost.
 
     make: builds an algorithm of one replica. batch: a training batch. observation: (N, B, O); the
     first row of the batch is acted upon. Training and the global random state do not change. What
@@ -191,17 +197,20 @@ def measure(make: Callable[[], Any], batch: Any, observation: torch.Tensor) -> d
             work()
         with counted_evaluations(algorithm, 1) as choosing:
             algorithm.act(first)
-    return {
-        **parameter_counts(algorithm),
-        "flops_update": flops_update,
-        "flops_act": flops_act,
-        "operations_update": memory.operations // cycle,
-        "operations_act": acting.operations,
-        "evaluations_update": _with_total(learning),
-        "evaluations_act": _with_total(choosing),
-        "peak_tensor_bytes": memory.peak,
-        "peak_split": memory.split,
-    }
+    parameters = parameter_counts(algorithm)
+    return Cost(
+        parameters=parameters.trained,
+        parameters_target=parameters.target,
+        parameters_act=parameters.act,
+        flops_update=flops_update,
+        flops_act=flops_act,
+        operations_update=memory.operations // cycle,
+        operations_act=acting.operations,
+        evaluations_update=_with_total(learning),
+        evaluations_act=_with_total(choosing),
+        peak_tensor_bytes=memory.peak,
+        peak_split=PeakSplit(**memory.split),
+    )
 
 
 def _with_total(counts: Counter[str]) -> dict[str, float]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from algorithms.device import cuda
+from bench.results.record import Latency
 
 WARM_UP, WARM_UP_SECONDS = 20, 0.1  # uncounted calls: at most so many, or for so long
 CALLS, CALLS_SECONDS, FEWEST = 200, 0.25, 5  # counted calls: the same, and at least so many
@@ -21,8 +22,8 @@ def measure(
     make: Callable[[], Any],
     observation: torch.Tensor,
     clock: Callable[[], float] = time.perf_counter,
-) -> dict[str, Any]:
-    """Return the latency section of a run record: median and 95th percentile in milliseconds.
+) -> Latency:
+    """Return median and 95th percentile of the time of a joint action.
 
     make: builds an algorithm of one replica; observation: (N, B, O) on its device, of which the
     first of the batch is acted upon. On a GPU a call ends when its action is there. Global random
@@ -44,12 +45,12 @@ def measure(
 
         _repeat(call, WARM_UP, WARM_UP_SECONDS, 1)
         ordered = sorted(_repeat(call, CALLS, CALLS_SECONDS, FEWEST))
-    return {
-        "batch": 1,
-        "calls": len(ordered),
-        "p50_ms": 1000.0 * _quantile(ordered, 0.5),
-        "p95_ms": 1000.0 * _quantile(ordered, 0.95),
-    }
+    return Latency(
+        batch=1,
+        calls=len(ordered),
+        p50_ms=1000.0 * _quantile(ordered, 0.5),
+        p95_ms=1000.0 * _quantile(ordered, 0.95),
+    )
 
 
 def _repeat(call: Callable[[], float], most: int, seconds: float, fewest: int) -> list[float]:

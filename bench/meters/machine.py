@@ -8,11 +8,12 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from algorithms.kernels import compiler
 from bench.meters import nvml
 from bench.meters.nvml import Gpu
+from bench.results.record import Machine, Versions
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 ALLOCATOR_VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
@@ -20,7 +21,7 @@ LIBRARIES = ("torch", "numpy", "scipy", "mujoco", "pettingzoo", "safetensors", "
 HOME = Path(__file__).resolve().parents[2]
 
 
-def describe(device: str, gpu: Gpu | None = None, kernels: str = "torch") -> dict[str, Any]:
+def describe(device: str, gpu: Gpu | None = None, kernels: str = "torch") -> Machine:
     """Return the machine as this process sees it, with its class for comparing timings.
 
     `device` is a torch device; its GPU's name is part of the class, None on a CPU. `gpu` is the
@@ -33,25 +34,26 @@ def describe(device: str, gpu: Gpu | None = None, kernels: str = "torch") -> dic
 
     on_gpu = cuda.is_cuda(device)
     gpu = Gpu([]) if gpu is None else gpu
-    machine: dict[str, Any] = {
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "usable_cores": usable_cores(),
-        "memory_bytes": memory_bytes(),
-        "gpu": cuda.name(device) if on_gpu else None,
-        "gpu_driver": nvml.driver_version() if on_gpu else None,
-        "gpu_reason": gpu.reason,
-        "gpu_at_start": gpu.state(),
-        "threads": torch.get_num_threads(),
-        "kernels": kernels,
-        "thread_settings": thread_settings(),
-        "allocator_settings": {name: os.environ.get(name) for name in ALLOCATOR_VARIABLES},
-        "system": f"{platform.system()} {platform.machine()}",
-    }
-    return {**machine, "machine_class": machine_class(machine, torch.__version__)}
+    name, threads = cuda.name(device) if on_gpu else None, torch.get_num_threads()
+    return Machine(
+        processor=processor(),
+        cores=os.cpu_count(),
+        usable_cores=usable_cores(),
+        memory_bytes=memory_bytes(),
+        gpu=name,
+        gpu_driver=nvml.driver_version() if on_gpu else None,
+        gpu_reason=gpu.reason,
+        gpu_at_start=gpu.state(),
+        threads=threads,
+        kernels=kernels,
+        thread_settings=thread_settings(),
+        allocator_settings={name: os.environ.get(name) for name in ALLOCATOR_VARIABLES},
+        system=f"{platform.system()} {platform.machine()}",
+        machine_class=machine_class(threads, name, kernels, torch.__version__),
+    )
 
 
-def thread_settings() -> dict[str, Any]:
+def thread_settings() -> dict[str, str | int | None]:
     """Return what sets the number of threads and the precision of matrix products."""
     import torch
 
@@ -68,18 +70,18 @@ def usable_cores() -> int | None:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
 
 
-def machine_class(machine: dict[str, Any], torch_version: str) -> str:
-    """Return the class within which timings may be compared.
+def machine_class(threads: int, gpu: str | None, kernels: str, torch_version: str) -> str:
+    """Return the class of this machine within which timings may be compared.
 
-    Records without the field are of torch's kernels, whose classes do not name them.
+    gpu: its model, None on a CPU. Classes of torch's kernels do not name them: they are older.
     """
-    named = ["C kernels"] if machine.get("kernels") == "c" else []
+    named = ["C kernels"] if kernels == "c" else []
     return ", ".join(
         [
-            machine["processor"],
-            f"{machine['cores']} cores",
-            f"{machine['threads']} threads",
-            machine["gpu"] or "no GPU",
+            processor(),
+            f"{os.cpu_count()} cores",
+            f"{threads} threads",
+            gpu or "no GPU",
             f"torch {torch_version}",
             f"python {platform.python_version()}",
             *named,
@@ -92,14 +94,8 @@ def worker_class(threads: int = 1, kernels: str = "auto") -> str:
 
     kernels: as in `run.kernels`; auto is C where the library is there or can be built.
     """
-    machine = {
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "threads": threads,
-        "gpu": None,
-        "kernels": "c" if kernels != "torch" and compiler.is_expected() else "torch",
-    }
-    return machine_class(machine, importlib.metadata.version("torch"))
+    expected = "c" if kernels != "torch" and compiler.is_expected() else "torch"
+    return machine_class(threads, None, expected, importlib.metadata.version("torch"))
 
 
 def environment() -> tuple[str, str]:
@@ -110,26 +106,42 @@ def environment() -> tuple[str, str]:
     return text, hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def versions() -> dict[str, Any]:
+def versions() -> Versions:
     """Return the versions that made a result: commit, dirty flag, Python and the libraries."""
-    result: dict[str, Any] = {"python": platform.python_version(), **revision()}
-    result["environment"] = environment()[1]
-    for name in ("om2p-bench", *LIBRARIES):
-        try:
-            result[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            result[name] = None
-    return result
+    checkout = revision()
+    return Versions(
+        python=platform.python_version(),
+        commit=checkout.commit,
+        dirty=checkout.dirty,
+        environment=environment()[1],
+        om2p_bench=_version("om2p-bench"),
+        **{name: _version(name) for name in LIBRARIES},
+    )
+
+
+def _version(distribution: str) -> str | None:
+    """Return the version of an installed distribution, None where it is missing."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+class Revision(NamedTuple):
+    """A checkout: its commit, and whether files differ from it; None in a wheel."""
+
+    commit: str | None
+    dirty: bool | None
 
 
 @functools.cache
-def revision(home: Path = HOME) -> dict[str, Any]:
-    """Return the commit of the checkout in `home` and whether it has changes; null in a wheel."""
+def revision(home: Path = HOME) -> Revision:
+    """Return the commit of the checkout in `home` and whether it has changes."""
     if not (home / ".git").exists():
-        return {"commit": None, "dirty": None}
+        return Revision(None, None)
     commit = _git(home, "rev-parse", "HEAD")
     changes = _git(home, "status", "--porcelain", "--untracked-files=no")
-    return {"commit": commit, "dirty": None if changes is None else bool(changes)}
+    return Revision(commit, None if changes is None else bool(changes))
 
 
 def processor() -> str:

@@ -11,9 +11,9 @@ import resource
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 from bench.meters.nvml import Gpu, earlier_processes, ids_are_ours, uuids_of
+from bench.results.record import Energy, Memory
 
 PERIOD = 0.1  # seconds between two samples
 ATTRIBUTIONS = ("process", "sole", "device")  # the most certain first
@@ -44,14 +44,6 @@ def resident_bytes() -> int:
     import psutil
 
     return int(psutil.Process().memory_info().rss)
-
-
-def torch_peaks(device: str) -> dict[str, int | None]:
-    """Return torch's peaks on a CUDA device since `reset_torch_peaks`; None on a CPU."""
-    from algorithms.device import cuda
-
-    allocated, reserved = cuda.peaks(device)
-    return {"torch_peak_allocated_bytes": allocated, "torch_peak_reserved_bytes": reserved}
 
 
 def reset_torch_peaks(device: str) -> None:
@@ -142,15 +134,13 @@ class Nvml:
                 return NvmlReading(self._peaks[attribution], attribution, self._reason)
         return NvmlReading(None, None, self._reason)
 
-    def energy(self) -> dict[str, Any]:
+    def energy(self) -> Energy:
         """Return the joules that the whole GPU used since this meter was made, or the reason."""
         now, reason = self.gpu.joules()
-        known = now is not None and self._joules is not None
-        return {
-            "gpu_joules": now - self._joules if known else None,  # type: ignore[operator]
-            "attribution": "device" if known else None,
-            "reason": None if known else reason or self._energy_reason,
-        }
+        if now is None or self._joules is None:
+            reason = reason or self._energy_reason
+            return Energy(gpu_joules=None, attribution=None, reason=reason)
+        return Energy(gpu_joules=now - self._joules, attribution="device", reason=None)
 
     def _watch(self) -> None:
         assert self.period is not None
@@ -187,19 +177,23 @@ def meter(device: str) -> Nvml:
     return Nvml(uuids_of(device), functools.partial(cuda.reserved_bytes, device))
 
 
-def read_all(device: str, nvml: Nvml, dataset_bytes: int | None = None) -> dict[str, Any]:
-    """Return the memory section of a run record: peaks of this process up to now.
+def read_all(device: str, nvml: Nvml, dataset_bytes: int | None = None) -> Memory:
+    """Return the peaks of this process up to now; torch's are since `reset_torch_peaks`.
 
     dataset_bytes: size of the dataset on the device; torch's peaks include it. None without data.
     """
+    from algorithms.device import cuda
+
+    allocated, reserved = cuda.peaks(device)
     reading = nvml.peak()
-    return {
-        "peak_rss_bytes": peak_rss_bytes(),
-        **torch_peaks(device),
-        "dataset_bytes": dataset_bytes,
-        "nvml_bytes": reading.bytes,
-        "nvml_attribution": reading.attribution,
-        "nvml_reason": reading.reason,
-        "nvml_period_seconds": nvml.period,
-        "nvml_samples": nvml.samples if nvml.period else None,
-    }
+    return Memory(
+        peak_rss_bytes=peak_rss_bytes(),
+        torch_peak_allocated_bytes=allocated,
+        torch_peak_reserved_bytes=reserved,
+        dataset_bytes=dataset_bytes,
+        nvml_bytes=reading.bytes,
+        nvml_attribution=reading.attribution,
+        nvml_reason=reading.reason,
+        nvml_period_seconds=nvml.period,
+        nvml_samples=nvml.samples if nvml.period else None,
+    )

@@ -11,6 +11,8 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
+from bench.results.record import GpuState
+
 NO_DEVICE = "no CUDA device in use"
 WATT, MILLIJOULES = 1e-3, 1e-3  # NVML counts milliwatts and millijoules
 HOST_NAMESPACE = "pid:[4026531836]"  # Linux gives the first namespace of processes this number
@@ -81,7 +83,7 @@ class Gpu:
         spent, reason = self.ask("nvmlDeviceGetTotalEnergyConsumption")
         return (None if spent is None else spent * MILLIJOULES), reason
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> GpuState:
         """Return what timings depend on: clocks, power limit, throttling, other processes."""
         others, reason = self._others()
         held, _ = self.ask("nvmlDeviceGetCurrentClocksThrottleReasons")
@@ -89,17 +91,17 @@ class Gpu:
         graphics, _ = self.ask("nvmlDeviceGetClockInfo", 1)  # NVML_CLOCK_SM
         memory, _ = self.ask("nvmlDeviceGetClockInfo", 2)  # NVML_CLOCK_MEM
         temperature, _ = self.ask("nvmlDeviceGetTemperature", 0)  # NVML_TEMPERATURE_GPU
-        return {
-            "clock_mhz": graphics,
-            "memory_clock_mhz": memory,
-            "power_limit_watts": None if limit is None else limit * WATT,
-            "temperature_celsius": temperature,
-            "throttling": None
+        return GpuState(
+            clock_mhz=graphics,
+            memory_clock_mhz=memory,
+            power_limit_watts=None if limit is None else limit * WATT,
+            temperature_celsius=temperature,
+            throttling=None
             if held is None
             else [name for bit, name in THROTTLING.items() if held & bit],
-            "other_processes": others,
-            "other_processes_reason": reason,
-        }
+            other_processes=others,
+            other_processes_reason=reason,
+        )
 
     def _others(self) -> tuple[int | None, str | None]:
         """Return how many other processes compute on this GPU, or why that is unknown."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from bench.errors import BenchError, closest
+from bench.outside import Flags, Json, Overrides
 from bench.plan.flags import (
     DATA_SEED,
     FILES,
@@ -94,7 +95,7 @@ class RunConfig:
         ),
     ] = "quick"
     overrides: Annotated[
-        dict[str, Any],
+        Overrides,
         Flag(
             WHAT,
             "Change one setting; may be repeated: --set om2p.q_weight=0.1 --set run.updates=500 "
@@ -342,7 +343,7 @@ def make_config(**options: Any) -> RunConfig:
     return RunConfig(**options)
 
 
-def as_dict(config: RunConfig) -> dict[str, Any]:
+def as_dict(config: RunConfig) -> Json:
     """Return a configuration as plain values of JSON."""
     values = {name: _plain(value) for name, value in vars(config).items()}
     return values | {"parts": [as_dict(part) for part in config.parts]}
@@ -355,13 +356,13 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def from_dict(values: dict[str, Any]) -> RunConfig:
+def from_dict(values: Json) -> RunConfig:
     """Rebuild a configuration from `as_dict`."""
     parts = tuple(from_dict(part) for part in values.get("parts", ()))
     return make_config(**{**values, "parts": parts})
 
 
-def from_typed(typed: dict[str, Any]) -> RunConfig:
+def from_typed(typed: Flags) -> RunConfig:
     """Build a RunConfig from what was typed for each of its flags, by the fields' names."""
     flags = flags_of(RunConfig)
     return make_config(**{name: flags[name].read(value) for name, value in typed.items()})

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Iterable
 from typing import Any
 
+from bench.outside import Row
 from bench.plan.grid import Cell
 from bench.results import comparable, store
 from bench.results.record import Record
@@ -27,7 +28,7 @@ class Estimator:
 
     def __init__(self, records: Iterable[Record], machine_class: str) -> None:
         """Sort the usable records by the work they did."""
-        self._known: dict[str, list[dict[str, Any]]] = {}
+        self._known: dict[str, list[Row]] = {}
         for row in map(store.flatten, records):
             fits = row["status"] == "done" and row["machine_class"] == machine_class
             if (
@@ -45,14 +46,14 @@ class Estimator:
 
     def of(self, cell: Cell) -> Estimate:
         """Return the estimate of a cell: training scaled to its updates, the rest as it was."""
-        graphs = bool(cell.run.get("cuda_graphs"))
+        graphs = cell.run.cuda_graphs
         key = _work(cell.algorithm, cell.recipe.get("task"), cell.canonical, graphs)
         known = self._known.get(key, [])
         # Of seeds together a time is a part, and the memory that of all: a little off for one.
         known = [row for row in known if comparable.together(row) == 1] or known
         if not known:
             return Estimate(None, None, 0)
-        seconds = statistics.median(_seconds(row, cell.run["updates"]) for row in known)
+        seconds = statistics.median(_seconds(row, cell.run.updates) for row in known)
         return Estimate(seconds, max(row["peak_rss_bytes"] for row in known), len(known))
 
 
@@ -73,7 +74,7 @@ def guess(cell: Cell) -> float:
     relative = UPDATE_TIMES.get(cell.algorithm, 1.0)
     task = TASKS.get(cell.recipe["task"])
     agents = AGENTS if task is None else task.agents
-    return float(UPDATE_SECONDS * relative * cell.run["updates"] * agents / AGENTS)
+    return float(UPDATE_SECONDS * relative * cell.run.updates * agents / AGENTS)
 
 
 NEEDED = ("updates", "seconds_train", "seconds_total", "peak_rss_bytes")
@@ -94,7 +95,7 @@ def _work(name: str, task: Any, canonical: str, graphs: bool) -> str:
     return json.dumps([name, task, config["run"]["batch_size"], settings, graphs], sort_keys=True)
 
 
-def _seconds(row: dict[str, Any], updates: int) -> float:
+def _seconds(row: Row, updates: int) -> float:
     """Return the seconds of a finished cell as if it had taken `updates` updates."""
     train = row["seconds_train"]
     return float(train * updates / row["updates"] + row["seconds_total"] - train)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError
+from bench.outside import Overrides
 from datasets.paths import expanded
 
 MAX_SEEDS = 100_000
@@ -166,9 +167,9 @@ def parse_data_seed(text: str, flag: str = "--data-seed") -> int | str:
     return int(text)
 
 
-def parse_overrides(texts: Iterable[str], flag: str = "--set") -> dict[str, Any]:
+def parse_overrides(texts: Iterable[str], flag: str = "--set") -> Overrides:
     """Read `--set` overrides, `om2p.q_weight=0.1`; a value is TOML, or a bare word."""
-    overrides: dict[str, Any] = {}
+    overrides: Overrides = {}
     for part in texts:
         key, equals, text = part.partition("=")
         key = key.strip()
@@ -225,7 +226,7 @@ def parse_value(text: str) -> Any:
     return table["value"] if set(table) == {"value"} else text
 
 
-def write_overrides(overrides: dict[str, Any]) -> list[str]:
+def write_overrides(overrides: Overrides) -> list[str]:
     """Return overrides as `parse_overrides` reads them."""
     return [
         f"{key}={','.join(json.dumps(one, ensure_ascii=False) for one in swept(value) or [value])}"

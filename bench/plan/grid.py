@@ -5,15 +5,17 @@ import itertools
 import math
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import algorithms
 import datasets
 from algorithms.errors import AlgorithmError
 from bench.errors import BenchError
+from bench.outside import Json, Recipe, Settings, TomlTable
 from bench.plan import plugins, presets, resolve, tuned
 from bench.plan.config import RunConfig
 from bench.plan.flags import ALL, PAIRED, swept
+from bench.plan.resolve import RunSettings
 from bench.results import record
 from bench.results.record import SCHEMA, canonical, cell_id, digest
 from datasets.paths import expanded
@@ -21,6 +23,34 @@ from datasets.protocol import PROTOCOL, Protocol
 from datasets.views import grammar
 
 MOST_COMBINATIONS = 1_000  # of a sweep's values: more is a slip
+
+
+class DataRequest(TypedDict):
+    """How data are asked for: the arguments of `datasets.load` besides the id."""
+
+    data_seed: int
+    size: int | None  # transitions; None for the recipe's
+    fraction: float
+    rules: str | None
+    prey: str | None
+    data_dir: str | None
+    recipe_version: NotRequired[int | None]  # of a recorded cell that runs again
+
+
+class Identity(TypedDict):
+    """What a cell's id is a hash of. Keys that came later stand only where they say something."""
+
+    schema: int
+    algorithm: str
+    algorithm_version: int
+    dataset: Recipe
+    seed: int
+    config: str  # hash of the canonical settings
+    tuned: NotRequired[bool]
+    plugin: NotRequired[str]  # hash of the plug-in's source
+    paired: NotRequired[bool]
+    protocol: NotRequired[int]
+    start_seed: NotRequired[int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,23 +61,23 @@ class Cell:
     algorithm: str
     algorithm_version: int
     dataset: str
-    recipe: dict[str, Any]  # the dataset's identity, known before any data are built
+    recipe: Recipe  # the dataset's identity, known before any data are built
     seed: int
-    run: dict[str, Any]  # RunSettings as plain values
-    settings: dict[str, Any]  # the algorithm's settings as plain values
+    run: RunSettings
+    settings: Settings  # the algorithm's settings as plain values
     canonical: str  # the one JSON text of run and settings
     config_hash: str
     preset: str
-    data: dict[str, Any]  # the keyword arguments of datasets.load besides the id
-    tuned: dict[str, Any] | None = None  # published values and their source, under --tuned
-    plugin: dict[str, Any] | None = None  # what records say of the plug-in it comes from
+    data: DataRequest
+    tuned: Json | None = None  # published values and their source, under --tuned
+    plugin: record.Plugin | None = None  # the plug-in that the algorithm comes from
     paired: bool = False  # whether every training seed of the study has a recording of its own
     protocol: Protocol = PROTOCOL  # how it is evaluated
-    tuning: dict[str, Any] | None = None  # how a preset's file says that its values were chosen
+    tuning: TomlTable | None = None  # how a preset's file says that its values were chosen
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> Identity:
         """Return what the id is a hash of."""
-        identity = {
+        identity: Identity = {
             "schema": SCHEMA,
             "algorithm": self.algorithm,
             "algorithm_version": self.algorithm_version,
@@ -58,7 +88,7 @@ class Cell:
         if self.tuned is not None:  # even where the published values are the usual ones
             identity["tuned"] = True
         if self.plugin is not None:
-            identity["plugin"] = self.plugin["sha256"]
+            identity["plugin"] = self.plugin.sha256
         if self.paired:  # even seed 0, which learns from the same data as in a study of one
             identity["paired"] = True
         if self.protocol.version != 1:  # so that cells of version 1 keep their ids
@@ -67,9 +97,9 @@ class Cell:
             identity["start_seed"] = self.protocol.seed
         return identity
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> Json:
         """Return the cell as plain values, to be sent to a worker."""
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "run": self.run.model_dump()}
 
 
 def cells(config: RunConfig) -> list[Cell]:
@@ -151,7 +181,7 @@ def algorithms_of(config: RunConfig) -> tuple[str, ...]:
     return config.algorithms
 
 
-def _paired(dataset: str, data: dict[str, Any]) -> dict[str, Any]:
+def _paired(dataset: str, data: DataRequest) -> Recipe:
     """Return the recipe of one training seed's own recording."""
     recipe = datasets.recipe(dataset, **data)
     if recipe["data_seed"] is None:
@@ -162,10 +192,10 @@ def _paired(dataset: str, data: dict[str, Any]) -> dict[str, Any]:
     return recipe
 
 
-def data_of(config: RunConfig, seed: int) -> dict[str, Any]:
-    """Return the keyword arguments of `datasets.load` for a training seed."""
+def data_of(config: RunConfig, seed: int) -> DataRequest:
+    """Return how the data of a training seed are asked for."""
     return {
-        "data_seed": seed if config.data_seed == PAIRED else config.data_seed,
+        "data_seed": seed if isinstance(config.data_seed, str) else config.data_seed,
         "size": config.size,
         "fraction": config.fraction,
         "rules": config.rules,
@@ -187,20 +217,20 @@ class _Method:
 
     name: str
     version: int
-    settings: dict[str, Any]
+    settings: Settings
     canonical: str
     hash: str
-    tuned: dict[str, Any] | None
-    tuning: dict[str, Any] | None
+    tuned: Json | None
+    tuning: TomlTable | None
 
 
 def _method(
     name: str,
     preset: presets.Preset,
-    run: resolve.RunSettings,
+    run: RunSettings,
     config: RunConfig,
     dataset: str,
-    recipe: dict[str, Any],
+    recipe: Recipe,
 ) -> _Method:
     """Resolve one algorithm's settings on a dataset and their canonical form."""
     published = None
@@ -224,17 +254,17 @@ def _method(
 def _cell(
     method: _Method,
     dataset: str,
-    recipe: dict[str, Any],
+    recipe: Recipe,
     seed: int,
-    run: resolve.RunSettings,
-    data: dict[str, Any],
+    run: RunSettings,
+    data: DataRequest,
     preset: str,
     paired: bool,
     protocol: Protocol,
 ) -> Cell:
     """Put one cell together and give it its id."""
     cell = Cell(
-        "", method.name, method.version, dataset, recipe, seed, run.model_dump(), method.settings,
+        "", method.name, method.version, dataset, recipe, seed, run, method.settings,
         method.canonical, method.hash, preset, data, method.tuned, plugins.of(method.name), paired,
         protocol, method.tuning,
     )  # fmt: skip
@@ -248,18 +278,18 @@ def new_record(cell: Cell, status: str = "queued") -> record.Record:
         status=status,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seed=cell.seed,
-        identity=cell.identity(),
+        identity=dict(cell.identity()),
         algorithm=record.Algorithm(
             name=cell.algorithm,
             version=cell.algorithm_version,
-            plugin=None if cell.plugin is None else record.Plugin.filled(cell.plugin),
+            plugin=cell.plugin,
             look=None if cell.plugin is None else _look(cell.algorithm),
         ),
         config=record.Config(
             preset=cell.preset,
             hash=cell.config_hash,
             canonical=cell.canonical,
-            run=cell.run,
+            run=cell.run.model_dump(),
             algorithm=cell.settings,
             tuned=cell.tuned,
             tuning=cell.tuning,
@@ -316,19 +346,20 @@ def _quality(cell: Cell) -> str | None:
     return None if quality is None else f"{quality}{grammar.suffix(views)}"
 
 
-def _data_asked_for(cell: Cell) -> dict[str, Any]:
+def _data_asked_for(cell: Cell) -> Json:
     """Return how the data were asked for; of folders and files of this machine, nothing.
 
     A prey's file is named by its hash.
     """
     asked = {key: value for key, value in cell.data.items() if key != "data_dir"}
-    return asked if asked["prey"] is None else asked | {"prey": cell.recipe["prey"]}
+    return asked if asked["prey"] is None else {**asked, "prey": cell.recipe["prey"]}
 
 
-def from_dict(values: dict[str, Any]) -> Cell:
+def from_dict(values: Json) -> Cell:
     """Rebuild a cell from `Cell.as_dict`."""
-    protocol = Protocol(**values["protocol"])
-    return Cell(**{**values, "protocol": protocol})
+    run, protocol = RunSettings(**values["run"]), Protocol(**values["protocol"])
+    plugin = None if values["plugin"] is None else record.Plugin.filled(values["plugin"])
+    return Cell(**{**values, "run": run, "protocol": protocol, "plugin": plugin})
 
 
 def distinct_datasets(chosen: Iterable[Cell]) -> list[Cell]:

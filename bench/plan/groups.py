@@ -77,8 +77,9 @@ def _kinds(cells: Iterable[Cell], apart: Callable[[Cell], Any]) -> list[Group]:
     """Return the cells that differ in the training seed alone, kind by kind, in order."""
     kinds: dict[Any, Group] = {}
     for cell in cells:
-        key = (canonical([cell.dataset, cell.data, cell.run]), cell.algorithm, cell.canonical)
-        kinds.setdefault((*key, apart(cell)), []).append(cell)
+        how = canonical([cell.dataset, cell.data, cell.run.model_dump()])
+        key = (how, cell.algorithm, cell.canonical, apart(cell))
+        kinds.setdefault(key, []).append(cell)
     return list(kinds.values())
 
 

@@ -12,7 +12,7 @@ import importlib.util
 import sys
 import traceback
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableMapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,9 +27,10 @@ from datasets.perturb.table import TABLE as PERTURBATIONS
 from datasets.tasks import TASKS
 
 GROUP = "om2p_bench.algorithms"
+Table = MutableMapping[str, Any]  # to which a plug-in adds rows: each kind has its own
 
 _hashes: dict[str, str] = {}  # absolute path of a plug-in -> sha256 of what was executed
-_files: dict[str, dict[str, Any]] = {}  # sha256 -> what records say of the plug-in
+_files: dict[str, Plugin] = {}  # by sha256
 _state = {"discovered": False}
 
 
@@ -53,10 +54,10 @@ def load(path: str | Path) -> str:
     return digest
 
 
-def _described(path: Path, digest: str, root: Path | None = None) -> dict[str, Any]:
+def _described(path: Path, digest: str, root: Path | None = None) -> Plugin:
     """Return what records say of a plug-in."""
     modules = plugin_source.modules_of(path, root)
-    return {"file": path.name, "sha256": digest, "modules": modules or None}
+    return Plugin(file=path.name, sha256=digest, modules=modules or None)
 
 
 def load_all(paths: Iterable[str | Path]) -> None:
@@ -82,13 +83,10 @@ def load_expected(wanted: Iterable[Iterable[str]]) -> None:
             )
 
 
-def of(name: str) -> dict[str, Any] | None:
-    """Return what records say of the plug-in that an algorithm comes from, None for ours.
-
-    "file": its name; "sha256": of it and its modules; "modules": their hashes by name, or None.
-    """
+def of(name: str) -> Plugin | None:
+    """Return what records say of the plug-in that an algorithm comes from, None for ours."""
     digest = algorithms.row(name).plugin
-    return None if digest is None else dict(_files[digest])
+    return None if digest is None else _files[digest]
 
 
 def require(record: Record) -> None:
@@ -104,16 +102,16 @@ def require(record: Record) -> None:
             f"cell {record.cell} was trained by {name} of the plug-in {needed.file}: give "
             "that file with --plugin"
         )
-    if present["sha256"] != needed.sha256:
+    if present.sha256 != needed.sha256:
         raise BenchError(
             f"cell {record.cell} was trained by another version of the plug-in "
             f"{needed.file}: its sha256 begins with {needed.sha256[:12]}{changed(needed, present)}"
         )
 
 
-def changed(recorded: Plugin, present: dict[str, Any]) -> str:
+def changed(recorded: Plugin, present: Plugin) -> str:
     """Say which files of a plug-in are not those of a record, as the end of a clause."""
-    then, now = recorded.modules or {}, present["modules"] or {}
+    then, now = recorded.modules or {}, present.modules or {}
     names = sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
     if not names:
         return f" ({recorded.file} has changed)"
@@ -159,8 +157,8 @@ def _execute(path: Path, source: bytes) -> str:
     registered: the source is then executed once more.
     """
     digest, before = plugin_source.digest(path), list(sys.modules)
-    tables: tuple[dict[str, Any], ...] = (algorithms.TABLE, TASKS, PERTURBATIONS)
-    copies = [dict(table) for table in tables]
+    tables: tuple[Table, ...] = (algorithms.TABLE, TASKS, PERTURBATIONS)
+    copies: list[Table] = [dict(table) for table in tables]
     try:
         _execute_as(path, source, digest)
         if plugin_source.note_loaded(path, before):
@@ -175,7 +173,7 @@ def _execute(path: Path, source: bytes) -> str:
     return digest
 
 
-def _take_back(tables: tuple[dict[str, Any], ...], copies: list[dict[str, Any]]) -> None:
+def _take_back(tables: tuple[Table, ...], copies: list[Table]) -> None:
     """Make tables what they were before a plug-in was executed."""
     for table, old in zip(tables, copies, strict=True):
         table.clear()

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 import algorithms
 from bench.errors import BenchError, closest
+from bench.outside import Arguments, Flags, Overrides, Settings
 from bench.plan.presets import Preset
 
 Count = Annotated[int, Field(ge=1, le=10**9)]
@@ -52,7 +53,7 @@ class RunSettings(BaseModel):
         "C library where it is available, else torch",
     )
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> Settings:
         """Return what can change a result: neither the spacing of checkpoints nor mere rounding.
 
         ``reweight`` belongs to it where it is set: cells that do not reweight keep their ids.
@@ -63,7 +64,7 @@ class RunSettings(BaseModel):
         return self.model_dump(exclude=left_out)
 
 
-def checked(config: Any) -> dict[str, Any]:
+def checked(config: Any) -> Flags:
     """Return the values of a dataclass, each of its annotated type and within its bounds.
 
     Raises BenchError with one sentence for the first value that is not allowed.
@@ -82,14 +83,14 @@ def _model(kind: Any) -> type[BaseModel]:
     """Return the pydantic model with the fields of a dataclass."""
     hints = typing.get_type_hints(kind, include_extras=True)
     names = [field.name for field in dataclasses.fields(kind)]
-    fields: dict[str, Any] = {name: (hints[name], ...) for name in names}
+    fields: Arguments = {name: (hints[name], ...) for name in names}
     return pydantic.create_model(kind.__name__, __config__=ConfigDict(extra="forbid"), **fields)
 
 
 # --- resolving -----------------------------------------------------------------------------------
 
 
-def resolve_run(preset: Preset, overrides: dict[str, Any], task: str = "") -> RunSettings:
+def resolve_run(preset: Preset, overrides: Overrides, task: str = "") -> RunSettings:
     """Return the run settings of a preset for a task, under the `run.KEY` overrides."""
     changes = _section(overrides, "run")
     _check_keys(changes, RunSettings.model_fields, "run")
@@ -106,11 +107,11 @@ def resolve_run(preset: Preset, overrides: dict[str, Any], task: str = "") -> Ru
 def resolve_settings(
     name: str,
     preset: Preset,
-    overrides: dict[str, Any],
+    overrides: Overrides,
     updates: int,
-    tuned: Mapping[str, Any] | None = None,
+    tuned: Settings | None = None,
     dataset: str = "",
-) -> dict[str, Any]:
+) -> Settings:
     """Return the settings of an algorithm as plain JSON values, validated.
 
     tuned: what was published for the dataset, where the user asks for it. dataset: its id, for
@@ -185,7 +186,7 @@ def _allowed(kind: Any, limits: Any) -> str:
     return f"{noun}, {rule.replace('not be', 'not')}" if rule.strip() else noun
 
 
-def build_settings(name: str, values: dict[str, Any]) -> Any:
+def build_settings(name: str, values: Settings) -> Any:
     """Return the settings instance of an algorithm from plain values, strictly typed."""
     try:
         kind: Any = algorithms.settings_class(name)
@@ -200,7 +201,7 @@ def _adapter(kind: Any) -> pydantic.TypeAdapter[Any]:
     return pydantic.TypeAdapter(kind)
 
 
-def check_overrides(overrides: dict[str, Any], names: typing.Iterable[str]) -> None:
+def check_overrides(overrides: Overrides, names: typing.Iterable[str]) -> None:
     """Refuse an override of a section that is neither `run`, `algorithm` nor one of `names`.
 
     A key of `algorithm` has to be a setting of one of them at least: the others go without it.
@@ -223,7 +224,7 @@ def _setting_names(algorithm: str) -> list[str]:
     return [field.name for field in dataclasses.fields(algorithms.settings_class(algorithm))]
 
 
-def _section(overrides: dict[str, Any], section: str) -> dict[str, Any]:
+def _section(overrides: Overrides, section: str) -> Settings:
     """Return the overrides `section.KEY` as KEY -> value."""
     prefix = f"{section}."
     return {key[len(prefix) :]: v for key, v in overrides.items() if key.startswith(prefix)}
@@ -237,7 +238,7 @@ def _check_keys(values: Mapping[str, Any], known: typing.Iterable[str], place: s
             raise BenchError(f"unknown setting {place}.{key}: {closest(key, options)}")
 
 
-def _json(values: dict[str, Any], place: str) -> str:
+def _json(values: Settings, place: str) -> str:
     """Return values as JSON, refusing what JSON cannot hold (dates, NaN, infinities)."""
     for key, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):

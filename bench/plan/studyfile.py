@@ -24,11 +24,11 @@ import difflib
 import hashlib
 import re
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError, closest
+from bench.outside import Flags, TomlTable
 from bench.plan.config import CLUSTER, MACHINE, RESULTS, RunConfig
 from bench.plan.flags import Flag, flags_of, sweep
 
@@ -43,11 +43,11 @@ class StudyFile:
 
     path: Path
     text: str
-    common: dict[str, Any]
-    groups: list[dict[str, Any]]
-    commands: dict[str, dict[str, Any]]
+    common: Flags
+    groups: list[Flags]
+    commands: dict[str, TomlTable]
 
-    def flags(self, table: Mapping[str, Any]) -> dict[str, Any]:
+    def flags(self, table: TomlTable) -> Flags:
         """Return the flags of a run that a table gives, by the names of their fields."""
         return _Reader(self.path, self.text).values(table)
 
@@ -94,17 +94,17 @@ class _Reader:
                 return f"{self.path}, line {number}, {key}"
         return f"{self.path}, {key}"
 
-    def table(self, within: Mapping[str, Any], name: str) -> dict[str, Any]:
+    def table(self, within: TomlTable, name: str) -> TomlTable:
         """Return a table of a file, empty where it has none."""
         value = within.get(name, {})
         if not isinstance(value, dict):
             raise BenchError(f"{self.at(name)}: it has to be a table, [{name}]")
         return value
 
-    def values(self, table: Mapping[str, Any]) -> dict[str, Any]:
+    def values(self, table: TomlTable) -> Flags:
         """Return the flags of a table by their fields' names, overrides and sweeps put together."""
         named = _fields()
-        read: dict[str, Any] = {}
+        read: Flags = {}
         for key, value in table.items():
             if key in TABLES:
                 continue
@@ -151,7 +151,7 @@ def _fields() -> dict[str, str]:
     return names
 
 
-def config_of(study: StudyFile, given: Mapping[str, Any]) -> RunConfig:
+def config_of(study: StudyFile, given: Flags) -> RunConfig:
     """Return the configuration of a study; `given`, what was typed beside the file, wins.
 
     Raises BenchError for values that do not fit, naming the file.
@@ -173,13 +173,13 @@ def config_of(study: StudyFile, given: Mapping[str, Any]) -> RunConfig:
         raise BenchError(f"{study.path}: {error}") from error
 
 
-def _narrowed(study: StudyFile, given: Mapping[str, Any]) -> StudyFile:
+def _narrowed(study: StudyFile, given: Flags) -> StudyFile:
     """Return a study without the settings of algorithms that typed flags leave out."""
     layers = (study.common, *study.groups)
     named = {name for layer in layers for name in layer.get("algorithms", ())}
     without = named - set(given.get("algorithms", named))
 
-    def kept(layer: dict[str, Any]) -> dict[str, Any]:
+    def kept(layer: Flags) -> Flags:
         overrides = layer.get("overrides", {})
         left = {k: v for k, v in overrides.items() if k.partition(".")[0] not in without}
         return {**layer, "overrides": left} if overrides else layer
@@ -187,13 +187,13 @@ def _narrowed(study: StudyFile, given: Mapping[str, Any]) -> StudyFile:
     return dataclasses.replace(study, common=kept(study.common), groups=[*map(kept, study.groups)])
 
 
-def _merged(*layers: Mapping[str, Any]) -> RunConfig:
+def _merged(*layers: Flags) -> RunConfig:
     return RunConfig(**_merged_values(*layers))
 
 
-def _merged_values(*layers: Mapping[str, Any]) -> dict[str, Any]:
+def _merged_values(*layers: Flags) -> Flags:
     """Return values, those of later layers winning; overrides are merged key by key."""
-    values: dict[str, Any] = {}
+    values: Flags = {}
     for layer in layers:
         overrides = {**values.get("overrides", {}), **layer.get("overrides", {})}
         values |= {**layer, "overrides": overrides}

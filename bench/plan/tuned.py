@@ -4,7 +4,8 @@ import dataclasses
 import tomllib
 from functools import cache
 from pathlib import Path
-from typing import Any
+
+from bench.outside import Json, Settings, TomlTable
 
 PATH = Path(__file__).with_name("tuned.toml")
 
@@ -13,10 +14,10 @@ PATH = Path(__file__).with_name("tuned.toml")
 class Tuned:
     """What was published for one algorithm on one dataset, and where."""
 
-    values: dict[str, Any]
+    values: Settings
     source: str
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> Json:
         """Return it as a record keeps it."""
         return {"values": self.values, "source": self.source}
 
@@ -34,7 +35,7 @@ def table() -> dict[str, dict[str, dict[str, Tuned]]]:
     }
 
 
-def _values(values: dict[str, Any]) -> Tuned:
+def _values(values: TomlTable) -> Tuned:
     values = dict(values)
     return Tuned(source=values.pop("source"), values=values)
 

@@ -17,6 +17,7 @@ from bench.policies.team import TeamPolicy
 from bench.results import store
 from bench.results.record import RECORD, Record
 from bench.training import checkpoint, devices
+from bench.training.checkpoint import Checkpoint
 from bench.training.evaluation import Evaluation, evaluate
 from datasets.tasks import agent_names
 from datasets.views.playing import played
@@ -160,7 +161,7 @@ def _check_device(device: str) -> None:
     devices.require_gpu(device, cuda.is_available())
 
 
-def _load(folder: Path) -> tuple[Record, dict[str, Any]]:
+def _load(folder: Path) -> tuple[Record, Checkpoint]:
     """Return a cell's record and its newest intact checkpoint."""
     record = store.read_run(folder)
     state, complaints = checkpoint.load(folder, record.cell)
@@ -172,7 +173,7 @@ def _load(folder: Path) -> tuple[Record, dict[str, Any]]:
     return record, state
 
 
-def _restore(record: Record, state: dict[str, Any], device: str) -> Any:
+def _restore(record: Record, state: Checkpoint, device: str) -> Any:
     """Rebuild the algorithm of a checkpoint; neither dataset nor training is needed."""
     try:
         name, version = record.algorithm.name, record.algorithm.version

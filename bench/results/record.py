@@ -96,13 +96,23 @@ class ProgressRow(TypedDict, total=False):
     metrics: dict[str, float]  # the algorithm's own, by name
 
 
+class TrainedPart(TypedDict, total=False):
+    """How a cell ran from an update on. Files of older versions lack keys; None: not known."""
+
+    from_update: int
+    machine_class: str | None
+    shared: bool | None  # whether other cells used its GPU
+    replicas: int | None  # seeds trained together
+    cuda_graphs: bool | None  # whether updates were replayed
+
+
 @dataclass(kw_only=True)
 class Plugin(Section):
     """The plug-in file that an algorithm comes from."""
 
     file: str  # name of the file, without folders
     sha256: str  # of its source and modules; part of the cell's identity
-    modules: dict[str, Any] | None  # sha256 of every module of its own folder that it imports
+    modules: dict[str, str] | None  # sha256 of every module of its own folder that it imports
 
 
 @dataclass(kw_only=True)
@@ -185,7 +195,7 @@ class Execution(Section):
     replicas: int | None  # the most seeds that were ever trained together with it, itself included
     clock_divided: bool | None  # whether its times are its own part of what it shared with others
     cuda_graphs: bool | None  # whether updates were replayed from CUDA graphs at any time
-    parts: list[dict[str, Any]] | None  # how it ran from which update on, where that changed
+    parts: list[TrainedPart] | None  # how it ran from which update on, where that changed
     mixed: str | None  # in which ways its parts ran differently; its times then enter no table
     kernels: str | None  # what computed the networks, "c" or "torch"; records without it: torch
     kernels_reason: str | None  # why not the C kernels
@@ -240,8 +250,10 @@ class Machine(Section):
     gpu_at_end: GpuState | None = later()  # state when the record was last written
     threads: int | None  # threads that torch computes with
     kernels: str | None  # what computes the networks, "c" or "torch"
-    thread_settings: dict[str, Any] | None  # what sets the threads and the precision of products
-    allocator_settings: dict[str, Any] | None  # environment variables of torch's allocator
+    thread_settings: (
+        dict[str, str | int | None] | None
+    )  # what sets the threads and the precision of products
+    allocator_settings: dict[str, str | None] | None  # environment variables of torch's allocator
     system: str | None  # operating system and architecture
     machine_class: str | None  # class within which timings may be compared
 

@@ -17,11 +17,12 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from bench.errors import BenchError
+from bench.outside import Json, Row
 from bench.results import plain_files
 from bench.results.columns import COLUMNS
 from bench.results.printable import one_line, printable_json
@@ -94,7 +95,7 @@ def write_run(folder: Path, record: Record) -> None:
         file.write(text.encode())
 
 
-def write_json(path: Path, document: dict[str, Any]) -> None:
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """Write a document of compact JSON atomically."""
     with atomic_file(path) as file:
         file.write(json.dumps(_finite(document), allow_nan=False).encode() + b"\n")
@@ -189,7 +190,7 @@ class SchemaError(BenchError):
     """A results folder was written by another schema version."""
 
 
-def _parse(path: Path) -> dict[str, Any]:
+def _parse(path: Path) -> Json:
     """Parse a JSON object from `path`, saying what is wrong with the file otherwise."""
     try:
         raw = plain_files.content(path.parent, path.name)
@@ -350,7 +351,7 @@ def read_records(root: Path, on_broken: Callable[[str], None] | None = None) -> 
 # --- the flat table ------------------------------------------------------------------------------
 
 
-def flatten(record: Record | None) -> dict[str, Any]:
+def flatten(record: Record | None) -> Row:
     """Return a record's row of the flat table: exactly `COLUMNS`, None where unknown.
 
     A value of another kind than its column's is unknown: readers of rows need not expect it.

@@ -35,7 +35,7 @@ class Quiet(Callback):
     def on_study_start(self, study: StudyPlan) -> None:
         """Add up the work to be done."""
         self.total = len(study.todo)
-        self._work = float(sum(cell.run["updates"] for cell in study.todo))
+        self._work = float(sum(cell.run.updates for cell in study.todo))
         self._began = time.monotonic()
 
     def on_progress(self, cell: Cell, progress: Progress) -> None:
@@ -45,7 +45,7 @@ class Quiet(Callback):
     def on_end(self, cell: Cell, record: Record) -> None:
         """Count a cell that has ended."""
         self._partial.pop(cell.id, None)
-        self._done += cell.run["updates"]
+        self._done += cell.run.updates
         self.ended_cells += 1
 
     @property
@@ -122,7 +122,7 @@ class Live(Quiet):
 
     def on_start(self, cell: Cell) -> None:
         self._tasks[cell.id] = self._bars.add_task(
-            name_of(cell), total=cell.run["updates"], detail="starting"
+            name_of(cell), total=cell.run.updates, detail="starting"
         )
 
     def on_progress(self, cell: Cell, progress: Progress) -> None:
@@ -161,7 +161,7 @@ def opening(cells: list[Cell], todo: list[Cell]) -> str:
         f"{counted(len(cells), 'cell')}: {len(todo)} to run" + (f", {kept} kept" if kept else "")
     ]
     if todo:
-        lines.append(f"preset {todo[0].preset}: {_settings(todo[0].run)}")
+        lines.append(f"preset {todo[0].preset}: {_settings(todo[0].run.model_dump())}")
         lines += [
             textwrap.fill(f"{name}: {text}", 110, subsequent_indent="    ")
             for name, text in _settings_by_algorithm(todo).items()
@@ -206,9 +206,9 @@ def name_of(cell: Cell) -> str:
 
 def pace(progress: Progress) -> str:
     """Return how far and how fast a running cell is."""
-    score = progress.get("score")
+    score = progress["score"]
     last = "" if score is None else f", score {score:.1f}"
-    kernels = progress.get("kernels")
+    kernels = progress["kernels"]
     how = "" if kernels is None else f" (kernels: {kernels})"
     rate = f"{progress['rate']:.0f} updates/s{how}"
     return f"{progress['update']}/{progress['updates']}, {rate}{last}"

@@ -4,15 +4,16 @@ import dataclasses
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import algorithms
 import datasets
 from bench.errors import BenchError
 from bench.launchers import base, local
+from bench.outside import Json
 from bench.plan import grid, plugins, resolve
 from bench.plan.config import make_config
-from bench.plan.grid import Cell
+from bench.plan.grid import Cell, DataRequest
 from bench.results import store
 from bench.results.record import Record, cell_id, digest
 from bench.study.callbacks import Callback
@@ -154,26 +155,30 @@ def _brief(value: Any) -> str:
 
 def _rebuild(record: Record, data_dir: Path | None, prey: str | None) -> Cell:
     """Put the cell of a record together, with today's version and the recorded recipe's."""
-    made, data = record.config, dict(record.config.data)
-    data["recipe_version"] = record.recipe_version
-    data["prey"] = grid.absolute(prey) or data["prey"]
+    made, asked = record.config, record.config.data
+    here: Json = {
+        "prey": grid.absolute(prey) or asked["prey"],
+        "data_dir": None if data_dir is None else str(data_dir),
+        "recipe_version": record.recipe_version,
+    }
+    data = cast("DataRequest", {**asked, **here})
     name, dataset = record.algorithm.name, record.dataset.id
     return Cell(
         id=record.cell,
         algorithm=name,
         algorithm_version=algorithms.row(name).version,
         dataset=dataset,
-        recipe=datasets.recipe(dataset, **data, data_dir=data_dir),
+        recipe=datasets.recipe(dataset, **data),
         seed=record.seed,
         # The recorded numbers come from these kernels; older records know torch's alone.
         run=resolve.RunSettings(
             **{**made.run, "kernels": (record.execution and record.execution.kernels) or "torch"}
-        ).model_dump(),
+        ),
         settings=made.algorithm,
         canonical=made.canonical,
         config_hash=digest(made.canonical),
         preset=made.preset,
-        data={**data, "data_dir": None if data_dir is None else str(data_dir)},
+        data=data,
         tuned=made.tuned,
         plugin=plugins.of(name),
         paired=bool(record.dataset.paired),

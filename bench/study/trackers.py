@@ -181,6 +181,6 @@ def description(cell: Cell) -> dict[str, Any]:
         "dataset": cell.dataset,
         "seed": cell.seed,
         "preset": cell.preset,
-        **{f"run.{key}": value for key, value in cell.run.items()},
+        **{f"run.{key}": value for key, value in cell.run.model_dump().items()},
         **{f"algorithm.{key}": value for key, value in cell.settings.items()},
     }

@@ -5,19 +5,60 @@ import pickle
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NotRequired, TypedDict, cast
 
 import torch
 
 from bench.errors import BenchError
+from bench.outside import Json, StateDict
 from bench.results import plain_files, store
-from bench.results.record import CHECKPOINT, PREVIOUS_CHECKPOINT, SCHEMA
+from bench.results.record import (
+    CHECKPOINT,
+    PREVIOUS_CHECKPOINT,
+    SCHEMA,
+    ProgressRow,
+    TrainedPart,
+)
 
 # What torch reads with weights_only, besides tensors and what holds these.
 PLAIN = (int, float, bool, str, bytes, complex, type(None), torch.dtype, torch.device, torch.Size)
 
 
-def save(folder: Path, state: dict[str, Any], read_back: bool = False) -> None:
+class Spent(TypedDict):
+    """What a cell has taken so far, measured by itself and not by the accounts."""
+
+    elapsed: float  # seconds
+    gpu_joules: float | None  # None where it is not known
+
+
+class Training(TypedDict):
+    """What it takes to continue the training of a cell, and to act without its data."""
+
+    update: int  # gradient updates so far
+    metrics: dict[str, torch.Tensor]  # each (1,)
+    device: str  # type of the device that made it
+    kernels: NotRequired[str]  # what computed the networks; torch in older ones
+    dataset_checksum: str
+    algorithm: StateDict
+    sampler: StateDict
+    clock: dict[str, list[float]]  # seconds of wall-clock and processor time, by account
+    spent: NotRequired[Spent]
+    spec: Json  # of `algorithms.base.TeamSpec`
+
+
+class Checkpoint(Training):
+    """The content of a checkpoint's file. Older ones lack what is not required."""
+
+    schema: int
+    cell: str
+    rows: int  # lines of progress.jsonl
+    progress: NotRequired[list[ProgressRow]]  # these lines
+    parts: NotRequired[list[TrainedPart]]  # how the cell ran
+    replicas: NotRequired[int]  # seeds trained together, in files that have no parts
+    clock_divided: NotRequired[bool]  # as in the record
+
+
+def save(folder: Path, state: Checkpoint, read_back: bool = False) -> None:
     """Write a checkpoint durably, keeping the one before.
 
     read_back: whether to read it first, as a later run will. BenchError, with the key and what it
@@ -59,13 +100,13 @@ def _kind(value: Any) -> str:
     return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
 
 
-def load(folder: Path, cell: str) -> tuple[dict[str, Any] | None, list[str]]:
+def load(folder: Path, cell: str) -> tuple[Checkpoint | None, list[str]]:
     """Return the newest whole checkpoint of `cell`, or None, and a sentence per damaged one."""
     complaints: list[str] = []
     return next(whole(folder, cell, complaints.append), None), complaints
 
 
-def whole(folder: Path, cell: str, complain: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+def whole(folder: Path, cell: str, complain: Callable[[str], None]) -> Iterator[Checkpoint]:
     """Yield the whole checkpoints of `cell`, the newest first; say a sentence per damaged one."""
     for name in (CHECKPOINT, PREVIOUS_CHECKPOINT):
         path = folder / name
@@ -77,7 +118,7 @@ def whole(folder: Path, cell: str, complain: Callable[[str], None]) -> Iterator[
             complain(str(error))
 
 
-def read(path: Path, cell: str) -> dict[str, Any]:
+def read(path: Path, cell: str) -> Checkpoint:
     """Read one checkpoint file; BenchError where it is damaged or another cell's.
 
     Raises FileNotFoundError where there is none.
@@ -94,7 +135,7 @@ def read(path: Path, cell: str) -> dict[str, Any]:
         raise BenchError(f"{path} is no checkpoint of schema version {SCHEMA}")
     if state.get("cell") != cell:
         raise BenchError(f"{path} belongs to cell {state.get('cell')!r}, not to {cell}")
-    return state
+    return cast("Checkpoint", state)
 
 
 def _check_unpacked(file: BinaryIO) -> None:

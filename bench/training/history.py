@@ -8,9 +8,9 @@ history travels in the checkpoint.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-Part = dict[str, Any]
+from bench.results.record import TrainedPart
 
-# What a part says, and how a difference reads; None in a part: not known.
+# What a part says besides where it began, and how a difference reads.
 CONDITIONS: dict[str, Callable[[Any], str]] = {
     "machine_class": lambda value: f"on {value}",
     "shared": lambda value: "beside other cells on its GPU" if value else "without other cells",
@@ -23,26 +23,26 @@ UNKNOWN = "an earlier part does not say how it ran"
 class History:
     """The earlier parts of a cell, and the present one."""
 
-    def __init__(self, earlier: Sequence[Part] = ()) -> None:
+    def __init__(self, earlier: Sequence[TrainedPart] = ()) -> None:
         """Continue from the parts that a checkpoint holds."""
-        self._earlier = [dict(part) for part in earlier]
-        self._present: Part = {}
+        self._earlier = list(earlier)
+        self._present: TrainedPart = {}
 
-    def say(self, **conditions: Any) -> None:
-        """Say how the present part runs: `from_update` and values for `CONDITIONS`."""
-        self._present = {**self._present, **conditions}
+    def say(self, present: TrainedPart) -> None:
+        """Say how the present part runs."""
+        self._present = present
 
-    def change(self, from_update: int, **conditions: Any) -> None:
-        """End the present part; the next differs from it in these conditions."""
+    def continue_with(self, replicas: int, from_update: int) -> None:
+        """End the present part; in the next another number of seeds is trained together."""
         self._earlier.append(self._present)
-        self.say(from_update=from_update, **conditions)
+        self.say({**self._present, "from_update": from_update, "replicas": replicas})
 
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[TrainedPart]:
         """Return all parts, those that ran alike one after the other as one."""
-        parts: list[Part] = []
+        parts: list[TrainedPart] = []
         for part in (*self._earlier, self._present):
             if not parts or any(parts[-1].get(key) != part.get(key) for key in CONDITIONS):
-                parts.append(dict(part))
+                parts.append(part)
         return parts
 
     def shared(self) -> bool | None:

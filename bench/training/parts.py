@@ -16,13 +16,13 @@ from bench.errors import BenchError
 from bench.meters import counts, latency, machine
 from bench.meters.clock import Clock
 from bench.meters.nvml import Gpu
+from bench.outside import StateDict
 from bench.plan import resolve
 from bench.plan.grid import Cell
 from bench.results import record as sections
+from bench.training.checkpoint import Checkpoint
 from bench.training.evaluation import probe_decentralised
 from datasets.views.playing import played
-
-State = dict[str, Any]
 
 
 class Parts:
@@ -42,7 +42,7 @@ class Parts:
         kernels: what is to compute the networks, as in `run.kernels`.
         """
         self.cell, self.device, self.clock, self.kernels = cell, device, clock, kernels
-        self.graphed = bool(cell.run.get("cuda_graphs", False))
+        self.graphed = cell.run.cuda_graphs
         if self.graphed and not cuda.is_cuda(device):
             raise BenchError(resolve.GRAPHS_NEED_GPU)
         with clock("data"):
@@ -76,14 +76,13 @@ class Parts:
 
     def _make_sampler(self, *seeds: int) -> Any:
         run, windows = self.cell.run, self.algorithm.trajectory
-        reweight = run.get("reweight")  # older records lack it
         if windows is None:
             return self.dataset.sampler(
-                run["batch_size"],
+                run.batch_size,
                 len(seeds),
                 seeds,
                 self.device,
-                reweight=reweight,
+                reweight=run.reweight,
                 next_actions=self.algorithm.next_actions,
             )
         return self.dataset.sequences(
@@ -94,12 +93,12 @@ class Parts:
             replicas=len(seeds),
             seeds=seeds,
             device=self.device,
-            reweight=reweight,
+            reweight=run.reweight,
         )
 
     # --- states of single replicas ---------------------------------------------------------------
 
-    def states(self) -> tuple[list[State], list[State]]:
+    def states(self) -> tuple[list[StateDict], list[StateDict]]:
         """Return the states of algorithm and sampler, replica by replica."""
         drawn = self.sampler.state_dict()
         return (
@@ -107,7 +106,7 @@ class Parts:
             [{**drawn, "generators": [generator]} for generator in drawn["generators"]],
         )
 
-    def load_states(self, learnt: list[State], drawn: list[State]) -> None:
+    def load_states(self, learnt: list[StateDict], drawn: list[StateDict]) -> None:
         """Put the states of single replicas into algorithm and sampler."""
         self.algorithm.load_state_dict(replicas.join(self.algorithm, learnt))
         generators = [generator for state in drawn for generator in state["generators"]]
@@ -129,7 +128,7 @@ class Parts:
                 self._graphs(replayed),
                 eager,
                 self._make_sampler(*seeds).next,
-                self.cell.run["updates"],
+                self.cell.run.updates,
             )
 
     def describe(self, record: sections.Record, gpu: Gpu) -> None:
@@ -140,9 +139,8 @@ class Parts:
         record.references = sections.References(
             random=_reference(self.task.random_return), expert=_reference(self.task.expert_return)
         )
-        described = machine.describe(self.device, gpu, self.algorithm.kernels.name)
-        record.machine = sections.Machine.filled(described)
-        record.versions = sections.Versions.filled(machine.versions())
+        record.machine = machine.describe(self.device, gpu, self.algorithm.kernels.name)
+        record.versions = machine.versions()
         record.cost = self._cost
 
     def _describe_data(self, section: sections.Dataset) -> None:
@@ -156,14 +154,14 @@ class Parts:
         """Return how long a joint action takes, measured on an algorithm of its own."""
         batch = self._make_sampler(0).next()
         make = functools.partial(self._make_algorithm, 0)
-        return sections.Latency.filled(latency.measure(make, self._present(batch)))
+        return latency.measure(make, self._present(batch))
 
     @functools.cached_property
     def _cost(self) -> sections.Cost:
         """Count the repeatable costs with an algorithm and a batch that training never sees."""
         batch = self._make_sampler(0).next()
         make = functools.partial(self._make_algorithm, 0)
-        return sections.Cost.filled(counts.measure(make, batch, self._present(batch)))
+        return counts.measure(make, batch, self._present(batch))
 
     def _present(self, batch: Any) -> Any:
         """Return the observations (M, B, O) of transitions, or of the present of windows."""
@@ -181,7 +179,7 @@ def _reference(measured: Any) -> sections.Reference | None:
     return None if measured is None else sections.Reference.filled(dataclasses.asdict(measured))
 
 
-def choose_kernels(wanted: str, states: list[State] | None) -> str:
+def choose_kernels(wanted: str, states: list[Checkpoint] | None) -> str:
     """Return what is to compute the networks: what checkpoints began with, else the setting.
 
     wanted: the setting `run.kernels`. Other kernels round otherwise, and an interrupted cell has to
@@ -206,4 +204,4 @@ def choose_kernels(wanted: str, states: list[State] | None) -> str:
                 f"the cell began with the C kernels, which cannot be used here ({reason}): make "
                 "them usable, or begin anew with --resume never"
             ) from reason
-    return str(begun)
+    return begun

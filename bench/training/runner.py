@@ -21,20 +21,20 @@ from algorithms.kernels.choice import Kernels
 from bench.errors import BenchError
 from bench.meters import clock, memory
 from bench.meters.clock import Clock
-from bench.plan import resolve
 from bench.plan.grid import Cell, new_record
 from bench.results import record as sections
 from bench.results import store
 from bench.results.record import Record
 from bench.training import faults
+from bench.training.checkpoint import Checkpoint
 from bench.training.evaluation import Evaluation, evaluate
-from bench.training.parts import Parts, State, choose_kernels
+from bench.training.messages import Report
+from bench.training.parts import Parts, choose_kernels
 from bench.training.running_cell import RunningCell
 
 CHECK_EVERY = 100  # updates between two checks of losses and weights, each a wait on a GPU
 REPORT_SECONDS = 1.0
 
-Report = Callable[[dict[str, Any]], None]
 Stop = Callable[[], bool]
 
 
@@ -61,10 +61,8 @@ def run_cell(
 ) -> Record:
     """Run one cell in `folder` and return its record, whatever became of it.
 
-    report: called with a message of the "kind" progress (about once a second, with "update",
-    "updates", "rate", "score"), evaluation (with the "row" of progress.jsonl), checkpoint (with
-    "update") or note (with a "text"), each with the id of its "cell". stop: called after every
-    update; true asks to save a checkpoint and to end.
+    report: called with messages, of which `bench.training.messages` has the kinds. stop: called
+    after every update; true asks to save a checkpoint and to end.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     running = RunningCell(cell, folder)
@@ -142,7 +140,7 @@ class Trainer:
     ) -> None:
         """Start the clock; nothing is loaded before `attempt`."""
         self.cells, self.options, self.device = cells, options, options.device
-        self.settings = resolve.RunSettings(**cells[0].cell.run)
+        self.settings = cells[0].cell.run
         self.clock = Clock(synchronise=cuda.waiting_for(self.device))
         self.clock.add("setup", *options.started)
         self._began = clock.wall_seconds() - options.started[0]
@@ -222,15 +220,17 @@ class Trainer:
         """Return the section of a record that says how the cell was run."""
         described = cell.record.machine
         cell.history.say(
-            from_update=self.update,
-            shared=self.options.shared,
-            replicas=len(self.cells),
-            cuda_graphs=self.settings.cuda_graphs,
-            machine_class=None if described is None else described.machine_class,
+            {
+                "from_update": self.update,
+                "shared": self.options.shared,
+                "replicas": len(self.cells),
+                "cuda_graphs": self.settings.cuda_graphs,
+                "machine_class": None if described is None else described.machine_class,
+            }
         )
         return cell.execution(self.device, self.kernels)
 
-    def _restore(self, states: list[State] | None) -> None:
+    def _restore(self, states: list[Checkpoint] | None) -> None:
         """Continue from checkpoints that lie at one update, or start over."""
         self.update = states[0]["update"] if states else 0
         for replica, cell in enumerate(self.cells):
@@ -245,7 +245,7 @@ class Trainer:
         self.metrics = {name: torch.cat([s["metrics"][name] for s in states]) for name in names}
         self.parts.load_states([s["algorithm"] for s in states], [s["sampler"] for s in states])
 
-    def _tell_of_unused(self, states: list[State] | None) -> None:
+    def _tell_of_unused(self, states: list[Checkpoint] | None) -> None:
         """Report that a checkpoint could not be used, and where the cells begin."""
         begin = "from the beginning" if states is None else f"at update {states[0]['update']}"
         for cell in self.cells:
@@ -254,7 +254,7 @@ class Trainer:
                     {"kind": "note", "cell": cell.id, "text": f"{reason}; it goes on {begin}"}
                 )
 
-    def _common_states(self) -> list[State] | None:
+    def _common_states(self) -> list[Checkpoint] | None:
         """Return a checkpoint per cell, all at the same update; None where no cell has any."""
         device = torch.device(self.device).type
         if len(self.cells) == 1:
@@ -342,7 +342,7 @@ class Trainer:
         self.cells = [self.cells[replica] for replica in kept]
         self.metrics = {name: value[kept] for name, value in self.metrics.items()}
         for cell in self.cells:
-            cell.history.change(self.update, replicas=len(self.cells))
+            cell.history.continue_with(len(self.cells), self.update)
             cell.record.execution = cell.execution(self.device, self.kernels)
             cell.share(len(self.cells), self.clock, self._began, self.nvml)
         if self.cells:
@@ -466,12 +466,11 @@ class Trainer:
         """Write a cell's record with the time and memory spent so far."""
         spent, record = cell.spent(self._began, self.nvml), cell.record
         record.time = _time_section(cell.clock(self.clock), self.update, spent["elapsed"])
-        energy = self.nvml.energy() | {"gpu_joules": spent["gpu_joules"]}
-        record.energy = sections.Energy.filled(energy)
-        peaks = memory.read_all(self.device, self.nvml, self.dataset_bytes)
-        record.memory = sections.Memory.filled(peaks)
+        record.energy = self.nvml.energy()
+        record.energy.gpu_joules = spent["gpu_joules"]
+        record.memory = memory.read_all(self.device, self.nvml, self.dataset_bytes)
         if record.machine is not None:
-            record.machine.gpu_at_end = sections.GpuState.filled(self.nvml.gpu.state())
+            record.machine.gpu_at_end = self.nvml.gpu.state()
         record.updates_done = self.update
         store.write_run(cell.folder, record)
 

@@ -5,7 +5,6 @@ import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from algorithms.kernels.choice import Kernels
 from bench.errors import BenchError
@@ -25,12 +24,12 @@ from bench.results.record import (
     ROBUSTNESS,
     SCHEMA,
     ProgressRow,
+    TrainedPart,
 )
 from bench.training import checkpoint
+from bench.training.checkpoint import Checkpoint, Spent, Training
 from bench.training.evaluation import Evaluation
-from bench.training.history import History, Part
-
-State = dict[str, Any]
+from bench.training.history import History
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +57,7 @@ class RunningCell:
         self.clock_divided = True  # False once it has times of a group that were not divided
         self.unused: list[str] = []  # why checkpoints were not used, a sentence each
         self._earlier: dict[str, list[float]] = {}  # its time accounts before the present stretch
-        self._spent: dict[str, Any] = {"elapsed": 0.0, "gpu_joules": 0.0}  # before it
+        self._spent: Spent = {"elapsed": 0.0, "gpu_joules": 0.0}  # before it
         self._stretch = Stretch(together)
 
     @property
@@ -100,7 +99,7 @@ class RunningCell:
             kernels_reason=None if kernels is None else kernels.reason,
         )
 
-    def checkpoints(self, device: str) -> Iterator[State]:
+    def checkpoints(self, device: str) -> Iterator[Checkpoint]:
         """Yield the whole checkpoints that were made on this kind of device, the newest first."""
         for state in checkpoint.whole(self.folder, self.id, self._complain):
             if state["device"] == device:
@@ -119,7 +118,7 @@ class RunningCell:
             (self.folder / name).unlink(missing_ok=True)
         store.write_progress(self.folder, [])
 
-    def restore(self, state: State, data_checksum: str) -> None:
+    def restore(self, state: Checkpoint, data_checksum: str) -> None:
         """Continue from a checkpoint; BenchError where it was trained on other data."""
         if state["dataset_checksum"] != data_checksum:
             raise BenchError(
@@ -128,9 +127,9 @@ class RunningCell:
             )
         self._earlier = state["clock"]
         accounted = sum(wall for wall, _ in self._earlier.values())
-        self._spent = state.get("spent", {"elapsed": accounted, "gpu_joules": None})
+        self._spent = state.get("spent", Spent(elapsed=accounted, gpu_joules=None))
         # An older checkpoint says of how it was made only with how many seeds.
-        unknown: Part = {"from_update": 0, "replicas": state.get("replicas", 1)}
+        unknown: TrainedPart = {"from_update": 0, "replicas": state.get("replicas", 1)}
         self.history = History(state.get("parts", [unknown]))
         alone = self.history.replicas() == 1
         self.clock_divided = state.get("clock_divided", alone)
@@ -149,7 +148,7 @@ class RunningCell:
         """
         self._earlier = self.clock(shared).state_dict()
         self._spent = self.spent(began, nvml)
-        joules = nvml.energy()["gpu_joules"]
+        joules = nvml.energy().gpu_joules
         self._stretch = Stretch(cells, shared.state_dict(), clock.wall_seconds() - began, joules)
 
     def clock(self, shared: Clock) -> Clock:
@@ -162,19 +161,18 @@ class RunningCell:
             own.add(name, wall / stretch.cells, cpu / stretch.cells)
         return own
 
-    def spent(self, began: float, nvml: Nvml) -> dict[str, Any]:
+    def spent(self, began: float, nvml: Nvml) -> Spent:
         """Return the cell's seconds and joules up to now: its part, and those of earlier runs.
 
         began: when this process did, on `bench.meters.clock`.
         """
         stretch, earlier = self._stretch, self._spent
         elapsed = clock.wall_seconds() - began - stretch.elapsed
-        joules = [nvml.energy()["gpu_joules"], stretch.gpu_joules, earlier["gpu_joules"]]
-        known = None not in joules
-        return {
-            "elapsed": elapsed / stretch.cells + earlier["elapsed"],
-            "gpu_joules": (joules[0] - joules[1]) / stretch.cells + joules[2] if known else None,
-        }
+        now, then, before = nvml.energy().gpu_joules, stretch.gpu_joules, earlier["gpu_joules"]
+        joules = None
+        if now is not None and then is not None and before is not None:
+            joules = (now - then) / stretch.cells + before
+        return {"elapsed": elapsed / stretch.cells + earlier["elapsed"], "gpu_joules": joules}
 
     def add_row(
         self, update: int, shared: Clock, result: Evaluation, metrics: dict[str, float]
@@ -196,12 +194,12 @@ class RunningCell:
             store.append_progress(self.folder, row)
         return row
 
-    def save(self, state: State, read_back: bool = False) -> None:
+    def save(self, training: Training, read_back: bool = False) -> None:
         """Write a checkpoint; read_back: whether to see first that it can be read again."""
         checkpoint.save(
             self.folder,
             {
-                **state,
+                **training,
                 "schema": SCHEMA,
                 "cell": self.id,
                 "rows": len(self.rows),

@@ -126,8 +126,8 @@ def test_not_reweighting_leaves_ids_as_they_were_before_it_existed() -> None:
     """Older records have no such key, neither in their canonical form nor in their run."""
     (cell, *_) = grid.cells(config.make_config(**BASE))
     assert "reweight" not in cell.canonical
-    old = {key: value for key, value in cell.run.items() if key != "reweight"}
-    assert resolve.RunSettings(**old).identity() == resolve.RunSettings(**cell.run).identity()
+    old = cell.run.model_dump(exclude={"reweight"})
+    assert resolve.RunSettings(**old).identity() == cell.run.identity()
 
 
 def test_an_override_of_one_algorithm_leaves_the_others_alone() -> None:
@@ -150,6 +150,7 @@ def test_a_cell_survives_the_way_to_a_worker() -> None:
     (cell, *_) = grid.cells(config.make_config(**BASE))
     back = grid.from_dict(json.loads(json.dumps(cell.as_dict())))
     assert back.identity() == cell.identity()
+    assert back.run == cell.run
     assert resolve.build_settings("om2p", back.settings) == resolve.build_settings(
         "om2p", cell.settings
     )

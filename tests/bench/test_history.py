@@ -114,7 +114,7 @@ def test_a_checkpoint_from_before_histories_is_of_unknown_making(
 
 def test_parts_that_ran_alike_one_after_the_other_are_one() -> None:
     history = History([{"from_update": 0, "replicas": 2, "shared": True, "cuda_graphs": True}])
-    history.say(from_update=5, replicas=2, shared=True, cuda_graphs=True)
+    history.say({"from_update": 5, "replicas": 2, "shared": True, "cuda_graphs": True})
     assert [part["from_update"] for part in history.parts()] == [0]
     assert (history.shared(), history.cuda_graphs(), history.replicas()) == (True, True, 2)
     assert history.mixed() is None

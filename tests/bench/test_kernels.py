@@ -148,10 +148,10 @@ def test_a_learnt_team_acts_as_it_was_trained(
 def test_a_recorded_cell_is_repeated_by_its_own_kernels(make_cell: Make, tmp_path: Path) -> None:
     record = run_cell(make_cell("bc", run__kernels="c"), tmp_path / "cell", FRESH)
     data_dir = Path(make_cell("bc").data["data_dir"])
-    assert reproduce.cell_of(record, data_dir).run["kernels"] == "c"
+    assert reproduce.cell_of(record, data_dir).run.kernels == "c"
     record.execution.kernels = None
     del record.config.run["kernels"]
-    assert reproduce.cell_of(record, data_dir).run["kernels"] == "torch"
+    assert reproduce.cell_of(record, data_dir).run.kernels == "torch"
 
 
 def test_lines_of_progress_name_the_kernels() -> None:

@@ -11,6 +11,7 @@ import torch
 
 from bench.meters import latency
 from bench.results import store
+from bench.results.record import Latency
 from bench.training.parts import Parts
 from bench.training.runner import ExecutionOptions, run_cell
 from tests.bench.runs import numbers
@@ -36,7 +37,7 @@ class Slow:
         return self.now
 
 
-def measured(policy: Slow) -> dict[str, Any]:
+def measured(policy: Slow) -> Latency:
     return latency.measure(lambda: policy, torch.zeros(3, 64, 18), policy.clock)
 
 

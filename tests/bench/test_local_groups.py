@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from bench.launchers import base, local
-from bench.launchers.local import INTERRUPTED, LocalLauncher
+from bench.launchers.base import INTERRUPTED
+from bench.launchers.local import LocalLauncher
 from bench.plan import grid
 from bench.results import store
 from bench.study import study
@@ -95,4 +96,4 @@ def test_a_cell_that_waits_to_go_on_alone_is_left_as_interrupted(make_config: Ma
     assert list(launcher._waiting) == [([cells[0]], False), ([cells[1]], True)]
     left = launcher._leave_waiting({cells[1].id: grid.new_record(cells[1])})
     assert {name: record["status"] for name, record in left.items()} == {cells[0].id: "queued"}
-    assert INTERRUPTED["status"] == store.read_run(config.out / cells[0].id)["status"]
+    assert INTERRUPTED.status == store.read_run(config.out / cells[0].id)["status"]

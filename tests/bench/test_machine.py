@@ -18,7 +18,7 @@ def test_the_class_names_what_timings_depend_on_and_never_the_host() -> None:
     assert f"python {platform.python_version()}" in result["machine_class"]
     assert f"{torch.get_num_threads()} threads" in result["machine_class"]
     node = platform.node()
-    assert len(node) < 3 or node not in json.dumps(result)
+    assert len(node) < 3 or node not in json.dumps(result.as_json())
     assert result["memory_bytes"] > 2**28
     assert 1 <= result["usable_cores"] <= result["cores"]
 
@@ -46,24 +46,23 @@ def test_without_a_gpu_its_state_is_null_with_the_reason() -> None:
     assert result["gpu"] is None
     assert result["gpu_driver"] is None
     assert result["gpu_reason"] == "no CUDA device in use"
-    assert result["gpu_at_start"].pop("other_processes_reason") == "no CUDA device in use"
-    assert set(result["gpu_at_start"].values()) == {None}
+    state = result["gpu_at_start"].as_json()
+    assert state.pop("other_processes_reason") == "no CUDA device in use"
+    assert set(state.values()) == {None}
 
 
 def test_the_class_changes_with_gpu_and_threads() -> None:
-    result = machine.describe("cpu")
-    other = {**result, "gpu": "H100"}
-    assert "H100" in machine.machine_class(other, "2.13")
-    assert machine.machine_class({**result, "threads": 77}, "2.13") != machine.machine_class(
-        result, "2.13"
-    )
+    first = machine.machine_class(1, None, "torch", "2.13")
+    assert "no GPU" in first
+    assert "H100" in machine.machine_class(1, "H100", "torch", "2.13")
+    assert first != machine.machine_class(77, None, "torch", "2.13")
 
 
 def test_versions_name_the_libraries_and_null_what_is_missing() -> None:
     result = machine.versions()
     assert result["torch"] == torch.__version__
     assert result["python"] == platform.python_version()
-    assert set(machine.LIBRARIES) <= set(result)
+    assert set(machine.LIBRARIES) <= set(result.as_json())
 
 
 def test_the_commit_and_its_changes_are_seen(tmp_path: Path) -> None:
@@ -71,15 +70,15 @@ def test_the_commit_and_its_changes_are_seen(tmp_path: Path) -> None:
         identity = ["-c", "user.name=x", "-c", "user.email=x@x"]
         subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True)
 
-    assert machine.revision(tmp_path) == {"commit": None, "dirty": None}
+    assert machine.revision(tmp_path) == (None, None)
     machine.revision.cache_clear()
     git("init", "-q")
     (tmp_path / "file").write_text("one")
     git("add", "file")
     git("commit", "-q", "-m", "one")
     clean = machine.revision(tmp_path)
-    assert len(clean["commit"]) == 40
-    assert clean["dirty"] is False
+    assert len(clean.commit or "") == 40
+    assert clean.dirty is False
     machine.revision.cache_clear()
     (tmp_path / "file").write_text("two")
-    assert machine.revision(tmp_path)["dirty"] is True
+    assert machine.revision(tmp_path).dirty is True

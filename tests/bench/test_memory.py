@@ -36,10 +36,11 @@ def test_without_a_gpu_everything_about_it_is_unknown_and_says_why() -> None:
     meter.start()
     section = memory.read_all("cpu", meter)
     meter.stop()
-    assert section.pop("peak_rss_bytes") > 0
-    assert section.pop("nvml_reason") == "no CUDA device in use"
-    assert set(section.values()) == {None}
-    assert meter.energy() == {
+    assert section.peak_rss_bytes is not None
+    assert section.peak_rss_bytes > 0
+    assert section.nvml_reason == "no CUDA device in use"
+    assert set(section.as_json().values()) == {None, section.peak_rss_bytes, section.nvml_reason}
+    assert meter.energy().as_json() == {
         "gpu_joules": None, "attribution": None, "reason": "no CUDA device in use"
     }  # fmt: skip
     assert nvml.uuids_of("cpu") == []
@@ -113,8 +114,9 @@ meter = memory.Nvml({uuids}, lambda: {held})
 readings = [meter.read() for _ in range({times})]
 first = readings[-1]
 answer = {{
-    "reading": dataclasses.asdict(first), "uuids": nvml.gpu_uuids(), "energy": meter.energy(),
-    "state": meter.gpu.state(), "driver": nvml.driver_version(),
+    "reading": dataclasses.asdict(first), "uuids": nvml.gpu_uuids(),
+    "energy": meter.energy().as_json(), "state": meter.gpu.state().as_json(),
+    "driver": nvml.driver_version(),
 }}
 if {sampled}:
     meter.start(0.001)
@@ -122,7 +124,7 @@ if {sampled}:
         time.sleep(0.001)
     meter.stop()
 for _ in range(4):
-    answer["section"] = memory.read_all("cpu", meter)
+    answer["section"] = memory.read_all("cpu", meter).as_json()
 print(json.dumps(answer))
 """
 

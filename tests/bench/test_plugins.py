@@ -1,5 +1,6 @@
 """Plug-in files: what they add, what cells keep of them, and refusals in one sentence."""
 
+import dataclasses
 import importlib
 import os
 import subprocess
@@ -56,7 +57,7 @@ def test_a_file_is_executed_once_and_known_by_its_hash(write: Callable[..., Path
     path = write()
     digest = plugins.load(path)
     assert plugins.load(path) == digest  # executed again it would find its own name taken
-    assert plugins.of("mine") == {"file": "mine.py", "sha256": digest, "modules": None}
+    assert plugins.of("mine") == Plugin(file="mine.py", sha256=digest, modules=None)
     assert plugins.of("bc") is None
     assert plugins.loaded() == [(str(path), digest)]
 
@@ -230,8 +231,8 @@ def test_a_module_beside_the_file_is_part_of_the_identity(
         config = make_config(algorithms=("mine",), plugins=(write(HELPED.format(line=line)),))
         (cell,) = grid.cells(config)
         assert cell.plugin is not None
-        assert helper in cell.plugin["modules"]
-        assert "unused.py" not in cell.plugin["modules"]
+        assert helper in cell.plugin.modules
+        assert "unused.py" not in cell.plugin.modules
         assert cell.identity()["plugin"] == algorithms.row("mine").plugin
         recorded.append(cell.id)
         del algorithms.TABLE["mine"]
@@ -247,7 +248,7 @@ def test_the_script_that_starts_a_study_is_no_part_of_it(tmp_path: Path) -> None
     script.write_text(
         "from bench.plan import plugins\n"
         'plugins.load("mine.py")\n'
-        'print(plugins.of("mine")["modules"])\n'
+        'print(plugins.of("mine").modules)\n'
     )
     home = Path(plugins.__file__).parents[2]
     done = subprocess.run(
@@ -272,10 +273,10 @@ def test_a_record_says_which_module_has_changed(
     beside("aid.py", "rate = 1.0\n")
     path = write(HELPED.format(line="import aid"))
     plugins.load(path)
-    then = Plugin.filled(plugins.of("mine"))
+    then = plugins.of("mine")
     beside("aid.py", "rate = 2.0\n")
     assert plugins.changed(then, plugins._described(path, "x")) == " (aid.py has changed)"
-    same = Plugin.filled({**plugins.of("mine"), "sha256": "y"})
+    same = dataclasses.replace(then, sha256="y")
     assert plugins.changed(same, plugins.of("mine")) == " (mine.py has changed)"
 
 

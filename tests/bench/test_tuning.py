@@ -81,7 +81,7 @@ def test_trial_0_is_the_presets_own_cell_on_other_data_and_start_states(make: An
     for cell in planned.cells:
         assert cell.recipe["data_seed"] == 1000
         assert cell.identity()["start_seed"] == 30_250_000
-        assert cell.run["evaluate_every"] == cell.run["updates"]
+        assert cell.run.evaluate_every == cell.run.updates
 
 
 def test_every_algorithm_has_as_many_trials_one_round_after_the_other(make: Any) -> None:

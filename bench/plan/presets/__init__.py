@@ -16,10 +16,10 @@ base = "cpu"          a preset that the file changes; files of one's own only
 import dataclasses
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import algorithms
 from bench.errors import BenchError, closest
+from bench.outside import Settings, TomlTable
 from bench.plan.flags import is_preset_file
 from datasets.paths import expanded
 
@@ -38,19 +38,19 @@ class Preset:
 
     name: str  # of a file of one's own, the file's name with its ending
     description: str
-    run: dict[str, Any]
-    families: dict[str, dict[str, Any]]
-    shared: dict[str, Any]
-    algorithms: dict[str, dict[str, Any]]
-    datasets: dict[str, dict[str, dict[str, Any]]] = dataclasses.field(default_factory=dict)
-    provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
+    run: Settings
+    families: dict[str, Settings]
+    shared: Settings
+    algorithms: dict[str, Settings]
+    datasets: dict[str, dict[str, Settings]] = dataclasses.field(default_factory=dict)
+    provenance: TomlTable = dataclasses.field(default_factory=dict)
 
-    def own(self, algorithm: str, dataset: str = "") -> dict[str, Any]:
+    def own(self, algorithm: str, dataset: str = "") -> Settings:
         """Return what the preset sets for one algorithm alone, on a dataset."""
         here = self.datasets.get(dataset, {}).get(algorithm, {})
         return {**self.algorithms.get(algorithm, {}), **here}
 
-    def tuning(self, algorithm: str, dataset: str) -> dict[str, Any] | None:
+    def tuning(self, algorithm: str, dataset: str) -> TomlTable | None:
         """Return how the values for an algorithm were chosen, None where no tuning chose them."""
         source = self.provenance
         of = source.get("algorithms")
@@ -103,7 +103,7 @@ def _load_file(path: Path) -> Preset:
     return preset
 
 
-def _preset(name: str, table: dict[str, Any]) -> Preset:
+def _preset(name: str, table: TomlTable) -> Preset:
     return Preset(
         name,
         str(table.get("description", "")),
@@ -116,7 +116,7 @@ def _preset(name: str, table: dict[str, Any]) -> Preset:
     )
 
 
-def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+def _merged(base: TomlTable, changes: TomlTable) -> TomlTable:
     """Return tables in which those of ``changes`` win, key by key."""
     both = dict(base)
     for key, value in changes.items():
@@ -125,7 +125,7 @@ def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return both
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> TomlTable:
     """Return the tables of a preset's file, checked for their form."""
     try:
         if path.stat().st_size > LARGEST:
@@ -137,7 +137,7 @@ def _read(path: Path) -> dict[str, Any]:
     return table
 
 
-def _check_form(table: dict[str, Any], path: Path) -> None:
+def _check_form(table: TomlTable, path: Path) -> None:
     """Refuse unknown sections, and sections that are no tables."""
     extra = sorted(set(table) - SECTIONS)
     if extra:
@@ -154,7 +154,7 @@ def _check_form(table: dict[str, Any], path: Path) -> None:
             raise BenchError(f"the preset {path} needs a table [{name}], not {name} = {value!r}")
 
 
-def _inner(name: str, tables: Any) -> dict[str, Any]:
+def _inner(name: str, tables: object) -> TomlTable:
     """Return what a section of tables holds, by full names."""
     return (
         {f"{name}.{key}": value for key, value in tables.items()}

@@ -4,7 +4,7 @@ import hashlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import algorithms
 import datasets
@@ -15,6 +15,7 @@ from bench.plan import plugins
 from bench.tracks.efficiency import reference_counts
 from bench.tracks.efficiency.medians import CHAINS
 from bench.tracks.efficiency.request import TASK, Request, key_of, settings_of
+from bench.tracks.efficiency.samples import Configuration, Document, Row
 from bench.tracks.efficiency.sizes import Size
 
 SCHEMA = 1
@@ -26,8 +27,6 @@ MEASURED = (
     "bench/meters/*.py", "bench/launchers/process.py",
     *(f"bench/tracks/efficiency/{name}.py" for name in ("request", "subject", "timing", "job")),
 )  # fmt: skip
-
-Document = dict[str, Any]
 
 
 def begin(request: Request, to: Path) -> Document:
@@ -52,7 +51,7 @@ def begin(request: Request, to: Path) -> Document:
     return document
 
 
-def _difference(key: str, old: Any, new: Any) -> str:
+def _difference(key: str, old: object, new: object) -> str:
     """Return which value of a configuration differs, in words."""
     if key == "code":
         return "the code has changed since"
@@ -64,24 +63,25 @@ def _difference(key: str, old: Any, new: Any) -> str:
 def new(request: Request) -> Document:
     """Return a file's content before anything is measured."""
     rows = [_row(request, name, size) for name in request.algorithms for size in request.sizes]
+    configuration: Configuration = {
+        "algorithms": list(request.algorithms),
+        "sizes": [size.as_dict() for size in request.sizes],
+        "preset": request.preset,
+        "overrides": request.overrides,
+        "threads": request.threads,
+        "seconds": request.seconds,
+        "device": request.device,
+        "kernels": list(request.kernels),
+        "replicas": list(request.replicas),
+        "plugins": [digest for _, digest in plugins.loaded()],
+        "code": code_hash(),
+    }
     return {
         "kind": KIND,
         "schema": SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "configuration": {
-            "algorithms": list(request.algorithms),
-            "sizes": [size.as_dict() for size in request.sizes],
-            "preset": request.preset,
-            "overrides": request.overrides,
-            "threads": request.threads,
-            "seconds": request.seconds,
-            "device": request.device,
-            "kernels": list(request.kernels),
-            "replicas": list(request.replicas),
-            "plugins": [digest for _, digest in plugins.loaded()],
-            "code": code_hash(),
-        },
-        "versions": machine.versions(),
+        "configuration": configuration,
+        "versions": machine.versions().as_json(),
         "machine": None,
         "entries": rows,
         "costs": {},
@@ -90,7 +90,7 @@ def new(request: Request) -> Document:
     }
 
 
-def _row(request: Request, name: str, size: Size) -> dict[str, Any]:
+def _row(request: Request, name: str, size: Size) -> Row:
     """Return what is known about an algorithm at a size before it is measured."""
     settings = settings_of(request, name, size)
     row = algorithms.row(name)
@@ -130,7 +130,7 @@ def read(path: Path) -> Document:
     try:
         if path.stat().st_size > FILE_LIMIT:
             raise BenchError(f"{path} is too large for a measurement: name another file")
-        document: Document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BenchError(f"{path} cannot be read ({error.strerror}): name another file") from error
     except (ValueError, RecursionError) as error:
@@ -142,4 +142,4 @@ def read(path: Path) -> Document:
             f"{path} has schema version {document.get('schema')!r}, but this om2p-bench reads "
             f"version {SCHEMA}: measure again"
         )
-    return document
+    return cast("Document", document)

@@ -9,9 +9,10 @@ import gc
 import json
 import os
 import sys
-from typing import Any
 
 from bench.launchers.worker import die_with
+from bench.outside import Json
+from bench.tracks.efficiency.samples import Job, TimesAnswer
 
 
 def main() -> int:
@@ -19,7 +20,7 @@ def main() -> int:
     die_with(int(sys.argv[1]))
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    job = json.loads(sys.stdin.read())
+    job: Job = json.loads(sys.stdin.read())
     import torch
 
     torch.set_num_threads(job["threads"])
@@ -32,7 +33,7 @@ def main() -> int:
     return 0
 
 
-def _times(job: dict[str, Any]) -> dict[str, Any]:
+def _times(job: Job) -> TimesAnswer:
     """Time updates and actions; nothing else is measured in this process."""
     from bench.meters import machine, nvml
     from bench.tracks.efficiency import timing
@@ -52,11 +53,11 @@ def _times(job: dict[str, Any]) -> dict[str, Any]:
         **times,
         "calibration": [timing.short(rate) for rate in rates],
         "load": round(load, 2),
-        "machine": {**described, "gpu_at_end": gpu.state()},
+        "machine": {**described.as_json(), "gpu_at_end": gpu.state().as_json()},
     }
 
 
-def _costs(job: dict[str, Any]) -> dict[str, Any]:
+def _costs(job: Job) -> Json:
     """Read memory after a few plain updates, then count costs; nothing is timed."""
     from bench.meters import counts, memory
     from bench.tracks.efficiency.subject import Subject
@@ -70,9 +71,9 @@ def _costs(job: dict[str, Any]) -> dict[str, Any]:
         subject.algorithm.update(subject.batch)
     subject.synchronise()
     meter.stop()
-    section = memory.read_all(job["device"], meter)
+    peaks = memory.read_all(job["device"], meter).as_json()
     counted = counts.measure(subject.make, subject.batch, subject.present)
-    return {**counted, "memory": {**section, "resident_before_bytes": before}}
+    return {**counted.as_json(), "memory": {**peaks, "resident_before_bytes": before}}
 
 
 if __name__ == "__main__":

@@ -7,13 +7,13 @@ independent. The median of each round is taken first, then median and quartiles 
 import dataclasses
 import math
 import statistics
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from bench.errors import counted
+from bench.outside import Json
 from bench.tracks.efficiency import sizes
+from bench.tracks.efficiency.samples import Block, Document, Round, TimedVariant
 
-Document = dict[str, Any]
 BASE = "om2p"
 PERCENTILES = (50, 95, 99)
 CHAINS = ("solver_steps", "flow_steps", "diffusion_steps")  # settings that count a chain's steps
@@ -68,7 +68,7 @@ class Summary:
     overhead: Spread | None = None
     latency: dict[int, float] = dataclasses.field(default_factory=dict)  # percentile -> seconds
     per_second: float | None = None  # joint actions, 1,000 teams at once
-    cost: dict[str, Any] = dataclasses.field(default_factory=dict)
+    cost: Json = dataclasses.field(default_factory=dict)
     variants: list[Variant] = dataclasses.field(default_factory=list)  # the first is the base
 
     @property
@@ -98,13 +98,13 @@ def summarise(document: Document) -> list[Summary]:
     return summaries
 
 
-def _fill(one: Summary, rounds: list[dict[str, Any]], flops: int | None, device: str) -> None:
+def _fill(one: Summary, rounds: list[Round], flops: int | None, device: str) -> None:
     """Summarise the timed rounds."""
     # On a GPU the processor only waits, and the wall clock counts.
-    clock, other = ("cpu", "wall") if device == "cpu" else ("wall", "cpu")
-    one.rounds = {r["round"]: statistics.median(r["update"][clock]) for r in rounds}
+    clock, other = (_cpu, _wall) if device == "cpu" else (_wall, _cpu)
+    one.rounds = {r["round"]: clock(r["update"]) for r in rounds}
     one.time = spread(list(one.rounds.values()))
-    one.other_time = spread([statistics.median(r["update"][other]) for r in rounds])
+    one.other_time = spread([other(r["update"]) for r in rounds])
     if flops is not None:
         rates = [statistics.median(r["calibration"]) for r in rounds]
         times = one.rounds.values()
@@ -117,9 +117,19 @@ def _fill(one: Summary, rounds: list[dict[str, Any]], flops: int | None, device:
     one.variants = _variants([r["variants"] for r in rounds if "variants" in r], clock)
 
 
-def _variants(rounds: list[list[dict[str, Any]]], clock: str) -> list[Variant]:
+def _cpu(block: Block) -> float:
+    """Return the seconds of processor time of an update."""
+    return statistics.median(block["cpu"])
+
+
+def _wall(block: Block) -> float:
+    """Return the seconds of wall-clock time of an update."""
+    return statistics.median(block["wall"])
+
+
+def _variants(rounds: list[list[TimedVariant]], clock: Callable[[Block], float]) -> list[Variant]:
     """Summarise the variants that every round timed in turn."""
-    times = [[statistics.median(v["update"][clock]) / v["replicas"] for v in r] for r in rounds]
+    times = [[clock(v["update"]) / v["replicas"] for v in r] for r in rounds]
     return [
         Variant(
             variant["kernels"],

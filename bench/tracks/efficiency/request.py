@@ -9,6 +9,7 @@ import algorithms
 import datasets
 from algorithms.kernels.choice import CHOICES
 from bench.errors import BenchError
+from bench.outside import Overrides, Settings
 from bench.plan import flags, presets, resolve
 from bench.tracks.efficiency import sizes
 from bench.tracks.efficiency.sizes import Size
@@ -25,7 +26,7 @@ class Request:
     sizes: tuple[Size, ...]
     rounds: int
     preset: str
-    overrides: dict[str, Any]
+    overrides: Overrides
     threads: int
     seconds: float
     device: str  # cpu or cuda
@@ -119,7 +120,7 @@ def _device(device: str) -> tuple[str, dict[str, str]]:
     return "cpu", {"CUDA_VISIBLE_DEVICES": ""}
 
 
-def settings_of(request: Request, name: str, size: Size) -> dict[str, Any]:
+def settings_of(request: Request, name: str, size: Size) -> Settings:
     """Return an algorithm's settings at a size, as plain values.
 
     The size sets the widths of policy and critic. Trajectory methods take as many windows per

@@ -16,15 +16,18 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from bench.errors import BenchError
 from bench.launchers.process import worker_environment
+from bench.outside import Json
 from bench.plan import plugins
 from bench.results import store
 from bench.results.locks import measurement_lock
-from bench.tracks.efficiency.document import Document, begin, code_hash
+from bench.tracks.efficiency import samples
+from bench.tracks.efficiency.document import begin, code_hash
 from bench.tracks.efficiency.request import Request, key_of, settings_of
+from bench.tracks.efficiency.samples import Document, Round, TimesAnswer
 from bench.tracks.efficiency.sizes import Size
 
 
@@ -88,22 +91,20 @@ def _done(document: Document, job: Job) -> bool:
     return any(sample["round"] == job.round for sample in document["rounds"].get(job.key, []))
 
 
-def _start(request: Request, job: Job) -> dict[str, Any]:
+def _start(request: Request, job: Job) -> Json:
     """Run one process and return its answer, or {"error": sentence} where it failed."""
-    text = json.dumps(
-        {
-            "kind": "cost" if job.round == 0 else "time",
-            "algorithm": job.algorithm,
-            "settings": settings_of(request, job.algorithm, job.size),
-            "agents": job.size.agents,
-            "batch": job.size.batch,
-            "device": request.device,
-            "threads": request.threads,
-            "seconds": request.seconds,
-            "plugins": plugins.loaded(),
-            "variants": request.variants,
-        }
-    )
+    asked: samples.Job = {
+        "kind": "cost" if job.round == 0 else "time",
+        "algorithm": job.algorithm,
+        "settings": settings_of(request, job.algorithm, job.size),
+        "agents": job.size.agents,
+        "batch": job.size.batch,
+        "device": request.device,
+        "threads": request.threads,
+        "seconds": request.seconds,
+        "plugins": plugins.loaded(),
+        "variants": request.variants,
+    }
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "bench.tracks.efficiency.job", str(os.getpid())],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -111,14 +112,14 @@ def _start(request: Request, job: Job) -> dict[str, Any]:
         start_new_session=True,  # Ctrl-C reaches this process only
     )  # fmt: skip
     try:
-        output, errors = process.communicate(text)
+        output, errors = process.communicate(json.dumps(asked))
     except BaseException:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         raise
     if process.returncode == 0:
-        answer: dict[str, Any] = json.loads(output)
+        answer: Json = json.loads(output)
         return answer
     lines = errors.strip().splitlines()
     if process.returncode < 0 or not lines:
@@ -126,7 +127,7 @@ def _start(request: Request, job: Job) -> dict[str, Any]:
     return {"error": lines[-1]}
 
 
-def _keep(document: Document, job: Job, answer: dict[str, Any]) -> None:
+def _keep(document: Document, job: Job, answer: Json) -> None:
     """Add an answer to the file's content."""
     if "error" in answer:
         document["failures"][job.key] = answer["error"]
@@ -134,19 +135,21 @@ def _keep(document: Document, job: Job, answer: dict[str, Any]) -> None:
     if job.round == 0:
         document["costs"][job.key] = answer
         return
-    machine = answer.pop("machine")
-    document["machine"] = document["machine"] or machine
-    if machine["machine_class"] != document["machine"]["machine_class"]:
+    timed = cast("TimesAnswer", answer)
+    machine = timed["machine"]
+    known = document["machine"] = document["machine"] or machine
+    if machine["machine_class"] != known["machine_class"]:
         raise BenchError(
-            f"the file holds times of another machine ({document['machine']['machine_class']}; "
+            f"the file holds times of another machine ({known['machine_class']}; "
             f"this is {machine['machine_class']}): measure into another file with --to"
         )
     gpu = [machine["gpu_at_start"], machine["gpu_at_end"]]
     throttling = {reason for state in gpu for reason in state["throttling"] or []}
-    answer |= {"round": job.round, "throttling": sorted(throttling) or None}
+    times = {key: value for key, value in timed.items() if key != "machine"}
+    round_ = cast("Round", {**times, "round": job.round, "throttling": sorted(throttling) or None})
     if document["configuration"]["device"] != "cpu":
-        answer["gpu"] = gpu
-    document["rounds"].setdefault(job.key, []).append(answer)
+        round_["gpu"] = gpu
+    document["rounds"].setdefault(job.key, []).append(round_)
 
 
 def _line(job: Job, document: Document) -> str:

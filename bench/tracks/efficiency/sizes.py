@@ -3,9 +3,9 @@
 import dataclasses
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from bench.errors import BenchError
+from bench.tracks.efficiency.samples import SizeValues
 
 MOST = 10**6
 AXES = ("agents", "batch", "hidden")
@@ -28,13 +28,13 @@ class Size:
         layers = "" if self.hidden is None else f", hidden {layers_text(self.hidden)}"
         return f"{self.agents} agents, batch {self.batch}{layers}"
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> SizeValues:
         """Return plain JSON values."""
         hidden = None if self.hidden is None else list(self.hidden)
         return {"agents": self.agents, "batch": self.batch, "hidden": hidden}
 
 
-def from_dict(values: dict[str, Any]) -> Size:
+def from_dict(values: SizeValues) -> Size:
     """Return the size that `as_dict` wrote."""
     hidden = values["hidden"]
     return Size(values["agents"], values["batch"], None if hidden is None else tuple(hidden))

@@ -11,6 +11,7 @@ from algorithms.base import Algorithm, TeamSpec
 from algorithms.contract import examples
 from algorithms.device import cuda
 from algorithms.kernels.choice import using
+from bench.tracks.efficiency.samples import Job
 
 
 class Learner(NamedTuple):
@@ -21,13 +22,9 @@ class Learner(NamedTuple):
 
 
 class Subject:
-    """An algorithm ready to update and to act, and synthetic data of the right shapes.
+    """An algorithm ready to update and to act, and synthetic data of the right shapes."""
 
-    job: "algorithm", "settings" (plain values), "agents", "batch", "device", "variants": pairs of
-    kernels and seeds trained together, the first of one seed.
-    """
-
-    def __init__(self, job: dict[str, Any]) -> None:
+    def __init__(self, job: Job) -> None:
         self.job, self.device = job, job["device"]
         task = datasets.load_task("mpe/spread", agents=job["agents"])
         shape = (task.agents, max(task.observation_sizes))

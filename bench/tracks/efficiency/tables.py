@@ -7,6 +7,7 @@ from typing import Any
 
 from bench.tracks.efficiency import medians, sizes
 from bench.tracks.efficiency.medians import Exponent, Spread, Summary
+from bench.tracks.efficiency.samples import Document
 
 MIB = 2.0**20
 MISSING = "--"
@@ -23,7 +24,7 @@ class Table:
     notes: list[str]
 
 
-def tables(document: medians.Document) -> list[Table]:
+def tables(document: Document) -> list[Table]:
     """Return two tables per size, training and acting, and one of scaling exponents."""
     summaries, device = medians.summarise(document), document["configuration"]["device"]
     by_size: dict[sizes.Size, list[Summary]] = {}
@@ -43,7 +44,7 @@ def tables(document: medians.Document) -> list[Table]:
     return result
 
 
-def notes(document: medians.Document) -> list[str]:
+def notes(document: Document) -> list[str]:
     """Return the notes that concern all tables of a measurement."""
     configuration, machine = document["configuration"], document["machine"]
     counts = {len(rounds) for rounds in document["rounds"].values()}
@@ -91,7 +92,7 @@ def notes(document: medians.Document) -> list[str]:
     return lines
 
 
-def headline(document: medians.Document) -> list[str]:
+def headline(document: Document) -> list[str]:
     """Return sentences about the paper's claim: up to 3.8x less memory, 10.8x faster training.
 
     Compared with om2p: every method with a chain from noise to action in training or acting, and
@@ -279,7 +280,7 @@ def _spread(one: Spread | None, scale: float) -> str:
 # --- output --------------------------------------------------------------------------------------
 
 
-def markdown(document: medians.Document) -> str:
+def markdown(document: Document) -> str:
     """Return all tables as Markdown."""
     parts = []
     for table in tables(document):
@@ -294,7 +295,7 @@ def _sentences(lines: Iterable[str]) -> list[str]:
     return ["", *lines] if lines else []
 
 
-def terminal(document: medians.Document, file: Any = None) -> None:
+def terminal(document: Document, file: Any = None) -> None:
     """Print all tables; where the output is not a terminal, 200 columns wide."""
     from rich import box
     from rich.console import Console
@@ -315,7 +316,7 @@ def terminal(document: medians.Document, file: Any = None) -> None:
         console.print(line, markup=False)
 
 
-FORMATS: dict[str, Callable[[medians.Document], None]] = {
+FORMATS: dict[str, Callable[[Document], None]] = {
     "table": terminal,
     "markdown": lambda document: print(markdown(document), end=""),
 }

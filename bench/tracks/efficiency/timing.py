@@ -6,13 +6,12 @@ been run on a GPU.
 """
 
 import copy
-import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from algorithms.device import cuda
 from bench.meters.calibration import FLOPS, Calibration
+from bench.tracks.efficiency.samples import Block, TimedVariant, Times
 from bench.tracks.efficiency.subject import Learner, Subject
 
 BLOCKS, FEWEST_BLOCKS = 20, 3
@@ -46,22 +45,25 @@ def calibration(device: str) -> list[float]:
     return rates
 
 
-def all_times(subject: Subject, seconds: float) -> dict[str, Any]:
+def all_times(subject: Subject, seconds: float) -> Times:
     """Return the raw samples of updates, of single joint actions, and of 1,000 at once.
 
     seconds: how long updates of each variant are timed; each kind of action half as long.
     """
     learners = subject.learners()
     samples = updates(learners, subject.synchronise, seconds)
-    variants = [
+    variants: list[TimedVariant] = [
         {
             "kernels": kernels,
             "replicas": replicas,
-            "computed": dataclasses.asdict(learner.algorithm.kernels),
+            "computed": {"name": computed.name, "reason": computed.reason},
             "update": sample,
         }
-        for (kernels, replicas), learner, sample in zip(
-            subject.job["variants"], learners, samples, strict=True
+        for (kernels, replicas), computed, sample in zip(
+            subject.job["variants"],
+            [learner.algorithm.kernels for learner in learners],
+            samples,
+            strict=True,
         )
     ]
     return {
@@ -74,7 +76,7 @@ def all_times(subject: Subject, seconds: float) -> dict[str, Any]:
 
 def updates(
     learners: Sequence[Learner], synchronise: Callable[[], None], seconds: float
-) -> list[dict[str, Any]]:
+) -> list[Block]:
     """Return seconds per update, wall-clock and processor, of blocks of `count` updates.
 
     One row of samples per learner, whose blocks take turns: what slows one often slows all. Warming
@@ -82,7 +84,7 @@ def updates(
     which the optimiser allocates its state, counts neither as warm-up nor as a sample.
     """
     plans = [_warm(learner, synchronise, seconds) for learner in learners]
-    samples: list[dict[str, Any]] = [{"count": count, "wall": [], "cpu": []} for _, count in plans]
+    samples: list[Block] = [{"count": count, "wall": [], "cpu": []} for _, count in plans]
     for at in range(max(blocks for blocks, _ in plans)):
         for learner, (blocks, count), sample in zip(learners, plans, samples, strict=True):
             if at >= blocks:

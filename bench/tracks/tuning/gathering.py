@@ -39,7 +39,7 @@ def gather(planned: Planned, records: dict[str, Record]) -> Tuning:
         datasets,
         measure,
         methods,
-        machine.versions(),
+        machine.versions().as_json(),
         datetime.now(UTC).date().isoformat(),
     )
 
@@ -91,8 +91,8 @@ def request_of(planned: Planned) -> dict[str, Any]:
     return {
         **{key: values[key] for key in SHARED},
         "prey": first.recipe.get("prey"),  # by its hash, not by a path of this machine
-        "updates": first.run["updates"],
-        "episodes": first.run["final_episodes"],
+        "updates": first.run.updates,
+        "episodes": first.run.final_episodes,
         "sequence_seed": planned.sequence_seed,
         "single_recordings": sorted(
             {cell.dataset for cell in planned.cells if cell.recipe["data_seed"] is None}
