@@ -55,6 +55,7 @@ ALLOWED = {
     "entry_points": "of importlib.metadata",
     "EntryPoint": "of importlib.metadata",
     "TensorBoard": "a program",
+    "entries": "a key of measurement files, in bench.tracks.efficiency.samples",
     "entry": "an entry point of importlib.metadata, in bench.plan.plugins",
 }
 
