@@ -96,7 +96,9 @@ def with_run_flags(command: Callable[..., Any], **defaults: Any) -> Callable[...
         table = study.commands.get(context.command.name or "", {})
         mine = {name: table.pop(name) for name in list(table) if name in others}
         given = {**defaults, **study.flags(table), **_given(typed, context)}
-        return command(studyfile.config_of(study, given), **_filled(others, mine, context))
+        kinds = {parameter.name: parameter.annotation for parameter in own}
+        filled = _filled(others, _as_typed(mine, kinds, file), context)
+        return command(studyfile.config_of(study, given), **filled)
 
     run = [
         _parameter(dataclasses.replace(flag, default=defaults.get(name, flag.default)))
@@ -141,7 +143,8 @@ def with_study_file(command: Callable[..., Any]) -> Callable[..., Any]:
                 f"{unknown[0]}; {closest(unknown[0], own)}"
             )
         named = {name: value for name, value in {**shared, **table}.items() if name in own}
-        return command(**_filled(typed, named, context))
+        kinds = {name: own[name].annotation for name in named}
+        return command(**_filled(typed, _as_typed(named, kinds, file), context))
 
     del called.__wrapped__
     parameters = [
@@ -170,14 +173,42 @@ def _given(typed: dict[str, Any], context: typer.Context) -> dict[str, Any]:
 def _filled(typed: dict[str, Any], named: dict[str, Any], context: typer.Context) -> dict[str, Any]:
     """Return a command's own flags: as typed, else as a file names them, else their defaults."""
     return {
-        name: value if _typed(name, context) or name not in named else _plain(named[name])
+        name: value if _typed(name, context) or name not in named else named[name]
         for name, value in typed.items()
     }
 
 
-def _plain(value: Any) -> Any:
-    """Return a value of TOML as it is typed: a list of words as a comma list."""
-    return ",".join(map(str, value)) if isinstance(value, list | tuple) else value
+def _as_typed(named: dict[str, Any], kinds: dict[str, Any], file: Path) -> dict[str, Any]:
+    """Return values of TOML as the command line would pass them to a command.
+
+    kinds: the annotations of the command's parameters. Raises BenchError for a value of another
+    kind.
+    """
+    return {name: _of_kind(name, value, kinds[name], file) for name, value in named.items()}
+
+
+def _of_kind(name: str, value: Any, annotation: Any, file: Path) -> Any:
+    """Return one value: a list as a comma list unless the flag may be repeated, text as a path."""
+    kind = annotation.__origin__ if typing.get_origin(annotation) is Annotated else annotation
+    options = [one for one in (typing.get_args(kind) or (kind,)) if one is not type(None)]
+    repeated = [one for one in (kind, *options) if typing.get_origin(one) is list]
+    if repeated:
+        (item,) = typing.get_args(repeated[0])
+        values = value if isinstance(value, list | tuple) else [value]
+        return [_of_kind(name, one, item, file) for one in values]
+    if isinstance(value, list | tuple):
+        value = ",".join(map(str, value))
+    if Path in options and isinstance(value, str):
+        return Path(value)
+    if float in options and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if str in options and not isinstance(value, bool):
+        return str(value)
+    plain = tuple(one for one in options if isinstance(one, type))
+    if plain and (not isinstance(value, plain) or (isinstance(value, bool) and bool not in plain)):
+        wanted = " or ".join(one.__name__ for one in plain)
+        raise BenchError(f"{file}, {name}: {value!r} is no {wanted}")
+    return value
 
 
 def _parameter(flag: Flag) -> inspect.Parameter:

@@ -1,7 +1,7 @@
 """Build the documentation as a site into build/site; a broken link ends the build: `make docs`.
 
 The README and the changelog lie outside `docs/`, where readers of a checkout look for them. Here
-they become pages beside the others, and links are turned to them.
+they become pages beside the others, and links are turned to them. Study files become downloads.
 """
 
 import re
@@ -13,6 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = ROOT / "build" / "site"
+STUDIES = "studies"
 OUTSIDE = {"README.md": "project.md", "CHANGELOG.md": "changelog.md"}
 # What the sidebar lists, under which heading; every other page stands below "Evidence".
 CHAPTERS = {
@@ -37,11 +38,13 @@ def prepare(folder: Path) -> None:
         for other, its_page in OUTSIDE.items():
             text = text.replace(f"]({other}", f"]({its_page}")
         (folder / page).write_text(text, encoding="utf-8")
+    shutil.copytree(ROOT / STUDIES, folder / STUDIES)
     for path in folder.rglob("*.md"):
         depth = "../" * (len(path.relative_to(folder).parts) - 1)
         text = path.read_text(encoding="utf-8")
         for source, page in OUTSIDE.items():
             text = re.sub(rf"\]\((?:\.\./)+{re.escape(source)}", f"]({depth}{page}", text)
+        text = re.sub(rf"\]\((?:\.\./)+{STUDIES}/", f"]({depth}{STUDIES}/", text)
         path.write_text(text, encoding="utf-8")
     start = folder / "README.md"
     start.write_text(start.read_text(encoding="utf-8") + contents(folder), encoding="utf-8")

@@ -181,6 +181,9 @@ def test_other_commands_take_what_the_file_says_for_all_and_their_own_table(
     path.write_text('algorithms = ["bc", "om2p"]\n[measure]\nrouns = 3\n')
     assert app.main(["measure", str(path)]) == 2
     assert "measure has no flag rouns; did you mean rounds?" in capsys.readouterr().err
+    path.write_text('algorithms = ["bc"]\n[measure]\nrounds = "seven"\n')
+    assert app.main(["measure", str(path)]) == 2
+    assert "rounds: 'seven' is no int" in capsys.readouterr().err
     path.write_text('algorithms = ["bc"]\n[[group]]\nseeds = 3\n')
     assert app.main(["tune", str(path)]) == 2
     assert "take groups and sweeps out" in capsys.readouterr().err
