@@ -38,7 +38,9 @@ def prepare(folder: Path) -> None:
         for other, its_page in OUTSIDE.items():
             text = text.replace(f"]({other}", f"]({its_page}")
         (folder / page).write_text(text, encoding="utf-8")
-    shutil.copytree(ROOT / STUDIES, folder / STUDIES)
+    (folder / STUDIES).mkdir()
+    for path in (ROOT / STUDIES).glob("*.toml"):
+        shutil.copy(path, folder / STUDIES)
     for path in folder.rglob("*.md"):
         depth = "../" * (len(path.relative_to(folder).parts) - 1)
         text = path.read_text(encoding="utf-8")
