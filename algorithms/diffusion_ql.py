@@ -14,7 +14,8 @@ model selection during training.
 Choices: one policy and critic per agent; one candidate by default (50 in the code); clip 5.
 """
 
-from typing import TypeVar
+from abc import abstractmethod
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -33,14 +34,20 @@ from algorithms.parts.networks import MemberNetwork
 from algorithms.parts.samplers import LinearBetas, Schedule, VariancePreserving, ddpm
 from algorithms.parts.selection import drawn_by_value, repeated
 from algorithms.parts.trunk import TimedPolicy
-from algorithms.settings import DiffusionQlSettings
+from algorithms.settings import AveragedPolicySettings, DiffusionQlSettings
 from datasets.batch import Batch
 
-Config = TypeVar("Config", bound=DiffusionQlSettings)
+Config = TypeVar("Config", bound=AveragedPolicySettings)
+DiffusionConfig = TypeVar("DiffusionConfig", bound=DiffusionQlSettings)
 
 
-class DiffusionPolicyLearner(Algorithm[Config]):
-    """What `diffusion-ql`, `edp` and `dof` share: all but the policy's loss and its sampler."""
+class AveragedPolicyLearner(Algorithm[Config]):
+    """A policy that samples in steps, its running average, and a twin critic of every member.
+
+    A subclass states the cloning loss and the sampler.
+    """
+
+    cloning_metric: ClassVar[str] = "actor/diffusion_loss"
 
     def __init__(self, spec: TeamSpec, settings: Config, seeds: tuple[int, ...]) -> None:
         super().__init__(spec, settings, seeds)
@@ -48,9 +55,6 @@ class DiffusionPolicyLearner(Algorithm[Config]):
         self.critic = self.twin_critic()
         self.average_policy = copy_of(self.policy)  # moved by after_update, when due
         self.target_critic = self.target_of(self.critic, settings.target_rate)
-        self.schedule = schedule_of(settings)
-        self.denoiser = Denoiser(self.schedule, settings.prediction)
-        self.sampling_steps = settings.diffusion_steps
         self.has_critic = settings.q_weight > 0
 
     def trained_networks(self) -> list[MemberNetwork]:
@@ -78,7 +82,7 @@ class DiffusionPolicyLearner(Algorithm[Config]):
         The gradient of Q goes through every step of the chain.
         """
         loss = self._cloning(batch, observation)
-        metrics = {"actor/diffusion_loss": loss}
+        metrics = {self.cloning_metric: loss}
         if not self.has_critic:
             return loss, metrics
         q_loss, q_metrics = self._q_term(
@@ -86,18 +90,9 @@ class DiffusionPolicyLearner(Algorithm[Config]):
         )
         return loss + self.settings.q_weight * q_loss, metrics | q_metrics
 
-    def _times(self, rows: int) -> Tensor:
-        """Draw a level k uniform on 1..T and return t = 1 - k / T, (M, B, 1)."""
-        levels = self.settings.diffusion_steps
-        level = torch.floor(self.uniform(rows) * levels).clamp_max(levels - 1) + 1.0
-        return 1.0 - level / levels
-
+    @abstractmethod
     def _cloning(self, batch: Batch, observation: Tensor) -> Tensor:
-        """Return equation 2: the mean over batch and dimensions of (eps - eps(o, x_k, k))^2."""
-        rows = batch.action.shape[1]
-        noise, t = self.noise(rows), self._times(rows)
-        error = self.denoiser.error(self.policy, observation, batch.action, noise, t)
-        return self.mean_over_action(error).mean(dim=-1)
+        """Return the cloning loss, (M,)."""
 
     def _q_term(
         self, observation: Tensor, action: Tensor, by_other: bool
@@ -130,18 +125,11 @@ class DiffusionPolicyLearner(Algorithm[Config]):
         """Return the sum over heads of the batch means of (Q_k - y)^2, (M,)."""
         return td_loss(value, goal, heads="sum")
 
+    @abstractmethod
     def _sample(
         self, policy: TimedPolicy, observation: Tensor, generators: Generators | None = None
     ) -> Tensor:
-        """Run the ancestral chain from fresh noise: actions (M, B, A) in [-1, 1]."""
-        rows = observation.shape[1]
-        return ddpm(
-            self.denoiser.noise_of(policy, observation),
-            self.noise(rows, generators),
-            self.settings.diffusion_steps,
-            self.schedule,
-            lambda: self.noise(rows, generators),
-        )
+        """Return actions (M, B, A) in [-1, 1] from fresh noise."""
 
     def phase(self) -> bool:
         """Return whether the next update moves the averaged policy."""
@@ -167,6 +155,42 @@ class DiffusionPolicyLearner(Algorithm[Config]):
         value = self.target_critic(states, actions).amin(dim=1)  # (M, B * K)
         uniform = self.uniform(observation.shape[1], count, generators)
         return drawn_by_value(actions, value, uniform)
+
+
+class DiffusionPolicyLearner(AveragedPolicyLearner[DiffusionConfig]):
+    """What `diffusion-ql`, `edp` and `dof` share: the denoising loss and the ancestral chain."""
+
+    def __init__(self, spec: TeamSpec, settings: DiffusionConfig, seeds: tuple[int, ...]) -> None:
+        super().__init__(spec, settings, seeds)
+        self.schedule = schedule_of(settings)
+        self.denoiser = Denoiser(self.schedule, settings.prediction)
+        self.sampling_steps = settings.diffusion_steps
+
+    def _times(self, rows: int) -> Tensor:
+        """Draw a level k uniform on 1..T and return t = 1 - k / T, (M, B, 1)."""
+        levels = self.settings.diffusion_steps
+        level = torch.floor(self.uniform(rows) * levels).clamp_max(levels - 1) + 1.0
+        return 1.0 - level / levels
+
+    def _cloning(self, batch: Batch, observation: Tensor) -> Tensor:
+        """Return equation 2: the mean over batch and dimensions of (eps - eps(o, x_k, k))^2."""
+        rows = batch.action.shape[1]
+        noise, t = self.noise(rows), self._times(rows)
+        error = self.denoiser.error(self.policy, observation, batch.action, noise, t)
+        return self.mean_over_action(error).mean(dim=-1)
+
+    def _sample(
+        self, policy: TimedPolicy, observation: Tensor, generators: Generators | None = None
+    ) -> Tensor:
+        """Run the ancestral chain from fresh noise: actions (M, B, A) in [-1, 1]."""
+        rows = observation.shape[1]
+        return ddpm(
+            self.denoiser.noise_of(policy, observation),
+            self.noise(rows, generators),
+            self.settings.diffusion_steps,
+            self.schedule,
+            lambda: self.noise(rows, generators),
+        )
 
 
 def schedule_of(settings: DiffusionQlSettings) -> Schedule:

@@ -11,6 +11,8 @@ range of returns, because agents and tasks differ in the scale of rewards and on
 all (`advantage_normalise=none` is the equation as printed).
 """
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 
@@ -18,17 +20,21 @@ from algorithms.base import Algorithm, Generators, Metrics, TeamSpec
 from algorithms.parts.critics import NORMALISER_FLOOR, td_loss, td_target
 from algorithms.parts.gaussian import drawn, negative_log_density
 from algorithms.parts.networks import MemberMLP, MemberNetwork
-from algorithms.settings import IqlSettings
+from algorithms.settings import IfqlSettings, IqlSettings
 from datasets.batch import Batch
 
+Config = TypeVar("Config", bound=IqlSettings | IfqlSettings)
 
-class Iql(Algorithm[IqlSettings]):
-    """Gaussian policy, value, twin critic and its target of every member."""
 
-    def __init__(self, spec: TeamSpec, settings: IqlSettings, seeds: tuple[int, ...]) -> None:
-        super().__init__(spec, settings, seeds)
-        bounds = (settings.log_std_min, settings.log_std_max)
-        self.policy = self.gaussian_policy(bounds, settings.deviation)
+class ImplicitQLearner(Algorithm[Config]):
+    """Value, twin critic and its target of every member, learnt from recorded actions alone.
+
+    What `iql` and `ifql` share. A subclass makes its policy first, then these networks.
+    """
+
+    def _make_values(self) -> None:
+        """Make critic, value and target critic, in this order."""
+        settings = self.settings
         self.critic = self.twin_critic()
         self.value = MemberMLP(
             self.init_generators,
@@ -38,6 +44,43 @@ class Iql(Algorithm[IqlSettings]):
             settings.critic_layer_norm,
         )
         self.target_critic = self.target_of(self.critic, settings.target_rate)
+
+    def _values(
+        self, batch: Batch, observation: Tensor, next_observation: Tensor
+    ) -> tuple[Tensor, Tensor, Metrics]:
+        """Return the advantage of the recorded actions (M, B), without gradient, and L_V + L_Q."""
+        with torch.no_grad():
+            reached = self.target_critic(observation, batch.action).amin(dim=1)  # (M, B)
+        value = self.value(observation)[..., 0]
+        advantage = reached - value
+        value_loss = expectile_loss(advantage, self.settings.expectile)
+        critic_loss, metrics = self._critic(batch, observation, next_observation)
+        metrics |= {"critic/value_loss": value_loss}
+        return advantage.detach(), value_loss + critic_loss, metrics
+
+    def _critic(
+        self, batch: Batch, observation: Tensor, next_observation: Tensor
+    ) -> tuple[Tensor, Metrics]:
+        """Return the sum over heads of the batch means of (Q_k - y)^2.
+
+        y = r + discount (1 - done) V(o').
+        """
+        with torch.no_grad():
+            next_value = self.value(next_observation)[..., 0][:, None]  # (M, 1, B)
+            discount = self.settings.discount
+            goal = td_target(batch.reward, batch.terminated, next_value, discount, "mean")
+        # Equation 6.
+        return td_loss(self.critic(observation, batch.action), goal, heads="sum")
+
+
+class Iql(ImplicitQLearner[IqlSettings]):
+    """Gaussian policy, value, twin critic and its target of every member."""
+
+    def __init__(self, spec: TeamSpec, settings: IqlSettings, seeds: tuple[int, ...]) -> None:
+        super().__init__(spec, settings, seeds)
+        bounds = (settings.log_std_min, settings.log_std_max)
+        self.policy = self.gaussian_policy(bounds, settings.deviation)
+        self._make_values()
 
     def trained_networks(self) -> list[MemberNetwork]:
         """Return policy, critic and value."""
@@ -50,15 +93,9 @@ class Iql(Algorithm[IqlSettings]):
     def losses(self, batch: Batch) -> tuple[Tensor, Metrics]:
         """Return L_pi + L_V + L_Q of every member."""
         observation, next_observation = self.observations(batch)
-        with torch.no_grad():
-            reached = self.target_critic(observation, batch.action).amin(dim=1)  # (M, B)
-        value = self.value(observation)[..., 0]
-        advantage = reached - value
-        actor_loss, metrics = self._actor(batch, observation, advantage.detach())
-        value_loss = expectile_loss(advantage, self.settings.expectile)
-        critic_loss, critic_metrics = self._critic(batch, observation, next_observation)
-        metrics |= critic_metrics | {"critic/value_loss": value_loss}
-        return actor_loss + value_loss + critic_loss, metrics
+        advantage, value_loss, value_metrics = self._values(batch, observation, next_observation)
+        actor_loss, metrics = self._actor(batch, observation, advantage)
+        return actor_loss + value_loss, metrics | value_metrics
 
     def _actor(
         self, batch: Batch, observation: Tensor, advantage: Tensor
@@ -74,20 +111,6 @@ class Iql(Algorithm[IqlSettings]):
         # Equation 7.
         loss = (weight * self.mean_over_action(surprise)).mean(dim=-1)
         return loss, {"actor/cloning_loss": loss, "actor/weight": weight.mean(dim=-1)}
-
-    def _critic(
-        self, batch: Batch, observation: Tensor, next_observation: Tensor
-    ) -> tuple[Tensor, Metrics]:
-        """Return the sum over heads of the batch means of (Q_k - y)^2.
-
-        y = r + discount (1 - done) V(o').
-        """
-        with torch.no_grad():
-            next_value = self.value(next_observation)[..., 0][:, None]  # (M, 1, B)
-            discount = self.settings.discount
-            goal = td_target(batch.reward, batch.terminated, next_value, discount, "mean")
-        # Equation 6.
-        return td_loss(self.critic(observation, batch.action), goal, heads="sum")
 
     def act_from(self, observation: Tensor, generators: Generators) -> Tensor:
         """Return the mean of pi(. | o), or draw from it."""

@@ -27,6 +27,8 @@ from algorithms.settings.conservative import (
     Td3BcSettings,
 )
 from algorithms.settings.diffusion import (
+    AveragedPolicySettings,
+    ConsistencyQlSettings,
     DiffusionBcSettings,
     DiffusionQlSettings,
     DofSettings,
@@ -37,18 +39,22 @@ from algorithms.settings.diffusion import (
 from algorithms.settings.flow import (
     FlowBcSettings,
     FqlSettings,
+    IfqlSettings,
     MacFlowSettings,
     MeanFlowQlSettings,
     Om2pSettings,
+    ShortcutQlSettings,
 )
 from algorithms.settings.search import Choice, Dimension, LinearRange, LogRange
 from algorithms.settings.trajectory import MadiffSettings
 
 __all__ = [
     "Activation",
+    "AveragedPolicySettings",
     "BcGaussianSettings",
     "BcSettings",
     "Choice",
+    "ConsistencyQlSettings",
     "CqlSettings",
     "CriticSettings",
     "DiffusionBcSettings",
@@ -60,6 +66,7 @@ __all__ = [
     "FlowBcSettings",
     "FqlSettings",
     "IcqSettings",
+    "IfqlSettings",
     "IqlSettings",
     "LinearRange",
     "LogRange",
@@ -73,6 +80,7 @@ __all__ = [
     "Range",
     "RebracSettings",
     "Settings",
+    "ShortcutQlSettings",
     "Td3BcSettings",
     "ValueSettings",
     "as_in",

@@ -1,4 +1,4 @@
-"""Settings of the diffusion policies: `diffusion-bc`, `dom2`, `diffusion-ql`, `edp`, `dof`."""
+"""Settings of the diffusion and consistency policies: `dom2`, `diffusion-ql`, `edp` and others."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -64,26 +64,14 @@ class Dom2Settings(CriticSettings):
 
 
 @dataclass(frozen=True)
-class DiffusionQlSettings(CriticSettings):
-    """Diffusion-QL: a diffusion policy, its average and a twin critic per agent."""
+class AveragedPolicySettings(CriticSettings):
+    """What Diffusion-QL and its kin share: sizes, the averaged policy, candidates."""
 
     hidden: tuple[int, ...] = as_in(CriticSettings, "hidden", MISH_256)
     activation: Activation = as_in(CriticSettings, "activation", "mish")
     lr_schedule: Schedule = as_in(CriticSettings, "lr_schedule", "cosine")
     critic_hidden: tuple[int, ...] = as_in(CriticSettings, "critic_hidden", MISH_256)
     critic_layer_norm: bool = as_in(CriticSettings, "critic_layer_norm", False)
-    diffusion_steps: int = setting(5, "noise levels, in training and acting", least=1)
-    schedule: Literal["vp", "linear"] = setting(
-        "vp", "noise schedule: variance-preserving, or betas that rise linearly over the levels"
-    )
-    beta_min: float = setting(
-        0.1,
-        "smallest rate of the vp schedule, or first beta of linear",
-        above=0,
-        most="beta_max",
-    )
-    beta_max: float = setting(10.0, "largest rate of the vp schedule, or last beta of linear")
-    prediction: Prediction = as_in(DiffusionBcSettings, "prediction")
     ema_rate: float = setting(
         0.005,
         "step of the averaged policy in the TD target",
@@ -108,12 +96,33 @@ class DiffusionQlSettings(CriticSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(
-            self.schedule == "vp" or self.beta_max < 1,
-            "the betas of schedule=linear must be below 1",
-        )
-        require(
             self.candidates == 1 or self.q_weight > 0,
             "candidates above 1 are chosen by Q, which q_weight = 0 does not train",
+        )
+
+
+@dataclass(frozen=True)
+class DiffusionQlSettings(AveragedPolicySettings):
+    """Diffusion-QL: a diffusion policy, its average and a twin critic per agent."""
+
+    diffusion_steps: int = setting(5, "noise levels, in training and acting", least=1)
+    schedule: Literal["vp", "linear"] = setting(
+        "vp", "noise schedule: variance-preserving, or betas that rise linearly over the levels"
+    )
+    beta_min: float = setting(
+        0.1,
+        "smallest rate of the vp schedule, or first beta of linear",
+        above=0,
+        most="beta_max",
+    )
+    beta_max: float = setting(10.0, "largest rate of the vp schedule, or last beta of linear")
+    prediction: Prediction = as_in(DiffusionBcSettings, "prediction")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            self.schedule == "vp" or self.beta_max < 1,
+            "the betas of schedule=linear must be below 1",
         )
 
 
@@ -153,3 +162,29 @@ class DofSettings(DiffusionQlSettings):
     backward: Literal["once", "per_agent"] = setting(
         "once", "as shipped, per_agent counts the cloning gradient of agent j (from 0) N - j times"
     )
+
+
+@dataclass(frozen=True)
+class ConsistencyQlSettings(AveragedPolicySettings):
+    """A consistency policy, its average and a twin critic per agent."""
+
+    cloning: Literal["consistency", "reconstruction"] = setting(
+        "consistency",
+        "what the policy regresses: the teacher's output at the next lower noise level, or the "
+        "recorded action (as CPQL's code runs)",
+    )
+    teacher: Literal["average", "policy"] = setting(
+        "average",
+        "what gives the consistency target: the averaged policy, or the policy itself, which does "
+        "not lag behind in short runs",
+    )
+    noise_levels: int = setting(
+        40, "noise levels in training, from sigma_max to sigma_min", least=2
+    )
+    consistency_steps: int = setting(
+        1, "evaluations from noise to action, in training and acting", least=1
+    )
+    sigma_min: float = setting(0.002, "smallest standard deviation of the noise", above=0, below=2)
+    sigma_max: float = setting(80.0, "largest standard deviation of the noise", above=2)
+    sigma_data: float = setting(0.5, "standard deviation that actions are taken to have", above=0)
+    rho: float = setting(7.0, "how densely the levels lie at small noise", above=0)

@@ -3,7 +3,17 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from algorithms.settings.common import CriticSettings, Schedule, Settings, as_in, require, setting
+from algorithms.settings.common import (
+    Q_WEIGHTS,
+    CriticSettings,
+    Schedule,
+    Settings,
+    ValueSettings,
+    as_in,
+    require,
+    setting,
+)
+from algorithms.settings.conservative import IqlSettings
 from algorithms.settings.search import Choice, LinearRange
 
 CANDIDATES = "actions drawn when acting, of which one is taken by its Q"
@@ -24,6 +34,15 @@ class FlowBcSettings(Settings):
     """Cloning by flow matching."""
 
     flow_steps: int = setting(10, "Euler steps from noise to action", least=1)
+
+
+@dataclass(frozen=True)
+class IfqlSettings(ValueSettings):
+    """IFQL: a flow that clones, IQL's value and critic, the best of several samples acts."""
+
+    flow_steps: int = as_in(FlowBcSettings, "flow_steps")
+    expectile: float = as_in(IqlSettings, "expectile", 0.9)
+    candidates: int = setting(32, f"{CANDIDATES}, the best by the smaller head", least=1)
 
 
 @dataclass(frozen=True)
@@ -135,3 +154,40 @@ class MeanFlowQlSettings(CriticSettings):
         super().__post_init__()
         if self.derivative in ("finite_difference", "central_difference"):
             usable_step(self.fd_step)
+
+
+@dataclass(frozen=True)
+class ShortcutQlSettings(CriticSettings):
+    """SORL: a shortcut model that acts in 1, 2, 4 ... steps, and a critic that sees how many."""
+
+    learning_rate: float = as_in(CriticSettings, "learning_rate", 1e-4)
+    q_weight: float = setting(
+        100.0, "weight of the Q term; 0 is pure cloning", least=0, search=Q_WEIGHTS
+    )
+    flow_weight: float = setting(10.0, "weight of the flow-matching loss", above=0)
+    consistency_weight: float = setting(10.0, "weight of the self-consistency loss", least=0)
+    most_steps: int = setting(
+        8, "steps of the finest discretisation, a power of two: the flow's", least=2
+    )
+    guided_steps: int = setting(
+        8,
+        "largest power of two of steps through which Q is followed, and in the TD target",
+        least=1,
+        most="most_steps",
+    )
+    acting_steps: int = setting(
+        1, "steps from noise to action when acting, a power of two", least=1, most="most_steps"
+    )
+    candidates: int = setting(1, f"{CANDIDATES}, the best", least=1)
+    gradient_clip: float = setting(1.0, GRADIENT_CLIP, least=0)
+    q_aggregate: Literal["mean", "min"] = as_in(Om2pSettings, "q_aggregate")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("most_steps", "guided_steps", "acting_steps"):
+            number = getattr(self, name)
+            require(number & (number - 1) == 0, f"{name}={number} is not a power of two")
+        require(
+            self.candidates == 1 or self.q_weight > 0,
+            "candidates above 1 are chosen by Q, which q_weight = 0 does not train",
+        )

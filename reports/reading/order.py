@@ -2,9 +2,9 @@
 
 ALGORITHMS = (
     "om2p", "om2p-release", "om2p-jvp", "om2p-batch-jacobian", "dom2", "diffusion-ql", "edp",
-    "diffusion-bc", "flow-bc", "flow-bc-joint", "fql", "mac-flow", "mac-flow-factorised",
-    "meanflow-ql", "madiff-d", "madiff-c", "dof", "dof-shipped", "bc", "bc-gaussian", "td3bc",
-    "cql", "omar", "iql", "rebrac", "icq", "omiga",
+    "consistency-ql", "diffusion-bc", "flow-bc", "flow-bc-joint", "fql", "ifql", "mac-flow",
+    "mac-flow-factorised", "meanflow-ql", "shortcut-ql", "madiff-d", "madiff-c", "dof",
+    "dof-shipped", "bc", "bc-gaussian", "td3bc", "cql", "omar", "iql", "rebrac", "icq", "omiga",
 )  # fmt: skip
 QUALITIES = (
     "expert", "medium-expert", "medium90-expert10", "medium", "medium-replay", "random-medium",

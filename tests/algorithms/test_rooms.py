@@ -11,7 +11,8 @@ from algorithms.base import Algorithm
 
 ROOT = Path(algorithms.__file__).parent
 MOST_MODULES, MOST_LINES = 12, 60
-FAMILIES = ("actor_critic", "diffusion_ql", "cql", "td3bc")  # files that other algorithms build on
+# Files that other algorithms build on.
+FAMILIES = ("actor_critic", "diffusion_ql", "cql", "td3bc", "iql")
 LAYERS = (  # a module imports from the rooms before its own
     ("errors",),
     ("settings",),

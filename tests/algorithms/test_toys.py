@@ -107,6 +107,7 @@ def test_one_step_reproduces_a_gaussian() -> None:
 BUDGETS = {"dof-shipped": 300}  # an update of it walks 100 levels for a critic that nothing reads
 LEARN_SLOWLY = ("edp", "dom2")  # to follow Q
 SMALL_TOY = {"hidden": (128, 128), "learning_rate": 3e-3, "activation": "gelu", "q_weight": 0.0}
+LEVEL = {"flow_weight": 1.0, "consistency_weight": 1.0}
 VP = {"schedule": "vp", "beta_min": 0.1, "beta_max": 10.0}
 
 
@@ -122,6 +123,8 @@ VP = {"schedule": "vp", "beta_min": 0.1, "beta_max": 10.0}
         ("dom2", {"prediction": "velocity"}, 0.04, 0.3),
         ("diffusion-bc", {"prediction": "velocity"}, 0.05, 0.32),
         ("fql", {}, 0.02, 0.3),
+        ("consistency-ql", {"teacher": "policy"}, 0.03, 0.42),
+        ("shortcut-ql", {**LEVEL, "target_rate": 0.05}, 0.02, 0.35),
         ("flow-bc-joint", {}, 0.02, 0.25),
         ("meanflow-ql", {}, 0.02, 0.35),
     ],
@@ -131,7 +134,8 @@ def test_generative_policies_imitate_two_modes(
 ) -> None:
     """A fifth of the reference's updates at half its width; `bc` is at .14 and .59.
 
-    For one agent `mac-flow` and `mac-flow-factorised` are `fql` bit for bit (test_generative.py).
+    For one agent `mac-flow` and `mac-flow-factorised` are `fql` bit for bit (test_generative.py),
+    and the flow of `ifql` is `flow-bc` (test_one_step_rivals.py).
     """
     fixed = algorithms.row(name).switches
     wanted = {"lr_schedule": "constant", **SMALL_TOY, **changes, **fixed}
@@ -181,6 +185,8 @@ def two_problems(rows: int, generator: torch.Generator) -> Batch:
         ("fql", {}),
         ("meanflow-ql", {"imitation_weight": 1.0}),
         ("mac-flow", {}),
+        ("consistency-ql", {"teacher": "policy", "ema_start": 0, "ema_every": 1}),
+        ("shortcut-ql", LEVEL),
     ],
 )
 def test_q_guides_policies_to_the_wanted_mode_and_the_known_optimum(

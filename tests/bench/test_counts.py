@@ -187,7 +187,8 @@ def test_every_algorithm_can_be_measured(name: str) -> None:
     measured = counts.measure(make, batch, present)
     assert measured["flops_update"] > 0
     assert measured["flops_act"] > 0
-    if make().trajectory is None:  # planning takes more than learning from a batch of windows
+    # Planning, and IFQL's 32 flows of ten steps, take more than learning from a batch this small.
+    if make().trajectory is None and name != "ifql":
         assert measured["flops_update"] > measured["flops_act"]
     assert measured["peak_tensor_bytes"] == sum(measured["peak_split"].as_json().values())
     assert measured["peak_split"]["gradients"] > 0

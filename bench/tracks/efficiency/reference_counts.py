@@ -62,9 +62,9 @@ class Team:
         inputs = self.observation + (self.action if noisy else 0) + times
         return Network(self.batch, (inputs, *self.settings["hidden"], self.action), self.normed)
 
-    def critic(self) -> Network:
-        """Return one head."""
-        inputs = self.observation + self.action
+    def critic(self, more: int = 0) -> Network:
+        """Return one head; ``more`` inputs beside observation and action."""
+        inputs = self.observation + self.action + more
         return Network(self.batch, (inputs, *self.settings["critic_hidden"], 1), self.normed)
 
     def network(self, inputs: int, hidden: Sequence[int], outputs: int) -> Network:
@@ -75,9 +75,9 @@ class Team:
         """Return one agent's part of a count of the whole team, rounded up."""
         return -(-count // self.agents)
 
-    def value_terms(self, recorded: int = 1) -> int:
+    def value_terms(self, recorded: int = 1, more: int = 0) -> int:
         """Return the count of a twin critic: target, `recorded` trained actions and Q term."""
-        head = self.critic()
+        head = self.critic(more)
         return 2 * (head.value + recorded * head.trained + head.passed)
 
 
@@ -119,6 +119,15 @@ def _diffusion_ql(team: Team) -> int:
     return _chain(team, steps) + steps * team.policy(times=1).value + team.value_terms()
 
 
+def _consistency_ql(team: Team) -> int:
+    """As `diffusion_ql`, with a teacher's evaluation at the next level."""
+    steps, policy = team.settings["consistency_steps"], team.policy(times=1)
+    taught = policy.value if team.settings["cloning"] == "consistency" else 0
+    if team.settings["q_weight"] == 0:
+        return policy.trained + taught
+    return _chain(team, steps) + taught + steps * policy.value + team.value_terms()
+
+
 def _edp(team: Team) -> int:
     """The Q term reads the denoising loss's own evaluation; the average runs its solver."""
     policy = team.policy(times=1)
@@ -132,6 +141,17 @@ def _fql(team: Team) -> int:
     flow, policy = team.policy(times=1), team.policy()
     taught = flow.trained + team.settings["flow_steps"] * flow.value + policy.trained
     return taught + policy.value + team.value_terms()
+
+
+def _shortcut_ql(team: Team) -> int:
+    """Two regressions, two half steps that teach; 1, 2, 4 ... steps, with and without gradient."""
+    policy, most = team.policy(times=2), team.settings["guided_steps"]
+    cloning = 2 * policy.trained + 2 * policy.value
+    if team.settings["q_weight"] == 0:
+        return cloning
+    steps = (2 * most - 1) / (most.bit_length())  # the mean of 1, 2, 4 ... most
+    walks = int(4 * steps * policy.value) - policy.first
+    return cloning + walks + team.value_terms(more=1)
 
 
 def _td3bc(team: Team) -> int:
@@ -168,11 +188,11 @@ def _gaussian(team: Team) -> Network:
     return Network(team.batch, sizes)
 
 
-def _iql(team: Team) -> int:
-    """Policy and value trained, value of the next state, twin critic and its target."""
+def _implicit(team: Team) -> int:
+    """Value trained, value of the next state, twin critic and its target."""
     head = team.critic()
     value = Network(team.batch, (team.observation, *team.settings["critic_hidden"], 1))
-    return _gaussian(team).trained + value.trained + value.value + 2 * (head.value + head.trained)
+    return value.trained + value.value + 2 * (head.value + head.trained)
 
 
 def _cql(team: Team) -> int:
@@ -222,8 +242,10 @@ FORMULAS: dict[str, Callable[[Team], int]] = {
     "dom2": _dom2,
     "diffusion-ql": _diffusion_ql,
     "edp": _edp,
+    "consistency-ql": _consistency_ql,
     "fql": _fql,
     "meanflow-ql": _meanflow_ql,
+    "shortcut-ql": _shortcut_ql,
     "dof": _diffusion_ql,
     "bc-gaussian": lambda team: _gaussian(team).trained,
     "td3bc": _td3bc,
@@ -232,7 +254,8 @@ FORMULAS: dict[str, Callable[[Team], int]] = {
     "omiga": _omiga,
     "cql": _cql,
     "omar": _omar,
-    "iql": _iql,
+    "iql": lambda team: _gaussian(team).trained + _implicit(team),
+    "ifql": lambda team: team.policy(times=1).trained + _implicit(team),
     "flow-bc": lambda team: team.policy(times=1).trained,
     "diffusion-bc": lambda team: team.policy(times=1).trained,
     "bc": lambda team: team.policy(noisy=False).trained,
