@@ -1,6 +1,7 @@
 """The contract of a learning algorithm."""
 
 import copy
+import dataclasses
 import functools
 import hashlib
 import math
@@ -34,14 +35,18 @@ TimedType = TypeVar("TimedType", bound=nn.Module)
 
 @dataclass(frozen=True)
 class TeamSpec:
-    """What an algorithm knows of its team: true sizes per agent, statistics of the data (N, O)."""
+    """What an algorithm knows of its team: true sizes per agent, statistics of the data.
+
+    Statistics have a leading dimension of replicas where each learns from data of its own.
+    """
 
     observation_sizes: tuple[int, ...]
     action_sizes: tuple[int, ...]
-    observation_mean: Tensor
-    observation_std: Tensor
+    observation_mean: Tensor  # (N, O), or (R, N, O)
+    observation_std: Tensor  # the same
     horizon: int
-    return_scale: float = 1.0  # largest |episode return| of the data, what plans are scaled by
+    # Largest |episode return| of the data, what plans are scaled by; one per replica, or one.
+    return_scale: float | tuple[float, ...] = 1.0
 
     @property
     def agents(self) -> int:
@@ -60,6 +65,42 @@ class TeamSpec:
             horizon=int(card["horizon"]),
             return_scale=max(abs(card["returns"]["min"]), abs(card["returns"]["max"])) or 1.0,
         )
+
+    @classmethod
+    def joined(cls, specs: Sequence[Self]) -> Self:
+        """Return the spec of replicas that learn from data of their own, one spec each.
+
+        AlgorithmError where they are not of one team.
+        """
+        first = specs[0]
+        if any(_team(spec) != _team(first) for spec in specs):
+            raise AlgorithmError("the seeds' data differ in sizes or horizon: train them apart")
+        return dataclasses.replace(
+            first,
+            observation_mean=torch.stack([spec.observation_mean for spec in specs]),
+            observation_std=torch.stack([spec.observation_std for spec in specs]),
+            return_scale=tuple(spec.scale_of(0) for spec in specs),
+        )
+
+    def of(self, replica: int) -> Self:
+        """Return what one replica knows alone."""
+        if self.observation_mean.dim() == 2:
+            return self
+        return dataclasses.replace(
+            self,
+            observation_mean=self.observation_mean[replica],
+            observation_std=self.observation_std[replica],
+            return_scale=self.scale_of(replica),
+        )
+
+    def scale_of(self, replica: int) -> float:
+        """Return what the plans of a replica are scaled by."""
+        scale = self.return_scale
+        return scale[replica] if isinstance(scale, tuple) else scale
+
+
+def _team(spec: TeamSpec) -> tuple[Any, ...]:
+    return spec.observation_sizes, spec.action_sizes, spec.horizon
 
 
 class Windows(NamedTuple):
@@ -112,9 +153,11 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
         self.action_dim = max(spec.action_sizes)
         self.updates = 0
         repeat = (self.num_replicas, 1, 1)
-        mean, std = spec.observation_mean[:, None], spec.observation_std[:, None]
-        self.register_buffer("observation_mean", mean.repeat(repeat))
-        self.register_buffer("observation_std", std.clamp_min(STD_FLOOR).repeat(repeat))
+        specs = [spec.of(replica) for replica in range(self.num_replicas)]
+        mean = torch.cat([one.observation_mean[:, None] for one in specs])
+        std = torch.cat([one.observation_std[:, None] for one in specs])
+        self.register_buffer("observation_mean", mean)
+        self.register_buffer("observation_std", std.clamp_min(STD_FLOOR))
         width = torch.arange(self.action_dim)
         true = width < torch.tensor(spec.action_sizes)[:, None]  # (N, A)
         self.ragged = bool((~true).any())

@@ -35,6 +35,7 @@ class Madiff(Algorithm[MadiffSettings]):
     """One U-Net and its average per replica, one inverse model per member."""
 
     observation_mask: Tensor  # (N, 1, O), for plans (R, B, N, T, O)
+    return_scale: Tensor  # (R, 1), what returns-to-go are divided by
 
     def __init__(self, spec: TeamSpec, settings: MadiffSettings, seeds: tuple[int, ...]) -> None:
         super().__init__(spec, settings, seeds)
@@ -62,7 +63,9 @@ class Madiff(Algorithm[MadiffSettings]):
         )
         true = torch.arange(size) < torch.tensor(spec.observation_sizes)[:, None]
         self.register_buffer("observation_mask", true.float()[:, None])
-        self.return_scale = spec.return_scale * _share(settings.return_discount, spec.horizon)
+        share = _share(settings.return_discount, spec.horizon)
+        scales = [spec.scale_of(replica) * share for replica in range(self.num_replicas)]
+        self.register_buffer("return_scale", torch.tensor(scales)[:, None], persistent=False)
 
     def trained_networks(self) -> list[MemberNetwork]:
         """Return the denoising network and the inverse models."""

@@ -45,7 +45,7 @@ def join(algorithm: Algorithm, states: Sequence[State]) -> State:
 def _alone(algorithm: Algorithm) -> Algorithm:
     """Return the same algorithm for one replica: the shapes of its state show what is stacked."""
     kind = type(algorithm)
-    return kind(algorithm.spec, algorithm.settings, algorithm.seeds[:1]).to_device("cpu")
+    return kind(algorithm.spec.of(0), algorithm.settings, algorithm.seeds[:1]).to_device("cpu")
 
 
 def _parted(state: State) -> tuple[State, State]:

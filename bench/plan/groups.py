@@ -1,8 +1,9 @@
 """Which cells are trained together, and in which order groups start. Torch-free.
 
 Cells that differ in the training seed alone may share a process: one import of torch, one set of
-products for all of them. Large groups leave places idle at the end, and small groups start more
-processes than needed, so sizes are chosen by the estimated end of the whole study.
+products for all of them. Seeds paired with recordings of their own may too. Large groups leave
+places idle at the end, and small groups start more processes than needed, so sizes are chosen by
+the estimated end of the whole study.
 """
 
 import dataclasses
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from bench.plan.estimate import Estimator, guess
+from bench.plan.flags import PAIRED
 from bench.plan.grid import Cell
 from bench.results.record import canonical
 
@@ -74,10 +76,14 @@ def costs(cells: Iterable[Cell], estimator: Estimator | None = None) -> dict[str
 
 
 def _kinds(cells: Iterable[Cell], apart: Callable[[Cell], Any]) -> list[Group]:
-    """Return the cells that differ in the training seed alone, kind by kind, in order."""
+    """Return the cells that differ in the training seed alone, kind by kind, in order.
+
+    The recording of a paired seed follows from the seed.
+    """
     kinds: dict[Any, Group] = {}
     for cell in cells:
-        how = canonical([cell.dataset, cell.data, cell.run.model_dump()])
+        data = {**cell.data, "data_seed": PAIRED} if cell.paired else cell.data
+        how = canonical([cell.dataset, data, cell.run.model_dump()])
         key = (how, cell.algorithm, cell.canonical, apart(cell))
         kinds.setdefault(key, []).append(cell)
     return list(kinds.values())

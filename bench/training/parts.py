@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import algorithms
@@ -22,11 +22,14 @@ from bench.plan.grid import Cell
 from bench.results import record as sections
 from bench.training.checkpoint import Checkpoint
 from bench.training.evaluation import probe_decentralised
+from datasets.recorded.sampler import PairedSampler
 from datasets.views.playing import played
 
 
 class Parts:
     """The parts of one cell, or of cells that differ in the seed alone, ready to train.
+
+    Where seeds are paired with recordings, every replica draws from its own.
 
     `update` takes one gradient step: `algorithm.update`, replayed from a CUDA graph where the cell
     asks for it.
@@ -35,33 +38,40 @@ class Parts:
     update: Callable[[Any], Metrics]
 
     def __init__(
-        self, cell: Cell, seeds: tuple[int, ...], device: str, clock: Clock, kernels: str = "auto"
+        self, cells: Sequence[Cell], device: str, clock: Clock, kernels: str = "auto"
     ) -> None:
-        """Load the data and build everything for `seeds`, charging `data` and `setup`.
+        """Load the data and build everything for `cells`, charging `data` and `setup`.
 
         kernels: what is to compute the networks, as in `run.kernels`.
         """
-        self.cell, self.device, self.clock, self.kernels = cell, device, clock, kernels
+        self.cell = cell = cells[0]
+        self.device, self.clock, self.kernels = device, clock, kernels
         self.graphed = cell.run.cuda_graphs
         if self.graphed and not cuda.is_cuda(device):
             raise BenchError(resolve.GRAPHS_NEED_GPU)
         with clock("data"):
-            self.dataset: Any = datasets.load(cell.dataset, **cell.data)
+            self._recordings = {_data_of(cell): cell for cell in cells}
+            self.datasets: dict[str, Any] = {
+                name: datasets.load(one.dataset, **one.data)
+                for name, one in self._recordings.items()
+            }
         with clock("setup"):
-            self.card = self.dataset.card
             recipe, prey = cell.recipe, cell.data["prey"] or cell.recipe["prey"]
             task = datasets.load_task(
-                self.card["task"],
+                recipe["task"],
                 recipe["rules"],
                 prey,
                 recipe_version=recipe.get("recipe_version"),
             )
             self.task = played(task, cell.dataset)
-            self.spec = TeamSpec.from_dataset(self.dataset)
-            self.build(seeds)
+            self.build(cells)
 
-    def build(self, seeds: tuple[int, ...]) -> None:
-        """Make algorithm and sampler anew, for one replica per seed."""
+    def build(self, cells: Sequence[Cell]) -> None:
+        """Make algorithm and sampler anew, for one replica per cell."""
+        seeds = tuple(cell.seed for cell in cells)
+        self._data = [self.datasets[_data_of(cell)] for cell in cells]  # by replica
+        specs = [TeamSpec.from_dataset(dataset) for dataset in self._data]
+        self.spec = specs[0] if len(self.datasets) == 1 else TeamSpec.joined(specs)
         self.algorithm = self._make_algorithm(*seeds)
         self.sampler = self._make_sampler(*seeds)
         self.update = self._graphs(self.algorithm).update if self.graphed else self.algorithm.update
@@ -75,9 +85,15 @@ class Parts:
             return algorithms.make(self.cell.algorithm, self.spec, settings, seeds, self.device)
 
     def _make_sampler(self, *seeds: int) -> Any:
+        if len(self.datasets) == 1 or len(seeds) == 1:
+            return self._sampler_of(self._data[0], seeds)
+        pairs = zip(self._data, seeds, strict=True)
+        return PairedSampler([self._sampler_of(data, (seed,)) for data, seed in pairs])
+
+    def _sampler_of(self, dataset: Any, seeds: tuple[int, ...]) -> Any:
         run, windows = self.cell.run, self.algorithm.trajectory
         if windows is None:
-            return self.dataset.sampler(
+            return dataset.sampler(
                 run.batch_size,
                 len(seeds),
                 seeds,
@@ -85,7 +101,7 @@ class Parts:
                 reweight=run.reweight,
                 next_actions=self.algorithm.next_actions,
             )
-        return self.dataset.sequences(
+        return dataset.sequences(
             windows.batch_size,
             windows.horizon,
             windows.history,
@@ -131,11 +147,20 @@ class Parts:
                 self.cell.run.updates,
             )
 
-    def describe(self, record: sections.Record, gpu: Gpu) -> None:
-        """Fill the sections of a record that do not change while the cell runs."""
+    def checksum(self, replica: int) -> str:
+        """Return the checksum of the recording that a replica learns from."""
+        return str(self._data[replica].card["checksum"])
+
+    def check_unchanged(self) -> None:
+        """Refuse data that changed on disk since they were loaded."""
+        for dataset in self.datasets.values():
+            dataset.check_unchanged()
+
+    def describe(self, replica: int, record: sections.Record, gpu: Gpu) -> None:
+        """Fill the sections of a replica's record that do not change while the cell runs."""
         record.algorithm.observes = self.algorithm.observes
         record.algorithm.sampling_steps = self.algorithm.sampling_steps
-        self._describe_data(record.dataset)
+        self._describe_data(self._data[replica].card, record.dataset)
         record.references = sections.References(
             random=_reference(self.task.random_return), expert=_reference(self.task.expert_return)
         )
@@ -143,11 +168,11 @@ class Parts:
         record.versions = machine.versions()
         record.cost = self._cost
 
-    def _describe_data(self, section: sections.Dataset) -> None:
+    def _describe_data(self, card: dict[str, Any], section: sections.Dataset) -> None:
         """Fill what the recorded data say of themselves."""
-        mean = self.card["returns"]["mean"]
-        section.card, section.checksum = sections.readable_card(self.card), self.card["checksum"]
-        section.size = self.card["n_transitions"]
+        mean = card["returns"]["mean"]
+        section.card, section.checksum = sections.readable_card(card), card["checksum"]
+        section.size = card["n_transitions"]
         section.return_mean, section.score = mean, self.task.score_if_known(mean)
 
     def time_actions(self) -> sections.Latency:
@@ -172,6 +197,11 @@ class Parts:
         """Check that the policy observes only what it declares; BenchError if it sees more."""
         seeds = (0,) * self.algorithm.num_replicas
         probe_decentralised(self.algorithm, self._present(self._make_sampler(*seeds).next()))
+
+
+def _data_of(cell: Cell) -> str:
+    """Return what tells the recording of a cell from those of other cells of its group."""
+    return sections.canonical(cell.data)
 
 
 def _reference(measured: Any) -> sections.Reference | None:

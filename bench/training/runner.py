@@ -190,15 +190,14 @@ class Trainer:
             states = self._common_states() if self.options.resume else None
             self._tell_of_unused(states)
             kernels = choose_kernels(self.settings.kernels, states)
-        first = self.cells[0].cell
-        self.parts = Parts(first, self._seeds(), self.device, self.clock, kernels)
+        self.parts = Parts(self._trained(), self.device, self.clock, kernels)
         self.kernels = self.parts.algorithm.kernels
         self.dataset_bytes = self.parts.sampler.dataset_bytes
         with self.clock("warm_up"):
             self.parts.warm_up()
         with self.clock("setup"):
-            for cell in self.cells:
-                self.parts.describe(cell.record, self.nvml.gpu)
+            for replica, cell in enumerate(self.cells):
+                self.parts.describe(replica, cell.record, self.nvml.gpu)
         with self.clock("evaluate"):
             self.parts.probe()
         with self.clock("latency"):  # before training: its memory must not enter the peaks
@@ -212,9 +211,9 @@ class Trainer:
             self._write(cell)
         self._reported = (clock.wall_seconds(), self.update)
 
-    def _seeds(self) -> tuple[int, ...]:
-        """Return the training seeds of the cells that are still trained."""
-        return tuple(cell.cell.seed for cell in self.cells)
+    def _trained(self) -> list[Cell]:
+        """Return the plans of the cells that are still trained."""
+        return [cell.cell for cell in self.cells]
 
     def _execution(self, cell: RunningCell) -> sections.Execution:
         """Return the section of a record that says how the cell was run."""
@@ -237,7 +236,7 @@ class Trainer:
             if states is None:
                 cell.start_over()
             else:
-                cell.restore(states[replica], self.parts.card["checksum"])
+                cell.restore(states[replica], self.parts.checksum(replica))
             cell.record.execution = self._execution(cell)
         if states is None:
             return
@@ -346,7 +345,7 @@ class Trainer:
             cell.record.execution = cell.execution(self.device, self.kernels)
             cell.share(len(self.cells), self.clock, self._began, self.nvml)
         if self.cells:
-            self.parts.build(self._seeds())
+            self.parts.build(self._trained())
             self.parts.load_states([learnt[r] for r in kept], [drawn[r] for r in kept])
 
     def _report_progress(self) -> None:
@@ -423,12 +422,12 @@ class Trainer:
                         "metrics": {name: v[own].cpu() for name, v in self.metrics.items()},
                         "device": torch.device(self.device).type,
                         "kernels": self.parts.algorithm.kernels.name,
-                        "dataset_checksum": self.parts.card["checksum"],
+                        "dataset_checksum": self.parts.checksum(replica),
                         "algorithm": learnt,
                         "sampler": drawn,
                         "clock": cell.clock(self.clock).state_dict(),
                         "spent": cell.spent(self._began, self.nvml),
-                        "spec": dataclasses.asdict(self.parts.spec),
+                        "spec": dataclasses.asdict(self.parts.spec.of(replica)),
                     },
                     self._read_back,
                 )
@@ -438,7 +437,7 @@ class Trainer:
     def _check_data(self) -> None:
         """Refuse to keep what was learnt from data that changed during training."""
         with self.clock("data"):
-            self.parts.dataset.check_unchanged()
+            self.parts.check_unchanged()
 
     # --- the end ---------------------------------------------------------------------------------
 

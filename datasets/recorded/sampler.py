@@ -1,5 +1,6 @@
 """Uniform mini-batches on the training device."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from datasets.batch import Batch
+from datasets.errors import DatasetError
 from datasets.recorded.episodes import Episodes
 from datasets.recorded.indices import IndexStream
 from datasets.recorded.placement import Pages, home, share_memory
@@ -102,9 +104,12 @@ class Source:
         return change(pairs.flatten(0, 1), places.flatten()).unflatten(0, (-1, 2))
 
     def members(self, rows: Tensor) -> Tensor:
-        """Turn (R * B, N, ...) into member-major (R * N, B, ...)."""
+        """Turn (R * B, N, ...) into member-major (R * N, B, ...), in that order in memory.
+
+        Torch rounds a sum over rows by their order in memory, which must not depend on R.
+        """
         shaped = rows.unflatten(0, (self.replicas, self.batch_size))
-        return shaped.transpose(1, 2).reshape(-1, self.batch_size, *rows.shape[2:])
+        return shaped.transpose(1, 2).reshape(-1, self.batch_size, *rows.shape[2:]).contiguous()
 
     def shared(self, rows: Tensor) -> Tensor:
         """Repeat a per-transition value (R * B,) for every agent: (M, B)."""
@@ -188,3 +193,45 @@ class Sampler:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where :meth:`state_dict` was taken."""
         self._stream.load_state_dict(state)
+
+
+class PairedSampler:
+    """Draws for replicas that learn from recordings of their own: one sampler of one each.
+
+    A batch holds what the samplers draw alone, one replica after another.
+    """
+
+    def __init__(self, samplers: Sequence[Any]) -> None:
+        """Take samplers of one kind, `Sampler` or `SequenceSampler`, in the order of replicas."""
+        self.samplers = list(samplers)
+        self.batch_size, self.device = self.samplers[0].batch_size, self.samplers[0].device
+        self.replicas = len(self.samplers)
+
+    @property
+    def dataset_bytes(self) -> int:
+        """Bytes of all recordings on the training device."""
+        return sum(sampler.dataset_bytes for sampler in self.samplers)
+
+    def next(self) -> Any:
+        """Return the next mini-batch, or windows, of every member."""
+        batches = [sampler.next() for sampler in self.samplers]
+        return type(batches[0])(*(_stacked(values) for values in zip(*batches, strict=True)))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where every stream stands; all stand at the same place of their block."""
+        states = [sampler.state_dict() for sampler in self.samplers]
+        generators = [generator for state in states for generator in state["generators"]]
+        return {**states[0], "generators": generators}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue exactly where :meth:`state_dict` was taken."""
+        for sampler, generator in zip(self.samplers, state["generators"], strict=True):
+            sampler.load_state_dict({**state, "generators": [generator]})
+
+
+def _stacked(values: tuple[Tensor | None, ...]) -> Tensor | None:
+    """Put what every replica has one after another; None where no recording holds it."""
+    known = [value for value in values if value is not None]
+    if known and len(known) < len(values):
+        raise DatasetError("only some of the seeds' recordings hold a global state: train apart")
+    return torch.cat(known) if known else None

@@ -104,7 +104,7 @@ def test_a_running_cell_is_freed_with_its_graphs(make_cell: Make, recorder: Reco
     gc.collect()
     gc.disable()
     try:
-        made = parts.Parts(cell, (0,), "cpu", Clock())
+        made = parts.Parts([cell], "cpu", Clock())
         references = [
             weakref.ref(made),
             weakref.ref(made.algorithm),

@@ -65,8 +65,11 @@ def test_cells_of_different_states_are_not_put_together() -> None:
     cells = cells_of("om2p")
     made = groups.schedule(cells, 1, groups.costs(cells), apart=lambda cell: cell.seed == 0)
     assert sorted(len(group) for group in made.groups) == [1, 4]
-    paired = cells_of("om2p", data_seed="paired")  # each seed learns from other data
-    assert len(groups.schedule(paired, 1, groups.costs(paired)).groups) == 5
+    paired = cells_of("om2p", data_seed="paired")  # each seed learns from its own data
+    assert shapes(groups.schedule(paired, 1, groups.costs(paired))) == [("om2p", 5)]
+    others = cells_of("om2p", seeds=2, data_seed=1) + cells_of("om2p", seeds=2, data_seed=2)
+    made = groups.schedule(others, 1, groups.costs(others))
+    assert shapes(made) == [("om2p", 2), ("om2p", 2)]
 
 
 @settings(max_examples=30, deadline=None)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from bench.meters.clock import Clock
+from bench.plan import grid
 from bench.results import store
 from bench.results.record import CHECKPOINT, PREVIOUS_CHECKPOINT
 from bench.study import study
@@ -102,6 +103,43 @@ def test_without_a_common_checkpoint_each_goes_its_own_way(
     assert "trained alone from here on" in (tmp_path / seeds[0].id / "log.txt").read_text()
 
 
+@pytest.fixture(scope="module")
+def paired_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder in which the paired seeds of these tests have their recordings."""
+    return tmp_path_factory.mktemp("paired")
+
+
+@pytest.mark.parametrize("algorithm", ["om2p", "omar", "madiff-d"])
+def test_paired_seeds_together_are_paired_seeds_alone(
+    make_config: Make, paired_data: Path, tmp_path: Path, algorithm: str
+) -> None:
+    """Every replica has the statistics, batches and checksum of its own recording; also after a
+    stop, and where one of them goes on alone."""
+    config = make_config(
+        {"algorithm.hidden": [8], "run.updates": 40, "run.final_episodes": 20},
+        algorithms=(algorithm,), seeds=(0, 1, 5), data_seed="paired", data_dir=paired_data,
+    )  # fmt: skip
+    cells = grid.cells(config)
+    alone = {}
+    for cell in cells:
+        assert run_cell(cell, tmp_path / "alone" / cell.id, FRESH)["status"] == "done"
+        alone[cell.id] = numbers(tmp_path / "alone" / cell.id)
+    assert len({str(one["rows"]) for one in alone.values()}) == 3
+    run_cells(cells, tmp_path, FRESH, stop=stop_after(25))
+    run_cell(cells[1], tmp_path / cells[1].id, RESUME)
+    records = [*run_cells([cells[2], cells[0]], tmp_path, RESUME)]
+    assert [record["status"] for record in records] == ["done"] * 2
+    sums = set()
+    for cell in cells:
+        assert numbers(tmp_path / cell.id) == alone[cell.id]
+        record = store.read_run(tmp_path / cell.id)
+        assert record["execution"]["replicas"] == 3
+        assert record["dataset"]["data_seed"] == record["seed"] == cell.seed
+        assert record.dataset.card["checksum"] == record.dataset.checksum
+        sums.add(record.dataset.checksum)
+    assert len(sums) == 3
+
+
 @pytest.mark.usefixtures("faulty")
 @pytest.mark.parametrize(
     ("algorithm", "status"), [("bad-unlucky", "diverged"), ("bad-picky", "failed")]
@@ -141,11 +179,11 @@ def test_a_failed_group_is_gone_before_its_cells_are_trained_alone(
     groups, left = [], []
 
     class Watched(Parts):
-        def __init__(self, cell: Any, seeds: tuple[int, ...], *rest: Any) -> None:
-            left.extend(kept() for kept in groups if len(seeds) == 1)
-            super().__init__(cell, seeds, *rest)
-            if len(seeds) > 1:
-                parts = (self, self.algorithm, self.sampler, self.dataset)
+        def __init__(self, cells: list[Any], *rest: Any) -> None:
+            left.extend(kept() for kept in groups if len(cells) == 1)
+            super().__init__(cells, *rest)
+            if len(cells) > 1:
+                parts = (self, self.algorithm, self.sampler, *self.datasets.values())
                 groups.extend(weakref.ref(part) for part in parts)
 
     monkeypatch.setattr(runner, "Parts", Watched)
