@@ -97,7 +97,9 @@ def reproduce(
             launcher = local.LocalLauncher(config, root, slots, interrupts, display)
             repeated = launcher.run([[cell]])[cell.id]
     if repeated.status != "done":
-        raise BenchError(f"running cell {cell.id} again ended as {repeated.status}: {repeated.error}")
+        raise BenchError(
+            f"running cell {cell.id} again ended as {repeated.status}: {repeated.error}"
+        )
     return Comparison(record, repeated)
 
 

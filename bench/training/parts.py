@@ -16,7 +16,7 @@ from bench.errors import BenchError
 from bench.meters import counts, latency, machine
 from bench.meters.clock import Clock
 from bench.meters.nvml import Gpu
-from bench.outside import StateDict
+from bench.outside import Card, StateDict
 from bench.plan import resolve
 from bench.plan.grid import Cell
 from bench.results import record as sections
@@ -51,7 +51,7 @@ class Parts:
             raise BenchError(resolve.GRAPHS_NEED_GPU)
         with clock("data"):
             self._recordings = {_data_of(cell): cell for cell in cells}
-            self.datasets: dict[str, Any] = {
+            self.datasets: dict[str, datasets.Dataset] = {
                 name: datasets.load(one.dataset, **one.data)
                 for name, one in self._recordings.items()
             }
@@ -168,7 +168,7 @@ class Parts:
         record.versions = machine.versions()
         record.cost = self._cost
 
-    def _describe_data(self, card: dict[str, Any], section: sections.Dataset) -> None:
+    def _describe_data(self, card: Card, section: sections.Dataset) -> None:
         """Fill what the recorded data say of themselves."""
         mean = card["returns"]["mean"]
         section.card, section.checksum = sections.readable_card(card), card["checksum"]
