@@ -12,8 +12,8 @@ from typing import Any
 # into one. The reader of a kind of file checks it: `bench.results.store`, `bench.gate.files` ...
 Json = dict[str, Any]
 
-# A table of TOML as it was read: a preset, a study file, published values. Its reader refuses
-# unknown keys; values are checked where they become settings or flags.
+# A table of TOML, as it was read or is to be written: a preset, a study file, published values. Its
+# reader refuses unknown keys; values are checked where they become settings or flags.
 TomlTable = dict[str, Any]
 
 # Settings by name, as plain values: of an algorithm, whose keys are the fields of its own settings
@@ -37,7 +37,7 @@ Card = dict[str, Any]
 
 # A row of a table of results, by column: what becomes a row of a DataFrame, or comes from one.
 # `bench.results.columns` states the columns; a value may be None.
-Row = dict[str, Any]
+TableRow = dict[str, Any]
 
 # What `state_dict()` of a module, an algorithm or a sampler holds; the keys are its own.
 StateDict = dict[str, Any]

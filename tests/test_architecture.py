@@ -64,7 +64,7 @@ def test_imports_follow_the_table(package: str) -> None:
 
 def test_reports_read_results_through_the_store_only() -> None:
     """Of bench, reports use what reads a results folder; of algorithms, only the names."""
-    allowed = {"algorithms", "bench.errors", "bench.results"}
+    allowed = {"algorithms", "bench.errors", "bench.outside", "bench.results"}
     for path in (ROOT / "reports").rglob("*.py"):
         for module in imports(path):
             if module.split(".")[0] in ("bench", "algorithms", "datasets"):
@@ -267,3 +267,37 @@ def test_modules_of_bench_have_names_of_their_own() -> None:
         taken = path.stem in seen and not (path.parent.name == "cli" and path.stem in FAMILIES)
         assert not taken, f"{path} and {seen.get(path.stem)}"
         seen[path.stem] = path
+
+
+OPEN = {"outside.py"}  # of bench: where mappings of names to anything have their names
+REGISTRY = "Table = MutableMapping[str, Any]  #"  # of plug-ins, in bench.plan.plugins
+LITERAL = re.compile(r"\b(dict|Dict|Mapping|MutableMapping)\[str, Any\]")
+
+
+def test_open_mappings_have_names() -> None:
+    """What comes from outside is open; what our parts hand to each other states its fields."""
+    for package in ("bench", "reports"):
+        for path in (ROOT / package).rglob("*.py"):
+            if path.parent == ROOT / "bench" and path.name in OPEN:
+                continue
+            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+                assert not LITERAL.search(line) or line.startswith(REGISTRY), (
+                    f"{path}, line {number}: use a name of bench.outside for what comes from "
+                    "outside, and a dataclass or a TypedDict for the rest"
+                )
+
+
+def test_every_open_mapping_is_explained_and_used() -> None:
+    lines = (ROOT / "bench" / "outside.py").read_text(encoding="utf-8").splitlines()
+    others = "\n".join(
+        path.read_text(encoding="utf-8")
+        for package in ("bench", "reports")
+        for path in (ROOT / package).rglob("*.py")
+        if path.name not in OPEN
+    )
+    names = [line.partition(" = ")[0] for line in lines if LITERAL.search(line)]
+    assert names, "bench.outside holds the names"
+    for name in names:
+        at = lines.index(f"{name} = dict[str, Any]")
+        assert lines[at - 1].startswith("# "), f"nothing explains {name}"
+        assert re.search(rf"\b{name}\b", others), f"nothing uses {name}"

@@ -12,6 +12,7 @@ import typer
 from bench.cli import flags, output
 from bench.cli.flags import DataDir, DataSeed, PluginFiles, Prey, RecipeVersion, Rules, Size
 from bench.errors import BenchError, counted
+from bench.outside import Card
 
 if TYPE_CHECKING:
     from datasets.errors import DatasetError
@@ -207,7 +208,7 @@ BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "0.4"
 DOTS = 200  # per inch, where the file has pixels
 
 
-def draw(card: dict[str, Any], path: Path) -> Path:
+def draw(card: Card, path: Path) -> Path:
     """Draw the histogram of a card's returns into `path`, whose suffix says how (.png, .pdf, .svg).
 
     Raises BenchError for a suffix that is no kind of figure, or a place that cannot be written.
@@ -230,7 +231,7 @@ def draw(card: dict[str, Any], path: Path) -> Path:
     return path
 
 
-def _draw_histogram(figure: Any, card: dict[str, Any]) -> None:
+def _draw_histogram(figure: Any, card: Card) -> None:
     """Draw the returns of episodes, their mean and the task's references."""
     import numpy as np
 

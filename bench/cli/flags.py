@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from bench.errors import BenchError, closest
+from bench.outside import Flags, TomlTable
 from bench.plan import config, studyfile
 from bench.plan.flags import Flag, flags_of
 
@@ -164,13 +165,13 @@ def _typed(name: str, context: typer.Context) -> bool:
     return getattr(context.get_parameter_source(name), "name", "DEFAULT") != "DEFAULT"
 
 
-def _given(typed: dict[str, Any], context: typer.Context) -> dict[str, Any]:
+def _given(typed: Flags, context: typer.Context) -> Flags:
     """Return the values of the flags of a run that were typed."""
     flags = flags_of(config.RunConfig)
     return {name: flags[name].read(value) for name, value in typed.items() if _typed(name, context)}
 
 
-def _filled(typed: dict[str, Any], named: dict[str, Any], context: typer.Context) -> dict[str, Any]:
+def _filled(typed: Flags, named: TomlTable, context: typer.Context) -> Flags:
     """Return a command's own flags: as typed, else as a file names them, else their defaults."""
     return {
         name: value if _typed(name, context) or name not in named else named[name]
@@ -178,7 +179,7 @@ def _filled(typed: dict[str, Any], named: dict[str, Any], context: typer.Context
     }
 
 
-def _as_typed(named: dict[str, Any], kinds: dict[str, Any], file: Path) -> dict[str, Any]:
+def _as_typed(named: TomlTable, kinds: Mapping[str, object], file: Path) -> Flags:
     """Return values of TOML as the command line would pass them to a command.
 
     kinds: the annotations of the command's parameters. Raises BenchError for a value of another

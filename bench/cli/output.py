@@ -3,8 +3,8 @@
 import codecs
 import io
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from bench.errors import BenchError, closest
 from bench.results.printable import one_line
@@ -55,7 +55,7 @@ def check_folder(out: Path) -> None:
         raise BenchError(f"there is no results folder {out}: name one with --out")
 
 
-def print_rows(rows: list[dict[str, Any]]) -> None:
+def print_rows(rows: Sequence[Mapping[str, object]]) -> None:
     """Print rows as aligned columns; empty where a value is unknown."""
     if not rows:
         return
@@ -65,7 +65,7 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
         print("  ".join(row[key].ljust(width) for key, width in widths.items()).rstrip())
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     """Return a value as table text on one line."""
     if value is None:
         return ""

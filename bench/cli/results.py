@@ -169,7 +169,7 @@ def status(out: Out = RESULTS, format_: Format = "table") -> None:
     print(f"{out}: {listed}; {held}")
 
 
-def _status_row(record: Record) -> dict[str, Any]:
+def _status_row(record: Record) -> dict[str, object]:
     """Return one line of `status`."""
     from bench.results import store
 

@@ -4,13 +4,14 @@ import json
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import typer
 
 from bench.cli import output
 from bench.cli.flags import PluginFiles, add, option, with_run_flags
 from bench.errors import BenchError, closest, counted
+from bench.outside import Overrides
 from bench.plan.config import RESULTS, RunConfig
 from bench.plan.flags import flags_of
 
@@ -117,7 +118,7 @@ def show_plan(
     config: RunConfig,
     planned: "StudyPlan",
     format_: str,
-    own: "Callable[[Cell], dict[str, Any]] | None" = None,
+    own: "Callable[[Cell], Overrides] | None" = None,
 ) -> None:
     """Print what would run; own: overrides that a single cell has besides those of all."""
     from bench.launchers import base
@@ -137,7 +138,7 @@ def show_plan(
         return
     made = schedule.schedule(planned, config, base.places(config))
     group = made.place_of()
-    rows = [
+    rows: list[PlanRow] = [
         {
             "cell": cell.id,
             "algorithm": cell.algorithm,
@@ -163,12 +164,33 @@ def show_plan(
     print(_plan_estimate([row for row in rows if row["run"]], made.seconds, config))
 
 
-def _plan_row(row: dict[str, Any], any_tuned: bool) -> dict[str, Any]:
+class PlanRow(TypedDict):
+    """A cell of a plan, as `--format json` prints it."""
+
+    cell: str
+    algorithm: str
+    dataset: str
+    seed: int
+    updates: int
+    status: str | None  # None where it has no record
+    tuned: bool
+    run: bool  # whether it has to run
+    group: int | None  # the number of the process that would run it
+    seconds: float | None  # estimated
+    rss_bytes: int | None  # estimated
+    basis: int  # finished cells behind the estimate
+
+
+def _plan_row(row: PlanRow, any_tuned: bool) -> dict[str, object]:
     """Return one line of the plan's table, in units for people."""
-    shown = {key: row[key] for key in ("cell", "algorithm", "dataset", "seed", "updates", "status")}
     memory = row["rss_bytes"]
     return {
-        **shown,
+        "cell": row["cell"],
+        "algorithm": row["algorithm"],
+        "dataset": row["dataset"],
+        "seed": row["seed"],
+        "updates": row["updates"],
+        "status": row["status"],
         **({"tuned": "yes" if row["tuned"] else "no"} if any_tuned else {}),
         "group": row["group"],
         "seconds": row["seconds"],
@@ -176,7 +198,7 @@ def _plan_row(row: dict[str, Any], any_tuned: bool) -> dict[str, Any]:
     }
 
 
-def _plan_estimate(rows: list[dict[str, Any]], seconds: float, config: RunConfig) -> str:
+def _plan_estimate(rows: list[PlanRow], seconds: float, config: RunConfig) -> str:
     """Return the sentence on the time of the whole, with what it rests on."""
     from bench.launchers import base
     from bench.study.progress import duration

@@ -4,7 +4,7 @@ import collections
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -159,8 +159,7 @@ def render(
 
     plugins.load_all(plugin or [])
     named = {"--run": cell, "--expert": expert, "--dataset": dataset}
-    options = {"snapshot": snapshot, "out": out, "rules": rules, "prey": prey}
-    make, task, default = _team(named, options)
+    make, task, default = _team(named, snapshot, out, rules, prey)
     print(draw(make, task, default if to is None else to, episode))
 
 
@@ -168,7 +167,7 @@ NOISE_SEED = 1
 
 
 def _team(
-    named: dict[str, str | None], options: dict[str, Any]
+    named: dict[str, str | None], snapshot: str, out: Path, rules: str | None, prey: str | None
 ) -> tuple[Callable[[], "Team"], str, Path]:
     """Return what makes the one team that was named, its task, and the default file."""
     import datasets
@@ -184,15 +183,14 @@ def _team(
             f"({' and '.join(given) or 'none'} given): as in --expert mpe/spread"
         )
     ((flag, value),) = given.items()
-    rules, prey = options["rules"], options["prey"]
     if flag == "--run":
-        folder = checkpointed.find_cell(value, options["out"])
+        folder = checkpointed.find_cell(value, out)
         task = str(store.flatten(store.read_run(folder))["task"])
-        make = partial(actors.of_cell, value, options["out"], rules, prey, NOISE_SEED)
+        make = partial(actors.of_cell, value, out, rules, prey, NOISE_SEED)
         return make, task, folder / ANIMATION
     if flag == "--expert":
         task = datasets.load_task(value, rules, prey).id
-        make = partial(actors.of_snapshot, value, options["snapshot"], rules, prey, NOISE_SEED)
+        make = partial(actors.of_snapshot, value, snapshot, rules, prey, NOISE_SEED)
         return make, task, Path(ANIMATION)
     task = datasets.recipe(value, rules=rules, prey=prey)["task"]
     return partial(actors.of_dataset, value, rules, prey, NOISE_SEED), task, Path(ANIMATION)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import torch
 
@@ -11,10 +10,11 @@ from algorithms.om2p import Om2p
 from algorithms.parts import mean_flow
 from algorithms.settings import Om2pSettings
 from bench.diagnose.two_modes import judged, trained, two_modes
+from bench.outside import Settings
 
 STEPS = (1e-12, 1e-8, 1e-6, 1e-4, 1e-3, 5e-3, 1e-2)
-RELEASED: dict[str, Any] = {"anchor": "end", "sign": "release"}
-VARIANTS: dict[str, dict[str, Any]] = {
+RELEASED: Settings = {"anchor": "end", "sign": "release"}
+VARIANTS: dict[str, Settings] = {
     "none (`om2p`)": {},
     "1 alone: no derivative": {"derivative": "zero"},
     "2 alone: state at the end with the sign of the start": RELEASED,

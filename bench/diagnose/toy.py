@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ import algorithms
 from algorithms.base import TeamSpec
 from bench.errors import BenchError, counted
 from bench.meters import machine
+from bench.outside import Json, Settings
 from bench.results import store
 from bench.results.record import SCHEMA, TOY
 from datasets.batch import Batch
@@ -29,7 +30,7 @@ BINS = 48  # per side, over [-1, 1]
 SAMPLES = 20_000  # behind each picture
 JUDGED = 4_000  # rows behind each energy distance
 ROWS = 256
-TRUNK: dict[str, Any] = {"hidden": (128, 128, 128), "learning_rate": 3e-3, "lr_schedule": "cosine"}
+TRUNK: Settings = {"hidden": (128, 128, 128), "learning_rate": 3e-3, "lr_schedule": "cosine"}
 FLOW_STEPS = (1, 2, 10)
 
 Tell = Callable[[str], None]
@@ -42,6 +43,28 @@ class Drawn:
     algorithm: str
     steps: int
     sample: Tensor
+
+
+class ToyRow(TypedDict):
+    """What one algorithm learnt with one number of steps, as the file holds it."""
+
+    algorithm: str  # or "data"
+    steps: int
+    energy_distance: float  # to fresh samples of the data
+    counts: list[list[int]]  # samples per bin; rows are y, from below
+
+
+class Toy(TypedDict):
+    """The content of the file."""
+
+    kind: str
+    schema: int
+    updates: int
+    seed: int
+    samples: int  # behind the counts of a row
+    edges: list[float]  # of the bins, of x and of y
+    versions: Json  # section of a record
+    rows: list[ToyRow]
 
 
 def ring(rows: int, generator: torch.Generator) -> Tensor:
@@ -81,7 +104,7 @@ def write(out: Path, updates: int, seed: int, tell: Tell = lambda text: None) ->
     return path
 
 
-def measure(updates: int, seed: int, tell: Tell = lambda text: None) -> dict[str, Any]:
+def measure(updates: int, seed: int, tell: Tell = lambda text: None) -> Toy:
     """Return the toy's content: per algorithm and step count the counts and the distance to data.
 
     The same updates and seed give the same numbers on one class of machine.
@@ -106,7 +129,7 @@ def measure(updates: int, seed: int, tell: Tell = lambda text: None) -> dict[str
     }
 
 
-def _row(drawn: Drawn, fresh: Tensor) -> dict[str, Any]:
+def _row(drawn: Drawn, fresh: Tensor) -> ToyRow:
     place = ((drawn.sample + 1) / 2 * BINS).long().clamp(0, BINS - 1)  # (n, 2)
     counts = torch.bincount(place[:, 1] * BINS + place[:, 0], minlength=BINS * BINS)
     return {

@@ -17,7 +17,7 @@ PLAIN = (int, float, str, bool, bytes, type(None))
 
 
 def version(
-    function: Any, fixtures: Iterable[Any] = (), parameters: Mapping[str, Any] | None = None
+    function: Any, fixtures: Iterable[Any] = (), parameters: Mapping[str, object] | None = None
 ) -> str:
     """Return 12 hexadecimal digits for a benchmark, its fixtures and its parameters."""
     folder = Path(inspect.getfile(function)).resolve().parent

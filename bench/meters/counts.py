@@ -32,7 +32,7 @@ class PeakTensorBytes(DispatchMode):
     everything allocated later is "activations". `operations` counts dispatched operations.
     """
 
-    def __init__(self, resident: Any, kinds: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, resident: Any, kinds: Mapping[str, object] | None = None) -> None:
         """Count the tensors that `resident` reaches as already there."""
         super().__init__()
         self.living = 0

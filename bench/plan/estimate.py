@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterable
 from typing import Any
 
-from bench.outside import Row
+from bench.outside import TableRow
 from bench.plan.grid import Cell
 from bench.results import comparable, store
 from bench.results.record import Record
@@ -28,7 +28,7 @@ class Estimator:
 
     def __init__(self, records: Iterable[Record], machine_class: str) -> None:
         """Sort the usable records by the work they did."""
-        self._known: dict[str, list[Row]] = {}
+        self._known: dict[str, list[TableRow]] = {}
         for row in map(store.flatten, records):
             fits = row["status"] == "done" and row["machine_class"] == machine_class
             if (
@@ -95,7 +95,7 @@ def _work(name: str, task: Any, canonical: str, graphs: bool) -> str:
     return json.dumps([name, task, config["run"]["batch_size"], settings, graphs], sort_keys=True)
 
 
-def _seconds(row: Row, updates: int) -> float:
+def _seconds(row: TableRow, updates: int) -> float:
     """Return the seconds of a finished cell as if it had taken `updates` updates."""
     train = row["seconds_train"]
     return float(train * updates / row["updates"] + row["seconds_total"] - train)

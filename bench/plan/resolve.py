@@ -12,7 +12,6 @@ import functools
 import json
 import math
 import typing
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -230,7 +229,7 @@ def _section(overrides: Overrides, section: str) -> Settings:
     return {key[len(prefix) :]: v for key, v in overrides.items() if key.startswith(prefix)}
 
 
-def _check_keys(values: Mapping[str, Any], known: typing.Iterable[str], place: str) -> None:
+def _check_keys(values: typing.Iterable[str], known: typing.Iterable[str], place: str) -> None:
     """Refuse a key that `place` does not have, naming the nearest."""
     options = list(known)
     for key in values:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from algorithms.device.acting import Acting
 from bench.errors import BenchError
+from bench.outside import Arguments
 from bench.policies import checkpointed
 from bench.policies.onnx_policy import (
     BATCH,
@@ -145,7 +146,7 @@ def _multiples(algorithm: Any, acting: Acting) -> Multiples:
     ]
 
 
-def _any_batch(multiples: Multiples) -> dict[str, Any]:
+def _any_batch(multiples: Multiples) -> Arguments:
     """Return the sizes of the inputs that may vary, as torch.export wants them."""
     batch = torch.export.Dim(BATCH, min=1)
     numbers = tuple(

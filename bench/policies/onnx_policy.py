@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bench.errors import BenchError
+from bench.outside import Json
 from bench.policies.team import TeamPolicy
 
 METADATA = "om2p_bench"  # the key of the description in the file
@@ -67,7 +68,7 @@ class ExportedPolicy(TeamPolicy):
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         model = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
         metadata = model.get_modelmeta().custom_metadata_map[METADATA]
-        about: dict[str, Any] = json.loads(metadata)
+        about: Json = json.loads(metadata)
         self.description = about
         super().__init__(
             about["cell"], about["names"], about["observation_sizes"], about["action_sizes"]

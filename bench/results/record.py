@@ -7,10 +7,10 @@ Sizes are in bytes, `wall` and `cpu` in seconds. Torch-free.
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
+from bench.outside import Card, Json, Settings, TomlTable
 from bench.results.section import Section, later, named
 from datasets.protocol import PROTOCOL
 
@@ -143,11 +143,11 @@ class Config(Section):
     preset: str  # name of the preset
     hash: str  # sha256 of `canonical`
     canonical: str  # the JSON text of all settings that can change a result
-    run: dict[str, Any]  # settings of the run: updates, batch size, evaluations
-    algorithm: dict[str, Any]  # settings of the algorithm
-    tuned: dict[str, Any] | None  # values published for the dataset and their source, with --tuned
-    data: dict[str, Any]  # how the data were asked for, without folders of this machine
-    tuning: dict[str, Any] | None = later()  # trials behind the preset's values, and on which data
+    run: Settings  # settings of the run: updates, batch size, evaluations
+    algorithm: Settings  # settings of the algorithm
+    tuned: Json | None  # values published for the dataset and their source, with --tuned
+    data: Json  # how the data were asked for, without folders of this machine
+    tuning: TomlTable | None = later()  # trials behind the preset's values, and on which data
 
 
 @dataclass(kw_only=True)
@@ -167,7 +167,7 @@ class Dataset(Section):
     size: int | None  # number of transitions; until the data are there, as asked for
     fraction: float  # share of the data that is used
     task_version: int | None  # version of the task's environment; None is 1
-    card: dict[str, Any] | None = later()  # card of the dataset, without what only programs read
+    card: Card | None = later()  # card of the dataset, without what only programs read
     checksum: str | None = later()  # sha256 of the recorded arrays
     return_mean: float | None = later()  # mean return of the recorded episodes
     score: float | None = later()  # score of that mean; None where the task has no references
@@ -422,7 +422,7 @@ class Record(Section):
     created: str  # when the cell was first started, ISO 8601 in UTC
     interruptions: int = 0  # how often the cell was continued
     seed: int  # training seed
-    identity: dict[str, Any]  # all that can change the cell's numbers; `bench.plan`
+    identity: Json  # all that can change the cell's numbers; `bench.plan`
     algorithm: Algorithm  # `bench.plan`; `bench.training` adds what the algorithm says of itself
     config: Config  # `bench.plan`
     dataset: Dataset  # `bench.plan`; `bench.training` adds what the data say of themselves
@@ -447,7 +447,7 @@ class Record(Section):
         version = recipe.get("recipe_version") if isinstance(recipe, dict) else None
         return version if isinstance(version, int) else None
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> Json:
         """Return the record as a JSON object, without the sections that nobody has filled."""
         values = super().as_json()
         return {key: value for key, value in values.items() if value is not None or key == "error"}
@@ -456,6 +456,6 @@ class Record(Section):
 CARD_LEFT_OUT = ("observation_mean", "observation_std", "recipe", "files")
 
 
-def readable_card(card: Mapping[str, Any]) -> dict[str, Any]:
+def readable_card(card: Card) -> Card:
     """Return a dataset's card without what only programs read."""
     return {key: value for key, value in card.items() if key not in CARD_LEFT_OUT}

@@ -6,6 +6,8 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
+from bench.outside import Json
+
 LARGEST = 2**63  # of the numbers that a file of tables holds
 
 
@@ -19,7 +21,7 @@ class Section:
     _absent: frozenset[str] = frozenset()
 
     @classmethod
-    def filled(cls, values: Mapping[str, Any]) -> Self:
+    def filled(cls, values: Mapping[str, object]) -> Self:
         """Return the section with exactly these values, those of `later` fields apart.
 
         Raises TypeError for a missing key and for one that the section does not have.
@@ -51,7 +53,7 @@ class Section:
         section._absent = frozenset([key for key, _, _ in readers if key not in values])
         return section
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> Json:
         """Return the section as a JSON object."""
         fields = _fields(type(self))
         values = {key: getattr(self, field.name) for key, field in fields.items()}

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from bench.errors import BenchError
-from bench.outside import Json, Row
+from bench.outside import Json, TableRow
 from bench.results import plain_files
 from bench.results.columns import COLUMNS
 from bench.results.printable import one_line, printable_json
@@ -95,7 +95,7 @@ def write_run(folder: Path, record: Record) -> None:
         file.write(text.encode())
 
 
-def write_json(path: Path, document: Mapping[str, Any]) -> None:
+def write_json(path: Path, document: Mapping[str, object]) -> None:
     """Write a document of compact JSON atomically."""
     with atomic_file(path) as file:
         file.write(json.dumps(_finite(document), allow_nan=False).encode() + b"\n")
@@ -351,7 +351,7 @@ def read_records(root: Path, on_broken: Callable[[str], None] | None = None) -> 
 # --- the flat table ------------------------------------------------------------------------------
 
 
-def flatten(record: Record | None) -> Row:
+def flatten(record: Record | None) -> TableRow:
     """Return a record's row of the flat table: exactly `COLUMNS`, None where unknown.
 
     A value of another kind than its column's is unknown: readers of rows need not expect it.

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from bench.errors import BenchError, closest, counted
+from bench.outside import Flags, TableRow
 from bench.plan.config import RunConfig, make_config
 from bench.plan.flags import parse_names, parse_seeds
 from bench.results import store
@@ -68,7 +69,7 @@ class Study(Sequence[Record]):
         rows = [row for record in self.records for row in self._evaluations(record)]
         return pd.DataFrame(rows)
 
-    def _evaluations(self, record: Record) -> Iterator[dict[str, Any]]:
+    def _evaluations(self, record: Record) -> Iterator[TableRow]:
         head = {
             "cell": record.cell, "algorithm": record.algorithm.name, "dataset": record.dataset.id,
             "seed": record.seed,
@@ -223,7 +224,7 @@ def open_study(
     return Study(runs.source, records, runs)
 
 
-def _configuration(config: RunConfig | None, options: dict[str, Any]) -> RunConfig:
+def _configuration(config: RunConfig | None, options: Flags) -> RunConfig:
     """Return a configuration from itself or from its fields by name."""
     if config is not None or not options:
         if not isinstance(config, RunConfig):

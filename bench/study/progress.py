@@ -8,6 +8,7 @@ import time
 from typing import IO, TYPE_CHECKING, Any
 
 from bench.errors import counted
+from bench.outside import Settings
 from bench.plan.grid import Cell
 from bench.results import store
 from bench.results.printable import printable
@@ -171,7 +172,7 @@ def opening(cells: list[Cell], todo: list[Cell]) -> str:
 
 def _settings_by_algorithm(cells: list[Cell]) -> dict[str, str]:
     """Return what each algorithm runs with; of several settings what they share and what varies."""
-    different: dict[str, dict[str, dict[str, Any]]] = {}
+    different: dict[str, dict[str, Settings]] = {}
     for cell in cells:
         different.setdefault(cell.algorithm, {})[cell.config_hash] = cell.settings
     texts = {}
@@ -184,7 +185,7 @@ def _settings_by_algorithm(cells: list[Cell]) -> dict[str, str]:
     return texts
 
 
-def _settings(values: dict[str, Any]) -> str:
+def _settings(values: Settings) -> str:
     """Return settings as `key=value`, layers as they are typed."""
     return " ".join(f"{key}={_short(value)}" for key, value in values.items())
 

@@ -3,9 +3,9 @@
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from bench.errors import counted
+from bench.outside import TableRow
 from bench.plan.grid import Cell
 from bench.results import comparable, store
 from bench.results.printable import one_line
@@ -15,7 +15,7 @@ from bench.study.resume import starts_over
 
 def table(cells: Iterable[Cell], records: dict[str, Record]) -> str:
     """Return score, return and time per update of every dataset and algorithm, over seeds."""
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, str], list[TableRow]] = {}
     for cell in cells:
         row = store.flatten(records.get(cell.id))
         groups.setdefault((cell.dataset, cell.algorithm), []).append(row)
@@ -40,7 +40,7 @@ def table(cells: Iterable[Cell], records: dict[str, Record]) -> str:
     return "\n".join(lines)
 
 
-def _clocks(rows: list[dict[str, Any]]) -> str:
+def _clocks(rows: list[TableRow]) -> str:
     """Say whose clocks the times are."""
     numbers = {comparable.together(row) for row in rows if row["ms_per_update"] is not None}
     if numbers <= {1}:
@@ -78,7 +78,7 @@ def _failure(cell: Cell, record: Record, log: Path) -> str:
     return f"{record.status}: {cell.algorithm}, seed {cell.seed}: {error}{where}"
 
 
-def _columns(group: list[dict[str, Any]]) -> list[str]:
+def _columns(group: list[TableRow]) -> list[str]:
     """Return the cells of one row behind its names."""
     done = [row for row in group if row["status"] == "done"]
     missing = len(group) - len(done)

@@ -8,7 +8,7 @@ unless WANDB_MODE says otherwise, MLflow writes files unless MLFLOW_TRACKING_URI
 import importlib.util
 import os
 import warnings
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from bench.errors import BenchError
 from bench.plan.config import RunConfig
@@ -21,6 +21,7 @@ from bench.study.resume import StudyPlan
 from bench.study.tensorboard import numbers, run_name
 
 PROJECT = "om2p-bench"
+Run = TypeVar("Run")  # what a tracker calls a run of its own
 WANDB, MLRUNS = TRACKERS  # below the results folder
 
 
@@ -48,7 +49,7 @@ def require(package: str) -> None:
         )
 
 
-class Tracker(Callback):
+class Tracker(Callback, Generic[Run]):
     """Sends every row of a cell's progress once: what a continued cell had before, then the new.
 
     A tracker adds how a run is opened, given a row, and closed.
@@ -56,7 +57,7 @@ class Tracker(Callback):
 
     def __init__(self) -> None:
         """Begin without any run."""
-        self._runs: dict[str, Any] = {}
+        self._runs: dict[str, Run] = {}  # by cell
         self._sent: dict[str, int] = {}
 
     def on_study_start(self, study: StudyPlan) -> None:
@@ -94,20 +95,20 @@ class Tracker(Callback):
             self.log(self._runs[cell.id], int(row.get("update") or 0), numbers(row))
         self._sent[cell.id] = len(rows)
 
-    def open(self, cell: Cell) -> Any:
+    def open(self, cell: Cell) -> Run:
         """Return the tracker's run of a cell."""
         raise NotImplementedError
 
-    def log(self, run: Any, update: int, values: dict[str, float]) -> None:
+    def log(self, run: Run, update: int, values: dict[str, float]) -> None:
         """Give a run the numbers of one evaluation."""
         raise NotImplementedError
 
-    def close(self, run: Any, record: Record | None) -> None:
+    def close(self, run: Run, record: Record | None) -> None:
         """End a run; record: of the cell, None where it was interrupted."""
         raise NotImplementedError
 
 
-class Wandb(Tracker):
+class Wandb(Tracker[Any]):
     """Runs of Weights & Biases, offline by default: `wandb sync results/wandb/offline-run-*`."""
 
     def open(self, cell: Cell) -> Any:
@@ -136,7 +137,7 @@ class Wandb(Tracker):
         run.finish(exit_code=0 if record is not None and record.status == "done" else 1)
 
 
-class Mlflow(Tracker):
+class Mlflow(Tracker[str]):
     """Runs of MLflow, as files below the results folder by default."""
 
     def on_study_start(self, study: StudyPlan) -> None:
@@ -173,7 +174,7 @@ class Mlflow(Tracker):
         self._client.set_terminated(run, "FINISHED" if done else "FAILED")
 
 
-def description(cell: Cell) -> dict[str, Any]:
+def description(cell: Cell) -> dict[str, object]:
     """Return what a cell is, as flat values: algorithm, dataset, seed, budget, settings."""
     return {
         "algorithm": cell.algorithm,

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 import numpy as np
 
@@ -134,7 +134,20 @@ def _legend_shape(methods: Sequence[Method], width: float) -> tuple[int, int]:
     return columns, math.ceil(len(methods) / columns)
 
 
-def _legend(figure: "Figure", looks: dict[str, dict[str, Any]], columns: int, y: float) -> None:
+class LineLook(TypedDict):
+    """How a line with markers is drawn: arguments of matplotlib, by its names."""
+
+    color: str
+    marker: str
+    linestyle: Any  # a word of matplotlib, or its dashes
+    markeredgewidth: NotRequired[float]
+    markeredgecolor: NotRequired[str]
+    markersize: NotRequired[float]
+    linewidth: NotRequired[float]
+    alpha: NotRequired[float]
+
+
+def _legend(figure: "Figure", looks: dict[str, LineLook], columns: int, y: float) -> None:
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], label=label, **look) for label, look in looks.items()]
@@ -181,7 +194,7 @@ def rows(axis: "Axes", labels: Sequence[str], labelled: bool, longest: int = LON
     axis.spines["left"].set_visible(False)
 
 
-def interval(axis: "Axes", row: float, estimate: Estimate, look: dict[str, Any]) -> None:
+def interval(axis: "Axes", row: float, estimate: Estimate, look: LineLook) -> None:
     """Draw a mean and its horizontal interval in a row; nothing where there is no mean."""
     if estimate.low is not None and estimate.high is not None:
         axis.plot(
@@ -200,7 +213,7 @@ def seeds(axis: "Axes", row: float, values: Sequence[float | None], colour: str)
     )  # fmt: skip
 
 
-def line(method: Method) -> dict[str, Any]:
+def line(method: Method) -> LineLook:
     """Return the drawing arguments of a method's line with markers."""
     look = method.style
     return {
@@ -210,7 +223,7 @@ def line(method: Method) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def point(method: Method) -> dict[str, Any]:
+def point(method: Method) -> LineLook:
     """Return the drawing arguments of a method's marker alone."""
     return {**line(method), "linestyle": "none"}
 

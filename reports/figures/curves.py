@@ -130,8 +130,9 @@ def _panel(
         look = canvas.line(group.method)
         axis.plot(x, curve.mean, **look, markevery=_marks(len(x)), zorder=3)
         if few:
-            shade = {"color": look["color"], "alpha": 0.13, "linewidth": 0}
-            axis.fill_between(x, curve.low, curve.high, **shade)
+            axis.fill_between(
+                x, curve.low, curve.high, color=look["color"], alpha=0.13, linewidth=0
+            )
         else:
             excluded = max(ends) * (1.03 + 0.12 * at / len(pairs))
             ends_at = [curve.low[-1], curve.high[-1]]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.outside import Card
 from bench.results.section import value_at
 from reports import captions, style
 from reports.drawing import canvas
@@ -43,7 +44,7 @@ def histograms(
     return [canvas.save(figure, folder, name, "Data", f"{task}: returns in the data", caption)]
 
 
-def _card(results: Results, track: Track) -> dict[str, Any]:
+def _card(results: Results, track: Track) -> Card:
     """Return the card that the track's runs recorded of their data, or an empty one."""
     for group in results.on(track):
         for cell in group.cells:
@@ -61,7 +62,7 @@ def _histogram(results: Results, track: Track) -> tuple[np.ndarray, np.ndarray] 
     return (counts, edges) if whole else None
 
 
-def _numbers(card: dict[str, Any], key: str) -> np.ndarray | None:
+def _numbers(card: Card, key: str) -> np.ndarray | None:
     """Return a list of a card's histogram, None where it holds anything but finite numbers."""
     values = value_at(card, f"returns.histogram.{key}")
     if not isinstance(values, list) or not 0 < len(values) <= MOST_BINS:

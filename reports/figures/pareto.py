@@ -133,8 +133,8 @@ def _panel(axis: "Axes", spots: list[Spot], value: str, kind: str) -> None:
         alpha=0.6 if len(spots) <= FEW else 0.35, linewidth=0.8, zorder=2,
     )  # fmt: skip
     for spot in spots:
-        look = {**canvas.point(spot.group.method), "markersize": 5}
-        axis.plot([spot.cost], [spot.value], **look, zorder=3)
+        look = canvas.point(spot.group.method)
+        axis.plot([spot.cost], [spot.value], **look, markersize=5, zorder=3)
     axis.yaxis.set_major_locator(MaxNLocator(nbins=5))
 
 

@@ -1,7 +1,7 @@
 """Scores under growing perturbations, ranks under them, and one step against many under attack."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from reports import captions, style
 from reports.drawing import canvas
@@ -56,7 +56,7 @@ def _label(axes: "list[Axes]", label: str) -> None:
         axis.set_ylabel(label, labelpad=2)
 
 
-def _line(axis: "Axes", curve: Curve, look: dict[str, Any], kind: str, band: bool) -> None:
+def _line(axis: "Axes", curve: Curve, look: canvas.LineLook, kind: str, band: bool) -> None:
     estimates = curve.scores(kind)
     places = range(len(estimates))
     means = [one.value for one in estimates]
@@ -136,7 +136,9 @@ def _steps(
     for axis, curves in zip(axes, shown.values(), strict=True):
         for curve in curves:
             if curve.method in steps:
-                look = {**canvas.line(curve.method), "linewidth": 0.8, "alpha": 0.8}
+                look: canvas.LineLook = {
+                    **canvas.line(curve.method), "linewidth": 0.8, "alpha": 0.8,
+                }  # fmt: skip
                 look["linestyle"] = "-" if steps[curve.method] == 1 else "--"
                 _line(axis, curve, look, kind, band=False)
         for many, colour in ((False, ONE), (True, MANY)):

@@ -2,9 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
 from bench.errors import counted
+from bench.outside import Card as DataCard
 from bench.results import comparable
 from bench.results.section import value_at
 from reports import captions
@@ -143,7 +143,7 @@ def _presets(results: Results) -> list[str]:
     return sentences
 
 
-def _origin(card: dict[str, Any]) -> list[tuple[str, str]]:
+def _origin(card: DataCard) -> list[tuple[str, str]]:
     """Return what an import recorded about its files: rows that obey the rules, and notes."""
     replay, notes = card.get("replay"), card.get("notes")
     facts: list[tuple[str, str]] = []
@@ -201,7 +201,7 @@ def datasets(results: Results) -> list[Card]:
     return shown
 
 
-def _team(card: dict[str, Any]) -> list[tuple[str, str]]:
+def _team(card: DataCard) -> list[tuple[str, str]]:
     """Say who recorded the data: actors, roles, and how well networks predict the actions."""
     try:
         return list(_team_facts(card))
@@ -209,7 +209,7 @@ def _team(card: dict[str, Any]) -> list[tuple[str, str]]:
         return [("behaviour", "the card of these data cannot be read")]
 
 
-def _team_facts(card: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _team_facts(card: DataCard) -> Iterator[tuple[str, str]]:
     parts = card.get("team") or []
     if parts:
         yield "behaviour", "; ".join(f"{part['quality']}: {part['actors']}" for part in parts)

@@ -13,6 +13,7 @@ from statistics import median
 from typing import Any
 
 from bench.errors import BenchError
+from bench.outside import Json
 from bench.results import plain_files
 from bench.results.printable import printable_json
 
@@ -51,7 +52,7 @@ def read(out: Path, warnings: list[str]) -> list[list[Measured]]:
     return measured
 
 
-def _measured(content: dict[str, Any], row: dict[str, Any]) -> Measured:
+def _measured(content: Json, row: Json) -> Measured:
     size, cost = row["size"], content["costs"].get(row["key"], {})
     rounds = content["rounds"].get(row["key"], [])
     # On a GPU the processor only waits, and the wall clock counts.

@@ -10,7 +10,6 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from bench.errors import BenchError
 from bench.results.section import value_at
@@ -106,7 +105,7 @@ def load(path: Path = SOURCE) -> tuple[Published, ...]:
     )  # fmt: skip
 
 
-def _check(path: Path, at: int, row: dict[str, Any]) -> None:
+def _check(path: Path, at: int, row: dict[str, str]) -> None:
     """Refuse a row without a number, or with one that its unit does not allow."""
     where = f"{path} row {at} ({row['algorithm']}, {row['task']} {row['quality']})"
     try:
@@ -124,7 +123,7 @@ def _check(path: Path, at: int, row: dict[str, Any]) -> None:
         )
 
 
-def _scales(rows: list[dict[str, Any]]) -> dict[str, Scale]:
+def _scales(rows: list[dict[str, str]]) -> dict[str, Scale]:
     """Return the published random and expert returns by task."""
     returns: dict[str, dict[str, float]] = {}
     for row in rows:

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import algorithms
 from bench.errors import BenchError
+from bench.outside import Json, Settings, TableRow
 from bench.results.columns import COLUMNS
 from bench.results.exchange import result_sets
 from bench.results.exchange.result_sets import Runs
@@ -53,7 +54,7 @@ class Cell:
     rows: the set of results that it was read from, which has its evaluations where no folder has.
     """
 
-    row: dict[str, Any]
+    row: TableRow
     record: Record
     folder: Path | None
     excluded: str = ""
@@ -112,7 +113,7 @@ class Cell:
         return points
 
     @cached_property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Settings:
         """The canonical configuration as flat dotted keys."""
         try:
             canonical = json.loads(self["config"] or "{}")
@@ -133,7 +134,7 @@ def typical(cells: Iterable[Cell], column: str) -> float | None:
     return median(known) if known else None
 
 
-def _flat(section: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+def _flat(section: Json, prefix: str = "") -> Iterable[tuple[str, Any]]:
     for key, value in section.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.errors import BenchError, counted
+from bench.outside import TableRow
 from bench.results import store
 from bench.results.record import START_SEED, Record
 
@@ -44,7 +45,7 @@ def fit(own: Iterable[Record], others: Mapping[str, Record], name: str) -> Fit:
 
     name: what the others are called in sentences.
     """
-    mine: dict[str, list[dict[str, Any]]] = {}
+    mine: dict[str, list[TableRow]] = {}
     for record in own:
         values = _values(record)
         if values not in mine.setdefault(record.dataset.id, []):
@@ -80,7 +81,7 @@ def check(fitting: Fit, own: Iterable[Record], others: Mapping[str, Record], nam
     raise BenchError(f"{name} has no row on {mine}: it has rows on {theirs or 'no dataset'}")
 
 
-def _values(record: Record) -> dict[str, Any]:
+def _values(record: Record) -> TableRow:
     """Return what has to agree, with the usual value where a record holds none."""
     row = store.flatten(record)
     row["recording"] = PAIRED if row["paired"] else row["data_seed"]
@@ -90,7 +91,7 @@ def _values(record: Record) -> dict[str, Any]:
     return values
 
 
-def _difference(candidates: list[dict[str, Any]], values: dict[str, Any]) -> str:
+def _difference(candidates: list[TableRow], values: TableRow) -> str:
     """Say in what a row differs from the nearest of one's own; empty where it fits one."""
     least = _reasons(candidates[0], values)
     for mine in candidates[1:]:
@@ -99,7 +100,7 @@ def _difference(candidates: list[dict[str, Any]], values: dict[str, Any]) -> str
     return "; ".join(least)
 
 
-def _reasons(mine: dict[str, Any], values: dict[str, Any]) -> list[str]:
+def _reasons(mine: TableRow, values: TableRow) -> list[str]:
     different = [name for name in AGREE if mine[name] != values[name]]
     # Contents of which one is unknown, as in runs that failed before their data, may be the same;
     # and where the recipe differs, the contents do anyway.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError, closest
+from bench.outside import Json, TableRow
 from bench.results import plain_files
 from bench.results.columns import COLUMNS
 from bench.results.printable import printable
@@ -55,7 +56,7 @@ def is_one(path: Path) -> bool:
         return False
 
 
-def raw_rows(path: Path) -> list[dict[str, Any]]:
+def raw_rows(path: Path) -> list[TableRow]:
     """Return the rows of a parquet or CSV file of bounded size as plain values."""
     if path.suffix not in SUFFIXES:
         raise BenchError(f"{path} is no table: name a file that ends in .parquet or .csv")
@@ -70,7 +71,7 @@ def raw_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _parquet_rows(file: Any) -> list[dict[str, Any]]:
+def _parquet_rows(file: Any) -> list[TableRow]:
     import pyarrow
     import pyarrow.parquet
 
@@ -78,13 +79,13 @@ def _parquet_rows(file: Any) -> list[dict[str, Any]]:
         with pyarrow.parquet.ParquetFile(file) as table:
             if table.metadata.num_rows > ROWS_LIMIT:
                 raise ValueError(f"it holds {table.metadata.num_rows:,} rows")
-            rows: list[dict[str, Any]] = table.read().to_pylist()
+            rows: list[TableRow] = table.read().to_pylist()
     except pyarrow.ArrowException as error:
         raise ValueError(str(error)) from error
     return rows
 
 
-def _csv_rows(content: bytes) -> list[dict[str, Any]]:
+def _csv_rows(content: bytes) -> list[TableRow]:
     csv.field_size_limit(plain_files.OTHER_LIMIT)
     return list(csv.DictReader(io.StringIO(content.decode("utf-8"), newline="")))
 
@@ -105,7 +106,7 @@ def _names(path: Path) -> list[str]:
             raise ValueError(str(error)) from error
 
 
-def _checked(path: Path, at: int, row: dict[str, Any]) -> Record:
+def _checked(path: Path, at: int, row: TableRow) -> Record:
     """Return the record of a row; BenchError, with its number, where it makes none."""
     try:
         record = record_of(row)
@@ -117,12 +118,12 @@ def _checked(path: Path, at: int, row: dict[str, Any]) -> Record:
     return record
 
 
-def record_of(row: dict[str, Any]) -> Record:
+def record_of(row: TableRow) -> Record:
     """Return the record that a row of the flat table was made of, as far as the row holds it.
 
     Raises ValueError, which names the field, where something is missing that every run has.
     """
-    nested: dict[str, Any] = {}
+    nested: Json = {}
     for name, column in COLUMNS.items():
         value = _value(name, row.get(name))
         if value is not None:
@@ -142,7 +143,7 @@ def record_of(row: dict[str, Any]) -> Record:
     return Record.read({"identity": {}, "created": "", "interruptions": 0, "schema": 1, **nested})
 
 
-def _settings(text: Any) -> dict[str, Any]:
+def _settings(text: Any) -> Json:
     """Return the canonical configuration; empty where the text is none."""
     try:
         settings = json.loads(text or "{}")
@@ -151,7 +152,7 @@ def _settings(text: Any) -> dict[str, Any]:
     return settings if isinstance(settings, dict) else {}
 
 
-def _put(nested: dict[str, Any], keys: list[str], value: Any) -> None:
+def _put(nested: Json, keys: list[str], value: Any) -> None:
     for key in keys[:-1]:
         nested = nested.setdefault(key, {})
     nested[keys[-1]] = value

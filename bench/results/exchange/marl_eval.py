@@ -12,7 +12,6 @@ count gradient updates. Absolute metrics are ours of the last checkpoint, not of
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from bench.errors import BenchError, counted
 from bench.results import store
@@ -25,7 +24,7 @@ DIFFERENCES = (
     "start_seed",
 )  # fmt: skip
 Place = tuple[str, str, str]  # environment, task, algorithm
-Steps = dict[str, dict[str, Any]]
+Steps = dict[str, dict[str, int | list[float | None]]]  # by step and what was measured
 
 
 @dataclass
@@ -103,8 +102,9 @@ def _steps(runs: Runs, record: Record) -> Steps:
     steps: Steps = {}
     for row in runs.progress(record.cell):
         if (value := row.get("return_mean")) is not None:
-            metrics = {"return": [value], "score": [row.get("score")]}
-            steps[f"step_{len(steps) + 1}"] = {"step_count": row["update"], **metrics}
+            steps[f"step_{len(steps) + 1}"] = {
+                "step_count": row["update"], "return": [value], "score": [row.get("score")],
+            }  # fmt: skip
     if steps:
         steps["absolute_metrics"] = {"return": [last.return_mean], "score": [last.score]}
     return steps

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from bench.errors import BenchError, counted
+from bench.outside import TableRow
 from bench.results import store
 from bench.results.exchange import flat_table
 from bench.results.record import CURVES, ROBUSTNESS, TABLE, TABLE_CSV, ProgressRow, Record
@@ -117,7 +118,7 @@ def _from_tables(at: Path, tables: list[Path]) -> Runs:
     return runs
 
 
-def _by_cell(path: Path, make: Callable[[dict[str, Any]], Any]) -> dict[str, list[Any]]:
+def _by_cell(path: Path, make: Callable[[TableRow], Any]) -> dict[str, list[Any]]:
     """Return the rows of a file beside the table, by cell; none where there is no such file."""
     if not path.is_file():
         return {}
@@ -130,7 +131,7 @@ def _by_cell(path: Path, make: Callable[[dict[str, Any]], Any]) -> dict[str, lis
     return by_cell
 
 
-def _evaluation(row: dict[str, Any]) -> ProgressRow:
+def _evaluation(row: TableRow) -> ProgressRow:
     known = {name: _known(row.get(name)) for name in CURVE_COLUMNS}
     return cast("ProgressRow", {**known, "update": int(row["update"])})
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError
+from bench.outside import Json
 from bench.results import plain_files
 from bench.results.record import ROBUSTNESS
 from bench.results.store import atomic_file
@@ -114,7 +115,7 @@ def _rows(file: Any) -> list[Row]:
     return [checked(values) for values in table.to_pylist()]
 
 
-def checked(values: dict[str, Any]) -> Row:
+def checked(values: Json) -> Row:
     """Return one row, checked; numbers that are not finite are unknown. ValueError for no row."""
     row = Row(**values)
     for name in TEXTS:

@@ -7,13 +7,13 @@ report there then says how their settings were chosen.
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from bench.errors import BenchError
+from bench.outside import Json, Settings
 from bench.results import plain_files, store
 from bench.results.record import FAILED
 
@@ -42,7 +42,7 @@ class Outcome:
 class Trial:
     """One setting of an algorithm; trial 0 is the preset's own."""
 
-    settings: dict[str, Any]  # values of what was searched
+    settings: Settings  # values of what was searched
     outcomes: dict[str, Outcome]  # by dataset
 
 
@@ -59,11 +59,11 @@ class Method:
 class Tuning:
     """A whole tuning. Only trials that every method has ended are compared: the first `trials`."""
 
-    request: dict[str, Any]  # what all trials share: preset, updates, seeds ...
+    request: Json  # what all trials share: preset, updates, seeds ...
     datasets: tuple[str, ...]
     measure: str  # "score", or "return" where a task has no references
     methods: dict[str, Method]
-    versions: dict[str, Any]
+    versions: Json
     date: str
 
     @cached_property
@@ -184,7 +184,7 @@ def _tuning(content: Any) -> Tuning:
     )
 
 
-def _method(values: Mapping[str, Any], datasets: tuple[str, ...]) -> Method:
+def _method(values: Json, datasets: tuple[str, ...]) -> Method:
     space = {
         str(key): Searched(
             str(one["text"]), None if one["choices"] is None else tuple(one["choices"])
@@ -204,7 +204,7 @@ def _method(values: Mapping[str, Any], datasets: tuple[str, ...]) -> Method:
     return Method(int(values["version"]), space, trials)
 
 
-def _outcome(values: Mapping[str, Any]) -> Outcome:
+def _outcome(values: Json) -> Outcome:
     status, value = str(values["status"]), values["value"]
     if status not in ("done", UNFINISHED, *FAILED) or (status == "done") != _number(value):
         raise ValueError(f"a trial is {status!r} with the value {value!r}")

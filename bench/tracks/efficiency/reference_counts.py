@@ -16,11 +16,10 @@ F1 = 2 rows s_0 s_1 the part of its first layer. Then, by the chain rule,
 Torch-free. A count is for one team; every agent has its own networks, and a critic has two heads.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
 
-Settings = Mapping[str, Any]
+from bench.outside import Settings
 
 
 class Network:

@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import algorithms
 from bench.errors import BenchError, counted
 from bench.launchers import base
+from bench.outside import Json, Overrides
 from bench.plan import grid, plugins, presets, resolve
 from bench.plan.config import RunConfig
 from bench.results import store
@@ -121,7 +121,7 @@ def _train(
     race: Race, rung: Rung, display: Callback, episodes: int | None = None
 ) -> dict[str, list[Record]]:
     """Run a rung's cells, and return the records of those that have one, by method."""
-    budget: dict[str, Any] = {"run.updates": rung.updates, "run.evaluate_every": rung.updates}
+    budget: Overrides = {"run.updates": rung.updates, "run.evaluate_every": rung.updates}
     if episodes is not None:
         budget |= {"run.final_episodes": episodes, "run.evaluation_episodes": episodes}
     config = race.config.replace(
@@ -226,7 +226,7 @@ def _leave_out(
 # --- the file ------------------------------------------------------------------------------------
 
 
-def _identity(race: Race) -> dict[str, Any]:
+def _identity(race: Race) -> Json:
     """Return what a continued race must share with its file."""
     config = race.config
     return {

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError, counted
+from bench.outside import Overrides, Settings, TomlTable
 from bench.plan import presets, resolve
 from bench.results import store
 from bench.results.tuning.tuning_file import Trial, Tuning, best
@@ -28,7 +29,7 @@ class Chosen:
     """The best trial of an algorithm by one measure, and the result of the preset's own."""
 
     trial: int
-    settings: dict[str, Any]
+    settings: Settings
     value: float
     preset_value: float
 
@@ -92,12 +93,12 @@ def write_preset(tuning: Tuning, ruleset: str, path: Path, command: str) -> None
 
 def _tables(
     base: presets.Preset,
-    overrides: Mapping[str, Any],
+    overrides: Overrides,
     chosen: dict[str, dict[str, Chosen]],
     ruleset: str,
-) -> dict[str, Any]:
+) -> TomlTable:
     """Return the base's tables under what all trials changed of it, under the chosen values."""
-    tables: dict[str, Any] = {
+    tables: TomlTable = {
         "run": dict(base.run),
         "families": base.families,
         "algorithm": dict(base.shared),
@@ -126,10 +127,10 @@ def _tables(
 
 def _provenance(
     tuning: Tuning, ruleset: str, chosen: dict[str, dict[str, Chosen]], command: str
-) -> dict[str, Any]:
+) -> TomlTable:
     """Return where the values come from."""
     request = tuning.request
-    methods: dict[str, dict[str, Any]] = {}
+    methods: dict[str, TomlTable] = {}
     for dataset, best_here in chosen.items():
         for name, one in best_here.items():
             table = methods.setdefault(
@@ -180,7 +181,7 @@ def check(path: Path, names: list[str]) -> None:
 # --- TOML ----------------------------------------------------------------------------------------
 
 
-def toml(tables: Mapping[str, Any], prefix: str = "") -> str:
+def toml(tables: Mapping[str, object], prefix: str = "") -> str:
     """Return nested tables of plain values as TOML; empty ones are left out."""
     lines = []
     plain = {key: value for key, value in tables.items() if not isinstance(value, Mapping)}

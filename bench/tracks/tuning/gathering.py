@@ -3,11 +3,11 @@
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from algorithms.settings import Choice, Dimension
 from bench.errors import BenchError
 from bench.meters import machine
+from bench.outside import Json
 from bench.plan.config import as_dict
 from bench.plan.grid import Cell
 from bench.results import store
@@ -84,7 +84,7 @@ def with_earlier(tuning: Tuning, folder: Path) -> Tuning:
     )
 
 
-def request_of(planned: Planned) -> dict[str, Any]:
+def request_of(planned: Planned) -> Json:
     """Return what all trials share, as plain values."""
     values = as_dict(planned.config)
     first = planned.cells[0]

@@ -1,10 +1,10 @@
 """Which settings are tried: the preset's own first, then a scrambled Sobol sequence."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import algorithms
 from algorithms.settings import Dimension
+from bench.outside import Settings
 
 
 def space_of(name: str, fixed: Iterable[str]) -> dict[str, Dimension]:
@@ -20,7 +20,7 @@ def space_of(name: str, fixed: Iterable[str]) -> dict[str, Dimension]:
     }
 
 
-def tried(space: dict[str, Dimension], trials: int, seed: int) -> list[dict[str, Any]]:
+def tried(space: dict[str, Dimension], trials: int, seed: int) -> list[Settings]:
     """Return what each trial changes of the preset: nothing in trial 0, then a point each.
 
     The first trials are the same whatever their number, so that a tuning can be continued.

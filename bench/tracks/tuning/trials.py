@@ -1,10 +1,10 @@
 """From a request to trials, and from trials to ordinary cells."""
 
 import dataclasses
-from typing import Any
 
 from algorithms.settings import Dimension
 from bench.errors import BenchError
+from bench.outside import Overrides, Settings
 from bench.plan import grid, plugins
 from bench.plan.config import RunConfig
 from bench.plan.flags import PAIRED, swept
@@ -23,7 +23,7 @@ class Planned:
     config: RunConfig  # what all trials share
     sequence_seed: int
     spaces: dict[str, dict[str, Dimension]]  # by algorithm
-    tried: dict[str, list[dict[str, Any]]]  # what trials change of the preset, by algorithm
+    tried: dict[str, list[Settings]]  # what trials change of the preset, by algorithm
     cells: list[Cell]  # each once, in the order in which they run
     of: dict[tuple[str, int], list[Cell]]  # of an algorithm and a trial
     notes: list[str]
@@ -36,7 +36,7 @@ class Planned:
                 rounds.setdefault(cell.id, trial)
         return dataclasses.replace(plan_study(config, lambda _: self.cells), rounds=rounds)
 
-    def overrides_of(self, cell: Cell) -> dict[str, Any]:
+    def overrides_of(self, cell: Cell) -> Overrides:
         """Return the overrides that make a cell its trial."""
         for (name, trial), cells in self.of.items():
             if name == cell.algorithm and any(one.id == cell.id for one in cells):
