@@ -99,8 +99,8 @@ class ProgressRow(TypedDict, total=False):
 class TrainedPart(TypedDict, total=False):
     """How a cell ran from an update on. Files of older versions lack keys; None: not known."""
 
-    from_update: int
-    machine_class: str | None
+    from_update: int  # gradient updates before it
+    machine_class: str | None  # class within which timings may be compared
     shared: bool | None  # whether other cells used its GPU
     replicas: int | None  # seeds trained together
     cuda_graphs: bool | None  # whether updates were replayed
@@ -183,6 +183,8 @@ class Protocol(Section):
     horizon: int | None  # most steps of an episode; None is the task's
 
 
+Facts = dict[str, str | int | None]  # by name; None where one is not set
+
 # --- sections: what a run says of itself (`bench.training`) --------------------------------------
 
 
@@ -250,9 +252,7 @@ class Machine(Section):
     gpu_at_end: GpuState | None = later()  # state when the record was last written
     threads: int | None  # threads that torch computes with
     kernels: str | None  # what computes the networks, "c" or "torch"
-    thread_settings: (
-        dict[str, str | int | None] | None
-    )  # what sets the threads and the precision of products
+    thread_settings: Facts | None  # what sets the threads and the precision of products
     allocator_settings: dict[str, str | None] | None  # environment variables of torch's allocator
     system: str | None  # operating system and architecture
     machine_class: str | None  # class within which timings may be compared
