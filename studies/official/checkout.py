@@ -173,25 +173,38 @@ def old_torch_without_cuda() -> Iterator[None]:
             setattr(owner, name, value)
 
 
+HE = 6**0.5  # times torch's own bound, 1 / sqrt(inputs): the law of He et al. (2015)
+
+
 @contextmanager
-def widths(module: types.ModuleType, new: dict[int, int]) -> Iterator[None]:
-    """Build layers of other widths where a repository has its widths written into the code.
+def layers(
+    module: types.ModuleType,
+    widths: dict[int, int] | None = None,
+    outputs: int = 0,
+    he: bool = False,
+) -> Iterator[None]:
+    """Build other layers where a repository has them written into the code.
 
-    new: {256: 128} makes every input or output of 256 of ``module``'s `nn.Linear` one of 128.
+    widths: {256: 128} makes every input or output of 256 of ``module``'s `nn.Linear` one of 128.
+    he: the weights of layers with more than ``outputs`` outputs start as large as ours do.
     """
+    new = widths or {}
 
-    class Narrowed:
+    class Changed:
         def __init__(self, nn: Any) -> None:
             self._nn = nn
 
         def __getattr__(self, name: str) -> Any:
             return getattr(self._nn, name)
 
-        def Linear(self, inputs: int, outputs: int, *rest: Any) -> Any:
-            return self._nn.Linear(new.get(inputs, inputs), new.get(outputs, outputs), *rest)
+        def Linear(self, inputs: int, outside: int, *rest: Any) -> Any:
+            layer = self._nn.Linear(new.get(inputs, inputs), new.get(outside, outside), *rest)
+            if he and outside > outputs:
+                layer.weight.data.mul_(HE)
+            return layer
 
     before = module.nn
-    module.nn = Narrowed(before)  # type: ignore[attr-defined]
+    module.nn = Changed(before)  # type: ignore[attr-defined]
     try:
         yield
     finally:

@@ -21,7 +21,7 @@ import algorithms
 from datasets.errors import DatasetError
 from studies.official import official, ours, pairs, recorded, rows, table
 from studies.official.__main__ import main
-from studies.official.checkout import Checkout, widths
+from studies.official.checkout import Checkout, layers
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHECKOUTS = {
@@ -346,16 +346,20 @@ def test_what_is_missing_is_said_in_a_sentence(
         recorded.Job({"colour": 1}, 1, 1, 0).check_used()
 
 
-def test_widths_are_changed_only_while_layers_are_built() -> None:
+def test_layers_are_changed_only_while_they_are_built() -> None:
     import types
 
     from torch import nn
 
     module = types.ModuleType("made")
     module.nn = nn  # type: ignore[attr-defined]
-    with widths(module, {256: 3}):
-        assert module.nn.Linear(256, 5).in_features == 3
+    with layers(module, {256: 100}, outputs=2, he=True):
         assert module.nn.ReLU is nn.ReLU
+        hidden, last = module.nn.Linear(256, 256), module.nn.Linear(256, 2)
+        assert (hidden.in_features, hidden.out_features) == (100, 100)
+    bounds = [float(layer.weight.detach().abs().max()) for layer in (hidden, last)]
+    assert bounds[0] == pytest.approx((6 / 100) ** 0.5, rel=0.01), "He's law, as ours"
+    assert bounds[1] <= 0.1
     assert module.nn.Linear(256, 5).in_features == 256
 
 

@@ -2,7 +2,7 @@
 
 The parts are put together as in each file's `train`. Changed: sizes where the job asks for others
 than 256 (TD3+BC has them written into the code); learning rates; IQL's cosine schedule of the actor
-is stretched until it is constant where the job asks for that.
+is stretched until it is constant, and hidden layers start as ours do, where the job asks for that.
 """
 
 from types import ModuleType
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.optim import Adam
 
-from studies.official.checkout import Checkout, widths
+from studies.official.checkout import Checkout, layers
 from studies.official.recorded import Array, Job, Policy, Recorded
 
 ABSENT = ("d4rl", "gym", "wandb", "pyrallis")
@@ -31,9 +31,10 @@ def train_td3_bc(checkout: Checkout, data: Recorded, job: Job) -> Policy:
 
 def _iql(module: ModuleType, sizes: tuple[int, int], job: Job) -> Any:
     state_dim, action_dim = sizes
-    actor = module.GaussianPolicy(state_dim, action_dim, 1.0, hidden_dim=job["actor_width"])
-    critic = module.TwinQ(state_dim, action_dim, hidden_dim=job["critic_width"])
-    value = module.ValueFunction(state_dim, hidden_dim=job["critic_width"])
+    with layers(module, outputs=action_dim, he=job["he"]):
+        actor = module.GaussianPolicy(state_dim, action_dim, 1.0, hidden_dim=job["actor_width"])
+        critic = module.TwinQ(state_dim, action_dim, hidden_dim=job["critic_width"])
+        value = module.ValueFunction(state_dim, hidden_dim=job["critic_width"])
     return module.ImplicitQLearning(
         max_action=1.0,
         actor=actor,
@@ -51,9 +52,9 @@ def _iql(module: ModuleType, sizes: tuple[int, int], job: Job) -> Any:
 
 
 def _td3_bc(module: ModuleType, sizes: tuple[int, int], job: Job) -> Any:
-    with widths(module, {256: job["actor_width"]}):
+    with layers(module, {256: job["actor_width"]}, sizes[1], job["he"]):
         actor = module.Actor(*sizes, 1.0)
-    with widths(module, {256: job["critic_width"]}):
+    with layers(module, {256: job["critic_width"]}, sizes[1], job["he"]):
         critics = [module.Critic(*sizes) for _ in range(2)]
     return module.TD3_BC(
         max_action=1.0,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from studies.official.checkout import Checkout, widths
+from studies.official.checkout import Checkout, layers
 from studies.official.recorded import Array, Job, Policy, Recorded
 
 
@@ -31,7 +31,7 @@ def train(checkout: Checkout, data: Recorded, job: Job) -> Policy:
 
 
 def _built(module: Any, model: Any, rows: dict[str, Array], job: Job) -> Any:
-    with widths(module, {256: job["critic_width"]}), widths(model, {256: job["actor_width"]}):
+    with layers(module, {256: job["critic_width"]}), layers(model, {256: job["actor_width"]}):
         agent = module.Diffusion_QL(
             state_dim=rows["observations"].shape[1],
             action_dim=rows["actions"].shape[1],

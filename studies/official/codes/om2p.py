@@ -1,10 +1,13 @@
 """lizr16/OM2P: the mean-flow agent of `agents/fql_meanfield.py`, as `main.py` trains it offline.
 
-Changed: nothing but the evaluation. As in `main.py` one batch of the team's transitions serves all
-agents, and all agents start from the same seed.
+Changed: nothing but the evaluation, and the weights before training where the job asks for ours.
+As in `main.py` one batch of the team's transitions serves all agents, and all agents start from the
+same seed.
 """
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import jax
@@ -16,7 +19,9 @@ from studies.official.recorded import Array, Job, Policy, Recorded
 
 def train(checkout: Checkout, data: Recorded, job: Job) -> Policy:
     """Train one agent each; the policy draws one action."""
-    module = checkout.load("agents.fql_meanfield")
+    actions = max(data.about["action_sizes"])
+    with our_weights(actions) if job["our_initialisation"] else nullcontext():
+        module = checkout.load("agents.fql_meanfield")
     about = data.about
     buffer = checkout.load("utils.buffer").ReplayBuffer(
         about["transitions"], data.agents, about["observation_sizes"], about["action_sizes"]
@@ -40,6 +45,30 @@ def train(checkout: Checkout, data: Recorded, job: Job) -> Policy:
             own = {name: parts[agent] for name, parts in batch.items()}
             agents[agent], _ = agents[agent].update(own)
     return sampling(agents, job.seed)
+
+
+@contextmanager
+def our_weights(outputs: int) -> Iterator[None]:
+    """Let networks of modules that are imported meanwhile start with weights as large as ours.
+
+    The code draws from a law of Xavier's; ours is He's, and in last layers, those with at most
+    ``outputs`` outputs, uniform within 1 / sqrt(inputs). Biases start at zero as in the code.
+    """
+    from flax.linen import initializers
+
+    def law(*arguments: Any, **named: Any) -> Any:
+        def start(key: Any, shape: Any, *rest: Any, **more: Any) -> Any:
+            scale = 2.0 if shape[-1] > outputs else 1.0 / 3.0
+            return xavier(scale, "fan_in", "uniform")(key, shape, *rest, **more)
+
+        return start
+
+    xavier = initializers.variance_scaling
+    initializers.variance_scaling = law
+    try:
+        yield
+    finally:
+        initializers.variance_scaling = xavier
 
 
 def _options(job: Job) -> dict[str, Any]:
