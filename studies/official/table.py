@@ -13,8 +13,8 @@ HEADER = (
     "|---|---|---|---|---|---|---|",
 )
 FLIPS = (
-    "| code | data | seed | changed | side | before | after |",
-    "|---|---|---|---|---|---|---|",
+    "| code | data | updates | changed | in | before | after | the other side |",
+    "|---|---|---|---|---|---|---|---|",
 )
 
 
@@ -48,16 +48,17 @@ def paired(rows: Sequence[Row]) -> list[str]:
 
 
 def flipped(rows: Sequence[Row]) -> list[str]:
-    """Return a line for every run with a changed setting, beside the same run without it."""
+    """Return a line for every run with changed settings, beside the runs without the change."""
     out = list(FLIPS)
     for row in _ordered(row for row in rows if row.flip is not None):
-        for before in rows:
-            if before.flip is None and before.side == row.side and _same(row, before):
-                cells = [
-                    _code(row), _data(row), str(row.seed), f"`{row.flip}`", row.side,
-                    _value(before), _value(row),
-                ]  # fmt: skip
-                out.append("| " + " | ".join(cells) + " |")
+        plain = [other for other in rows if other.flip is None and _same(row, other)]
+        values = {other.side: _value(other) for other in plain}
+        (other_side,) = (side for side in pairs.SIDES if side != row.side)
+        cells = [
+            _code(row), _data(row), f"{row.updates:,}", str(row.flip).replace("-", " "), row.side,
+            values.get(row.side, ""), _value(row), values.get(other_side, ""),
+        ]  # fmt: skip
+        out.append("| " + " | ".join(cells) + " |")
     return out
 
 

@@ -400,9 +400,12 @@ def test_the_table_marks_differences_beyond_the_intervals() -> None:
     assert (gap, half) == (-10.0, pytest.approx(1.96 * math.sqrt(2)))
     far = table.paired([made("official", 500.0), made("ours", 490.0)])
     assert "**-10.0 ± 2.8**" in far[2]
-    changed = table.flipped([made("ours", 490.0), made("ours", 499.0, "plain")])
+    changed = table.flipped(
+        [made("official", 500.0), made("ours", 490.0), made("ours", 499.0, "other-weights")]
+    )
     assert changed[2:] == [
-        "| OMAR | expert | 0 | `plain` | ours | 490.0 ± 2.0 (50.0) | 499.0 ± 2.0 (50.0) |"
+        "| OMAR | expert | 2,000 | other weights | ours | 490.0 ± 2.0 (50.0) "
+        "| 499.0 ± 2.0 (50.0) | 500.0 ± 2.0 (50.0) |"
     ]
 
 
