@@ -11,9 +11,9 @@ from typing import Any
 from datasets import recipes
 from datasets.errors import DatasetError
 from datasets.formats import imported
+from datasets.paths import Progress, new_folder
 from datasets.paths import data_dir as default_dir
-from datasets.paths import new_folder
-from datasets.recorded.files import CARD, Progress, unreadable
+from datasets.recorded.files import CARD, unreadable
 from datasets.recorded.store import Dataset
 from datasets.tasks import load_task
 from datasets.views import grammar

@@ -3,11 +3,13 @@
 import hashlib
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 from datasets.errors import DatasetError
 
 CHUNK = 1 << 22
+Progress = Callable[[int, int, str], None]  # steps done, steps in all, what is being done
 
 
 def data_dir(path: str | Path | None = None) -> Path:

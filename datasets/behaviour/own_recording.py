@@ -13,9 +13,9 @@ from datasets.behaviour.recording import AT_ONCE, CUT_RULES
 from datasets.environments.prey import EXTERNAL
 from datasets.errors import DatasetError
 from datasets.formats import imported
-from datasets.paths import new_folder
+from datasets.paths import Progress, new_folder
 from datasets.recorded.card import write_card
-from datasets.recorded.files import IMPORTED, Progress
+from datasets.recorded.files import IMPORTED
 from datasets.recorded.writer import Writer
 from datasets.rollout import Transitions, play
 from datasets.tasks import Task, load_task

@@ -19,8 +19,8 @@ from datasets.behaviour.matd3 import Matd3, Matd3Config, ReplayBuffer, Side, des
 from datasets.environments.mpe import ParticleEnv
 from datasets.environments.mpe_scenarios import Tag, World
 from datasets.errors import unknown
+from datasets.paths import Progress
 from datasets.recipes import table
-from datasets.recorded.files import Progress
 from datasets.rollout import Returns, play, uniform
 
 SCENARIOS = {"mpe/tag": Tag, "mpe/world": World}

@@ -14,8 +14,8 @@ from torch import Tensor
 from datasets import recipes
 from datasets.actors import Actor, load_snapshots
 from datasets.errors import DatasetError
+from datasets.paths import Progress
 from datasets.recorded.card import write_card
-from datasets.recorded.files import Progress
 from datasets.recorded.writer import Writer
 from datasets.rollout import Act, Transitions, play, uniform
 from datasets.tasks import Task, load_task

@@ -15,7 +15,7 @@ from datasets.behaviour.individual_matd3 import IndividualMatd3, IndividualMatd3
 from datasets.behaviour.joint_matd3 import JointMatd3, JointMatd3Config
 from datasets.behaviour.matd3 import Matd3, Matd3Config, ReplayBuffer, describe, evaluate
 from datasets.errors import DatasetError
-from datasets.recorded.files import Progress
+from datasets.paths import Progress
 from datasets.tasks import Task, load_task
 
 EVALUATION_SEED = 20_000

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,7 @@ import numpy as np
 
 from datasets.errors import DatasetError
 from datasets.formats import omar
-from datasets.paths import expanded, new_folder
-from datasets.recorded.files import Progress
+from datasets.paths import Progress, expanded, new_folder
 from datasets.recorded.store import Dataset
 from datasets.tasks import agent_names
 
@@ -225,9 +225,10 @@ def _write_minari(dataset: Dataset, folder: Path, progress: Progress | None) -> 
         if progress is not None and number % 1000 == 0:
             progress(number, len(dataset.episode_length), "exporting")
     before = os.environ.get("MINARI_DATASETS_PATH")
-    os.environ["MINARI_DATASETS_PATH"] = str(folder)
+    os.environ["MINARI_DATASETS_PATH"] = str(folder.absolute())  # relative, Minari joins it twice
     try:
-        minari.create_dataset_from_buffers(
+        _create(
+            minari,
             minari_name(dataset),
             buffers,
             observation_space=Dict(
@@ -253,6 +254,13 @@ def _write_minari(dataset: Dataset, folder: Path, progress: Progress | None) -> 
         "by agent, rewards the mean over agents, each agent's own in infos['reward_agent_<i>'] "
         "from the second row on"
     }
+
+
+def _create(minari: Any, *arguments: Any, **named: Any) -> None:
+    """Let Minari write a dataset, without its advice to publish more about it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        minari.create_dataset_from_buffers(*arguments, **named)
 
 
 Check = Callable[[Dataset], None]

@@ -14,9 +14,8 @@ import numpy as np
 from datasets.errors import DatasetError, unknown
 from datasets.formats import actions, imported
 from datasets.formats.layout import Last, Layout, Part, check_layout, continues
-from datasets.paths import new_folder, sha256
+from datasets.paths import Progress, new_folder, sha256
 from datasets.recorded.card import write_card
-from datasets.recorded.files import Progress
 from datasets.sources import opening, public
 from datasets.tasks import Task, load_task
 
@@ -99,7 +98,8 @@ def import_dataset(
     places, quality = actions.actuators(layout_name, task, action_order), _checked_quality(quality)
     reading = Reading(places, action_form, episode_steps, accept, quality, known)
     try:
-        with opening.opened(path if known is None else known.address, folder.parent) as source:
+        address = path if known is None else known.address
+        with opening.opened(address, folder.parent, progress) as source:
             folder.parent.mkdir(parents=True, exist_ok=True)
             partial = new_folder(folder)
             try:

@@ -17,7 +17,7 @@ import numpy as np
 
 from datasets.errors import DatasetError
 from datasets.formats.layout import Cut, Layout, Part, check_rows, episode_steps, open_array
-from datasets.recorded.files import Progress
+from datasets.paths import Progress
 from datasets.recorded.store import Dataset
 from datasets.tasks import Task
 

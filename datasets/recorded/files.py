@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,6 @@ CARD = "card.json"
 IMPORTED = "import"  # the folder of imported datasets, and the first part of their ids
 CARD_LIMIT = 1 << 26  # bytes
 REQUIRED = {"task", "rules", "prey", "horizon", "files", "checksum", "observation_sizes"}
-
-Progress = Callable[[int, int, str], None]  # steps done, steps in all, what is being done
 
 
 def checksum(files: dict[str, str]) -> str:

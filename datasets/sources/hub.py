@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from datasets.errors import DatasetError, counted
-from datasets.paths import CHUNK
+from datasets.paths import CHUNK, Progress
 from datasets.sources.archives import SPARE, SUFFIXES
 
 PREFIX = "hub:"
@@ -29,7 +29,7 @@ class Announced(NamedTuple):
     blob: str | None  # of small ones: git's SHA-1 of the content
 
 
-def download(address: str) -> tuple[Path, dict[str, Any]]:
+def download(address: str, progress: Progress | None = None) -> tuple[Path, dict[str, Any]]:
     """Download what ``hub:OWNER/NAME[@REVISION][/FOLDER]`` names; return its place and origin.
 
     Files stay in the Hub's own cache (``HF_HOME``), so that a second import downloads nothing, and
@@ -51,7 +51,11 @@ def download(address: str) -> tuple[Path, dict[str, Any]]:
         announced = {file.rfilename: _announced(file) for file in info.siblings or []}
         files = _wanted([*announced], path, address)
         _check_size(address, [announced[file] for file in files], library.constants.HF_HUB_CACHE)
-        for file in files:
+        sizes = [announced[file].size or 0 for file in files]
+        for number, file in enumerate(files):
+            if progress is not None:  # inside a file the library shows its own
+                done, total = (round(sum(part) / 1e6) for part in (sizes[:number], sizes))
+                progress(done, total, f"downloading {file}, MB")
             place = api.hf_hub_download(name, file, repo_type="dataset", revision=info.sha)
             _check_content(address, file, Path(place), announced[file])
     except _failures(library) as error:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets.errors import DatasetError
-from datasets.paths import expanded, sha256
+from datasets.paths import Progress, expanded, sha256
 from datasets.sources import archives, hub
 
 
@@ -27,7 +27,7 @@ class Source:
 
 
 @contextmanager
-def opened(path: str | Path, scratch: Path) -> Iterator[Source]:
+def opened(path: str | Path, scratch: Path, progress: Progress | None = None) -> Iterator[Source]:
     """Make published files readable; archives are unpacked below ``scratch`` for as long.
 
     A DatasetError raised meanwhile names the archive rather than its temporary copy.
@@ -36,7 +36,7 @@ def opened(path: str | Path, scratch: Path) -> Iterator[Source]:
     text = str(path)
     place = expanded(path)
     if text.startswith(hub.PREFIX):
-        place, origin["hub"] = hub.download(text)
+        place, origin["hub"] = hub.download(text, progress)
     within = archives.find(place)
     if within is None:
         yield Source(place, origin)

@@ -62,6 +62,15 @@ def test_a_folder_of_a_repository_is_imported(
     assert all(path.startswith("/mpe/seed_0_data/") for path in fetched)
 
 
+def test_a_download_shows_its_progress(server: Hub, tmp_path: Path) -> None:
+    shown: list[tuple[int, int, str]] = []
+    hub.download("hub:team/data/mpe/seed_0_data", lambda *one: shown.append(one))
+    names = [what for _, _, what in shown]
+    assert names[0] == "downloading mpe/seed_0_data/acs_0.npy, MB"
+    assert len(names) == 16
+    assert all(done <= total for done, total, _ in shown)
+
+
 def test_a_second_import_downloads_nothing(server: Hub, tmp_path: Path) -> None:
     first = bring_in(f"hub:team/data@{SHA}/mpe/seed_0_data", tmp_path)
     server.asked.clear()

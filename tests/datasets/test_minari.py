@@ -37,11 +37,16 @@ def write_file(path: Path, dataset: Dataset, form: str = "dictionary", own: bool
     return path
 
 
-def test_our_export_comes_back_through_minari(expert: Dataset, tmp_path: Path) -> None:
-    """Minari's own library writes the file; the import has the same arrays and checksum."""
+def test_our_export_comes_back_through_minari(
+    expert: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    recwarn: pytest.WarningsRecorder,
+) -> None:  # fmt: skip
+    """Minari's own library writes the file, also into a folder named from here."""
     pytest.importorskip("minari")
     part = Dataset(expert.folder, fraction=0.1)
-    folder = exporting.export(part, tmp_path / "minari", "minari")
+    monkeypatch.chdir(tmp_path)
+    folder = exporting.export(part, "minari", "minari")
+    assert not [str(one.message) for one in recwarn if "minari" in str(one.filename)]
     back = import_spread(folder, tmp_path, "x", "minari")
     np.testing.assert_array_equal(back.reward, part.reward[part.transitions])
     np.testing.assert_array_equal(back.action, part.action[part.transitions])
