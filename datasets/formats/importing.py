@@ -98,8 +98,7 @@ def import_dataset(
     places, quality = actions.actuators(layout_name, task, action_order), _checked_quality(quality)
     reading = Reading(places, action_form, episode_steps, accept, quality, known)
     try:
-        address = path if known is None else known.address
-        with opening.opened(address, folder.parent, progress) as source:
+        with opening.opened(known.address if known else path, folder.parent, progress) as source:
             folder.parent.mkdir(parents=True, exist_ok=True)
             partial = new_folder(folder)
             try:

@@ -1,9 +1,12 @@
 """Broken and hostile data files: cards, our own arrays, and every published layout."""
 
+import contextlib
 import dataclasses
 import io
 import json
+import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,8 @@ import pytest
 from algorithms.base import TeamSpec
 from bench.cli import data
 from datasets import recipes
-from datasets.formats import importing, madiff, omar, omiga, vault
+from datasets.formats import arrays as arrays_layout
+from datasets.formats import importing, madiff, minari, omar, omiga, vault
 from datasets.formats.imported import IMPORTED
 from datasets.formats.layout import check_layout
 from datasets.paths import sha256
@@ -210,6 +214,71 @@ def test_omiga_files(tmp_path: Path, inputs: Inputs) -> None:
         content = inputs.bytes() if dice.random() < 0.05 else inputs.mutated(whole)
         path.write_bytes(content)
         refused(lambda: read_through(omiga.opened, path, ours), content)
+
+
+@fuzz
+def test_arrays_files(tmp_path: Path, inputs: Inputs) -> None:
+    arrays, folder, ours = published(), tmp_path / "mine", tmp_path / "ours"
+    folder.mkdir(exist_ok=True)
+    ours.mkdir(exist_ok=True)
+    whole = {
+        "observations": arrays["o"], "actions": arrays["a"], "rewards": arrays["r"],
+        "terminals": arrays["d"], "timeouts": arrays["d"] * 0, "states": arrays["a"][:, 0],
+        "episode_lengths": arrays["path_lengths"],
+    }  # fmt: skip
+    for dice in inputs:
+        for name, array in whole.items():
+            np.save(folder / f"{name}.npy", array)
+        if dice.random() < 0.5:  # then the flags say where episodes end
+            (folder / "episode_lengths.npy").unlink()
+        name = dice.choice(list(whole))
+        content = hostile_npy(inputs, dice, whole[name])
+        (folder / f"{name}.npy").write_bytes(content)
+        refused(lambda: read_through(arrays_layout.opened, folder, ours), (name, content))
+
+
+@fuzz
+def test_what_users_write(tmp_path: Path, inputs: Inputs) -> None:
+    """Values of any kind in place of an array; nothing is left of what is refused."""
+    arrays, folder = published(), tmp_path / "written"
+    good = {
+        "observations": arrays["o"], "actions": arrays["a"], "rewards": arrays["r"],
+        "terminals": arrays["d"] > 0, "next_observations": arrays["o"], "states": arrays["o"][:, 0],
+        "episode_lengths": arrays["path_lengths"], "timeouts": arrays["d"][:, 0] * 0,
+    }  # fmt: skip
+    for dice in inputs:
+        name = dice.choice(list(good))
+        value: Any = inputs.value()
+        if dice.random() < 0.7:
+            with contextlib.suppress(Exception):  # objects, which numpy does not load, stay values
+                value = np.load(io.BytesIO(hostile_npy(inputs, dice, good[name])))
+        write = partial(arrays_layout.write, folder, **{**good, name: value})
+        if not refused(write, (name, value)):
+            shutil.rmtree(folder)
+        assert not folder.exists()
+
+
+@fuzz
+def test_minari_files(tmp_path: Path, inputs: Inputs) -> None:
+    path, ours = tmp_path / "data" / "main_data.hdf5", tmp_path / "ours"
+    path.parent.mkdir(exist_ok=True)
+    ours.mkdir(exist_ok=True)
+    rng, file = np.random.default_rng(0), io.BytesIO()
+    with h5py.File(file, "w") as made:
+        for number, steps in enumerate(LENGTHS):
+            group = made.create_group(f"episode_{number}")
+            for agent in ("a", "b", "c"):
+                group[f"observations/{agent}"] = rng.normal(size=(steps + 1, 18)).astype("f4")
+                group[f"actions/{agent}"] = rng.uniform(-1, 1, (steps, 2)).astype("f4")
+                group[f"infos/reward_{agent}"] = rng.normal(size=steps + 1)
+            group["rewards"] = rng.normal(size=steps)
+            group["terminations"] = np.zeros(steps, bool)
+            group["truncations"] = np.arange(steps) == steps - 1
+    whole = file.getvalue()
+    for dice in inputs:
+        content = inputs.bytes() if dice.random() < 0.05 else inputs.mutated(whole)
+        path.write_bytes(content)
+        refused(lambda: read_through(minari.opened, path.parent, ours), content)
 
 
 @fuzz
