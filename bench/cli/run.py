@@ -287,6 +287,7 @@ def list_(
 def _print_public() -> None:
     """Print the table of published recordings: names, then per row where and what they are."""
     from datasets.sources import public
+    from datasets.tasks import TASKS
 
     rows: dict[str, list[public.Published]] = {}
     for one in public.table().values():
@@ -295,7 +296,7 @@ def _print_public() -> None:
         first = several[0]
         print(f"public:{row}/QUALITY   {', '.join(one.quality for one in several)}")
         for word, text in (
-            ("task", f"{first.task}, format {first.format}"),
+            ("task", f"{first.task}, rules {TASKS[first.task].rules}, format {first.format}"),
             ("from", f"{first.address}   (and so on)"),
             ("by", first.publisher),
             ("licence", first.licence),

@@ -25,7 +25,7 @@ def broken(path: Path, why: str) -> DatasetError:
     """Return the error for an unusable file, with the cure."""
     cure = "it is built again on the next run"
     if path.parent.parent.name == IMPORTED:
-        cure = "import the published files again with `python -m bench data import`"
+        cure = "import its files again with `python -m bench data import` (or `data record` it)"
     return DatasetError(
         f"dataset file {path} is damaged ({why}); delete the folder {path.parent} and {cure}."
     )

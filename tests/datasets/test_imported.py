@@ -43,7 +43,7 @@ def test_requests_that_make_no_sense_are_one_sentence(files: Path, tmp_path: Pat
         with pytest.raises(DatasetError, match=message):
             datasets.recipe(**({"dataset_id": "import/published", "data_dir": tmp_path} | options))
     (tmp_path / "import/published/card.json").write_text("{}")
-    with pytest.raises(DatasetError, match=r"damaged.*import the published files again"):
+    with pytest.raises(DatasetError, match=r"damaged.*import its files again"):
         datasets.recipe("import/published", data_dir=tmp_path)
 
 
