@@ -93,7 +93,7 @@ def _duel(results: Results, track: Track, best: Group, other: Group, column: str
         for name, words in COSTS.items()
         if (mine := cost(results, best, name)) and (theirs := cost(results, other, name))
     ]
-    rest = [f"at {_listed(ratios)}"] if ratios else []
+    rest = [f"at {listed(ratios)}"] if ratios else []
     note = [] if tested.p is not None else ["one seed each tests nothing"]
     return Line(track, ", ".join([lead, *rest]), [*note, *_about([best, other], column)])
 
@@ -119,7 +119,7 @@ def _numbers(groups: list[Group], column: str) -> str:
     """Return several methods with their numbers, of very many the first."""
     named = [_number(group, column) for group in groups[:NAMED]]
     more = [f"{len(groups) - NAMED} more"] if len(groups) > NAMED else []
-    return _listed(named + more)
+    return listed(named + more)
 
 
 def _cheapest(results: Results, level: list[Group]) -> list[str]:
@@ -132,7 +132,7 @@ def _cheapest(results: Results, level: list[Group]) -> list[str]:
         if all(known.values()):
             first = min(known, key=lambda label: known[label] or 0.0)
             least.setdefault(first, []).append(words)
-    return [f"of these, {label} {_listed(words)}" for label, words in least.items()]
+    return [f"of these, {label} {listed(words)}" for label, words in least.items()]
 
 
 def _about(groups: list[Group], column: str) -> list[str]:
@@ -166,6 +166,6 @@ def _number(group: Group, column: str) -> str:
     return f"{group.method.label}{SPACE}{estimate.value:.1f}{half}"
 
 
-def _listed(parts: list[str]) -> str:
+def listed(parts: list[str]) -> str:
     """Join words as a sentence does: a, b and c."""
     return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))

@@ -30,6 +30,9 @@ class Measured:
     hidden: tuple[int, ...]
     rounds: int
     values: dict[str, float]  # by the columns of the results
+    updates_ms: tuple[float, ...] = ()  # time of an update in each round, the rounds interleaved
+    preset: str = ""
+    steps: int = 1  # from noise to an action
 
 
 def read(out: Path, warnings: list[str]) -> list[list[Measured]]:
@@ -64,6 +67,8 @@ def _measured(content: Json, row: Json) -> Measured:
         str(row["algorithm"]), int(size["agents"]), int(size["batch"]),
         tuple(int(width) for width in size["hidden"] or row["settings"].get("hidden") or ()),
         len(rounds), {name: float(v) for name, v in values.items() if v and math.isfinite(v)},
+        tuple(1000 * median(one["update"][clock]) for one in rounds),
+        str(content["configuration"].get("preset") or ""), int(row.get("steps") or 1),
     )  # fmt: skip
 
 
