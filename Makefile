@@ -8,11 +8,12 @@ PERF ?= .benchmarks
 BASELINE := tests/perf/baseline
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: FORCE help setup run report test perf efficiency gate gate-baseline lint format wheel docs clean
+.PHONY: FORCE help setup run report results test perf efficiency gate gate-baseline lint format wheel docs clean
 
 help:
 	@echo "make run      set up and run the main job: om2p and dom2, 5 seeds, then the report"
 	@echo "make report   write the report of $(OUT) into reports/out"
+	@echo "make results  write the published page of $(OUT) into docs/results"
 	@echo "make test     set up and run the tests"
 	@echo "make perf     run the benchmarks in tests/perf, into $(PERF)/perf.json"
 	@echo "make efficiency   measure everything in docs/efficiency.md again, into $(EFFICIENCY): hours"
@@ -35,6 +36,10 @@ run: $(STAMP)
 
 report: $(STAMP)
 	$(BIN)/python -m bench report --out $(OUT)
+
+# The page of results on the site: from OUT=results, or from the shipped rows with OUT=reference.
+results: $(STAMP)
+	$(BIN)/python -m bench report --out $(OUT) --site docs/results
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n auto --dist loadfile

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from reports.build import Written
+    from reports.site.publish import Published
 
 OM2P_BENCH = "om2p-bench"
 
@@ -20,3 +21,10 @@ def write(out: Path, to: Path, **options: Any) -> "Written":
     from reports import build
 
     return build.write(Path(out), Path(to), **options)
+
+
+def publish(out: Path, to: Path, **options: Any) -> "Published":
+    """Write the published page of the results `out` into `to` (see `reports.site.publish`)."""
+    from reports.site import publish as site
+
+    return site.publish(Path(out), Path(to), **options)

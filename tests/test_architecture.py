@@ -112,7 +112,7 @@ LAYERS = {
     ),
     "reports": (
         "options", "style", "reading", "captions", "findings", "drawing", "tables", "figures",
-        "page", "build",
+        "page", "build", "site",
     ),
 }  # fmt: skip
 

@@ -70,6 +70,13 @@ def report(
             "'reference' for the shipped ones; repeatable: --with reference",
         ),
     ] = None,
+    site: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write the page that is published in place of a report: --site docs/results",
+        ),
+    ] = None,
 ) -> None:
     """Write figures, LaTeX tables and a page from a results folder.
 
@@ -84,6 +91,23 @@ def report(
     import reports
     from bench.plan.flags import parse_names
 
+    chosen = {
+        "algorithms": () if algos is None else parse_names(algos, "algos"),
+        "datasets": () if datasets is None else parse_names(datasets, "datasets"),
+        "others": with_ or (),
+    }
+    if site is not None:
+        if live or against is not None or siunitx or pdf:
+            raise BenchError("--site goes without --live, --against, --siunitx and --pdf")
+        published = reports.publish(out, site, uncertainty=uncertainty, **chosen)
+        for warning in published.warnings:
+            print(f"warning: {one_line(warning)}", file=sys.stderr)
+        for chapter in published.chapters:
+            said = chapter.sentences[:3] or [f"not measured yet: {chapter.command}"]
+            if chapter.command or chapter.sentences:
+                print(printable(f"{chapter.title}: {' '.join(said)}"))
+        print(f"{published.markdown} and {published.page}")
+        return
     announced = False
 
     def announce(written: Any) -> None:
@@ -94,9 +118,7 @@ def report(
 
     written = reports.write(
         out, to, tell=announce, uncertainty=uncertainty, siunitx=siunitx, pdf=pdf, live=live,
-        algorithms=() if algos is None else parse_names(algos, "algos"),
-        datasets=() if datasets is None else parse_names(datasets, "datasets"),
-        against=against, others=with_ or (),
+        against=against, **chosen,
     )  # fmt: skip
     for warning in written.warnings:
         print(f"warning: {one_line(warning)}", file=sys.stderr)

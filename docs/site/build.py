@@ -18,7 +18,7 @@ OUTSIDE = {"README.md": "project.md", "CHANGELOG.md": "changelog.md"}
 # What the sidebar lists, under which heading; every other page stands below "Evidence".
 CHAPTERS = {
     "Start": ("project", "glossary"),
-    "Results": ("evidence", "efficiency", "gallery/README"),
+    "Results": ("results/README", "evidence", "efficiency", "gallery/README"),
     "Use": (
         "tasks", "particles", "datasets", "study-files", "tuning", "race", "robustness",
         "callbacks",

@@ -206,7 +206,9 @@ def _factor(
     largest = max(ratios, key=lambda key: ratios[key])
     reached = ratios[largest] >= factor
     number = f"up to {ratios[largest]:.2f} times ({largest}; {spread})"
-    nearest = [f"{key}: {value:.2f} times" for key, value in ratios.items() if key.startswith(NEAREST)]
+    nearest = [
+        f"{key}: {value:.2f} times" for key, value in ratios.items() if key.startswith(NEAREST)
+    ]
     return Finding(
         SUPPORTED if reached else NOT_SUPPORTED, number, "; ".join([*nearest, *own_form])
     )

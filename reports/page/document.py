@@ -4,7 +4,7 @@ import base64
 import json
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError, counted
 from bench.results import columns, plain_files
@@ -19,6 +19,10 @@ from reports.reading.results import PENDING, Cell, Results
 from reports.reading.runs import Measure
 from reports.tables import robustness, text
 from reports.tables.model import Table
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
 
 TEMPLATES = Path(__file__).with_name("templates")
 SECTIONS = {
@@ -47,14 +51,8 @@ def render(
     refresh: float | None = None,
 ) -> str:
     """Return the page; with `refresh` it reads itself again after that many seconds."""
-    from jinja2 import Environment, FileSystemLoader
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["capitalise"] = lambda words: f"{words[:1].upper()}{words[1:]}"
-    environment.filters["counted"] = counted
     animations, left_out = _animations(results)
     first = _first(figures)
     failed = [cell for cell in results.cells if cell.word and cell["status"] not in PENDING]
@@ -62,41 +60,64 @@ def render(
     stressed, figures, tables = _robustness(results, figures, tables, sources)
     there = {"animations": animations or left_out, "tuning": tuned, "robustness": stressed}
     sections = [(key, name) for key, name in SECTIONS.items() if there.get(key, True)]
-    html: str = environment.get_template("page.html.j2").render(
-        css=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
-        js=Markup((TEMPLATES / "page.js").read_text(encoding="utf-8")),
-        cells=Markup(_json(_cells(results))),
-        sections=sections,
-        refresh=refresh,
-        command=options.command,
-        checksum=results.checksum,
-        summary=cards.summary(results),
-        answer=answer.lines(results),
-        meaningless=answer.meaningless(results),
-        first_figure=None if first is None else _figure(first),
-        timing=captions.TIMING,
-        algos=",".join(dict.fromkeys(method.algorithm for method in results.methods)),
-        limits=cards.limits(results),
-        warnings=results.warnings,
-        leaderboard=leaderboard.build(results, options.uncertainty),
-        leaderboard_caption=leaderboard.caption(results, options.uncertainty),
-        animations=animations,
-        animations_left_out=left_out,
-        tuning=tuned,
-        figures=[
-            (section, [_figure(figure) for figure in members])
-            for section, members in groupby(
-                (figure for figure in figures if figure is not first),
-                key=lambda figure: figure.section,
-            )
-        ],
-        stress=stressed,
-        tables=[_table(table, sources[table.stem]) for table in tables],
-        failures=[_failure(cell) for cell in failed[:FAILURES]],
-        more_failures=max(0, len(failed) - FAILURES),
-        cards=[*cards.datasets(results), *cards.machines(results), *cards.sources(results)],
+    html: str = (
+        environment()
+        .get_template("page.html.j2")
+        .render(
+            css=stylesheet(),
+            js=Markup((TEMPLATES / "page.js").read_text(encoding="utf-8")),
+            cells=Markup(_json(_cells(results))),
+            sections=sections,
+            refresh=refresh,
+            command=options.command,
+            checksum=results.checksum,
+            summary=cards.summary(results),
+            answer=answer.lines(results),
+            meaningless=answer.meaningless(results),
+            first_figure=None if first is None else shown_figure(first),
+            timing=captions.TIMING,
+            algos=",".join(dict.fromkeys(method.algorithm for method in results.methods)),
+            limits=cards.limits(results),
+            warnings=results.warnings,
+            leaderboard=leaderboard.build(results, options.uncertainty),
+            leaderboard_caption=leaderboard.caption(results, options.uncertainty),
+            animations=animations,
+            animations_left_out=left_out,
+            tuning=tuned,
+            figures=[
+                (section, [shown_figure(figure) for figure in members])
+                for section, members in groupby(
+                    (figure for figure in figures if figure is not first),
+                    key=lambda figure: figure.section,
+                )
+            ],
+            stress=stressed,
+            tables=[shown_table(table, sources[table.stem]) for table in tables],
+            failures=[_failure(cell) for cell in failed[:FAILURES]],
+            more_failures=max(0, len(failed) - FAILURES),
+            cards=[*cards.datasets(results), *cards.machines(results), *cards.sources(results)],
+        )
     )
     return html
+
+
+def environment() -> "Environment":
+    """Return the templates of pages, which escape all that they are given."""
+    from jinja2 import Environment, FileSystemLoader
+
+    templates = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    templates.filters["capitalise"] = lambda words: f"{words[:1].upper()}{words[1:]}"
+    templates.filters["counted"] = counted
+    return templates
+
+
+def stylesheet() -> "Markup":
+    """Return the styles of all pages."""
+    from markupsafe import Markup
+
+    return Markup((TEMPLATES / "page.css").read_text(encoding="utf-8"))
 
 
 def _tuning(
@@ -109,8 +130,8 @@ def _tuning(
         return None, figures, tables
     section = shown.Tuning(
         captions.tuning(results.tuned),
-        [_figure(figure) for figure in own],
-        [_table(table, sources[table.stem]) for table in printed],
+        [shown_figure(figure) for figure in own],
+        [shown_table(table, sources[table.stem]) for table in printed],
     )
     rest = [figure for figure in figures if figure not in own]
     return section, rest, [table for table in tables if table not in printed]
@@ -127,8 +148,8 @@ def _robustness(
     printed = [table for table in tables if table.stem.startswith(robustness.PREFIX)]
     section = shown.Robustness(
         sentences,
-        [_figure(figure) for figure in own],
-        [_table(table, sources[table.stem]) for table in printed],
+        [shown_figure(figure) for figure in own],
+        [shown_table(table, sources[table.stem]) for table in printed],
         list(stress.notes(results)),
     )
     rest = [figure for figure in figures if figure not in own]
@@ -150,15 +171,16 @@ def _first(figures: list[SavedFigure]) -> SavedFigure | None:
     return None
 
 
-def _figure(figure: SavedFigure) -> shown.Figure:
+def shown_figure(figure: SavedFigure) -> shown.Figure:
+    """Return what a template needs of a figure, its picture included."""
     return shown.Figure(
         figure.name, figure.title, figure.caption, figure.size,
         base64.b64encode(figure.png).decode(), "pdf" if figure.pdf else "png",
     )  # fmt: skip
 
 
-def _table(table: Table, latex: str) -> shown.Table:
-    """Return what the template needs of a table: heads, rows by group, notes."""
+def shown_table(table: Table, latex: str) -> shown.Table:
+    """Return what a template needs of a table: heads, rows by group, notes."""
     arrows = text.ARROWS
     groups = [
         (name, len(list(members)))

@@ -59,6 +59,11 @@ class Chapter:
     figures: list[SavedFigure] = field(default_factory=list)
 
     @property
+    def tables_first(self) -> bool:
+        """Whether the tables are the answer and figures illustrate it."""
+        return self.key == "policies"
+
+    @property
     def command(self) -> str:
         """The command that measures it, where there is nothing to show; else empty."""
         there = self.sentences or self.tables or self.figures

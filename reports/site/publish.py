@@ -15,7 +15,7 @@ from reports.reading.choosing.selection import Selection
 from reports.reading.results import Results
 from reports.site import chapters, page
 from reports.site.chapters import Chapter
-from reports.tables import latex, model, text
+from reports.tables import model, text
 
 MARKDOWN, PAGE, ROWS = "README.md", "page.html", "rows"
 TITLE = "Results"
@@ -54,9 +54,9 @@ def publish(
         figures = catalogue.draw_all(read, to / "figures", uncertainty)
         written = chapters.build(read, tables, figures, uncertainty)
         written = [_keyed(chapter, read) for chapter in written]
-        sources = _write_tables(read, written, to / "tables", options)
+        _write_tables(written, to / "tables")
         shipped.write(out, to / ROWS)
-        (to / PAGE).write_text(page.render(read, written, sources, options), encoding="utf-8")
+        (to / PAGE).write_text(page.render(read, written, options), encoding="utf-8")
         markdown = _markdown(read, written, options)
         (to / MARKDOWN).write_text(markdown, encoding="utf-8")
     except OSError as error:
@@ -71,17 +71,11 @@ def _keyed(chapter: Chapter, read: Results) -> Chapter:
     return replace(chapter, tables=tables)
 
 
-def _write_tables(
-    read: Results, written: list[Chapter], folder: Path, options: Options
-) -> dict[str, str]:
-    """Write every table as CSV; return the LaTeX sources by stem."""
+def _write_tables(written: list[Chapter], folder: Path) -> None:
+    """Write every table as CSV."""
     folder.mkdir(parents=True, exist_ok=True)
-    origin = build.provenance(read, options)
-    sources = {}
     for table in (table for chapter in written for table in chapter.tables):
-        sources[table.stem] = latex.table(table, origin, options.siunitx)
         (folder / f"{table.stem}.csv").write_text(text.as_csv(table), encoding="utf-8")
-    return sources
 
 
 def _markdown(read: Results, written: list[Chapter], options: Options) -> str:
@@ -93,13 +87,25 @@ def _markdown(read: Results, written: list[Chapter], options: Options) -> str:
         lines += [""] if chapter.sentences else []
         if chapter.command:
             lines += [f"Not measured yet: `{chapter.command}`.", ""]
-        for figure in chapter.figures:
-            caption = f"**{figure.title}.** {figure.caption}".replace("|", "\\|")
-            lines += [f"![{figure.title}](figures/{figure.name}.png)", "", caption, ""]
-        for table in chapter.tables:
-            csv = f"[tables/{table.stem}.csv](tables/{table.stem}.csv)"
-            lines += [f"### {table.title}", "", text.as_markdown(table), f"As a file: {csv}", ""]
+        figures, tables = _figures(chapter), _tables(chapter)
+        lines += [*tables, *figures] if chapter.tables_first else [*figures, *tables]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _figures(chapter: Chapter) -> list[str]:
+    lines = []
+    for figure in chapter.figures:
+        caption = f"**{figure.title}.** {figure.caption.translate(text.MARKDOWN)}"
+        lines += [f"![{figure.title}](figures/{figure.name}.png)", "", caption, ""]
+    return lines
+
+
+def _tables(chapter: Chapter) -> list[str]:
+    lines = []
+    for table in chapter.tables:
+        csv = f"[tables/{table.stem}.csv](tables/{table.stem}.csv)"
+        lines += [f"### {table.title}", "", text.as_markdown(table), f"As a file: {csv}", ""]
+    return lines
 
 
 def _head(read: Results, options: Options) -> list[str]:
@@ -112,9 +118,9 @@ def _head(read: Results, options: Options) -> list[str]:
     return [
         *([f"**{warning}**", ""] if warning else []),
         f"{counted(done, 'finished run')} of {len(read.cells)}: {counted(methods, 'algorithm')} on "
-        f"{counted(len(read.tracks), 'dataset')}. This page is written by `{options.command}` and "
-        f"by nobody's hand; code of the runs: {', '.join(commits) or 'not recorded'}; results "
-        f"sha256 `{read.checksum[:16]}`.",
+        f"{counted(len(read.tracks), 'dataset')}. This page is written by `{options.command}`. "
+        f"Code of the runs: {', '.join(commits) or 'not recorded'}; sha256 of the results: "
+        f"`{read.checksum[:16]}`.",
         "",
         f"Raw rows: {rows}. All of this in one file: [{PAGE}]({PAGE}). A cell is repeated by "
         "`python -m bench reproduce CELL`.",

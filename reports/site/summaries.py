@@ -112,7 +112,9 @@ def fractions(results: Results, uncertainty: str) -> list[Table]:
             for method in methods
         ]  # fmt: skip
     columns = [Head(f"{share:g}", "share of the data", "up") for share in shares]
-    return _grid(results, "fractions", "Scores by the share of the data", columns, rows, uncertainty)
+    return _grid(
+        results, "fractions", "Scores by the share of the data", columns, rows, uncertainty
+    )
 
 
 def _shares(tracks: list[Track]) -> set[float]:
@@ -169,20 +171,20 @@ def _grid(
 
 
 def claims_table(results: Results) -> Table:
-    """Return what the paper says, what these results say, by which rule and which command."""
-    columns = [Head("what we found"), Head("number and interval"), Head("rule"), Head("command")]
+    """Return what the paper says and what these results say; notes hold rules and commands."""
+    notes = Notes()
     rows = []
     for claim, finding in claims.findings(results):
         number = "; ".join(part for part in (finding.number, finding.note) if part)
-        items = [
-            Item(words=finding.verdict, bold=finding.verdict == claims.SUPPORTED),
-            Item(words=number or NOT_RUN), Item(words=claim.rule), Item(words=claim.command),
-        ]  # fmt: skip
-        rows.append(Row(claim.says, items))
+        note = notes.mark(f"{claim.rule.rstrip('.')}: {claim.command}")
+        bold = finding.verdict == claims.SUPPORTED
+        verdict = Item(words=finding.verdict, bold=bold, mark=note)
+        rows.append(Row(claim.says, [verdict, Item(words=number or NOT_RUN)]))
     caption = captions.sentence(
-        "Claims of the OM2P paper (arXiv 2508.06269) beside these results",
-        f"Verdicts follow from the rows by the rules; runs of the preset {UNTRAINED} count for "
-        "nothing",
+        "Claims of the OM2P paper (arXiv 2508.06269) beside these results. A verdict follows from "
+        "the rows by the rule in its note, which ends in the command that measures it",
+        f"Runs of the preset {UNTRAINED} count for nothing",
     )
-    title = "What the paper says, what we found"
-    return Table("claims", title, caption, "claim", columns, rows, widest=len(columns))
+    columns = [Head("what we found"), Head("number and interval")]
+    title = "Claim by claim"
+    return Table("claims", title, caption, "claim", columns, rows, notes.by_letter())

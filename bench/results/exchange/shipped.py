@@ -53,7 +53,7 @@ def write(source: Path, to: Path) -> Path:
     Failures are rows too. Private columns stay empty; a tuning beside the runs is copied. Raises
     BenchError where no run has ended.
     """
-    runs = result_sets.open_runs(source)
+    runs = named_runs(str(source))
     ended = {cell: record for cell, record in runs.records.items() if record.status in FINAL}
     if not ended:
         raise BenchError(f"no run in {source} has ended: nothing can be written")
