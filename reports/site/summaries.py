@@ -5,6 +5,7 @@ from bench.results.statistics import Estimate
 from reports import captions
 from reports.findings import claims
 from reports.findings.kinds import UNTRAINED, Kind, base_of
+from reports.reading import answer
 from reports.reading.aggregates import RESAMPLES
 from reports.reading.results import Method, Results, Track
 from reports.tables.model import NOT_RUN, Head, Item, Notes, Row, Table, item
@@ -61,11 +62,13 @@ def places(results: Results, kind: Kind, uncertainty: str) -> Table:
     )  # fmt: skip
 
 
-def _score(results: Results, method: Method, track: Track, uncertainty: str) -> Item:
+def _score(
+    results: Results, method: Method, track: Track, uncertainty: str, column: str = "score"
+) -> Item:
     group = results.group(method, track)
-    if group is None or not group.estimate("score").n:
+    if group is None or not group.estimate(column).n:
         return Item(words=NOT_RUN if group is None else group.word or NOT_RUN)
-    return item(group.estimate("score", uncertainty))
+    return item(group.estimate(column, uncertainty))
 
 
 def _other_way(chance: Estimate) -> Estimate:
@@ -122,13 +125,18 @@ def _shares(tracks: list[Track]) -> set[float]:
 
 
 def growth(results: Results, uncertainty: str) -> list[Table]:
-    """Return scores by the number of agents, where a task was run with several."""
+    """Return scores by the number of agents, where a task was run with several.
+
+    Without the references of all sizes there are returns, which only compare methods of one size.
+    """
     by_base: dict[tuple[object, ...], dict[str, Track]] = {}
     for track in results.tracks:
         key = (base_of(track.task), track.quality, track.setting)
         by_base.setdefault(key, {})[track.task] = track
     several = {key: tasks for key, tasks in by_base.items() if len(tasks) > 1}
     names = sorted({name for tasks in several.values() for name in tasks}, key=_agents)
+    groups = [g for tasks in several.values() for t in tasks.values() for g in results.on(t)]
+    column = answer.measure([group for group in groups if group.estimate("return_mean").n])
     rows = []
     for (_, quality, _), tasks in several.items():
         methods = [
@@ -138,7 +146,7 @@ def growth(results: Results, uncertainty: str) -> list[Table]:
             Row(
                 method.label,
                 [
-                    _score(results, method, tasks[name], uncertainty)
+                    _score(results, method, tasks[name], uncertainty, column)
                     if name in tasks else Item(words=NOT_RUN)
                     for name in names
                 ],
@@ -147,8 +155,10 @@ def growth(results: Results, uncertainty: str) -> list[Table]:
             )
             for method in methods
         ]  # fmt: skip
-    columns = [Head(name, "score", "up") for name in names]
-    return _grid(results, "growth", "Scores by the size of the team", columns, rows, uncertainty)
+    what = "score" if column == "score" else "return"
+    columns = [Head(name, what, "up") for name in names]
+    title = f"{what.capitalize()}s by the size of the team"
+    return _grid(results, "growth", title, columns, rows, uncertainty, what)
 
 
 def _agents(task: str) -> tuple[str, int]:
@@ -157,13 +167,17 @@ def _agents(task: str) -> tuple[str, int]:
 
 
 def _grid(
-    results: Results, stem: str, title: str, columns: list[Head], rows: list[Row], uncertainty: str
-) -> list[Table]:
+    results: Results, stem: str, title: str, columns: list[Head], rows: list[Row], uncertainty: str,
+    what: str = "score",
+) -> list[Table]:  # fmt: skip
     if not rows:
         return []
-    groups = [group for group in results.groups if group.estimate("score").n]
+    groups = [group for group in results.groups if group.estimate("return_mean").n]
     caption = captions.sentence(
-        f"Scores of the last checkpoint: {captions.seeds(groups)}",
+        f"{what.capitalize()}s of the last checkpoint: {captions.seeds(groups)}",
+        "Returns of teams of unequal size are no measure of quality: compare within a column"
+        if what == "return"
+        else "",
         captions.interval("±", uncertainty, groups),
         f"{NOT_RUN}: not run",
     )
