@@ -61,6 +61,7 @@ TABLE = {
     "rebrac": Style(GREY, "s", SOLID),
     "icq": Style(GREY, "^", DASHED),
     "omiga": Style(GREY, "X", DOTTED),
+    "cfcql": Style(GREY, "p", DASHDOT),
 }
 
 

@@ -18,6 +18,7 @@ from algorithms.settings.common import (
     setting,
 )
 from algorithms.settings.conservative import (
+    CfcqlSettings,
     CqlSettings,
     IcqSettings,
     IqlSettings,
@@ -53,6 +54,7 @@ __all__ = [
     "AveragedPolicySettings",
     "BcGaussianSettings",
     "BcSettings",
+    "CfcqlSettings",
     "Choice",
     "ConsistencyQlSettings",
     "CqlSettings",

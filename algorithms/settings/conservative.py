@@ -237,3 +237,14 @@ class OmigaSettings(ValueSettings):
         "is off",
         least=0,
     )
+
+
+@dataclass(frozen=True)
+class CfcqlSettings(CqlSettings):
+    """CFCQL: CQL with a critic of the team, conservative about one agent at a time."""
+
+    cql_weight: float = as_in(CqlSettings, "cql_weight", 0.5)
+    target_noise: float = setting(
+        0.05, "standard deviation of the noise on target actions", least=0
+    )
+    policy_every: int = as_in(RebracSettings, "policy_every", 5)

@@ -20,6 +20,12 @@ CQL_ALPHA = {
     "mpe/world": (0.5, 1, 0.5, 5),
     "mamujoco/halfcheetah-2x3": (1, 5, 1, 5),
 }
+CFCQL_ALPHA = {  # of the code's joint critic
+    "mpe/spread": (0.5, 1, 5, 2.5),
+    "mpe/tag": (0.5, 0.5, 0.6, 2),
+    "mpe/world": (0.5, 0.5, 0.32, 0.3),
+    "mamujoco/halfcheetah-2x3": (0.1, 0.4, 1, 1.7),
+}
 OMAR_COE = {
     "mpe/spread": (1, 1, 1, 1),
     "mpe/tag": (0.9, 0.9, 0.7, 0.9),
@@ -35,9 +41,10 @@ def test_the_table_is_the_published_one() -> None:
                 values_of = tuned.lookup("omar", task, quality)
                 assert values_of is not None
                 assert values_of.values[key] == value
-    for task, values in CQL_ALPHA.items():
-        looked_up = [tuned.lookup("cql", task, quality) for quality in QUALITIES]
-        assert [one.values["cql_weight"] for one in looked_up if one] == list(values)
+    for name, published in (("cql", CQL_ALPHA), ("cfcql", CFCQL_ALPHA)):
+        for task, values in published.items():
+            looked_up = [tuned.lookup(name, task, quality) for quality in QUALITIES]
+            assert [one.values["cql_weight"] for one in looked_up if one] == list(values)
 
 
 def test_every_value_names_an_algorithm_fits_its_settings_and_has_a_source() -> None:

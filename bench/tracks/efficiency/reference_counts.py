@@ -234,6 +234,19 @@ def _omiga(team: Team) -> int:
     return trained + value.value + critic.value + team.part(mixer.trained + 2 * mixer.value)
 
 
+def _cfcql(team: Team) -> int:
+    """Policies trained at every k-th update; a critic of the team on each agent's own actions."""
+    settings, agents, policy = team.settings, team.agents, team.policy(noisy=False)
+    every, laws = settings["policy_every"], 3 if settings["cql_laws"] == "uniform_and_policy" else 1
+    sampled = laws * settings["cql_samples"] if settings["cql_weight"] > 0 else 0
+    centres = 2 * policy.value if laws > 1 and sampled else 0
+    sizes = (agents * (team.observation + team.action), *settings["critic_hidden"], 1)
+    head = Network(team.batch, sizes, team.normed)
+    whole = policy.trained + head.passed  # one head on every agent's rows
+    critic = team.part(2 * (head.value + head.trained)) + 2 * sampled * head.trained
+    return -(-whole // every) + policy.value + centres + critic
+
+
 FORMULAS: dict[str, Callable[[Team], int]] = {
     "om2p": _om2p,
     "om2p-release": _om2p_release,
@@ -251,6 +264,7 @@ FORMULAS: dict[str, Callable[[Team], int]] = {
     "rebrac": _rebrac,
     "icq": _icq,
     "omiga": _omiga,
+    "cfcql": _cfcql,
     "cql": _cql,
     "omar": _omar,
     "iql": lambda team: _gaussian(team).trained + _implicit(team),

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from algorithms.base import Algorithm
 from algorithms.parts.critics import TwinCritic
-from algorithms.parts.joint import with_ids
+from algorithms.parts.joint import id_width, with_ids
 from algorithms.parts.networks import MemberNetwork
 
 DRAWS = 4  # of a stochastic policy's noise
@@ -70,7 +70,10 @@ class Differentiable:
 
 
 def _critic(algorithm: Algorithm[Any]) -> TwinCritic | None:
-    """Return the critic that the algorithm has trained, None where there is none."""
+    """Return the critic of single agents that the algorithm has trained, None without one."""
     critic = getattr(algorithm, "critic", None)
-    trained = getattr(algorithm, "has_critic", True)
-    return critic if isinstance(critic, TwinCritic) and trained else None
+    if not isinstance(critic, TwinCritic) or not getattr(algorithm, "has_critic", True):
+        return None
+    own = algorithm.observation_dim + algorithm.action_dim
+    known = (own, own + id_width(algorithm.num_agents))  # its own, or shared by agents with an id
+    return critic if critic.network.sizes[0] in known else None
