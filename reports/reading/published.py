@@ -27,6 +27,7 @@ ALGORITHMS = {
     "cql": "MA-CQL",
     "td3bc": "MA-TD3+BC",
     "omar": "OMAR",
+    "icq": "MA-ICQ",
     "madiff-d": "MADiff-D",
     "madiff-c": "MADiff-C",
     "mac-flow": "MAC-Flow",
