@@ -393,7 +393,7 @@ TABLE: dict[str, Row] = {
         version=1,
         summary="cql with a critic of the team, conservative about one agent's action at a time",
         source="CFCQL, arXiv 2309.12696, and its code thu-rllab/CFCQL 3441019 (tau = 0)",
-        deviations="team reward; the weight is a median; no weights from a model of the data",
+        deviations="team reward; one weight for all data; no weights from a model of the data",
         centralised_training=True,
     ),
 }

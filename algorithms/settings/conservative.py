@@ -243,7 +243,7 @@ class OmigaSettings(ValueSettings):
 class CfcqlSettings(CqlSettings):
     """CFCQL: CQL with a critic of the team, conservative about one agent at a time."""
 
-    cql_weight: float = as_in(CqlSettings, "cql_weight", 0.5)
+    cql_weight: float = as_in(CqlSettings, "cql_weight", 2.5)
     target_noise: float = setting(
         0.05, "standard deviation of the noise on target actions", least=0
     )
