@@ -12,8 +12,9 @@ Where they differ: on HalfCheetah the code pairs the log-densities of present an
 actions the wrong way round; here each action has its own.
 Choices: the team's reward is the agents' mean (the code takes the first agent's own); the default
 weight 2.5 is the code's for expert data of spread (its sixteen range from .1 to 5); where no next
-action was recorded, the others' present ones stand beside a next policy action. Not built: weights from a density model of the
-data (tau > 0), OMAR's search on the joint critic, a share of cloning (`bc_tau`, 0 in the code).
+action was recorded, the others' present ones stand beside a next policy action. Not built: weights
+from a density model of the data (tau > 0), OMAR's search on the joint critic, a share of cloning
+(`bc_tau`, 0 in the code).
 """
 
 import torch
