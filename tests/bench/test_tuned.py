@@ -117,8 +117,8 @@ def test_reports_say_tuned() -> None:
         }  # fmt: skip
         rows.append(Cell(row, {}, Path()))
     methods = methods_of(rows, tracks_of(rows, []))
-    labels = [methods[str(index)].label for index in range(3)]
-    assert labels == ["omar", "omar (tuned)", "omar (tuned, cql_weight=2)"]
+    labels = [methods["", str(index)].label for index in range(3)]
+    assert labels == ["OMAR", "OMAR (tuned)", "OMAR (tuned, cql_weight=2)"]
     alone = methods_of(rows[1:2], tracks_of(rows[1:2], []))
-    assert alone["1"].label == "omar (tuned)"
+    assert alone["", "1"].label == "OMAR (tuned)"
     assert {method.algorithm for method in methods.values()} == {"omar"}
