@@ -1,5 +1,6 @@
 """Sentences that all parts share: what an interval is, how many runs, what to beware of."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -50,7 +51,7 @@ def episodes(groups: Sequence[Group]) -> str:
 def interval(mark: str, kind: str, groups: Sequence[Group]) -> str:
     """Say what the interval drawn as `mark` is, or that one seed gives none."""
     if all(group.estimate("return_mean").n < 2 for group in groups):
-        return "One seed gives no interval"
+        return "one seed, no interval"
     return f"{mark}: {statistics.KINDS[kind]}"
 
 
@@ -66,6 +67,12 @@ def trials(groups: Sequence[Group]) -> str:
         return f"Settings: the best of {next(iter(counts.values()))} trials for every algorithm"
     numbers = ", ".join(f"{name} {count or 'none'}" for name, count in counts.items())
     return f"Trials of tuning behind the settings: {numbers}"
+
+
+def tuned(groups: Sequence[Group]) -> str:
+    """Say how many trials chose the settings, where any did."""
+    said = trials(groups)
+    return said if any(cell.number("trials") for group in groups for cell in group.cells) else ""
 
 
 def tuning(tuned: Tuning) -> str:
@@ -84,7 +91,8 @@ def tuning(tuned: Tuning) -> str:
     )
 
 
-TIMING = "Efficiency claims come from a dedicated measurement; these are clocks of training runs"
+TIMING = "Efficiency claims come from a measurement of its own, not from the clocks of these runs"
+CLOCKS = "clocks of training runs"
 
 
 def other_machines(results: Results, machine: str) -> str:
@@ -126,6 +134,18 @@ def _together(cells: Sequence[Cell]) -> str:
         f"Seeds were trained {counts} together in one process (replicas={counts}): a time is one "
         "seed's part of it, a peak of memory is that of all of them"
     )
+
+
+def brief(*facts: str, left_out: str = "") -> str:
+    """Return the caption of a figure: what its title does not say, in at most two sentences."""
+    said = ["; ".join(part.rstrip(".") for part in facts if part)]
+    if left_out:  # one sentence of several
+        said.append(re.sub(r"\. (A|Left|Seeds|Times|Updates)\b", _joined, left_out.rstrip(".")))
+    return " ".join(f"{one[0].upper()}{one[1:]}." for one in said if one)
+
+
+def _joined(start: re.Match[str]) -> str:
+    return f"; {start[1].lower()}"
 
 
 def sentence(*parts: str) -> str:

@@ -264,7 +264,7 @@ COLUMNS: dict[str, Column] = {
     # --- memory and energy ---
     "peak_rss_bytes": Column(
         "memory.peak_rss_bytes", MEMORY, "process", "peak memory of the process", "bytes", 0,
-        "down", PEAKS, pareto="memory", note=RESIDENT,
+        "down", PEAKS, note=RESIDENT,
     ),
     "torch_peak_allocated_bytes": Column(
         "memory.torch_peak_allocated_bytes", MEMORY, "allocated",

@@ -4,9 +4,9 @@ Margins are computed rather than searched for: it is several times faster than a
 and two reports of one folder are equal to the byte.
 """
 
-import io
 import math
-from collections.abc import Iterator, Sequence
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 import numpy as np
 
 from bench.results.statistics import Estimate
-from reports.drawing import fonts
+from reports.drawing import fonts, picture
+from reports.drawing.numbers import plain_number
 from reports.reading.results import Method, Track
 
 if TYPE_CHECKING:
@@ -28,13 +29,19 @@ LEGEND_ROW, CHARACTER = 0.135, 0.058  # inches, at the legend's size
 QUIET = "0.45"
 DOTS = 220  # per inch, of the PNG files
 MOST_PIXELS = 2**15  # of a side of a PNG file; the renderer itself takes twice as many
+DARK = "dark"  # folder of the dark versions beside the figures
+MOST_BENEATH, BESIDE = 5, 13  # rows of a legend beneath a single panel, and beside it
+RIGHT = 0.16  # inches beside a panel
 LONGEST, LEAST_INNER = 34, 0.4  # characters of a name in a figure; inches of a panel
 SUBS = ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0))  # labels per decade, the fewest that give three
 
 
 @dataclass(frozen=True)
 class SavedFigure:
-    """A finished figure: its file stem, section of the page, words, and a PNG for the page."""
+    """A finished figure: its file stem, section of the page, words, and a PNG for the page.
+
+    Figures of one `group` show the same results; the page shows one of them by its `choice`.
+    """
 
     name: str
     section: str
@@ -43,6 +50,9 @@ class SavedFigure:
     png: bytes
     size: tuple[int, int]
     pdf: bool = False  # whether a PDF file lies beside the PNG
+    dark_palette: bytes = b""  # the part of the PNG that differs on a dark ground
+    group: str = ""
+    choice: str = ""
 
 
 _pdf: ContextVar[bool] = ContextVar("pdf", default=False)
@@ -75,44 +85,65 @@ def panels(
     note: str = "",
     legend: str = "lines",
     foot: float = 0.0,
+    right: float = RIGHT,
+    bottom: float = 0.4,
 ) -> tuple["Figure", list["Axes"]]:
-    """Return a figure with one panel per title, at most three a row, and a legend beneath.
+    """Return a figure with one panel per title, at most three a row, and a legend.
 
-    `left` is the room for tick labels of each panel, `first_left` of the first in a row; `legend`
-    shows "lines", "points" or "none"; `note` is small print at the foot, `foot` more room.
+    The legend stands beneath, or beside a single panel where it is long.
+
+    `left` is the room for tick labels of each panel, `first_left` of the first in a row; `right`
+    that beside each panel and `bottom` that for its tick labels; `legend` shows "lines", "points"
+    or "none"; `note` is small print at the foot, `foot` more room. Labels with a letter are
+    explained at the foot as well.
     """
     from matplotlib.figure import Figure
 
-    columns = min(len(titles), 2 if len(titles) == 4 else 3)
-    rows = math.ceil(len(titles) / columns)
-    width = COLUMN if columns == 1 else PAGE
+    meanings = [f"{method.label}: {method.meaning}" for method in methods if method.meaning]
+    note = "; ".join([*([note] if note else []), *meanings])
+    across = columns(len(titles))
+    rows = math.ceil(len(titles) / across)
+    shape = _legend_shape(methods if legend != "none" else [], across)
+    width = COLUMN if across == 1 and not shape.beside else PAGE
+    if shape.beside:
+        right += shape.width
+        height = max(height, shape.rows * LEGEND_ROW - bottom)
     first = left if first_left is None else first_left
-    top, bottom, right = 0.22, 0.4, 0.16
+    top = 0.22
     foot += 0.14 * len(_wrapped(note, width)) + 0.02 if note else 0.04
-    legend_columns, legend_rows = (1, 0) if legend == "none" else _legend_shape(methods, width)
-    foot_total = foot + legend_rows * LEGEND_ROW + (0.06 if legend_rows else 0)
+    foot_total = foot + (0 if shape.beside or not shape.rows else shape.rows * LEGEND_ROW + 0.06)
     label = 0.17  # the y label, left of the first panel of each row
-    inner = (width - label - first - right - (columns - 1) * (left + right)) / columns
+    inner = (width - label - first - right - (across - 1) * (left + right)) / across
     inner = max(inner, LEAST_INNER)
     total = rows * (top + height + bottom) + foot_total
     figure = Figure(figsize=(width, total))
     axes = []
     for at, title in enumerate(titles):
-        row, column = divmod(at, columns)
+        row, column = divmod(at, across)
         x = label + first + column * (inner + left + right)
         y = total - (row + 1) * (top + height) - row * bottom
         axis = figure.add_axes((x / width, y / total, inner / width, height / total))
         axis.set_title(shortened([title], 2 * LONGEST)[0], loc="left", pad=3, y=1.0)
         axes.append(axis)
-    if legend_rows:
-        draw = line if legend == "lines" else point
-        names = shortened([method.label for method in methods])
-        looks = dict(zip(names, map(draw, methods), strict=True))
-        _legend(figure, looks, legend_columns, foot / total)
+    if shape.rows:
+        place = (0.5, foot / total)
+        if shape.beside:
+            place = (1 - (shape.width - 0.1) / width, 1 - top / total)
+        _legend(figure, methods, line if legend == "lines" else point, shape, place)
     if note:
         text = "\n".join(_wrapped(note, width))
         figure.text(0.5, 0.03 / total, text, ha="center", va="bottom", size=6, color=QUIET)
     return figure, axes
+
+
+def columns(panels: int) -> int:
+    """Return how many of so many panels stand in a row."""
+    return min(panels, 2 if panels == 4 else 3)
+
+
+def name_room(methods: Sequence[Method]) -> float:
+    """Return the inches that the names of methods need right of a panel."""
+    return 0.14 + 0.05 * max(len(label) for label in shortened([m.label for m in methods]))
 
 
 def titles(tracks: Sequence[Track]) -> list[str]:
@@ -121,17 +152,30 @@ def titles(tracks: Sequence[Track]) -> list[str]:
 
 
 def _wrapped(note: str, width: float) -> list[str]:
-    import textwrap
-
     return textwrap.wrap(note, int((width - 0.2) / 0.05))
 
 
-def _legend_shape(methods: Sequence[Method], width: float) -> tuple[int, int]:
+@dataclass(frozen=True)
+class _Legend:
+    """Columns and rows of a legend, and whether it stands beside its panel, so many inches wide."""
+
+    columns: int
+    rows: int
+    beside: bool = False
+    width: float = 0.0
+
+
+def _legend_shape(methods: Sequence[Method], across: int) -> _Legend:
     if not methods:
-        return 1, 0
-    longest = min(LONGEST, max(len(method.label) for method in methods))
-    columns = max(1, min(len(methods), int((width - 0.1) / (0.5 + CHARACTER * longest))))
-    return columns, math.ceil(len(methods) / columns)
+        return _Legend(1, 0)
+    entry = 0.5 + CHARACTER * min(LONGEST, max(len(method.label) for method in methods))
+    width = COLUMN if across == 1 else PAGE
+    columns = max(1, min(len(methods), int((width - 0.1) / entry)))
+    rows = math.ceil(len(methods) / columns)
+    if across > 1 or rows <= MOST_BENEATH:
+        return _Legend(columns, rows)
+    columns = min(math.ceil(len(methods) / BESIDE), max(1, int((PAGE - COLUMN) / entry)))
+    return _Legend(columns, math.ceil(len(methods) / columns), True, columns * entry + 0.1)
 
 
 class LineLook(TypedDict):
@@ -147,13 +191,17 @@ class LineLook(TypedDict):
     alpha: NotRequired[float]
 
 
-def _legend(figure: "Figure", looks: dict[str, LineLook], columns: int, y: float) -> None:
+def _legend(
+    figure: "Figure", methods: Sequence[Method], draw: Callable[[Method], LineLook],
+    shape: _Legend, place: tuple[float, float],
+) -> None:  # fmt: skip
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], label=label, **look) for label, look in looks.items()]
+    names = shortened([method.label for method in methods])
+    handles = [Line2D([], [], label=n, **draw(m)) for n, m in zip(names, methods, strict=True)]
     figure.legend(
-        handles=handles, loc="lower center", bbox_to_anchor=(0.5, y), ncols=columns,
-        borderaxespad=0, borderpad=0, labelspacing=0.35,
+        handles=handles, loc="upper left" if shape.beside else "lower center",
+        bbox_to_anchor=place, ncols=shape.columns, borderaxespad=0, borderpad=0, labelspacing=0.35,
     )  # fmt: skip
 
 
@@ -202,6 +250,15 @@ def interval(axis: "Axes", row: float, estimate: Estimate, look: LineLook) -> No
         )
     if estimate.value is not None:
         axis.plot([estimate.value], [row], **look, zorder=4)
+
+
+def bars(
+    axis: "Axes", places: Sequence[float], ends: Sequence[tuple[float, float]],
+    colours: Sequence[str],
+) -> None:  # fmt: skip
+    """Draw upright intervals, all as one thing; nothing where an end is not a number."""
+    low, high = np.array(ends, dtype=float).T
+    axis.vlines(places, low, high, colors=list(colours), linewidth=0.9, alpha=0.8)
 
 
 def seeds(axis: "Axes", row: float, values: Sequence[float | None], colour: str) -> None:
@@ -255,20 +312,14 @@ def shortened(labels: Sequence[str], longest: int = LONGEST) -> list[str]:
 
 def outer_labels(axes: Sequence["Axes"], xlabel: str, ylabel: str) -> None:
     """Label the x axis of every panel's column foot and the y axis of every row's first panel."""
-    columns = min(len(axes), 2 if len(axes) == 4 else 3)
+    across = columns(len(axes))
     for at, axis in enumerate(axes):
-        if at + columns >= len(axes):
-            axis.set_xlabel(xlabel, labelpad=2)
-        if at % columns == 0 and ylabel:
+        if at + across >= len(axes):
+            room = axis.get_window_extent().width / axis.figure.dpi + 0.15
+            lines = textwrap.wrap(xlabel, int(room / CHARACTER))
+            axis.set_xlabel("\n".join(lines), labelpad=2)
+        if at % across == 0 and ylabel:
             axis.set_ylabel(ylabel, labelpad=2)
-
-
-def plain_number(value: float, _: Any = None) -> str:
-    """Return a tick label that needs no exponent: 0.5, 20, 3k, 2M."""
-    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:g}{unit}"
-    return f"{value:g}"
 
 
 def log_axis(axis: "Axes", values: Sequence[float], which: str = "x") -> None:
@@ -305,24 +356,40 @@ def save(
     section: str,
     title: str,
     caption: str,
+    filled: bool = False,
+    group: str = "",
+    choice: str = "",
 ) -> SavedFigure:
-    """Write `name`.png, and a PDF file where `look` says so, and return the figure.
+    """Write `name`.png, its dark version, and a PDF file where `look` says so; return the figure.
 
-    The files hold no dates and no versions. A PDF file costs another drawing, and no page shows it.
+    filled: areas of many shades cover it (see `picture`). The files hold no dates and no versions.
+    A PDF file costs another drawing, and no page shows it.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from PIL import Image
 
     (folder / f"{name}.pdf").unlink(missing_ok=True)  # an earlier report's is of other results
-    if _pdf.get():
-        nothing = {"CreationDate": None, "Creator": None, "Producer": None}
-        figure.savefig(folder / f"{name}.pdf", metadata=nothing)
+    alone = _pdf.get() and not group  # a group has one file for all
+    if alone:
+        save_pdf(figure, folder / f"{name}.pdf")
     figure.set_dpi(min(DOTS, MOST_PIXELS / max(figure.get_size_inches())))
     agg = FigureCanvasAgg(figure)
     agg.draw()
-    image = Image.fromarray(np.asarray(agg.buffer_rgba())).convert("RGB")
-    raw = io.BytesIO()
-    flat = image.quantize(128, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-    flat.save(raw, format="png", compress_level=6, dpi=(figure.get_dpi(), figure.get_dpi()))
-    (folder / f"{name}.png").write_bytes(raw.getvalue())
-    return SavedFigure(name, section, title, caption, raw.getvalue(), image.size, _pdf.get())
+    made = picture.picture(np.asarray(agg.buffer_rgba()), figure.get_dpi(), filled)
+    (folder / f"{name}.png").write_bytes(made.png)
+    (folder / DARK).mkdir(exist_ok=True)
+    (folder / DARK / f"{name}.png").write_bytes(made.dark)
+    return SavedFigure(
+        name, section, title, caption, made.png, made.size, _pdf.get(), made.dark_palette, group,
+        choice,
+    )  # fmt: skip
+
+
+def save_pdf(figure: "Figure", path: Path) -> None:
+    """Write a figure as a PDF file without dates and versions."""
+    nothing = {"CreationDate": None, "Creator": None, "Producer": None}
+    figure.savefig(path, metadata=nothing)
+
+
+def pdf_wanted() -> bool:
+    """Tell whether PDF files are written."""
+    return _pdf.get()

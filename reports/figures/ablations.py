@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from reports import captions, style
 from reports.drawing import canvas
+from reports.drawing.axes import better
 from reports.figures.curves import AXES, measure
 from reports.reading.results import Group, Results, Track
+from reports.reading.runs import paper_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -110,15 +112,13 @@ def _figure(
     )  # fmt: skip
     for axis, one in zip(axes, ablations, strict=True):
         _panel(axis, one, column, kind)
-    canvas.outer_labels(axes, AXES[column], "")
-    caption = captions.sentence(
-        f"Ablations of {algorithm} on {track.label}: final {AXES[column]}, "
-        f"{captions.seeds(groups)}, one setting changed at a time; the first row is the "
-        "configuration with most runs",
-        captions.interval("Bars", kind, groups),
+    canvas.outer_labels(axes, better(AXES[column]), "")
+    caption = captions.brief(
+        f"{captions.seeds(groups)}; the first row is the configuration with most runs",
+        captions.interval("bars", kind, groups),
     )
     name = f"ablation_{style.slug(algorithm)}_{style.slug(track.label)}"
-    title = f"{algorithm} on {track.label}: one setting at a time"
+    title = f"{paper_name(algorithm)} on {track.label}: one setting at a time"
     return canvas.save(figure, folder, name, "Ablations", title, caption)
 
 

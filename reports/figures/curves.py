@@ -1,4 +1,4 @@
-"""Learning curves with pointwise intervals, over updates and over seconds of training."""
+"""Learning curves with pointwise intervals over updates and seconds of training, and losses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.results import statistics
 from reports import captions, style
-from reports.drawing import canvas
+from reports.drawing import axes, canvas, labels
 from reports.reading.results import Group, Method, Results, Track
 from reports.reading.runs import Measure
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 AXES = {"score": "score", "return_mean": "return"}
 FEW = 6  # algorithms whose bands can still be told apart
+WHISKERS = 0.12  # share of x that the intervals of many algorithms take at their ends
+LOSSES = ("policy", "critic")
+SEVERAL = 4  # times that the largest loss exceeds the least where its axis is logarithmic
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def measure(groups: Sequence[Group]) -> Measure:
 def draw(
     results: Results, task: str, tracks: list[Track], folder: Path, kind: str
 ) -> list[canvas.SavedFigure]:
-    """Draw a task's learning curves over updates and over training seconds."""
+    """Draw a task's learning curves over updates and over training seconds, and its losses."""
     groups = [group for track in tracks for group in results.on(track)]
     column = measure(groups)
     bands = {id(group): band(group, column, kind) for group in groups}
@@ -78,6 +81,7 @@ def draw(
     if machine is not None:
         bands = {id(group): band(group, column, kind, machine) for group in groups}
         figures.append(_figure(results, task, tracks, bands, column, "seconds", folder, kind))
+    figures.append(_losses(results, task, tracks, folder))
     return [figure for figure in figures if figure is not None]
 
 
@@ -91,70 +95,154 @@ def _figure(
         return None
     drawn = [group for track in shown for group in results.on(track) if bands[id(group)]]
     methods = [method for method in results.methods if any(g.method == method for g in drawn)]
-    timed = over == "seconds"
-    note = captions.TIMING if timed else ""
-    figure, axes = canvas.panels(canvas.titles(shown), methods, note=note)
-    for axis, track in zip(axes, shown, strict=True):
-        pairs = [(g, b) for g in results.on(track) if (b := bands[id(g)]) is not None]
-        _panel(axis, pairs, over, column, few=len(methods) <= FEW)
+    timed, scored = over == "seconds", column == "score"
+    pairs = {
+        track: [(g, b) for g in results.on(track) if (b := bands[id(g)]) is not None]
+        for track in shown
+    }
+    named = len(shown) == 1 and len(methods) <= FEW
+    figure, panels = canvas.panels(
+        canvas.titles(shown), methods, first_left=axes.LEFT if scored else None,
+        left=0.14 if scored else 0.45, legend="none" if named else "lines",
+        right=canvas.name_room(methods) if named else canvas.RIGHT,
+    )  # fmt: skip
+    means = [float(m) for some in pairs.values() for _, b in some for m in (*b.mean,)]
+    own = {track: data_of(some, column) for track, some in pairs.items()}
+    limits = axes.score_limits([*means, *(one for one in own.values() if one is not None)])
+    for at, (axis, track) in enumerate(zip(panels, shown, strict=True)):
+        _panel(axis, pairs[track], over, few=len(methods) <= FEW)
+        if scored:
+            data = all(one is None or abs(one - axes.DATA) < 1 for one in own.values())
+            axes.score_axis(axis, limits, "y", data, labelled=at % canvas.columns(len(shown)) == 0)
+        else:
+            _fit(axis, pairs[track], own[track])
+        axes.data_line(axis, own[track])
+        if named:
+            ends = [(float(b.mean[-1]), g.method) for g, b in pairs[track]]
+            labels.name_ends(axis, [(y, m.label, m.style.colour) for y, m in ends], 0.04)
     xlabel = "training time (s)" if timed else "gradient updates"
-    canvas.outer_labels(axes, xlabel, AXES[column])
-    caption = captions.sentence(
-        f"Learning curves on {task} over {xlabel}: mean over {captions.seeds(drawn)}",
+    canvas.outer_labels(panels, xlabel, axes.better(AXES[column]))
+    caption = captions.brief(
+        f"mean over {captions.seeds(drawn)}",
         captions.interval(_bars(methods), kind, drawn),
-        "Grey line: the recorded data's own score" if column == "score" else "",
-        "Times are medians over seeds of the training clock" if timed else "",
-        captions.other_machines(results, results.machine_classes[0]) if timed else "",
-        captions.left_out(results.cells_on(shown)) if timed else "",
-        note,
+        f"times are {captions.CLOCKS}, medians over seeds" if timed else "",
+        left_out=captions.sentence(
+            captions.other_machines(results, results.machine_classes[0]),
+            captions.left_out(results.cells_on(shown)),
+        )
+        if timed
+        else "",
     )
     name = f"learning_curves_{over}_{style.slug(task)}"
     title = f"{task}: learning over {xlabel}"
     return canvas.save(figure, folder, name, "Learning curves", title, caption)
 
 
-def _panel(
-    axis: "Axes", pairs: list[tuple[Group, Band]], over: str, column: str, few: bool
-) -> None:
-    """Draw one track's curves, y fitted to the means rather than to the widest band."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+def data_of(pairs: Sequence[tuple[Group, Band]], column: str) -> float | None:
+    """Return the score or return of the data themselves."""
+    name = f"dataset_{column.removesuffix('_mean')}"
+    return next((group.estimate(name).value for group, _ in pairs), None)
 
-    data = next(
-        (g.estimate(f"dataset_{column.removesuffix('_mean')}").value for g, _ in pairs), None
-    )
-    if data is not None:
-        axis.axhline(data, color="0.6", linewidth=0.8, zorder=1)
+
+def _panel(axis: "Axes", pairs: list[tuple[Group, Band]], over: str, few: bool) -> None:
+    """Draw one track's curves, with bands or, where they are many, an interval at their ends."""
     ends = [float((b.updates if over == "updates" else b.seconds)[-1]) for _, b in pairs]
-    for at, (group, curve) in reversed(list(enumerate(pairs))):
+    last = max(end for end in ends if np.isfinite(end)) if np.isfinite(ends).any() else 1.0
+    for group, curve in reversed(pairs):
         x = curve.updates if over == "updates" else curve.seconds
         look = canvas.line(group.method)
-        axis.plot(x, curve.mean, **look, markevery=_marks(len(x)), zorder=3)
+        axis.plot(x, curve.mean, **look, markevery=axes.marked(len(x)), zorder=3)
         if few:
             axis.fill_between(
                 x, curve.low, curve.high, color=look["color"], alpha=0.13, linewidth=0
             )
-        else:
-            excluded = max(ends) * (1.03 + 0.12 * at / len(pairs))
-            ends_at = [curve.low[-1], curve.high[-1]]
-            axis.plot([excluded, excluded], ends_at, color=look["color"], linewidth=0.9, alpha=0.8)
-    means = np.concatenate(
-        [curve.mean for _, curve in pairs] + [[data] if data is not None else []]
-    )
+    if not few:
+        canvas.bars(
+            axis, [last * (1.03 + WHISKERS * at / len(pairs)) for at in range(len(pairs))],
+            [(float(b.low[-1]), float(b.high[-1])) for _, b in pairs],
+            [g.method.style.colour for g, _ in pairs],
+        )  # fmt: skip
+    axes.ends_at(axis, last, 0.03 if few else 0.05 + WHISKERS)
+
+
+def _fit(axis: "Axes", pairs: list[tuple[Group, Band]], data: float | None) -> None:
+    """Fit y to the means rather than to the widest band, where there is no common scale."""
+    from matplotlib.ticker import MaxNLocator
+
+    means = np.concatenate([b.mean for _, b in pairs] + [[data] if data is not None else []])
     low, high = float(means.min()), float(means.max())
     pad = 0.08 * (high - low or 1.0)
     axis.set_ylim(low - pad, high + pad)
-    axis.set_xlim(left=0)
-    axis.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
     axis.yaxis.set_major_locator(MaxNLocator(nbins=5))
-    axis.xaxis.set_major_formatter(FuncFormatter(canvas.plain_number))
 
 
 def _bars(methods: Sequence[Method]) -> str:
     if len(methods) <= FEW:
-        return "Bands"
-    return f"Whiskers on the right, at the last evaluation (no bands beyond {FEW} algorithms)"
+        return "bands"
+    return f"whiskers on the right, at the last evaluation (no bands beyond {FEW} algorithms)"
 
 
-def _marks(points: int) -> list[int]:
-    """Return at most six evenly spread marker positions, the last point among them."""
-    return sorted({round(at) for at in np.linspace(points - 1, 0, min(points, 6))})
+# --- losses --------------------------------------------------------------------------------------
+
+
+def _losses(
+    results: Results, task: str, tracks: list[Track], folder: Path
+) -> canvas.SavedFigure | None:
+    """Draw what policies and critics of a task minimise; None where no run recorded a loss."""
+    panels: dict[str, list[tuple[Method, np.ndarray, np.ndarray]]] = {}
+    for track in tracks:
+        head = "" if len(tracks) == 1 else f"{track.short}: "
+        for kind in LOSSES:
+            curves = [(g.method, *c) for g in results.on(track) if (c := _loss(g, kind))]
+            if curves:
+                panels[f"{head}{kind}"] = curves
+    if not panels:
+        return None
+    groups = [group for track in tracks for group in results.on(track)]
+    drawn = {method for curves in panels.values() for method, _, _ in curves}
+    methods = [method for method in results.methods if method in drawn]
+    figure, drawn_axes = canvas.panels(list(panels), methods, height=1.3)
+    for axis, curves in zip(drawn_axes, panels.values(), strict=True):
+        for method, x, y in curves:
+            axis.plot(x, y, **canvas.line(method), markevery=axes.marked(len(x)))
+        values = np.concatenate([y for _, _, y in curves])
+        if (values > 0).all() and values.max() > SEVERAL * values.min():
+            canvas.log_axis(axis, [float(values.min()), float(values.max())], "y")
+        axes.ends_at(axis, max(float(x[-1]) for _, x, _ in curves), 0.03)
+    canvas.outer_labels(drawn_axes, "gradient updates", "loss")
+    caption = captions.brief(
+        f"medians over {captions.seeds(groups)} of the last batch before each evaluation",
+        "every algorithm has a loss of its own, so compare shapes, not heights",
+    )
+    name = f"losses_{style.slug(task)}"
+    return canvas.save(figure, folder, name, "Learning curves", f"{task}: losses", caption)
+
+
+def _loss(group: Group, kind: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return updates and the median over seeds of a group's first loss of a kind."""
+    runs = [
+        {point.update: point.values for point in cell.losses() if point.values}
+        for cell in group.cells
+        if not cell.word
+    ]
+    runs = [run for run in runs if run]
+    names = dict.fromkeys(name for run in runs for values in run.values() for name in values)
+    name = next((one for one in names if kind_of_loss(one) == kind), None)
+    if name is None:
+        return None
+    common = sorted(set.intersection(*({at for at, v in run.items() if name in v} for run in runs)))
+    if not common:
+        return None
+    values = np.array([[run[at][name] for at in common] for run in runs], dtype=float)
+    return np.array(common), np.median(values, axis=0)
+
+
+def kind_of_loss(name: str) -> str:
+    """Return whose loss a metric is, "policy" or "critic"; empty for what is none.
+
+    The term by which a policy is guided to large Q values is none: it grows as the critic learns.
+    """
+    place, _, word = name.rpartition("/")
+    if (word != "loss" and not word.endswith("_loss")) or word == "q_loss":
+        return ""
+    return "critic" if place == "critic" else "policy"

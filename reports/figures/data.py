@@ -10,6 +10,7 @@ from bench.outside import Card
 from bench.results.section import value_at
 from reports import captions, style
 from reports.drawing import canvas
+from reports.drawing.axes import better
 from reports.figures.curves import AXES, measure
 from reports.reading.results import Method, Results, Track
 
@@ -35,10 +36,8 @@ def histograms(
         handles.append((track.short, colour))
     canvas.swatches(figure, handles, columns=3)
     canvas.outer_labels(axes, "return of an episode", "density")
-    caption = captions.sentence(
-        f"Returns of the recorded episodes of {task}",
-        f"Episodes per dataset: {', '.join(_episodes(results, track) for track in drawn)}",
-        "These are the data themselves: no seeds, no interval",
+    caption = captions.brief(
+        f"Episodes per dataset: {', '.join(_episodes(results, track) for track in drawn)}"
     )
     name = f"returns_of_data_{style.slug(task)}"
     return [canvas.save(figure, folder, name, "Data", f"{task}: returns in the data", caption)]
@@ -106,14 +105,14 @@ def fractions(
         shares = sorted({point[0] for points in curve.values() for point in points})
         canvas.log_axis(axis, shares)
         axis.set_xticks(shares, [f"{share:g}" for share in shares])
-    canvas.outer_labels(axes, "share of the data", AXES[column])
-    caption = captions.sentence(
-        f"Final {AXES[column]} on {task} against the share of the data learned from: "
-        f"mean over {captions.seeds(groups)}",
-        captions.interval("Bars", kind, groups),
+    canvas.outer_labels(axes, "share of the data", better(AXES[column]))
+    caption = captions.brief(
+        f"last checkpoint, mean over {captions.seeds(groups)}",
+        captions.interval("bars", kind, groups),
     )
     name = f"data_fraction_{style.slug(task)}"
-    return [canvas.save(figure, folder, name, "Data", f"{task}: share of the data", caption)]
+    title = f"{task}: {AXES[column]} against the share of the data"
+    return [canvas.save(figure, folder, name, "Data", title, caption)]
 
 
 def _by_fraction(

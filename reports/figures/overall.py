@@ -10,6 +10,7 @@ import numpy as np
 from bench.results import statistics
 from reports import captions
 from reports.drawing import canvas
+from reports.drawing.axes import DATA, better, score_axis
 from reports.reading.aggregates import AGGREGATES, RESAMPLES, aggregate_sets, runs_by_dataset
 from reports.reading.results import Method, Results, Track
 
@@ -51,7 +52,7 @@ def _aggregates(
 
     names = ("iqm", "median", "optimality_gap")
     figure, axes = canvas.panels(
-        [f"{AGGREGATES[name][0]} {'↑' if AGGREGATES[name][1] == 'up' else '↓'}" for name in names],
+        [AGGREGATES[name][0] for name in names],
         methods, height=max(0.6, ROW * len(methods) + 0.1), left=0.12,
         first_left=canvas.label_room([method.label for method in methods]) - 0.17, legend="none",
     )  # fmt: skip
@@ -60,12 +61,12 @@ def _aggregates(
             canvas.interval(axis, row, aggregates[method][name], canvas.point(method))
         canvas.rows(axis, [method.label for method in methods], labelled=axis is axes[0])
         axis.xaxis.set_major_locator(MaxNLocator(nbins=5))
-    canvas.outer_labels(axes, "score", "")
-    caption = captions.sentence(
-        f"Scores over {what}",
-        "IQM is the mean of the middle half of all runs, median that of the datasets' means, "
-        "optimality gap the mean shortfall below 100",
-        f"Bars: {statistics.BOOTSTRAP}, {RESAMPLES} resamples; {statistics.BOOTSTRAP_COVERAGE}",
+        axis.set_xlabel(better("score", AGGREGATES[name][1]), labelpad=2)
+    caption = captions.brief(
+        f"{what}; bars: {statistics.BOOTSTRAP}, {RESAMPLES} resamples",
+        statistics.BOOTSTRAP_COVERAGE,
+        left_out="IQM is the mean of the middle half of all runs, median that of the datasets' "
+        "means, optimality gap the mean shortfall below 100",
     )
     return canvas.save(figure, folder, f"aggregates{mark}", SECTION, "Aggregate scores", caption)
 
@@ -74,13 +75,13 @@ def _profiles(
     results: Results, methods: list[Method], tracks: list[Track], folder: Path, mark: str, what: str
 ) -> canvas.SavedFigure:
     """Draw the share of runs above every score."""
-    figure, axes = canvas.panels([""], methods, height=1.9)
+    figure, axes = canvas.panels([""], methods, height=1.9, bottom=0.5)
     matrices = {
         method: statistics.score_matrix(runs_by_dataset(results, method, tracks))
         for method in methods
     }
     low = min(0.0, *(float(scores.min()) for scores in matrices.values()))
-    high = max(float(scores.max()) for scores in matrices.values())
+    high = max(DATA, *(float(scores.max()) for scores in matrices.values()))
     grid = np.linspace(low, high, GRID)
     for method, scores in reversed(matrices.items()):
         share, below, above = statistics.performance_profile(scores, grid, RUNS_DRAWN)
@@ -90,12 +91,12 @@ def _profiles(
                 grid, below, above, color=method.style.colour, alpha=0.13, linewidth=0
             )
     axes[0].set_ylim(0, 1.02)
-    axes[0].set_xlim(low, high)
-    canvas.outer_labels(axes, "score", "share of runs above")
+    score_axis(axes[0], (low, high), "x")
+    canvas.outer_labels(axes, "score", better("share of runs above"))
     band = f"{statistics.BOOTSTRAP}, pointwise, {RUNS_DRAWN} resamples"
-    caption = captions.sentence(
-        f"Performance profiles over {what}: the share of runs that score more than x",
-        f"Bands: {band}" if len(methods) <= FEW else f"No bands beyond {FEW} algorithms",
+    caption = captions.brief(
+        f"the share of runs that score more than x; {what}",
+        f"bands: {band}" if len(methods) <= FEW else "",
     )
     return canvas.save(figure, folder, f"profiles{mark}", SECTION, "Performance profiles", caption)
 
@@ -111,13 +112,13 @@ def _improvement(
         estimates[row, column], estimates[column, row] = one, _other_way(one)
     figure, axis = canvas.square([method.label for method in methods], SQUARE)
     _matrix(axis, estimates, methods)
-    caption = captions.sentence(
-        f"Probability that a run of the row's algorithm beats one of the column's, over {what}",
-        "Ties count half, datasets count equally; blue where the row is better",
-        f"Framed where the {statistics.BOOTSTRAP} lies on one side of one half",
+    caption = captions.brief(
+        f"that a run of the row's algorithm beats one of the column's, blue where it does; {what}",
+        f"framed where the {statistics.BOOTSTRAP} lies on one side of one half",
+        left_out="Ties count half, datasets count equally",
     )
     title = "Probability of improvement"
-    return canvas.save(figure, folder, f"improvement{mark}", SECTION, title, caption)
+    return canvas.save(figure, folder, f"improvement{mark}", SECTION, title, caption, filled=True)
 
 
 def _other_way(one: statistics.Estimate) -> statistics.Estimate:
@@ -129,8 +130,10 @@ def _other_way(one: statistics.Estimate) -> statistics.Estimate:
 def _matrix(
     axis: "Axes", estimates: dict[tuple[Method, Method], statistics.Estimate], methods: list[Method]
 ) -> None:
+    from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
 
+    frames: list[Rectangle] = []
     labels = canvas.shortened([method.label for method in methods])
     values = np.full((len(methods), len(methods)), np.nan)
     places = {method: at for at, method in enumerate(methods)}
@@ -149,8 +152,8 @@ def _matrix(
             color="white" if abs(value - 0.5) > 0.32 else "0.1",
         )  # fmt: skip
         if one.low is not None and one.high is not None and not one.low <= 0.5 <= one.high:
-            frame = Rectangle((x + 0.06, y + 0.06), 0.88, 0.88, fill=False, edgecolor="0.15")
-            axis.add_patch(frame)
+            frames.append(Rectangle((x + 0.06, y + 0.06), 0.88, 0.88))
+    axis.add_collection(PatchCollection(frames, facecolor="none", edgecolor="0.15"))
     axis.tick_params(length=0)
     axis.grid(visible=False)
     axis.set_xticklabels(labels, rotation=45, ha="right", rotation_mode="anchor")

@@ -8,13 +8,14 @@ import numpy as np
 
 from bench.results.columns import COLUMNS, Column
 from reports import captions, style
-from reports.drawing import canvas
+from reports.drawing import axes, canvas, labels
 from reports.figures.curves import AXES, FEW, measure
-from reports.reading.results import Group, Results, Track
+from reports.reading.results import Group, Method, Results, Track
 from reports.reading.runs import typical
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -43,16 +44,62 @@ def frontier(points: list[tuple[float, float]]) -> list[int]:
 def draw(
     results: Results, task: str, tracks: list[Track], folder: Path, kind: str
 ) -> list[canvas.SavedFigure]:
-    """Draw a task's pictures of value against each cost that its runs recorded."""
-    figures: dict[str, canvas.SavedFigure] = {}
+    """Draw a task's pictures of value against each cost that its runs recorded.
+
+    They are one figure with a choice of the cost; for papers, a PDF file has them side by side.
+    """
     groups = [group for track in tracks for group in results.on(track)]
     value = measure(groups)
+    costs: dict[str, tuple[Column, dict[Track, list[Spot]]]] = {}
     for name, column in COLUMNS.items():
         spots = {track: _spots(results, track, name, value) for track in tracks if column.pareto}
         shown = {track: some for track, some in spots.items() if some}
         if shown:  # of columns that share a figure the last known one has it
-            figures[column.pareto] = _figure(results, task, shown, column, value, folder, kind)
-    return list(figures.values())
+            costs[column.pareto] = (column, shown)
+    together = folder / f"pareto_{style.slug(task)}.pdf"
+    together.unlink(missing_ok=True)  # an earlier report's is of other results
+    if canvas.pdf_wanted() and costs:
+        canvas.save_pdf(_side_by_side(results, costs, value, kind), together)
+    return [
+        _figure(results, task, shown, column, value, folder, kind)
+        for column, shown in costs.values()
+    ]
+
+
+def _side_by_side(
+    results: Results, costs: dict[str, tuple[Column, dict[Track, list[Spot]]]], value: str,
+    kind: str,
+) -> "Figure":  # fmt: skip
+    """Return one figure with a panel for each dataset and cost, and one legend."""
+    cells = [
+        (track, column, spots)
+        for track in {track: 0 for _, shown in costs.values() for track in shown}
+        for column, shown in costs.values()
+        if (spots := shown.get(track))
+    ]
+    several = len({track for track, _, _ in cells}) > 1
+    methods = _methods(results, [spot for _, _, spots in cells for spot in spots])
+    heads = [f"{track.short}: {c.help}" if several else c.help for track, c, _ in cells]
+    first, left = _room(value)
+    figure, panels = canvas.panels(heads, methods, legend="points", first_left=first, left=left)
+    limits = _limits([spot for _, _, spots in cells for spot in spots], value, kind)
+    for at, (axis, (_, column, spots)) in enumerate(zip(panels, cells, strict=True)):
+        _panel(axis, spots, value, kind, limits)
+        _scale(axis, limits, value, spots, at % canvas.columns(len(cells)) == 0)
+        axis.set_xlabel(axes.better(column.shown_unit or "count", "down"), labelpad=1)
+    for axis in panels[:: canvas.columns(len(cells))]:
+        axis.set_ylabel(axes.better(AXES[value]), labelpad=2)
+    return figure
+
+
+def _methods(results: Results, spots: list[Spot]) -> list[Method]:
+    drawn = {spot.group.method for spot in spots}
+    return [method for method in results.methods if method in drawn]
+
+
+def _room(value: str) -> tuple[float, float]:
+    """Return the inches left of panels, of the first in a row and of others: scores name ends."""
+    return (axes.LEFT, 0.14) if value == "score" else (0.45, 0.45)
 
 
 def _spots(results: Results, track: Track, column: str, value: str) -> list[Spot]:
@@ -76,43 +123,101 @@ def _figure(
     results: Results, task: str, shown: dict[Track, list[Spot]], column: Column, value: str,
     folder: Path, kind: str,
 ) -> canvas.SavedFigure:  # fmt: skip
-    groups = [spot.group for spots in shown.values() for spot in spots]
-    methods = [method for method in results.methods if any(g.method == method for g in groups)]
-    note = captions.TIMING if column.timed else ""
-    figure, axes = canvas.panels(canvas.titles(list(shown)), methods, note=note, legend="points")
-    for axis, spots in zip(axes, shown.values(), strict=True):
-        _panel(axis, spots, value, kind)
-    canvas.outer_labels(axes, column.axis, AXES[value])
+    spots = [spot for some in shown.values() for spot in some]
+    groups, methods = [spot.group for spot in spots], _methods(results, spots)
+    figure = _named(shown, methods, column, value, kind, legend="none")
+    if figure is None:  # more names than there is room for
+        figure = _named(shown, methods, column, value, kind, legend="points")
+    assert figure is not None
     machine = next(iter(results.machine_classes), "")
-    caption = captions.sentence(
-        f"Final {AXES[value]} on {task} against {column.axis}: mean {AXES[value]} and median cost "
-        f"over {captions.seeds(groups)}",
-        captions.interval("Bars", kind, groups),
-        "The stepped line joins the ringed algorithms, which no other beats in both",
-        column.note,
-        "Algorithms with seeds that have no result are left out"
-        if _incomplete(results, shown)
-        else "",
-        captions.other_machines(results, machine) if column.timed else "",
-        captions.left_out(results.cells_on(shown)) if column.timed else "",
-        note,
+    caption = captions.brief(
+        f"mean {AXES[value]} and median cost over {captions.seeds(groups)}",
+        captions.interval("bars", kind, groups),
+        "nothing beats the ringed algorithms in both",
+        left_out=captions.sentence(
+            "Left out: algorithms with a seed that has no result"
+            if _incomplete(results, shown)
+            else "",
+            captions.other_machines(results, machine) if column.timed else "",
+            captions.left_out(results.cells_on(shown)) if column.timed else "",
+        ),
     )
     name = f"pareto_{column.pareto}_{style.slug(task)}"
     title = f"{task}: {AXES[value]} against {column.axis}"
-    return canvas.save(figure, folder, name, "Cost and benefit", title, caption)
+    return canvas.save(
+        figure, folder, name, "Cost and benefit", title, caption,
+        group=f"pareto_{style.slug(task)}", choice=column.help,
+    )  # fmt: skip
+
+
+def _named(
+    shown: dict[Track, list[Spot]], methods: list[Method], column: Column, value: str, kind: str,
+    legend: str,
+) -> "Figure | None":  # fmt: skip
+    """Draw a figure with a legend, or with a name at each point; None where names do not fit."""
+    if legend == "none" and len(methods) > labels.MOST:
+        return None
+    first, left = _room(value)
+    figure, panels = canvas.panels(
+        canvas.titles(list(shown)), methods, bottom=0.5, height=1.9 if len(shown) == 1 else 1.55,
+        legend=legend, first_left=first, left=left,
+    )  # fmt: skip
+    limits = _limits([spot for spots in shown.values() for spot in spots], value, kind)
+    for at, (axis, spots) in enumerate(zip(panels, shown.values(), strict=True)):
+        _panel(axis, spots, value, kind, limits)
+        _scale(axis, limits, value, spots, at % canvas.columns(len(shown)) == 0)
+        if legend == "none":
+            names, lines = _names(spots, value, kind), _lines(axis, spots, value)
+            if not labels.name_points(axis, names, lines):
+                return None
+    canvas.outer_labels(panels, axes.better(column.axis, "down"), axes.better(AXES[value]))
+    return figure
+
+
+def _names(spots: list[Spot], value: str, kind: str) -> list[labels.Named]:
+    ends = [spot.group.estimate(value, kind) for spot in spots]
+    return [
+        labels.Named(spot.cost, spot.value, spot.group.method.label, end.low, end.high)
+        for spot, end in zip(spots, ends, strict=True)
+    ]
+
+
+def _lines(axis: "Axes", spots: list[Spot], value: str) -> list[labels.Line]:
+    """Return the level lines of a panel: the steps of the frontier, and the data."""
+    points = [(spot.cost, spot.value) for spot in spots]
+    best = [points[at] for at in frontier(points)]
+    left, right = axis.get_xlim()
+    ends = [*(x for x, _ in best[1:]), right]
+    own = spots[0].group.estimate(f"dataset_{value.removesuffix('_mean')}").value
+    steps = [(x, end, y) for (x, y), end in zip(best, ends, strict=True)] if len(spots) > 1 else []
+    return [*steps, *([] if own is None else [(left, right, own)])]
+
+
+def _scale(
+    axis: "Axes", limits: tuple[float, float], value: str, spots: list[Spot], labelled: bool
+) -> None:
+    """Give y its limits, the names of its ends, and the line of the data."""
+    from matplotlib.ticker import MaxNLocator
+
+    own = spots[0].group.estimate(f"dataset_{value.removesuffix('_mean')}").value
+    if value == "score":
+        axes.score_axis(axis, limits, "y", own is None or abs(own - axes.DATA) < 1, labelled)
+    else:
+        axis.yaxis.set_major_locator(MaxNLocator(nbins=5))
+    axes.data_line(axis, own, taken=[(spot.cost, spot.value) for spot in spots])
 
 
 def _incomplete(results: Results, shown: dict[Track, list[Spot]]) -> bool:
     return any(group.trouble for track in shown for group in results.on(track))
 
 
-def _panel(axis: "Axes", spots: list[Spot], value: str, kind: str) -> None:
+def _panel(
+    axis: "Axes", spots: list[Spot], value: str, kind: str, limits: tuple[float, float]
+) -> None:
     """Draw one track: a marker per method, its interval, and the frontier as a stepped line."""
-    from matplotlib.ticker import MaxNLocator
-
     points = [(spot.cost, spot.value) for spot in spots]
     best = [points[at] for at in frontier(points)]
-    axis.set_ylim(*_limits(spots, value, kind))
+    axis.set_ylim(*limits)
     canvas.log_axis(axis, [spot.cost for spot in spots])
     if len(spots) > 1:
         right = axis.get_xlim()[1]
@@ -135,7 +240,6 @@ def _panel(axis: "Axes", spots: list[Spot], value: str, kind: str) -> None:
     for spot in spots:
         look = canvas.point(spot.group.method)
         axis.plot([spot.cost], [spot.value], **look, markersize=5, zorder=3)
-    axis.yaxis.set_major_locator(MaxNLocator(nbins=5))
 
 
 def _limits(spots: list[Spot], value: str, kind: str) -> tuple[float, float]:
@@ -147,5 +251,7 @@ def _limits(spots: list[Spot], value: str, kind: str) -> tuple[float, float]:
     highs = [one.high for one in estimates if one.high is not None]
     bottom = max(min([low, *lows]), low - room)
     top = min(max([high, *highs]), high + room)
+    if value == "score":
+        return axes.score_limits([bottom, top])
     pad = 0.06 * (top - bottom) or room
     return bottom - pad, top + pad

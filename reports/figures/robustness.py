@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from reports import captions, style
 from reports.drawing import canvas
+from reports.drawing.axes import better
 from reports.figures.curves import FEW
 from reports.reading import stress
 from reports.reading.results import Method, Results
@@ -37,14 +38,13 @@ def _curves(one: Stressed, folder: Path, slug: str, kind: str) -> canvas.SavedFi
         for curve in curves:
             _line(axis, curve, canvas.line(curve.method), kind, len(curves) <= FEW)
         _ticks(axis, curves[0])
-    _label(axes, one.column)
+    _label(axes, better(one.column))
     seeds = captions.span(len(curve.runs) for some in one.curves.values() for curve in some)
-    caption = captions.sentence(
-        f"{one.column.capitalize()} on {one.track.label} under perturbations that grow from left "
-        f"(undisturbed) to right: mean over {seeds} training seeds of finished teams, played on "
-        "the same start states at every level",
-        f"Bands: {captions.statistics.KINDS[kind]}" if len(one.methods) <= FEW else "",
-        "What each number is and where it comes from: docs/robustness.md",
+    caption = captions.brief(
+        "perturbations grow from left (undisturbed) to right; mean over "
+        f"{seeds} training seeds, on the same start states at every level",
+        f"bands: {captions.statistics.KINDS[kind]}" if len(one.methods) <= FEW else "",
+        left_out="What each number is and where it comes from: docs/robustness.md",
     )
     title = f"{one.track.label}: what is left under perturbations"
     return canvas.save(figure, folder, f"robustness_{slug}", SECTION, title, caption)
@@ -109,9 +109,8 @@ def _ranks(one: Stressed, folder: Path, slug: str) -> list[canvas.SavedFigure]:
     axis.set_xlim(-0.3, 1.12 * len(names))
     axis.set_xticklabels([name or "undisturbed" for name in names], rotation=40, ha="right")
     taus = [t for name in names[1:] if (t := stress.kendall(placed[""], placed[name])) is not None]
-    caption = captions.sentence(
-        f"Places of the methods on {one.track.label}, undisturbed and by the area under each "
-        "curve of the figure above",
+    caption = captions.brief(
+        "places undisturbed and by the area under each curve of the figure above",
         f"Kendall's tau with the undisturbed ranking lies between {min(taus):.2f} and "
         f"{max(taus):.2f}" if taus else "",
     )  # fmt: skip
@@ -146,14 +145,13 @@ def _steps(
                   colour, "many steps" if many else "one step")  # fmt: skip
         _ticks(axis, curves[0])
     axes[0].legend(loc="upper right", frameon=False)
-    _label(axes, one.column)
+    _label(axes, better(one.column))
     counted = ", ".join(f"{method.label} {count}" for method, count in steps.items())
-    caption = captions.sentence(
-        f"Attacks on the observations of single agents on {one.track.label}, bounded in standard "
-        "deviations of each number: by ten steps of the gradient, by one, and uniform noise of the "
-        "same size",
-        "Solid: one step from noise to action; dashed: many; broad: the mean of each side",
-        f"Steps: {counted}",
+    caption = captions.brief(
+        "attacks on the observations of single agents, bounded in standard deviations of each "
+        "number: by ten steps of the gradient, by one, and uniform noise of the same size",
+        left_out="Solid: one step from noise to action; dashed: many; broad: the mean of each "
+        f"side; steps: {counted}",
     )
     title = f"{one.track.label}: one step against many under attack"
     return [canvas.save(figure, folder, f"robustness_steps_{slug}", SECTION, title, caption)]

@@ -85,10 +85,10 @@ def _measured(points: Sequence[Measured], mark: str, folder: Path) -> list[canva
         rounds = captions.spanned(
             (one.rounds for some in several.values() for one in some), "round"
         )
-        caption = captions.sentence(
-            f"Measured costs against {label}: medians over {rounds} of fresh processes",
-            "Tensors and FLOPs are counted, not timed",
-            "Both axes are logarithmic; the tables of `python -m bench measure` have the quartiles",
+        caption = captions.brief(
+            f"medians over {rounds} of fresh processes",
+            "tensors and FLOPs are counted",
+            "both axes are logarithmic; the tables of `python -m bench measure` have the quartiles",
         )
         stem, title = f"scaling_measured_{name}{mark}", f"Measured costs against {label}"
         figures.append(canvas.save(figure, folder, stem, SECTION, title, caption))
@@ -142,23 +142,19 @@ def _figure(
     methods = {key: _method(bases[key[0]], key[1]) for key in keys}
     cells = [cell for curve in curves.values() for some in curve.values() for cell in some]
     timed = [column.timed for column in costs.values()]
-    note = captions.TIMING if any(timed) else ""
     titles = [column.title for column in costs.values()]
-    figure, axes = canvas.panels(titles, list(methods.values()), note=note)
+    figure, axes = canvas.panels(titles, list(methods.values()))
     for axis, cost in zip(axes, costs, strict=True):
         _panel(axis, {methods[key]: _points(curves[key], cost) for key in keys})
     canvas.outer_labels(axes, size.label, "")
     runs = captions.spanned(
         (len(some) for curve in curves.values() for some in curve.values()), "run"
     )
-    caption = captions.sentence(
-        f"Costs against {size.label}: medians over {runs} each, all other settings equal",
-        "Tensors and FLOPs are counted, not timed"
-        if any(not column.timed for column in costs.values())
-        else "",
-        "Both axes are logarithmic; no interval is given",
-        captions.left_out(cells) if any(timed) else "",
-        note,
+    caption = captions.brief(
+        f"medians over {runs} each, all other settings equal",
+        "tensors and FLOPs are counted" if not all(timed) else "",
+        f"times are {captions.CLOCKS}" if any(timed) else "",
+        left_out=captions.left_out(cells) if any(timed) else "",
     )
     title = f"Costs against {size.label}"
     return canvas.save(figure, folder, f"scaling_{size.name}", SECTION, title, caption)

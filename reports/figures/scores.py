@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reports import captions, style
-from reports.drawing import canvas
+from reports.drawing import axes, canvas
 from reports.figures.curves import AXES, measure
 from reports.reading.results import Method, Results, Track
 
@@ -24,24 +24,34 @@ def draw(
         return []
     methods = [method for method in results.methods if any(g.method == method for g in groups)]
     room = canvas.label_room([method.label for method in methods])
-    figure, axes = canvas.panels(
+    scored = column == "score"
+    figure, panels = canvas.panels(
         canvas.titles(tracks), methods, height=max(0.6, ROW * len(methods) + 0.1),
-        left=0.12, first_left=room - 0.17, legend="none",
+        left=0.12, first_left=room - 0.17, legend="none", bottom=0.5 if scored else 0.4,
     )  # fmt: skip
-    columns = min(len(tracks), 2 if len(tracks) == 4 else 3)
-    for at, (axis, track) in enumerate(zip(axes, tracks, strict=True)):
-        _panel(axis, results, track, methods, column, kind, labelled=at % columns == 0)
-    canvas.outer_labels(axes, AXES[column], "")
-    caption = captions.sentence(
-        f"Final {AXES[column]} on {task}, last checkpoint: {captions.seeds(groups)}, "
-        f"{captions.episodes(groups)}",
-        "Large markers: means; small points: seeds",
-        captions.interval("Bars", kind, groups),
-        "Grey line: the recorded data's own return",
-        captions.trials(groups),
+    own = {track: _own(results, track, column) for track in tracks}
+    data = all(one is None or abs(one - axes.DATA) < 1 for one in own.values())
+    across = canvas.columns(len(tracks))
+    for at, (axis, track) in enumerate(zip(panels, tracks, strict=True)):
+        _panel(axis, results, track, methods, column, kind, labelled=at % across == 0)
+        if scored:
+            axes.score_axis(axis, axes.score_limits(axis.get_xlim()), "x", data)
+        axes.data_line(axis, own[track], "x")
+    canvas.outer_labels(panels, axes.better(AXES[column]), "")
+    caption = captions.brief(
+        f"last checkpoint, {captions.seeds(groups)}, {captions.episodes(groups)}",
+        "large markers: means; small points: seeds",
+        captions.interval("bars", kind, groups),
+        captions.tuned(groups),
     )
     name = f"scores_{style.slug(task)}"
     return [canvas.save(figure, folder, name, "Scores", f"{task}: final scores", caption)]
+
+
+def _own(results: Results, track: Track, column: str) -> float | None:
+    """Return the score or return of the data themselves."""
+    name = f"dataset_{column.removesuffix('_mean')}"
+    return next((v for g in results.on(track) if (v := g.estimate(name).value) is not None), None)
 
 
 def _panel(
@@ -51,7 +61,6 @@ def _panel(
     """Draw one dataset's rows; what has no result is a word in its row."""
     from matplotlib.ticker import MaxNLocator
 
-    data = None
     for row, method in enumerate(methods):
         group = results.group(method, track)
         if group is None or group.word:
@@ -61,11 +70,8 @@ def _panel(
                 color=canvas.QUIET,
             )  # fmt: skip
             continue
-        data = data or group.estimate(f"dataset_{column.removesuffix('_mean')}").value
         look = canvas.point(method)
         canvas.seeds(axis, row + 0.23, group.values(column), look["color"])
         canvas.interval(axis, row - 0.08, group.estimate(column, kind), look)
-    if data is not None:
-        axis.axvline(data, color="0.6", linewidth=0.8, zorder=1)
     canvas.rows(axis, [method.label for method in methods], labelled)
     axis.xaxis.set_major_locator(MaxNLocator(nbins=5))

@@ -35,16 +35,15 @@ def draw(toy: Toy | None, folder: Path) -> list[canvas.SavedFigure]:
         axis.spines[:].set(visible=True, color="0.8")
         distance = f"energy distance {density.energy_distance:.4f}"
         axis.set_xlabel(distance if density.steps else "", labelpad=3)
-    caption = captions.sentence(
-        "One step against many on a toy: a single agent without observations learns four "
-        f"Gaussians in {captions.thousands(toy.updates)} updates (seed {toy.seed})",
-        f"{captions.thousands(toy.samples)} samples each, colour by the root of their density; "
-        "Flow-BC is one network drawn with different numbers of Euler steps",
-        "Energy distance to fresh data: 0 is perfect",
-        "One seed: no interval",
+    caption = captions.brief(
+        "A single agent without observations learns four Gaussians in "
+        f"{captions.thousands(toy.updates)} updates (seed {toy.seed}), "
+        f"{captions.thousands(toy.samples)} samples each, colour by the root of their density",
+        left_out="Flow-BC is one network drawn with different numbers of Euler steps; an energy "
+        "distance to fresh data of 0 is perfect",
     )
     title = "A toy density in one step and in many"
-    return [canvas.save(figure, folder, "toy_densities", SECTION, title, caption)]
+    return [canvas.save(figure, folder, "toy_densities", SECTION, title, caption, filled=True)]
 
 
 def _title(density: Density) -> str:

@@ -9,6 +9,7 @@ from bench.results.tuning.search_statistics import INTERVAL, counts_shown, expec
 from bench.results.tuning.tuning_file import Tuning, best
 from reports import captions
 from reports.drawing import canvas
+from reports.drawing.axes import better
 from reports.figures.curves import FEW
 from reports.reading.runs import Method
 from reports.reading.tunings import columns_of, methods_of, panels_of
@@ -38,11 +39,11 @@ def _best(tuning: Tuning, folder: Path) -> canvas.SavedFigure:
             if values:
                 _curve(axis, method, values, few)
         _trial_axis(axis, tuning.trials)
-    canvas.outer_labels(axes, "trials", f"expected best {tuning.measure}")
-    caption = captions.sentence(
-        f"The best {tuning.measure} to be expected from so many trials (Dodge et al. 2019)",
-        captions.tuning(tuning),
-        f"Bands: {INTERVAL}" if few else "The table has the intervals",
+    canvas.outer_labels(axes, "trials", better(f"expected best {tuning.measure}"))
+    caption = captions.brief(
+        f"the best {tuning.measure} to be expected from so many trials (Dodge and others, 2019)",
+        f"bands: {INTERVAL}" if few else "the table has the intervals",
+        left_out=captions.tuning(tuning),
     )
     title = "Expected best against trials"
     return canvas.save(figure, folder, "tuning_best", SECTION, title, caption)
@@ -84,11 +85,10 @@ def _trials(tuning: Tuning, folder: Path) -> canvas.SavedFigure:
         for row, method in enumerate(methods):
             _row(axis, row, method, columns_of(tuning, method.algorithm).get(title, []))
         canvas.rows(axis, labels, labelled=at % columns == 0)
-    canvas.outer_labels(axes, tuning.measure, "")
-    caption = captions.sentence(
-        f"The {tuning.measure} of every trial",
-        captions.tuning(tuning),
-        "Small points: trials; ring: the preset's own setting, trial 0; marker: the best",
+    canvas.outer_labels(axes, better(tuning.measure), "")
+    caption = captions.brief(
+        "small points: trials; ring: the preset's own setting, trial 0; marker: the best",
+        left_out=captions.tuning(tuning),
     )
     return canvas.save(figure, folder, "tuning_trials", SECTION, "Every trial", caption)
 

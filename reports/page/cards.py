@@ -97,7 +97,7 @@ def limits(results: Results) -> list[str]:
         f"results (commit {', '.join(source.commits) or 'not recorded'})."
         for source in results.sources
     ]
-    sentences += filter(None, [captions.left_out(results.cells), captions.TIMING])
+    sentences += filter(None, [captions.left_out(results.cells)])
     return [*sentences, *_recordings(results)]
 
 

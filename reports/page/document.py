@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,7 +75,7 @@ def render(
             summary=cards.summary(results),
             answer=answer.lines(results),
             meaningless=answer.meaningless(results),
-            first_figure=None if first is None else shown_figure(first),
+            first_figures=None if not first else shown_figures(first)[0],
             timing=captions.TIMING,
             algos=",".join(dict.fromkeys(method.algorithm for method in results.methods)),
             limits=cards.limits(results),
@@ -85,9 +86,9 @@ def render(
             animations_left_out=left_out,
             tuning=tuned,
             figures=[
-                (section, [shown_figure(figure) for figure in members])
+                (section, shown_figures(members))
                 for section, members in groupby(
-                    (figure for figure in figures if figure is not first),
+                    (figure for figure in figures if figure not in first),
                     key=lambda figure: figure.section,
                 )
             ],
@@ -130,7 +131,7 @@ def _tuning(
         return None, figures, tables
     section = shown.Tuning(
         captions.tuning(results.tuned),
-        [shown_figure(figure) for figure in own],
+        shown_figures(own),
         [shown_table(table, sources[table.stem]) for table in printed],
     )
     rest = [figure for figure in figures if figure not in own]
@@ -148,7 +149,7 @@ def _robustness(
     printed = [table for table in tables if table.stem.startswith(robustness.PREFIX)]
     section = shown.Robustness(
         sentences,
-        [shown_figure(figure) for figure in own],
+        shown_figures(own),
         [shown_table(table, sources[table.stem]) for table in printed],
         list(stress.notes(results)),
     )
@@ -162,20 +163,30 @@ def _json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
-def _first(figures: list[SavedFigure]) -> SavedFigure | None:
-    """Return the figure that stands beside the answer: what is reached against what it costs."""
+def _first(figures: list[SavedFigure]) -> list[SavedFigure]:
+    """Return the figures beside the answer: what is reached against what it costs."""
     for cost in FIRST:
         for figure in figures:
             if figure.name.startswith(f"pareto_{cost}_"):
-                return figure
-    return None
+                return [one for one in figures if one.group == figure.group]
+    return []
+
+
+def shown_figures(figures: Iterable[SavedFigure]) -> list[shown.Figures]:
+    """Return figures as they stand on the page: those of one group as one with a chooser."""
+    grouped: dict[str, list[shown.Figure]] = {}
+    for figure in figures:
+        grouped.setdefault(figure.group or figure.name, []).append(shown_figure(figure))
+    return [shown.Figures(group, members) for group, members in grouped.items()]
 
 
 def shown_figure(figure: SavedFigure) -> shown.Figure:
     """Return what a template needs of a figure, its picture included."""
+    file = f"{figure.group or figure.name}.pdf" if figure.pdf else f"{figure.name}.png"
     return shown.Figure(
         figure.name, figure.title, figure.caption, figure.size,
-        base64.b64encode(figure.png).decode(), "pdf" if figure.pdf else "png",
+        base64.b64encode(figure.png).decode(), base64.b64encode(figure.dark_palette).decode(),
+        file, figure.choice,
     )  # fmt: skip
 
 

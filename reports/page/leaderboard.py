@@ -65,7 +65,6 @@ def caption(results: Results, kind: str) -> str:
         "Times, memory and counts are medians over seeds; steps are those from noise to action",
         captions.other_machines(results, next(iter(results.machine_classes), "")),
         captions.left_out(results.cells),
-        captions.TIMING,
     )
 
 

@@ -5,6 +5,7 @@ from typing import TypedDict
 
 from markupsafe import Markup
 
+WIDE = 1000  # pixels of a figure that takes the whole width
 Fact = tuple[str, str]  # its name, and the value as text
 
 
@@ -76,7 +77,22 @@ class Figure:
     caption: str
     size: tuple[int, int]  # pixels
     data: str  # PNG in base64
-    form: str  # of the file beside the page that is linked: pdf or png
+    dark: str  # the part of it that differs on a dark page, in base64
+    file: str  # beside the page, a PDF file where there is one
+    choice: str  # what it shows, where a chooser offers others
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Figures of the same results, of which the page shows one at a time; mostly a single one."""
+
+    group: str
+    members: list[Figure]
+
+    @property
+    def wide(self) -> bool:
+        """Tell whether they take the whole width of the page."""
+        return any(figure.size[0] > WIDE for figure in self.members)
 
 
 @dataclass(frozen=True)
@@ -113,7 +129,7 @@ class Tuning:
     """The section of a tuning."""
 
     words: str
-    figures: list[Figure]
+    figures: list[Figures]
     tables: list[Table]
 
 
@@ -122,7 +138,7 @@ class Robustness:
     """The section on perturbations."""
 
     sentences: list[str]
-    figures: list[Figure]
+    figures: list[Figures]
     tables: list[Table]
     notes: list[str]
 

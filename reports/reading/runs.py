@@ -45,6 +45,13 @@ class Point(NamedTuple):
     seconds: float | None  # of training; None where unknown
 
 
+class Losses(NamedTuple):
+    """The metrics of an algorithm at one evaluation, those that are finite numbers."""
+
+    update: int
+    values: dict[str, float]
+
+
 @dataclass(frozen=True)
 class Cell:
     """One run: its flat row, its full record and the folder it lies in, if it has one.
@@ -111,6 +118,16 @@ class Cell:
             if isinstance(update, int) and value is not None:
                 points.append(Point(update, value, _finite(row.get("train_seconds"))))
         return points
+
+    def losses(self) -> list[Losses]:
+        """Return what the algorithm recorded of itself at its evaluations, by name."""
+        rows = []
+        for row in self.progress:
+            update, metrics = row.get("update"), row.get("metrics")
+            if isinstance(update, int) and isinstance(metrics, dict):
+                known = {name: _finite(value) for name, value in metrics.items()}
+                rows.append(Losses(update, {n: v for n, v in known.items() if v is not None}))
+        return rows
 
     @cached_property
     def settings(self) -> Settings:

@@ -53,7 +53,7 @@ def _table(results: Results, place: str, at: int, machine: str) -> Table:
         f"{_subject(place)}: medians over {runs} of each algorithm and task",
         "" if counted else f"Class of machine: {machine}",
         *notes,
-        *([captions.left_out(cells), captions.TIMING] if timed else []),
+        *([captions.left_out(cells), f"Times are {captions.CLOCKS}"] if timed else []),
         "No interval is given and nothing is bold: these are medians, not tests",
     )
     mark = "" if at == 1 else f"_machine{at}"

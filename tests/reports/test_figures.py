@@ -4,9 +4,11 @@ import json
 
 import pytest
 
+import algorithms
 from bench.results.columns import COLUMNS, SCALING, shown_in
+from reports import captions
 from reports.drawing import canvas
-from reports.figures import ablations, curves, data, pareto, scaling
+from reports.figures import ablations, curves, data, overall, pareto, scaling, scores
 from reports.page import leaderboard
 from reports.reading import results
 from reports.reading.results import Method
@@ -50,6 +52,72 @@ def test_a_training_time_is_one_statistic_in_tables_figures_and_page(study):
     curve = curves.band(read.on(read.tracks[0])[0], "score", "ci95")
     assert (spot.cost, table.rows[0].items[at].value, shown) == (2.0, 2.0, 2.0)
     assert set(curve.seconds) == {2.0}
+
+
+@pytest.mark.parametrize("count", [2, 8, 24])
+def test_no_words_of_a_figure_overlap(count, study, tmp_path, monkeypatch):
+    """Names of points and lines, ticks, titles, labels and legends: in every kind of figure."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Text
+
+    seen = []
+
+    def ends(ruler):
+        return sorted(ruler.get_view_interval())
+
+    def examine(figure, folder, name, *_, **__):
+        seen.append(name)
+        FigureCanvasAgg(figure).draw()
+        # Without the lines that lead to names, and without ticks beyond the ends of their axis.
+        beyond = {
+            id(tick.label1)
+            for axis in figure.axes
+            for ruler in (axis.xaxis, axis.yaxis)
+            for tick in ruler.get_major_ticks()
+            if not ends(ruler)[0] <= tick.get_loc() <= ends(ruler)[1]
+        }
+        texts = [text for text in figure.findobj(_is_text) if id(text) not in beyond]
+        texts = [text for text in texts if text.get_rotation() % 90 == 0]  # a slanted box is wide
+        words = [(text.get_text(), Text.get_window_extent(text)) for text in texts]
+        words = [(text, box) for text, box in words if text and box.width and box.height]
+        paper = figure.bbox.expanded(1.005, 1.005)
+        for at, (text, box) in enumerate(words):
+            assert paper.containsx(box.x0), (name, text)
+            assert paper.containsx(box.x1), (name, text)
+            assert paper.containsy(box.y0), (name, text)
+            for other, second in words[:at]:
+                across = min(box.x1, second.x1) - max(box.x0, second.x0)
+                up = min(box.y1, second.y1) - max(box.y0, second.y0)
+                assert across <= 1 or up <= 1, (name, text, other)
+
+    monkeypatch.setattr(canvas, "save", examine)
+    names = algorithms.names()[:: 3 if count == 8 else 1][:count]
+    read = results.read(study(names, ["mpe/spread/expert", "mpe/spread/medium"], range(2)))
+    with canvas.look():
+        for tracks in (read.tracks, read.tracks[:1]):
+            for family in (curves, pareto, scores):
+                family.draw(read, "mpe/spread", tracks, tmp_path, "ci95")
+        overall.draw(read, tmp_path)
+    assert len(seen) >= 16
+
+
+def test_names_stand_beside_points_where_they_are_few(study, tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(canvas, "save", lambda figure, *_, **__: drawn.update({_[1]: figure}))
+    read = results.read(study(["om2p", "dom2", "bc"], seeds=range(3)))
+    with canvas.look():
+        curves.draw(read, "mpe/spread", read.tracks, tmp_path, "ci95")
+        pareto.draw(read, "mpe/spread", read.tracks, tmp_path, "ci95")
+    for name in ("learning_curves_updates_mpe-spread", "pareto_latency_mpe-spread"):
+        figure = drawn[name]
+        named = [t.get_text() for t in figure.findobj(_is_text) if t.get_gid() == "name"]
+        assert sorted(named) == ["BC", "DOM2", "OM2P"]
+        assert not figure.legends
+        words = {text.get_text() for text in figure.findobj(_is_text)}
+        assert {"random 0", "data 100"} <= words
+    axis = drawn["learning_curves_updates_mpe-spread"].axes[0]
+    assert axis.get_xticks()[-1] == 2000
+    assert "better" in axis.get_ylabel()
 
 
 def _is_text(artist):
@@ -98,7 +166,7 @@ def test_shares_of_the_data_make_a_curve(study, tmp_path):
     read = results.read(root)
     with canvas.look(pdf=True):
         (figure,) = data.fractions(read, "mpe/spread", read.tracks, tmp_path, "ci95")
-    assert "share of the data" in figure.caption
+    assert figure.title == "mpe/spread: score against the share of the data"
     assert (tmp_path / f"{figure.name}.pdf").stat().st_size > 1000
 
 
@@ -106,7 +174,7 @@ def test_curves_over_time_use_one_class_of_machine(study, tmp_path):
     study(["om2p"], seeds=range(3), machine="cpu-a")
     read = results.read(study(["dom2"], seeds=range(2), machine="cpu-b"))
     with canvas.look():
-        updates, seconds = curves.draw(read, "mpe/spread", read.tracks, tmp_path, "ci95")
+        updates, seconds, _ = curves.draw(read, "mpe/spread", read.tracks, tmp_path, "ci95")
     assert "n = 2 to 3" in updates.caption
     assert "n = 3" in seconds.caption
     assert "Left out: 2 runs timed on another class of machine" in seconds.caption
@@ -121,7 +189,7 @@ def test_times_of_runs_that_shared_a_gpu_are_in_no_figure(study, tmp_path):
     read = results.read(study(["dom2"], seeds=range(2), shared=True))
     (track,) = read.tracks
     with canvas.look():
-        updates, seconds = curves.draw(read, "mpe/spread", read.tracks, tmp_path, "ci95")
+        updates, seconds, _ = curves.draw(read, "mpe/spread", read.tracks, tmp_path, "ci95")
         figures = pareto.draw(read, "mpe/spread", read.tracks, tmp_path, "ci95")
     words = "Times and peaks of memory leave out 2 of 5 runs: 2 shared a GPU."
     assert "n = 2 to 3" in updates.caption
@@ -129,10 +197,11 @@ def test_times_of_runs_that_shared_a_gpu_are_in_no_figure(study, tmp_path):
     assert "n = 3" in seconds.caption
     assert words in seconds.caption
     costs = {name: column for name, column in COLUMNS.items() if column.pareto}
-    assert {column.pareto for column in costs.values()} == {
+    # No run on a processor has memory of a device.
+    assert {column.pareto for column in costs.values()} - {"memory"} == {
         figure.name.removeprefix("pareto_").removesuffix("_mpe-spread") for figure in figures
     }
-    for name in ("seconds_train", "peak_rss_bytes", "latency_p50_ms", "flops_act"):
+    for name in ("seconds_train", "latency_p50_ms", "flops_act"):
         cost = costs[name]
         (figure,) = [one for one in figures if f"pareto_{cost.pareto}_" in one.name]
         spots = pareto._spots(read, track, name, "score")
@@ -172,8 +241,8 @@ def test_sizes_that_differ_alone_make_curves(study, tmp_path):
     with canvas.look():
         (figure,) = scaling.draw(read, tmp_path)
     assert figure.name == "scaling_batch"
-    assert "medians over 3 runs each" in figure.caption
-    assert "dedicated measurement" in figure.caption
+    assert "Medians over 3 runs each" in figure.caption
+    assert captions.CLOCKS in figure.caption
     (size,) = [one for one in scaling.SIZES if one.name == "batch"]
     curves = scaling._curves(read, size)
     assert set(curves) == {("om2p", 0), ("bc", 0)}, "another width is another curve"
@@ -274,7 +343,7 @@ def test_a_measurement_beside_the_runs_makes_scaling_curves(study, tmp_path):
     assert [figure.name for figure in figures] == [
         "scaling_measured_agents", "scaling_measured_batch",
     ]  # fmt: skip
-    assert "medians over 2 rounds" in figures[0].caption
+    assert "Medians over 2 rounds" in figures[0].caption
 
 
 @pytest.mark.parametrize("change", [{"schema": 7}, {"entries": [{}]}, {"costs": None}])

@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import importlib.util
+import io
 import os
 import re
 import shutil
@@ -11,10 +12,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import reports
 from reports import build
-from reports.drawing import canvas
+from reports.drawing import canvas, picture
 from reports.figures import scores
 from reports.options import Options
 from reports.page import document as page_module
@@ -135,6 +137,39 @@ def test_it_fits_a_phone_and_turns_dark(page):
     assert page.evaluate(ground) == light
 
 
+def test_figures_of_the_same_results_are_one_with_a_chooser(page):
+    chooser = page.locator("#answer .chooser")
+    assert chooser.locator("figure:visible").count() == 1
+    assert chooser.locator("figure").count() == 4
+    chooser.get_by_label("median time of a joint action").check()
+    assert (
+        chooser.locator("figure:visible").get_attribute("id") == "figure-pareto_latency_mpe-spread"
+    )
+
+
+def test_figures_are_dark_on_a_dark_page(page, shared):
+    """The very pixels of the second file, by the system's wish and by the page's button."""
+    image = page.locator("#figure-scores_mpe-spread img")
+    light, dark = (
+        (shared.out / "figures" / folder / "scores_mpe-spread.png").read_bytes()
+        for folder in ("", "dark")
+    )
+    assert light != dark
+
+    def seen():
+        assert image.evaluate("one => one.decode().then(() => one.naturalWidth)") > 100
+        return base64.b64decode(image.get_attribute("src").partition(",")[2])
+
+    assert seen() == light
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function("document.querySelector('img[data-dark]').src.length > 0")
+    assert seen() == dark
+    page.locator("#theme").click()
+    assert seen() == light
+    for content, ground in ((light, (255, 255, 255)), (dark, picture.GROUND)):
+        assert Image.open(io.BytesIO(content)).convert("RGB").getpixel((0, 0)) == ground
+
+
 def test_print_opens_every_table_and_drops_the_controls(page):
     page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
@@ -199,7 +234,8 @@ def test_every_figure_is_a_png_and_none_is_drawn_that_no_page_shows(drawn, share
     folder, figures = drawn
     names = {figure.name for figure in figures}
     assert names >= {
-        "scores_mpe-spread", "learning_curves_updates_mpe-spread", "pareto_memory_mpe-spread",
+        "scores_mpe-spread", "learning_curves_updates_mpe-spread", "losses_mpe-spread",
+        "pareto_update_memory_mpe-spread",
         "learning_curves_seconds_mpe-spread", "pareto_training_time_mpe-spread",
     }  # fmt: skip
     assert {path.stem for path in folder.glob("*.png")} == names
@@ -227,7 +263,7 @@ def test_a_pdf_embeds_fonts_as_truetype_and_goes_when_it_is_of_other_results(sha
     assert b"/Type3" not in text
     with canvas.look():
         scores.draw(read, task, tracks, tmp_path, "ci95")
-    assert [path.name for path in tmp_path.iterdir()] == [f"{figure.name}.png"]
+    assert [path.name for path in tmp_path.glob("*.*")] == [f"{figure.name}.png"]
 
 
 def test_every_caption_says_n_and_the_kind_of_interval(drawn):
@@ -235,14 +271,24 @@ def test_every_caption_says_n_and_the_kind_of_interval(drawn):
     for figure in figures:
         if figure.section in ("Scores", "Learning curves", "Cost and benefit"):
             assert "n = 3 training seeds" in figure.caption
-            assert "95% Student t interval" in figure.caption
+            assert "95% Student t interval" in figure.caption or "losses" in figure.name
 
 
-def test_timed_figures_say_what_their_timings_are_worth(drawn):
+def test_captions_have_at_most_two_sentences_and_do_not_repeat_the_title(drawn):
     _, figures = drawn
-    timed = [p for p in figures if "training_time" in p.name or "seconds" in p.name]
-    assert timed
-    assert all("dedicated measurement; these are clocks of" in p.caption for p in timed)
+    for figure in figures:
+        ends = re.findall(r"[.!?](?=\s|$)", figure.caption)
+        assert 1 <= len(ends) <= 2, figure.caption
+        assert figure.title.partition(": ")[2].lower() not in figure.caption.lower() or (
+            ": " not in figure.title
+        )
+
+
+def test_the_page_says_once_where_claims_of_efficiency_come_from(written, page):
+    text = written.page.read_text()
+    assert text.count("Efficiency claims come from") == 1
+    said = page.locator("#timing").inner_text()
+    assert "python -m bench measure --algos om2p,dom2" in said
 
 
 def test_aggregate_figures_need_two_datasets_and_name_their_bootstrap(drawn):

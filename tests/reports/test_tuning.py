@@ -131,7 +131,7 @@ def test_many_algorithms_and_a_single_dataset_fit(study: Any, tmp_path: Path) ->
     for some in (tuned, one):
         first, second = figures.draw(some, tmp_path)
         assert "16 trials for every algorithm" in first.caption
-        assert "The table has the intervals" in first.caption
+        assert "the table has the intervals" in first.caption
         assert second.size[1] > 300
     assert figures.draw(None, tmp_path) == []
 

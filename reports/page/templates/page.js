@@ -15,11 +15,36 @@
   const root = document.documentElement;
   const theme = recall("theme");
   if (theme) root.dataset.theme = theme;
+  const night = matchMedia("(prefers-color-scheme: dark)");
+  const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : night.matches);
+  // A dark figure is the same PNG with another palette, which begins after 33 bytes: 44 characters.
+  const pictures = all("img[data-dark]").filter((image) => image.dataset.dark)
+    .map((image) => ({ image, light: image.src, palette: image.dataset.dark }));
+  const paint = (dark) => {
+    for (const { image, light, palette } of pictures) {
+      const at = light.indexOf(",") + 1 + 44;
+      const wanted = dark ? light.slice(0, at) + palette + light.slice(at + palette.length) : light;
+      if (image.src !== wanted) image.src = wanted;
+    }
+  };
   one("#theme").addEventListener("click", () => {
-    const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-    root.dataset.theme = dark ? "light" : "dark";
+    root.dataset.theme = isDark() ? "light" : "dark";
     remember("theme", root.dataset.theme);
+    paint(isDark());
   });
+  night.addEventListener("change", () => paint(isDark()));
+  paint(isDark());
+
+  // Figures of the same results: one at a time.
+  for (const chooser of all(".chooser")) {
+    const choices = all("input[type=radio]", chooser);
+    const choose = () => {
+      for (const choice of choices) document.getElementById(`figure-${choice.value}`).hidden = !choice.checked;
+    };
+    one("fieldset", chooser).hidden = false;
+    chooser.addEventListener("change", choose);
+    choose();
+  }
 
   // The leaderboard: filter and sort.
   const leaderboard = one("#leaderboard-table");
@@ -186,7 +211,11 @@
   show();
 
   // On paper every table is open.
-  addEventListener("beforeprint", () => { for (const table of all("details.table")) table.open = true; });
+  addEventListener("beforeprint", () => {
+    for (const table of all("details.table")) table.open = true;
+    paint(false);
+  });
+  addEventListener("afterprint", () => paint(isDark()));
 
   // Live: read the file again unless the reader is typing or has opened something.
   const refresh = one('meta[name="om2p-refresh"]');
