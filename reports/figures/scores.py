@@ -45,7 +45,7 @@ def draw(
         captions.tuned(groups),
     )
     name = f"scores_{style.slug(task)}"
-    return [canvas.save(figure, folder, name, "Scores", f"{task}: final scores", caption)]
+    return [canvas.save(figure, folder, name, "Scores", f"{task}: final {AXES[column]}s", caption)]
 
 
 def _own(results: Results, track: Track, column: str) -> float | None:

@@ -118,4 +118,4 @@ def test_returns_without_references_are_shown_raw(tmp_path, cell):
     curves = [figure for figure in written.figures if figure.section == "Learning curves"]
     assert curves
     scores = next(figure for figure in written.figures if figure.section == "Scores")
-    assert scores.caption.startswith("Final return")
+    assert scores.title == "import: final returns"
