@@ -47,6 +47,7 @@ TABLE = "results.parquet"  # a row per cell, rebuilt from the folders
 TABLE_CSV = "results.csv"
 CURVES = "curves.parquet"  # rows of all cells' evaluations, where the cells have no folders
 TUNING = "tuning.json"  # trials of `python -m bench tune` and what they scored
+MEASUREMENT = "om2p-bench measurement"  # the kind of a file of `measure`, whatever its name
 TOY = "toy.json"  # densities that `python -m bench toy` learnt
 TRACKERS = ("wandb", "mlruns")  # folders that hold no cell: the files of trackers
 ENVIRONMENT_PATTERN = "environment-*.txt"  # lists of installed distributions

@@ -16,8 +16,9 @@ from bench.errors import BenchError
 from bench.outside import Json
 from bench.results import plain_files
 from bench.results.printable import printable_json
+from bench.results.record import MEASUREMENT
 
-KIND, SCHEMA = "om2p-bench measurement", 1
+SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def read(out: Path, warnings: list[str]) -> list[list[Measured]]:
             content = printable_json(raw, json.loads(raw))
         except (OSError, ValueError, RecursionError, BenchError):
             continue  # no file of the efficiency track, whose files are written whole
-        if not isinstance(content, dict) or content.get("kind") != KIND:
+        if not isinstance(content, dict) or content.get("kind") != MEASUREMENT:
             continue
         try:
             if content["schema"] != SCHEMA:

@@ -6,6 +6,7 @@ The rows are real ones: recorded cells of a smoke study of all algorithms, and a
 import importlib.util
 import json
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ def study(small_study: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(small_study.folder, out)
     calm = Row("action-noise", "", 0, 0.0, "sd", 4, return_mean=1.5, score=None)
     robustness.write(out / small_study[0].cell, [calm])
+    shutil.copy(EVIDENCE / "efficiency.json", out)
+    (out / "other.json").write_text('{"kind": "another program\'s"}')
     return out
 
 
@@ -69,6 +72,8 @@ def test_rows_are_written_without_private_columns_and_read_again(study: Path, ro
     raw = flat_table.raw_rows(rows / "results.parquet")
     assert all(row[name] is None for row in raw for name in shipped.PRIVATE)
     assert again.records.keys() == runs.records.keys()
+    names = {path.name for path in rows.iterdir()}
+    assert names == {"results.parquet", "curves.parquet", "robustness.parquet", "efficiency.json"}
     for cell, record in runs.records.items():
         mine, theirs = store.flatten(record), store.flatten(again.records[cell])
         assert all(mine[name] == theirs[name] for name in COLUMNS if name not in shipped.PRIVATE)
@@ -145,6 +150,16 @@ def test_the_word_reference_names_the_shipped_rows(
     shutil.copytree(rows, tmp_path / "reference")
     (tmp_path / "reference" / "curves.parquet").unlink()
     assert not shipped.named_runs("reference").curves, "a folder of that name comes first"
+
+
+def test_shipped_rows_go_into_the_wheel() -> None:
+    """What git ignores, the wheel leaves out."""
+    path = shipped.FOLDER / "results.parquet"
+    command = ["git", "-C", str(EVIDENCE), "check-ignore", "-q", str(path)]
+    code = subprocess.run(command, capture_output=True, check=False).returncode
+    if code == 128:
+        pytest.skip("not a checkout")
+    assert code == 1, f"git ignores {path}"
 
 
 def test_rows_of_other_data_are_refused_in_words(study: Path, rows: Path) -> None:

@@ -4,6 +4,7 @@ They lie in `bench/results/exchange/reference` as a rows folder, which the wheel
 `reference` names them wherever other results are named.
 """
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from bench.results import plain_files
 from bench.results.columns import COLUMNS
 from bench.results.exchange import result_sets
 from bench.results.exchange.result_sets import Runs
-from bench.results.record import FINAL, TABLE, TUNING
+from bench.results.record import FINAL, MEASUREMENT, TABLE, TUNING
 
 WORD = "reference"  # names them on the command line
 NAME = "shipped"  # what their rows are called beside others
@@ -50,8 +51,8 @@ def named_runs(where: str, on_broken: Callable[[str], None] | None = None) -> Ru
 def write(source: Path, to: Path) -> Path:
     """Write the finished runs of a results folder as reference results; return the table's path.
 
-    Failures are rows too. Private columns stay empty; a tuning beside the runs is copied. Raises
-    BenchError where no run has ended.
+    Failures are rows too. Private columns stay empty; a tuning and files of `measure` beside the
+    runs are copied. Raises BenchError where no run has ended.
     """
     runs = named_runs(str(source))
     ended = {cell: record for cell, record in runs.records.items() if record.status in FINAL}
@@ -59,7 +60,21 @@ def write(source: Path, to: Path) -> Path:
         raise BenchError(f"no run in {source} has ended: nothing can be written")
     runs.records = ended
     table = result_sets.write_rows(runs, to, PRIVATE)
-    if plain_files.size(runs.at, TUNING) and to.resolve() != runs.at.resolve():
-        (to / TUNING).unlink(missing_ok=True)
-        plain_files.copy(runs.at, TUNING, to / TUNING)
+    if to.resolve() != runs.at.resolve():
+        for name in _beside(runs.at):
+            (to / name).unlink(missing_ok=True)
+            plain_files.copy(runs.at, name, to / name)
     return table
+
+
+def _beside(folder: Path) -> list[str]:
+    """Return the names of the tuning and of the measurements in a folder."""
+    names = [TUNING] if plain_files.size(folder, TUNING) else []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            document = json.loads(plain_files.content(folder, path.name))
+        except (OSError, ValueError, RecursionError, BenchError):
+            continue  # another program's
+        if isinstance(document, dict) and document.get("kind") == MEASUREMENT:
+            names.append(path.name)
+    return names

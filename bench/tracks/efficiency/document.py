@@ -12,6 +12,7 @@ from bench.errors import BenchError
 from bench.launchers.process import HOME
 from bench.meters import machine
 from bench.plan import plugins
+from bench.results.record import MEASUREMENT
 from bench.tracks.efficiency import reference_counts
 from bench.tracks.efficiency.medians import CHAINS
 from bench.tracks.efficiency.request import TASK, Request, key_of, settings_of
@@ -19,7 +20,7 @@ from bench.tracks.efficiency.samples import Configuration, Document, Row
 from bench.tracks.efficiency.sizes import Size
 
 SCHEMA = 1
-KIND = "om2p-bench measurement"
+KIND = MEASUREMENT
 FILE_LIMIT = 256 * 2**20  # bytes; real files are far smaller
 # The source files that decide what is measured and how.
 MEASURED = (
