@@ -8,13 +8,15 @@ PERF ?= .benchmarks
 BASELINE := tests/perf/baseline
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: FORCE help setup run report results test perf efficiency gate gate-baseline lint format wheel docs clean
+.PHONY: FORCE help setup run report results test lowest clients perf efficiency gate gate-baseline lint format wheel docs clean
 
 help:
 	@echo "make run      set up and run the main job: om2p and dom2, 5 seeds, then the report"
 	@echo "make report   write the report of $(OUT) into reports/out"
 	@echo "make results  write the published page of $(OUT) into docs/results"
 	@echo "make test     set up and run the tests"
+	@echo "make lowest   run the tests with the lowest versions that pyproject.toml allows"
+	@echo "make clients  run the examples of docs/clients.md with the real libraries"
 	@echo "make perf     run the benchmarks in tests/perf, into $(PERF)/perf.json"
 	@echo "make efficiency   measure everything in docs/efficiency.md again, into $(EFFICIENCY): hours"
 	@echo "make gate     compare the exact costs of every algorithm with the committed baseline"
@@ -43,6 +45,25 @@ results: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+# The lowest versions that pyproject.toml allows, in an environment of their own. What tests need
+# raises some of them (gymnasium, pettingzoo), so one file is repeated below that.
+LOWEST := .venv-lowest
+lowest:
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/pip install --quiet uv
+	$(LOWEST)/bin/uv pip install --python $(LOWEST)/bin/python --resolution lowest-direct -e '.[test]'
+	$(LOWEST)/bin/python -m bench doctor
+	$(LOWEST)/bin/python -m pytest -n auto --dist loadfile -m "not slow"
+	$(LOWEST)/bin/uv pip install --python $(LOWEST)/bin/python --no-deps $(shell sed -n 's/^ *"\(gymnasium\|pettingzoo\)>=\(.*\)",/\1==\2/p' pyproject.toml)
+	$(LOWEST)/bin/python -m pytest tests/datasets/test_team_env.py
+
+# The examples of docs/clients.md with the real libraries: one that is missing fails. They ask for
+# versions that exclude each other (d3rlpy pins gymnasium 1.0.0), so each is added without them.
+clients: $(STAMP)
+	$(BIN)/pip install --quiet --no-deps -r tests/clients.txt
+	npm install --silent --no-save --ignore-scripts --prefix $(VENV)/node onnxruntime-node@1.30.0
+	OM2P_BENCH_CLIENTS=1 NODE_PATH=$(VENV)/node/node_modules $(BIN)/python -m pytest -rs tests/test_clients.py tests/datasets/test_exporting.py
 
 perf: $(STAMP)
 	@mkdir -p $(PERF)

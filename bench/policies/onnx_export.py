@@ -13,7 +13,6 @@ from torch import Tensor
 
 from algorithms.device.acting import Acting
 from bench.errors import BenchError
-from bench.outside import Arguments
 from bench.policies import checkpointed
 from bench.policies.onnx_policy import (
     BATCH,
@@ -29,6 +28,7 @@ from bench.results.record import Record
 from datasets.tasks import agent_names
 
 PACKAGES = ("onnx", "onnx_ir", "onnxscript", "onnxruntime")
+ANY_BATCH = "2.13"  # with torch 2.6 to 2.9 some algorithms cannot be traced for any batch
 TRIALS, TOLERANCE = 32, 1e-4
 BATCHES = (1, 2, 7)  # sizes that a file for any batch is compared at
 
@@ -53,8 +53,9 @@ def export(
         if not dynamic:
             raise
         raise BenchError(
-            f"{trained.record.algorithm.name} cannot be exported for any number of observations: "
-            "leave --batch dynamic out"
+            f"{trained.record.algorithm.name} cannot be exported for any number of observations "
+            f"with torch {torch.__version__}: leave --batch dynamic out, or use torch {ANY_BATCH} "
+            "or newer"
         ) from error
     exported = ExportedPolicy(content)
     difference = compared(trained.algorithm, exported)
@@ -146,14 +147,14 @@ def _multiples(algorithm: Any, acting: Acting) -> Multiples:
     ]
 
 
-def _any_batch(multiples: Multiples) -> Arguments:
-    """Return the sizes of the inputs that may vary, as torch.export wants them."""
+def _any_batch(multiples: Multiples) -> tuple[Any, ...]:
+    """Return the sizes of the inputs that may vary, by their places: torch 2.6 mistakes names."""
     batch = torch.export.Dim(BATCH, min=1)
     numbers = tuple(
         {axis: batch if count == 1 else count * batch for axis, count in axes.items()}
         for axes in multiples
     )
-    return {"observation": {1: batch}} | ({"numbers": numbers} if numbers else {})
+    return ({1: batch}, numbers) if numbers else ({1: batch},)
 
 
 def observations(algorithm: Any, count: int) -> Tensor:

@@ -1,7 +1,9 @@
 """A trained team as an ONNX file: it acts like the checkpoint, without torch."""
 
+import dataclasses
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,10 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 TEAM = team((5, 7, 4), (2, 1, 3))
 OBSERVATIONS = [np.full(size, 0.3) for size in TEAM.observation_sizes]
+FEW = {"hidden": (8,), "critic_hidden": (8,), "flow_steps": 2, "diffusion_steps": 2}
+any_batch = pytest.mark.skipif(
+    torch.__version__ < onnx_export.ANY_BATCH, reason=f"needs torch {onnx_export.ANY_BATCH}"
+)
 
 
 def small(name: str, **changes: Any) -> Any:
@@ -49,8 +55,6 @@ def om2p() -> bytes:
     [
         ("diffusion-ql", {"candidates": 3, "critic_hidden": (16,)}),  # draws by value, and mish
         ("meanflow-ql", {"critic_hidden": (16,)}),  # the best of five
-        ("dom2", {"activation": "silu"}),
-        ("bc-gaussian", {"activation": "tanh"}),
         ("flow-bc-joint", {"flow_steps": 2, "activation": "relu"}),
     ],
 )
@@ -181,6 +185,44 @@ def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         onnx_export.export("0123456789ab", tmp_path / "team.onnx", tmp_path)
 
 
+def exportable() -> list[str]:
+    """Return one row of every class that acts without planning."""
+    first = {}
+    for name in algorithms.names():
+        if not hasattr(algorithms.settings_class(name), "history"):  # MADiff plans
+            first.setdefault(algorithms.row(name).target, name)
+    return list(first.values())
+
+
+@any_batch
+@pytest.mark.parametrize("name", exportable())
+def test_every_algorithm_acts_upon_any_batch(name: str) -> None:
+    fields = {one.name for one in dataclasses.fields(algorithms.settings_class(name))}
+    learner = small(name, **{key: value for key, value in FEW.items() if key in fields})
+    exported = ExportedPolicy(content(learner, dynamic=True))
+    assert onnx_export.compared(learner, exported) < 1e-5  # at 1, 2 and 7 observations
+    assert exported.description["batch"] == "batch"
+    assert all("batch" in str(shape) for _, shape in exported.description["draws"])
+    wide = [np.full((33, size), 0.3) for size in TEAM.observation_sizes]
+    assert [one.shape for one in exported.act_on_batch(wide)] == [(33, 2), (33, 1), (33, 3)]
+
+
+def test_an_older_torch_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(cell: str, out: str) -> Any:
+        return types.SimpleNamespace(
+            algorithm=small("bc"), record=Record.read(document()), cell="0123456789ab"
+        )
+
+    def refuse(*arguments: Any) -> None:
+        raise torch.onnx.OnnxExporterError("constraints violated")
+
+    monkeypatch.setattr(onnx_export.checkpointed, "load_policy", load)
+    monkeypatch.setattr(onnx_export, "model_of", refuse)
+    with pytest.raises(BenchError, match=r"leave --batch dynamic out, or use torch 2\.13 or newer"):
+        onnx_export.export("0123456789ab", tmp_path / "team.onnx", dynamic=True)
+
+
+@any_batch
 def test_a_file_takes_any_batch() -> None:
     learner = small("om2p")
     exported = ExportedPolicy(content(learner, dynamic=True), seed=0)
@@ -204,7 +246,7 @@ def test_a_batch_for_a_file_of_one_is_refused(om2p: bytes) -> None:
         policy.act_on_batch(one[:2])
 
 
-@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("dynamic", [False, pytest.param(True, marks=any_batch)])
 def test_a_file_says_what_its_inputs_are(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], dynamic: bool
 ) -> None:
@@ -215,6 +257,8 @@ def test_a_file_says_what_its_inputs_are(
     batch = "batch" if dynamic else "1"
     assert f"observation (3, {batch}, 7)" in shown
     assert f"action (3, {batch}, 3)" in shown
+    stated = "batch: any number of joint observations" if dynamic else "one joint observation at"
+    assert stated in shown
     assert "agents have 5, 7, 4 features" in shown
     import onnxruntime
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from packaging.requirements import Requirement
 
 import algorithms
 from algorithms.contract.examples import batch_for, team
@@ -22,6 +23,7 @@ from bench.gate import costs, files, interleave, regression, timer, versions
 from bench.gate.files import Process
 
 ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PINNED = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line]
 
 
@@ -362,6 +364,53 @@ def test_there_is_a_baseline_for_the_pinned_versions() -> None:
     assert measures <= set(regression.TOLERANCES)
 
 
+def steps_of(target: str) -> list[str]:
+    """Return the commands that `make` would run for a target, without running them."""
+    printed = subprocess.run(
+        ["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    commands = [line for line in printed.splitlines() if line.strip()]
+    for command in commands:
+        subprocess.run(["sh", "-n", "-c", command], check=True)  # correct shell
+    return commands
+
+
+def test_the_lowest_versions_are_installed_and_tested() -> None:
+    commands = steps_of("lowest")
+    order = ["-m venv", "--resolution lowest-direct -e '.[test]'", "bench doctor", "-m pytest -n"]
+    places = [next(i for i, one in enumerate(commands) if part in one) for part in order]
+    assert places == sorted(places)
+    # What the test extra raises is tried again as low as pyproject.toml allows.
+    needs = map(Requirement, PROJECT["dependencies"])
+    floors = {one.name: next(iter(one.specifier)) for one in needs}
+    assert {one.operator for one in floors.values()} == {">="}
+    (again,) = [one for one in commands if "--no-deps" in one]
+    for name in ("gymnasium", "pettingzoo"):
+        assert f"{name}=={floors[name].version}" in again.split()
+    assert "test_team_env.py" in commands[-1]
+
+
+def test_the_real_clients_are_installed_and_may_not_be_skipped() -> None:
+    commands = steps_of("clients")
+    (listed,) = [one for one in commands if "tests/clients.txt" in one]
+    assert "--no-deps" in listed
+    assert "OM2P_BENCH_CLIENTS=1" in commands[-1]
+    for file in ("tests/test_clients.py", "tests/datasets/test_exporting.py"):
+        assert file in commands[-1]
+        assert (ROOT / file).is_file()
+    # The page names the versions that the job installs.
+    page = (ROOT / "docs/clients.md").read_text()
+    lines = (ROOT / "tests/clients.txt").read_text().splitlines()
+    pins = dict(line.lower().replace("_", "-").split("==") for line in lines if "==" in line)
+    pins |= dict(line.lower().split("==") for line in PINNED if "==" in line)
+    (node,) = re.findall(r"onnxruntime-node@([\d.]+)", "\n".join(commands))
+    rows = re.findall(r"^\| \[(.+?)\]\(#.*?\) \| ([\d.]+) \|", page, re.MULTILINE)
+    assert len(rows) == 9
+    for name, version in rows:
+        package = name.lower().removesuffix(" in python")
+        assert version == (node if name.endswith("Node") else pins[package])
+
+
 def test_the_workflow_runs_tests_and_gate_with_the_pinned_python() -> None:
     text = (ROOT / ".github/workflows/ci.yml").read_text()
     workflow = yaml.safe_load(text)
@@ -369,7 +418,10 @@ def test_the_workflow_runs_tests_and_gate_with_the_pinned_python() -> None:
     commands = [s["run"] for job in workflow["jobs"].values() for s in job["steps"] if "run" in s]
     assert all("timeout-minutes" in job for job in workflow["jobs"].values())
     joined = "\n".join(commands)
-    for wanted in ("make test", "make lint", "make gate GATE=--require-baseline", "compare --ab"):
+    for wanted in (
+        "make test", "make lint", "make lowest", "make clients",
+        "make gate GATE=--require-baseline", "compare --ab",
+    ):  # fmt: skip
         assert wanted in joined
     makefile = (ROOT / "Makefile").read_text()
     for line in joined.splitlines():

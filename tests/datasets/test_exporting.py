@@ -11,6 +11,7 @@ from bench.cli import app
 from datasets.errors import DatasetError
 from datasets.formats import exporting
 from datasets.recorded.store import Dataset
+from tests.clients import needs
 
 
 def split(values: Any, lengths: Any) -> list[Any]:
@@ -47,7 +48,7 @@ def test_d3rlpys_arrays_mark_time_limits(expert: Dataset, tmp_path: Path) -> Non
 
 
 def test_d3rlpy_reads_them(expert: Dataset, tmp_path: Path) -> None:
-    d3rlpy = pytest.importorskip("d3rlpy")
+    d3rlpy = needs("d3rlpy")
     folder = exporting.export(expert, tmp_path / "d3", "d3rlpy")
     with np.load(folder / "agent_1.npz") as arrays:
         data = d3rlpy.dataset.MDPDataset(
@@ -63,10 +64,11 @@ def test_d3rlpy_reads_them(expert: Dataset, tmp_path: Path) -> None:
 def test_minari_reads_its_own(
     expert: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    minari = pytest.importorskip("minari")
-    part = Dataset(expert.folder, fraction=0.1)
-    folder = exporting.export(part, tmp_path / "minari", "minari")
-    monkeypatch.setenv("MINARI_DATASETS_PATH", str(folder))
+    minari = needs("h5py", "minari")
+    part = Dataset(expert.folder.absolute(), fraction=0.1)
+    monkeypatch.chdir(tmp_path)
+    folder = exporting.export(part, "minari", "minari")  # a relative path, as users give it
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(folder.absolute()))
     data = minari.load_dataset(exporting.minari_name(part))
     assert data.total_episodes == len(part) // 25
     assert data.total_steps == len(part)
