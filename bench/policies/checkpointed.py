@@ -1,5 +1,6 @@
 """Load the policy of a cell from its checkpoint, to evaluate it again or to use it elsewhere."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from bench.errors import BenchError
 from bench.plan import grid, plugins, resolve
 from bench.policies.team import TeamPolicy
 from bench.results import store
-from bench.results.record import RECORD, Record
+from bench.results.record import CHECKPOINT, RECORD, Record
 from bench.training import checkpoint, devices
 from bench.training.checkpoint import Checkpoint
 from bench.training.evaluation import Evaluation, evaluate
@@ -162,7 +163,10 @@ def _check_device(device: str) -> None:
 
 
 def _load(folder: Path) -> tuple[Record, Checkpoint]:
-    """Return a cell's record and its newest intact checkpoint."""
+    """Return a cell's record and its newest whole checkpoint.
+
+    A finished cell has results of its last update only: never the team of an earlier one.
+    """
     record = store.read_run(folder)
     state, complaints = checkpoint.load(folder, record.cell)
     if state is None:
@@ -170,6 +174,15 @@ def _load(folder: Path) -> tuple[Record, Checkpoint]:
         raise BenchError(
             f"cell {record.cell} has no usable checkpoint ({reason}): run the cell again"
         )
+    update = int(state["update"])
+    if record.status == "done" and update != (record.updates_done or update):
+        reason = complaints[0] if complaints else f"{CHECKPOINT} is missing"
+        raise BenchError(
+            f"cell {record.cell} ended after {record.updates_done} updates, and its checkpoint of "
+            f"then cannot be used ({reason}): run the cell again with --resume always"
+        )
+    for complaint in complaints:
+        warnings.warn(f"{complaint}; the checkpoint before it is used", stacklevel=3)
     return record, state
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from bench.errors import BenchError
 from bench.plan import grid
 from bench.policies.checkpointed import evaluate_again, incomparable, load_policy
 from bench.results import store
-from bench.results.record import CHECKPOINT
+from bench.results.record import CHECKPOINT, PREVIOUS_CHECKPOINT, RECORD
 from bench.training.runner import ExecutionOptions, run_cell
 from datasets import tasks
 from datasets.protocol import Protocol
@@ -193,6 +194,31 @@ def test_a_policy_needs_neither_dataset_nor_its_folder(
     monkeypatch.setenv("OM2P_BENCH_DATA", str(tmp_path / "empty"))
     load_policy(finished)(np.zeros((3, 18)))
     assert not (tmp_path / "empty").exists()
+
+
+@pytest.mark.parametrize("fault", ["cut", "pipe", "missing"])
+def test_a_finished_cell_never_acts_as_the_team_of_an_earlier_update(
+    finished: Path, tmp_path: Path, fault: str
+) -> None:
+    folder = tmp_path / finished.name
+    shutil.copytree(finished, folder)
+    state = torch.load(folder / CHECKPOINT, weights_only=True)
+    torch.save({**state, "update": state["update"] - 1}, folder / PREVIOUS_CHECKPOINT)
+    content = (folder / CHECKPOINT).read_bytes()
+    (folder / CHECKPOINT).unlink()
+    if fault == "cut":
+        (folder / CHECKPOINT).write_bytes(content[: len(content) // 2])
+    elif fault == "pipe":
+        os.mkfifo(folder / CHECKPOINT)
+    with pytest.raises(BenchError, match=r"ended after .* run the cell again with --resume always"):
+        load_policy(folder)
+    record = json.loads((folder / RECORD).read_text())
+    (folder / RECORD).write_text(json.dumps({**record, "status": "failed"}))
+    if fault == "missing":  # nothing is wrong: the newest that it has
+        load_policy(folder)
+    else:
+        with pytest.warns(UserWarning, match="the checkpoint before it is used"):
+            load_policy(folder)
 
 
 def test_what_cannot_be_loaded_is_said(
