@@ -178,8 +178,8 @@ def _load(folder: Path) -> tuple[Record, Checkpoint]:
     if record.status == "done" and update != (record.updates_done or update):
         reason = complaints[0] if complaints else f"{CHECKPOINT} is missing"
         raise BenchError(
-            f"cell {record.cell} ended after {record.updates_done} updates, and its last checkpoint "
-            f"cannot be used ({reason}): run the cell again with --resume always"
+            f"cell {record.cell} ended after {record.updates_done} updates, and its last "
+            f"checkpoint cannot be used ({reason}): run the cell again with --resume always"
         )
     for complaint in complaints:
         warnings.warn(f"{complaint}; the checkpoint before it is used", stacklevel=3)
