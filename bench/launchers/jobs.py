@@ -1,7 +1,7 @@
 """What a launcher and its workers say to each other: jobs one way, messages the other.
 
 All of it travels as plain values, in lines of JSON. `bench.training.messages` has what a worker
-says of its cells while it trains. Torch-free, and quick to import: every worker does.
+says of its cells while it trains. Torch-free.
 """
 
 from typing import Literal, TypedDict
