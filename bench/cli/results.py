@@ -342,7 +342,7 @@ def _export(out: Path, format_: str, to: Path) -> None:
         count = len(result_sets.open_runs(to).records)
         print(f"{table.parent}: {counted(count, 'row')}, {', '.join(_names_in(table.parent))}")
         return
-    made = marl_eval.write(result_sets.open_runs(out), to)
+    made = marl_eval.write(result_sets.without_damaged(result_sets.open_runs(out)), to)
     for sentence in made.left_out:
         print(f"warning: left out {one_line(sentence)}", file=sys.stderr)
     print(f"{to}: {counted(made.runs, 'run')} of {', '.join(made.document)}")

@@ -13,13 +13,13 @@ from reports.findings.kinds import HALF, UNTRAINED, chance, interval, main_track
 from reports.reading import stress
 from reports.reading.measurements import Measured
 from reports.reading.results import Group, Method, Results, Track
-from reports.reading.runs import typical
+from reports.reading.runs import paper_name, typical
 
 SUPPORTED, NOT_SUPPORTED = "supported", "not supported"
 NOT_TESTABLE, NOT_MEASURED = "not testable here", "not measured yet"
 OM2P, JVP, JACOBIAN = "om2p", "om2p-jvp", "om2p-batch-jacobian"
 MEMORY_FACTOR, TIME_FACTOR = 3.8, 10.8  # "up to", in the abstract of versions 1 and 2
-NEAREST = "dom2"  # the method of the paper's authors with several steps: always named
+NEAREST = "DOM2"  # the method of the paper's authors with several steps: always named
 LAW = ("algorithm.time_law", "algorithm.time_law_parameter")
 RUN = "python -m bench run"
 
@@ -132,7 +132,7 @@ def _memory(results: Results) -> Finding:
     for where, mine, others in _peaks(results):
         for name, steps, value in others:
             if steps > 1:
-                key = f"{name}, {where}"
+                key = f"{paper_name(name)}, {where}"
                 ratios[key] = max(ratios.get(key, 0.0), value / mine)
             elif name == JACOBIAN:
                 own_form[f"its own whole-batch Jacobian, {where}: {value / mine:.2f} times"] = None
@@ -180,7 +180,7 @@ def _time(results: Results) -> Finding:
         for mine in (one for one in file if one.algorithm == OM2P and one.updates_ms):
             for one in _same_size(mine, file):
                 paired = [a / b for a, b in zip(one.updates_ms, mine.updates_ms, strict=False)]
-                key = f"{one.algorithm}, preset {one.preset}"
+                key = f"{paper_name(one.algorithm)}, preset {one.preset}"
                 if paired and one.steps > 1 and median(paired) > ratios.get(key, 0.0):
                     ratios[key], spreads[key] = median(paired), _quartiles(paired)
                 elif paired and one.algorithm == JACOBIAN:

@@ -83,6 +83,16 @@ def test_rows_are_written_without_private_columns_and_read_again(study: Path, ro
     assert sum(len(result_sets.perturbed(again, cell)) for cell in again.records) == 1
 
 
+def test_a_damaged_cell_is_no_row(study: Path, tmp_path: Path) -> None:
+    shutil.copytree(study, tmp_path / "study")
+    cell = sorted(store.read_records(study))[0]
+    (tmp_path / "study" / cell / "episodes.parquet").write_bytes(b"PAR1 cut off")
+    with pytest.warns(UserWarning, match=f"left out cell {cell}"):
+        shipped.write(tmp_path / "study", tmp_path / "rows")
+    rows = flat_table.read(tmp_path / "rows" / "results.parquet")
+    assert set(rows) == set(store.read_records(study)) - {cell}
+
+
 def test_a_study_opens_from_rows(study: Path, rows: Path) -> None:
     opened, folder = bench.open(rows), bench.open(study)
     assert len(opened) == len(opened.scores) == 4

@@ -118,7 +118,7 @@ def test_factors_come_from_the_file_of_measure(tmp_path: Path) -> None:
     assert judged[MEMORY][0] == SUPPORTED
     assert judged[TIME][0] == NOT_SUPPORTED
     assert re.match(
-        r"up to \d\.\d\d times \(madiff-., preset cpu; quartiles over 7", judged[TIME][1]
+        r"up to \d\.\d\d times \(MADiff-., preset cpu; quartiles over 7", judged[TIME][1]
     )
     entry = next(one for one in document["entries"] if one["algorithm"] == "dom2")
     for one in document["rounds"][entry["key"]]:
@@ -126,7 +126,7 @@ def test_factors_come_from_the_file_of_measure(tmp_path: Path) -> None:
     (root / "efficiency.json").write_text(json.dumps(document))
     verdict, number = verdicts(root)[TIME]
     assert verdict == SUPPORTED
-    assert re.match(r"up to 2\d\.\d\d times \(dom2, preset cpu", number)
+    assert re.match(r"up to 2\d\.\d\d times \(DOM2, preset cpu", number)
 
 
 def test_what_noise_takes_is_compared_by_intervals(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from bench.errors import BenchError, counted
 from bench.outside import TableRow
-from bench.results import store
+from bench.results import soundness, store
 from bench.results.exchange import flat_table
 from bench.results.record import CURVES, ROBUSTNESS, TABLE, TABLE_CSV, ProgressRow, Record
 from bench.results.robustness import rows as robustness
@@ -139,6 +139,19 @@ def _evaluation(row: TableRow) -> ProgressRow:
 def _known(value: Any) -> Any:
     """Return a number of a table; None for what it has as not a number."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def without_damaged(runs: Runs) -> Runs:
+    """Return the runs whose cells have no fault; a warning names each of the others."""
+    sound = {}
+    for cell, record in runs.records.items():
+        folder = runs.folder(cell)
+        wrong = None if folder is None else soundness.fault(folder, record)
+        if wrong:
+            warnings.warn(f"left out cell {cell}: {wrong}", stacklevel=2)
+        else:
+            sound[cell] = record
+    return dataclasses.replace(runs, records=sound)
 
 
 def write_rows(runs: Runs, to: Path, left_out: tuple[str, ...] = ()) -> Path:

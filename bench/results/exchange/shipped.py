@@ -51,10 +51,10 @@ def named_runs(where: str, on_broken: Callable[[str], None] | None = None) -> Ru
 def write(source: Path, to: Path) -> Path:
     """Write the finished runs of a results folder as reference results; return the table's path.
 
-    Failures are rows too. Private columns stay empty; a tuning and files of `measure` beside the
-    runs are copied. Raises BenchError where no run has ended.
+    Failures are rows too, damaged cells are not. Private columns stay empty; a tuning and files of
+    `measure` beside the runs are copied. Raises BenchError where no run has ended.
     """
-    runs = named_runs(str(source))
+    runs = result_sets.without_damaged(named_runs(str(source)))
     ended = {cell: record for cell, record in runs.records.items() if record.status in FINAL}
     if not ended:
         raise BenchError(f"no run in {source} has ended: nothing can be written")
