@@ -152,8 +152,8 @@ def _write_once(
 def all_tables(read: Results, kind: str) -> list[Table]:
     """Return every table that these results can fill, in the order of the page."""
     whole = [
-        *outcomes.build(read, "return_mean", kind),
         *outcomes.build(read, "score", kind),
+        *outcomes.build(read, "return_mean", kind),
         *outcomes.aggregate_tables(read),
         *outcomes.speed_table(read),
         *outcomes.comparison_table(read),

@@ -54,7 +54,6 @@ def _table(results: Results, place: str, at: int, machine: str) -> Table:
         "" if counted else f"Class of machine: {machine}",
         *notes,
         *([captions.left_out(cells), f"Times are {captions.CLOCKS}"] if timed else []),
-        "No interval is given and nothing is bold: these are medians, not tests",
     )
     mark = "" if at == 1 else f"_machine{at}"
     title = TITLES[place] if at == 1 else f"{TITLES[place]} on another machine ({at})"

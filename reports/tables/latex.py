@@ -1,7 +1,8 @@
 r"""LaTeX tables in booktabs style that compile as they are and can be pasted into a paper.
 
-Each file holds one `table*` environment; the preamble needs booktabs and graphicx, and siunitx for
-the siunitx form. A table wider than the text is scaled down, never set over the margin.
+Each file holds one `table` where it fits a column of a paper, else one `table*`; the preamble needs
+booktabs and graphicx, and siunitx for the siunitx form. A table that is wider than its place even
+so is scaled down, never set over the margin.
 """
 
 from collections.abc import Iterable
@@ -17,6 +18,8 @@ SPECIAL = {
 }  # fmt: skip
 ARROWS = {"up": r" $\uparrow$", "down": r" $\downarrow$", "": ""}
 LAST_LATIN = 0xFF
+COLUMN = 3.25  # inches of a column of a paper
+CHARACTER, SPACE = 0.062, 0.112  # inches of a letter and between columns, at this size
 
 
 def escape(text: str) -> str:
@@ -45,18 +48,35 @@ def table(content: Table, provenance: str, siunitx: bool = False) -> str:
         rf"\textsuperscript{{{letter}}}\,{escape(text)}." for letter, text in content.notes.items()
     ]
     notes += [rf"{escape(label)}: {escape(meaning)}." for label, meaning in content.key.items()]
+    place = "table" if _inches(content, siunitx) <= COLUMN else "table*"
     lines = [
         *comments,
         f"% Preamble: \\usepackage{{{packages.replace(' ', '')}}}",
-        r"\begin{table*}[tp]",
+        rf"\begin{{{place}}}[tp]",
         r"  \centering\footnotesize",
         rf"  \caption{{{escape(content.caption)}}}",
         rf"  \label{{tab:{content.stem.replace('_', '-')}}}",
         *(r"  \par\smallskip" + "\n" + block for block in blocks),
         *([r"  \par\smallskip", r"  {\scriptsize " + " ".join(notes) + r"\par}"] if notes else []),
-        r"\end{table*}",
+        rf"\end{{{place}}}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _inches(content: Table, siunitx: bool) -> float:
+    """Return about how wide the widest part of a table is, at the size of footnotes."""
+    first = max(len(row.head) for row in [*content.rows, Row(content.corner, [])])
+    widths = []
+    for block in content.blocks():
+        columns = [max(_signs(content, at), len(content.columns[at].head) + 2) for at in block]
+        widths.append(CHARACTER * (first + sum(columns)) + (SPACE + siunitx * SPACE) * len(columns))
+    return max(widths)
+
+
+def _signs(content: Table, at: int) -> int:
+    """Return the characters of the longest item of a column."""
+    pairs = [row.items[at].number() for row in content.rows]
+    return max((len(value) + (len(half) + 3 if half else 0) for value, half in pairs), default=0)
 
 
 def _tabular(content: Table, block: range, siunitx: bool) -> str:
@@ -71,7 +91,7 @@ def _tabular(content: Table, block: range, siunitx: bool) -> str:
         *_body(content, block, siunitx),
         r"    \bottomrule",
         r"  \end{tabular}}%",
-        r"  \ifdim\wd0>\textwidth\resizebox{\textwidth}{!}{\box0}\else\leavevmode\box0\fi",
+        r"  \ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\box0}\else\leavevmode\box0\fi",
     ]
     return "\n".join(lines)
 

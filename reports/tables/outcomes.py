@@ -46,7 +46,7 @@ def build(results: Results, column: str, kind: str) -> list[Table]:
         "not corrected for multiple comparisons",
         SCORE if column == "score" else "",
         captions.trials(groups),
-        f"{NOT_RUN}: not run",
+        f"{NOT_RUN}: not run" if _absent(rows) else "",
     )
     parts = oriented(columns, rows)
     tables = []
@@ -62,6 +62,11 @@ def build(results: Results, column: str, kind: str) -> list[Table]:
             )
         )  # fmt: skip
     return tables
+
+
+def _absent(rows: list[Row]) -> bool:
+    """Tell whether some place of a table holds neither a number nor a word for a failure."""
+    return any(one.value is None and one.words == NOT_RUN for row in rows for one in row.items)
 
 
 def _plus_minus(kind: str, groups: list[Group]) -> str:
@@ -137,7 +142,9 @@ def aggregate_tables(results: Results) -> list[Table]:
             f"n = {counts} training seeds on each dataset",
             f"± is half the {statistics.BOOTSTRAP}, {RESAMPLES} resamples; "
             f"{statistics.BOOTSTRAP_COVERAGE}",
-            f"{NOT_RUN}: not every dataset was run completely with equally many seeds",
+            f"{NOT_RUN}: not every dataset was run completely with equally many seeds"
+            if refused
+            else "",
         )
         stem = f"aggregates_{len(tables) + 1}" if tables else "aggregates"
         title = f"Over {len(tracks)} datasets of {captions.domains(tracks)}"
@@ -208,7 +215,7 @@ def speed_table(results: Results) -> list[Table]:
         captions.other_machines(results, machine or ""),
         captions.left_out(results.cells),
         f"Seconds are {captions.CLOCKS}",
-        f"{NOT_RUN}: not reached by half of the seeds",
+        f"{NOT_RUN}: not reached by half of the seeds" if _absent(rows) else "",
     )
     return [
         Table(

@@ -49,7 +49,6 @@ def table(results: Results, kind: str) -> list[Table]:
         "published score as printed was turned into a return by the random and expert return of "
         "its paper, and that into a score of ours",
         "± of the published ones as their papers define it, see the notes",
-        "The columns are never mixed, nothing is bold, and smoke runs are left out",
     )
     return [
         Table(

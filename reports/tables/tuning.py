@@ -45,7 +45,6 @@ def _best(tuning: Tuning) -> Table:
         captions.tuning(tuning),
         "Searched: number of settings; preset's: trial 0, the preset's own setting; chosen: the "
         "best trial, whose score is an optimistic one",
-        "Nothing is bold: these are no tests",
     )
     title = "Tuning: what to expect of so many trials"
     return Table("tuning_best", title, caption, "algorithm", columns, rows, widest=len(columns))

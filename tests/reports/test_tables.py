@@ -179,6 +179,23 @@ def test_seconds_until_a_score_are_those_of_runs_by_themselves(study, tmp_path):
     assert "leave out 7 of 10 runs" in table.caption
 
 
+def test_scores_come_before_returns_and_absent_things_are_not_spoken_of(study):
+    tables = made(study(["om2p", "dom2"]))
+    assert list(tables)[:2] == ["scores", "returns"]
+    assert not any("not run" in table.caption for table in tables.values())
+    assert not any("nothing is bold" in table.caption.lower() for table in tables.values())
+    study(["om2p"], ["mpe/tag/expert"])
+    assert "--: not run" in made(study(["om2p"]))["scores"].caption
+
+
+def test_a_table_that_fits_a_column_takes_one(study):
+    tables = made(study(["om2p", "dom2"]))
+    narrow, wide = (latex.table(tables[stem], "") for stem in ("scores", "efficiency"))
+    assert r"\begin{table}[tp]" in narrow
+    assert r"\end{table}" in narrow
+    assert r"\begin{table*}[tp]" in wide
+
+
 def test_unknown_costs_have_no_column(study):
     heads = [column.head for column in made(study(["om2p"]))["efficiency"].columns]
     assert "NVML (MiB)" not in heads
