@@ -1,7 +1,7 @@
 """seohongpark/fql: the agent of `agents/fql.py`, once for each agent of the team.
 
-Changed: nothing but the evaluation, and the weights before training where the job asks for ours.
-Observations are not standardised, as in its `main.py`.
+Changed: nothing but the evaluation, and, where the job asks for ours, the weights before training
+and the critic's LayerNorm. Observations are not standardised, as in its `main.py`.
 """
 
 from contextlib import nullcontext
@@ -9,12 +9,17 @@ from contextlib import nullcontext
 import numpy as np
 
 from studies.official.checkout import Checkout
-from studies.official.codes.om2p import our_weights, sampling
+from studies.official.codes.om2p import our_layer_norm, our_weights, sampling
 from studies.official.recorded import Job, Policy, Recorded
 
 
 def train(checkout: Checkout, data: Recorded, job: Job) -> Policy:
     """Train one agent each; the one-step policy draws one action."""
+    with our_layer_norm() if job["our_layer_norm"] else nullcontext():
+        return _train(checkout, data, job)
+
+
+def _train(checkout: Checkout, data: Recorded, job: Job) -> Policy:
     actions = max(data.about["action_sizes"])
     with our_weights(actions) if job["our_initialisation"] else nullcontext():
         module = checkout.load("agents.fql")

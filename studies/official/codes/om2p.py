@@ -1,6 +1,7 @@
 """lizr16/OM2P: the mean-flow agent of `agents/fql_meanfield.py`, as `main.py` trains it offline.
 
-Changed: nothing but the evaluation, and the weights before training where the job asks for ours.
+Changed: nothing but the evaluation, and, where the job asks for ours, the weights before training
+and the critic's LayerNorm.
 As in `main.py` one batch of the team's transitions serves all agents, and all agents start from the
 same seed.
 """
@@ -19,6 +20,11 @@ from studies.official.recorded import Array, Job, Policy, Recorded
 
 def train(checkout: Checkout, data: Recorded, job: Job) -> Policy:
     """Train one agent each; the policy draws one action."""
+    with our_layer_norm() if job["our_layer_norm"] else nullcontext():
+        return _train(checkout, data, job)
+
+
+def _train(checkout: Checkout, data: Recorded, job: Job) -> Policy:
     actions = max(data.about["action_sizes"])
     with our_weights(actions) if job["our_initialisation"] else nullcontext():
         module = checkout.load("agents.fql_meanfield")
@@ -69,6 +75,21 @@ def our_weights(outputs: int) -> Iterator[None]:
         yield
     finally:
         initializers.variance_scaling = xavier
+
+
+@contextmanager
+def our_layer_norm() -> Iterator[None]:
+    """Let critics that are traced meanwhile have a LayerNorm without gain and offset, as ours."""
+    from functools import partial
+
+    from flax import linen
+
+    before = linen.LayerNorm
+    linen.LayerNorm = partial(before, use_scale=False, use_bias=False)
+    try:
+        yield
+    finally:
+        linen.LayerNorm = before
 
 
 def _options(job: Job) -> dict[str, Any]:
