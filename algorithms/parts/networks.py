@@ -213,6 +213,9 @@ class MemberMLP(MemberNetwork):
         self.members = len(generators) * per_replica
         self.activation = ACTIVATIONS[activation]
         self.layer_norm = layer_norm
+        # torch multiplies a single matrix by a single column in another way than several of them,
+        # and rounds otherwise: a replica's numbers would depend on whether it is alone.
+        self._by_sums = per_replica == 1 and sizes[-1] == 1
         gains = [gain] * (len(sizes) - 2) + [1.0]
         self.weights = nn.ParameterList(
             nn.Parameter(g * fan_in_uniform(generators, per_replica, i, o, fan_in=i))
@@ -291,6 +294,8 @@ class MemberMLP(MemberNetwork):
     def _through(self, x: Tensor, layers: Layers) -> Tensor:
         last = len(layers) - 1
         for index, (weight, bias) in enumerate(layers):
+            if index == last and self._by_sums:
+                return (x * weight.transpose(1, 2)).sum(dim=-1, keepdim=True) + bias
             x = torch.baddbmm(bias, x, weight)  # (M, B, out)
             if index < last:
                 x = self.activation(x)
