@@ -72,6 +72,7 @@ class MATD3:
 """,
     "utils/__init__.py": "",
     "utils/scale.py": "SCALE = 0.5",
+    "utils/networks.py": "import torch.nn as nn",
     "utils/buffer.py": """
 import numpy as np
 import torch

@@ -1,7 +1,7 @@
 """ling-pan/OMAR: CQL and OMAR of `algorithms/maddpg.py`, as `main.py` trains them.
 
 Changed: everything stays on the CPU, on today's torch; the environment that tells it sizes is a
-table of the task's.
+table of the task's; hidden layers start as ours do where the job asks for that.
 The conservative weight and OMAR's coefficient come from the code's own table of datasets, which
 overrides its command line. Their MPE form is run, so only the task with three equal agents.
 """
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from datasets.errors import DatasetError
-from studies.official.checkout import Checkout, old_torch_without_cuda
+from studies.official.checkout import Checkout, layers, old_torch_without_cuda
 from studies.official.recorded import Array, Job, Policy, Recorded
 
 SCENARIOS = {"mpe/spread": "simple_spread"}
@@ -28,11 +28,13 @@ def train(checkout: Checkout, data: Recorded, job: Job) -> Policy:
         raise DatasetError(f"this driver of OMAR's code knows {', '.join(SCENARIOS)} only.")
     warnings.filterwarnings("ignore", category=FutureWarning)  # torch renames what the code calls
     maddpg = checkout.load("algorithms.maddpg")
+    networks = checkout.load("utils.networks")
     buffer = _filled(checkout, data)
     torch.manual_seed(job.seed)
     np.random.seed(job.seed)
     random.seed(job.seed)
-    with old_torch_without_cuda():
+    outputs = max(data.about["action_sizes"])
+    with old_torch_without_cuda(), layers(networks, outputs=outputs, he=job["he"]):
         team = maddpg.MATD3.init_from_env(
             _sizes(data),
             scenario,
