@@ -77,6 +77,13 @@ def report(
             help="Write the page that is published in place of a report: --site docs/results",
         ),
     ] = None,
+    animations: Annotated[
+        bool,
+        typer.Option(
+            "--animations/--no-animations",
+            help="Draw the best team of each task that has no animation yet, for a minute at most.",
+        ),
+    ] = True,
 ) -> None:
     """Write figures, LaTeX tables and a page from a results folder.
 
@@ -116,6 +123,11 @@ def report(
             announced = True
             print(f"{written.page}: written again until the run in {out} ends", flush=True)
 
+    if animations and not live:  # cells that run come first
+        from bench.rendering import teams
+
+        for trouble in teams.draw_missing(out):
+            print(f"warning: {one_line(trouble)}", file=sys.stderr)
     written = reports.write(
         out, to, tell=announce, uncertainty=uncertainty, siunitx=siunitx, pdf=pdf, live=live,
         against=against, **chosen,

@@ -15,7 +15,7 @@ import torch
 import datasets
 from bench.cli import app
 from bench.errors import BenchError
-from bench.rendering import actors, animation, mujoco_scene, particles
+from bench.rendering import actors, animation, mujoco_scene, particles, teams
 from bench.rendering.episode import Episode, play
 from bench.training import runner
 from datasets.drawing import particles as drawing
@@ -170,6 +170,25 @@ def test_a_cell_shows_what_it_learnt(
     assert len(opened(path)) == 51
     assert app.main(["render", "--run", cell.id, "--out", str(tmp_path)]) == 0
     assert (tmp_path / cell.id / "team.gif").read_bytes() == path.read_bytes()
+
+
+def test_a_report_draws_the_best_team_of_each_task_within_a_time(
+    make_cell: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    cell, out = make_cell("bc"), tmp_path / "results"
+    folder = out / cell.id
+    runner.run_cell(cell, folder, runner.ExecutionOptions(resume=False))
+    report = ["report", "--out", str(out), "--to", str(tmp_path / "out")]
+    assert app.main([*report, "--no-animations"]) == 0
+    assert not (folder / "team.gif").exists()
+    (trouble,) = teams.draw_missing(out, seconds=0.01)
+    assert "no team of mpe/spread was drawn" in trouble
+    assert app.main(report) == 0
+    assert len(opened(folder / "team.gif")) == 51
+    assert "data:image/gif;base64" in (tmp_path / "out" / "index.html").read_text()
+    monkeypatch.setattr(teams.subprocess, "run", None)  # drawn once, never again
+    assert teams.draw_missing(out) == []
+    assert capsys.readouterr().err == ""
 
 
 # --- the command -----------------------------------------------------------------------------
