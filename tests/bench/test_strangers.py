@@ -309,7 +309,7 @@ class TestOneCellsFault:
         content["cell"] = cell_id(content["identity"])
         documents.write(tmp_path / content["cell"], content)
         read = results.read(tmp_path)
-        assert [method.label for method in read.methods] == ["bc (version 99)"]
+        assert [method.key for method in read.methods] == ["bc (version 99)"]
         assert any("its version 99" in one for one in read.warnings)
 
     @pytest.mark.parametrize("done", [10**18, -5])
