@@ -18,6 +18,7 @@ from datasets.sources.archives import SPARE, SUFFIXES
 PREFIX = "hub:"
 ADDRESS = re.compile(r"hub:(?P<name>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w.-]+))?(?:/(?P<path>.+))?")
 TIMEOUT = 20.0  # seconds for the first answer
+TRIES = 3  # of a file whose connection breaks
 MOST = 32 << 30  # bytes of one import: a folder named too high up is a mistake
 
 
@@ -56,7 +57,7 @@ def download(address: str, progress: Progress | None = None) -> tuple[Path, dict
             if progress is not None:  # inside a file the library shows its own
                 done, total = (round(sum(part) / 1e6) for part in (sizes[:number], sizes))
                 progress(done, total, f"downloading {file}, MB")
-            place = api.hf_hub_download(name, file, repo_type="dataset", revision=info.sha)
+            place = _fetched(library, api, name, file, info.sha)
             _check_content(address, file, Path(place), announced[file])
     except _failures(library) as error:
         raise DatasetError(_sentence(error, address, library)) from error
@@ -144,16 +145,32 @@ def _hash(place: Path, digest: Any) -> str:
     return str(digest.hexdigest())
 
 
+def _fetched(library: Any, api: Any, name: str, file: str, revision: str) -> str:
+    """Download a file; take a broken connection up where it broke.
+
+    The library keeps the part that it has; its versions differ in which breaks they go on after.
+    """
+    for tries in range(1, TRIES + 1):
+        try:
+            place: str = api.hf_hub_download(name, file, repo_type="dataset", revision=revision)
+            return place
+        except _client(library) as error:
+            answered = isinstance(error, library.errors.HfHubHTTPError)  # by the server
+            if answered or tries == TRIES:
+                raise
+    raise AssertionError("the last try returns or raises")
+
+
+def _client(library: Any) -> tuple[type[BaseException], ...]:
+    """Return the base class of all that the library's HTTP client raises; versions differ."""
+    kinds = library.errors.HfHubHTTPError.__mro__
+    return tuple(one for one in kinds if one.__name__ in ("HTTPError", "RequestException"))
+
+
 def _failures(library: Any) -> tuple[type[BaseException], ...]:
     """Return what the library raises where something is missing, refused or out of reach."""
     errors = library.errors
-    # The base class of everything that its HTTP client raises; which client depends on its version.
-    client = [
-        kind
-        for kind in errors.HfHubHTTPError.__mro__
-        if kind.__name__ in ("HTTPError", "RequestException")
-    ]
-    return (errors.EntryNotFoundError, errors.HFValidationError, OSError, *client)
+    return (errors.EntryNotFoundError, errors.HFValidationError, OSError, *_client(library))
 
 
 def _sentence(error: BaseException, address: str, library: Any) -> str:
