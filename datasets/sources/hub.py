@@ -145,7 +145,7 @@ def _hash(place: Path, digest: Any) -> str:
     return str(digest.hexdigest())
 
 
-def _fetched(library: Any, api: Any, name: str, file: str, revision: str) -> str:
+def _fetched(library: Any, api: Any, name: str, file: str, revision: str | None) -> str:
     """Download a file; take a broken connection up where it broke.
 
     The library keeps the part that it has; its versions differ in which breaks they go on after.
