@@ -5,11 +5,13 @@
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 import algorithms
+from bench.plan import plugins
 from datasets import tasks
 
 # No judgement by the clock: a busy machine is slow to make examples.
@@ -25,8 +27,8 @@ if "OM2P_BENCH_FUZZ" not in os.environ:
 
 @pytest.fixture(autouse=True)
 def tables_as_they_were() -> Iterator[None]:
-    """Take back what a test registered: tests share a process, in an order that varies."""
-    tables = (algorithms.TABLE, tasks.TASKS)
+    """Take back what a test registered or loaded: tests share a process, in any order."""
+    tables: tuple[Any, ...] = (algorithms.TABLE, tasks.TASKS, plugins._hashes)
     before = [dict(table) for table in tables]
     yield
     for table, rows in zip(tables, before, strict=True):

@@ -48,7 +48,7 @@ def test_what_the_host_decides_is_found(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_stale_rate_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the first updates of a cosine schedule the stale rate is almost the right one."""
     step = Adam.step
-    monkeypatch.setattr(Adam, "step", lambda self, rate: step(self, float(rate)))
+    monkeypatch.setattr(Adam, "step", lambda self, rate, *rest: step(self, float(rate), *rest))
     with pytest.raises(AlgorithmError, match=r"bc differs from its eager updates in "):
         checked(Subject("bc"))
 

@@ -13,7 +13,7 @@ import pytest
 from bench.meters.clock import Clock
 from bench.plan import grid
 from bench.results import store
-from bench.results.record import CHECKPOINT, PREVIOUS_CHECKPOINT
+from bench.results.record import CHECKPOINT, PREVIOUS_CHECKPOINT, Energy
 from bench.study import study
 from bench.study.progress import Quiet
 from bench.training import checkpoint, runner
@@ -217,7 +217,7 @@ def test_the_times_of_a_group_are_divided_among_its_cells(make_cell: Make, tmp_p
     """Three cells, of which one ends after the first stretch; then one more run of the others."""
     clock, meter = Clock(wall=lambda: now[0], cpu=lambda: now[0] / 2), SimpleNamespace()
     now, joules = [0.0], [0.0]
-    meter.energy = lambda: {"gpu_joules": joules[0]}
+    meter.energy = lambda: Energy(gpu_joules=joules[0], attribution=None, reason=None)
     cells = [RunningCell(make_cell(seed=seed), tmp_path, 3) for seed in range(3)]
     with clock("train"):
         now[0], joules[0] = 30.0, 300.0

@@ -14,7 +14,8 @@ import torch
 from bench.meters import clock
 from bench.meters.clock import ACCOUNTS
 from bench.results import store
-from bench.results.record import CHECKPOINT, PREVIOUS_CHECKPOINT
+from bench.results.record import CHECKPOINT, PREVIOUS_CHECKPOINT, Energy
+from bench.study.reproduce import cell_of
 from bench.training import checkpoint
 from bench.training.runner import ExecutionOptions, Trainer, run_cell
 from bench.training.running_cell import RunningCell
@@ -116,8 +117,8 @@ class Meter:
     def __init__(self, joules: float | None) -> None:
         self.joules = joules
 
-    def energy(self) -> dict[str, float | None]:
-        return {"gpu_joules": self.joules}
+    def energy(self) -> Energy:
+        return Energy(gpu_joules=self.joules, attribution=None, reason=None)
 
 
 def test_energy_adds_up_over_interruptions_and_stays_unknown_where_a_part_is(
@@ -427,13 +428,20 @@ def test_pauses_are_multiples_whatever_the_start(make_cell: Make, tmp_path: Path
     assert pauses == [5, 7, 10, 14, 15, 20]
 
 
-def test_reweighting_is_a_switch_of_every_cell(make_cell: Make, tmp_path: Path) -> None:
-    """It changes what is learnt and the id, and an older record runs without it."""
+def test_reweighting_is_a_switch_of_every_cell(
+    make_cell: Make, data_dir: Path, tmp_path: Path
+) -> None:
+    """It changes what is learnt and the id; an older record lacks it and runs without."""
     plain, weighted = make_cell("bc"), make_cell("bc", run__reweight="quantiles")
     records = [run_cell(cell, tmp_path / cell.id, FRESH) for cell in (plain, weighted)]
     assert [record["status"] for record in records] == ["done", "done"]
     assert records[0]["results"] != records[1]["results"]
     assert records[1]["config"]["run"]["reweight"] == "quantiles"
-    old = dataclasses.replace(plain, run={k: v for k, v in plain.run.items() if k != "reweight"})
-    again = run_cell(old, tmp_path / "old", FRESH)
+    old = records[0].as_json()
+    del old["config"]["run"]["reweight"]
+    (tmp_path / "older" / plain.id).mkdir(parents=True)
+    (tmp_path / "older" / plain.id / "run.json").write_text(json.dumps(old))
+    cell = cell_of(store.read_run(tmp_path / "older" / plain.id), data_dir)
+    assert cell.id == plain.id
+    again = run_cell(cell, tmp_path / "old", FRESH)
     assert again["results"] == records[0]["results"]

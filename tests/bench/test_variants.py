@@ -1,7 +1,7 @@
 """Rules, prey and plug-in tasks through the whole harness: identity, workers, results, reports."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -174,18 +174,6 @@ def test_an_import_keeps_the_prey_it_names(prey: Path, tmp_path: Path) -> None:
 # --- plug-ins ------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def own_tables() -> Iterator[None]:
-    """Forget what a test has loaded."""
-    before, hashes = dict(tasks.TASKS), dict(plugins._hashes)
-    yield
-    tasks.TASKS.clear()
-    tasks.TASKS.update(before)
-    plugins._hashes.clear()
-    plugins._hashes.update(hashes)
-
-
-@pytest.mark.usefixtures("own_tables")
 def test_the_example_of_the_documentation_runs_from_import_to_report(
     tmp_path: Path, small_flags: list[str], capsys: Capture
 ) -> None:
@@ -231,7 +219,6 @@ def test_the_example_of_the_documentation_runs_from_import_to_report(
     assert record["cell"] not in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("own_tables")
 def test_the_file_in_the_page_is_a_task(tmp_path: Path) -> None:
     page = (EXAMPLE.parents[1] / "adding-a-task.md").read_text()
     code = page.partition("```python\n")[2].partition("```")[0]
@@ -247,7 +234,6 @@ def test_the_file_in_the_page_is_a_task(tmp_path: Path) -> None:
     assert cuts == [False] * 24 + [True]
 
 
-@pytest.mark.usefixtures("own_tables")
 @pytest.mark.parametrize(
     ("source", "message"),
     [
@@ -273,7 +259,6 @@ def test_broken_plug_ins_are_one_sentence(
     assert len(errors.splitlines()) == 1
 
 
-@pytest.mark.usefixtures("own_tables")
 def test_a_plug_in_is_executed_once_and_watched(tmp_path: Path) -> None:
     path = tmp_path / "plugin.py"
     path.write_text(EXAMPLE.read_text())
