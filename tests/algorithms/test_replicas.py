@@ -1,14 +1,17 @@
 """Joint states taken apart and put together: a checkpoint must not tell who trained beside it."""
 
+import dataclasses
 from typing import Any
 
 import pytest
 import torch
 
 import algorithms
-from algorithms.contract.examples import stacked
+from algorithms.base import TeamSpec
+from algorithms.contract.examples import stacked, team
 from algorithms.contract.subject import Subject
 from algorithms.device import replicas
+from algorithms.errors import AlgorithmError
 from algorithms.kernels.choice import using
 
 SEEDS = (3, 1, 4)
@@ -83,3 +86,28 @@ def test_a_share_does_not_carry_the_others_numbers() -> None:
         for value in leaves(state).values():
             if isinstance(value, torch.Tensor) and value.dim():
                 assert value.untyped_storage().nbytes() == value.numel() * value.element_size()
+
+
+@pytest.mark.parametrize("name", ["bc", "madiff-d"])
+def test_replicas_with_statistics_of_their_own_are_replicas_alone(name: str) -> None:
+    """Means, deviations and scales of plans differ, as those of paired recordings do."""
+    subject, plain = Subject(name), team()
+    specs = [
+        dataclasses.replace(
+            plain, observation_mean=plain.observation_mean + seed, return_scale=10.0 + seed
+        )
+        for seed in SEEDS
+    ]
+    together = subject.make(TeamSpec.joined(specs), SEEDS)
+    alone = [subject.make(spec, (seed,)) for spec, seed in zip(specs, SEEDS, strict=True)]
+    batches = [subject.batch(seed=seed) for seed in SEEDS]
+    together.update(stacked(batches))
+    for learner, batch in zip(alone, batches, strict=True):
+        learner.update(batch)
+    states = [learner.state_dict() for learner in alone]
+    for mine, theirs in zip(states, replicas.split(together, together.state_dict()), strict=True):
+        assert_equal(mine, theirs)
+    assert [together.spec.of(at).scale_of(0) for at in range(3)] == [13.0, 11.0, 14.0]
+    other = dataclasses.replace(specs[0], horizon=7)
+    with pytest.raises(AlgorithmError, match="train them apart"):
+        TeamSpec.joined([specs[0], other])

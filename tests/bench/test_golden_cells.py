@@ -12,7 +12,8 @@ import pytest
 import algorithms
 from bench.results import store
 from bench.study.callbacks import Callback
-from bench.study.reproduce import cell_of, reproduce
+from bench.study.reproduce import Comparison, cell_of, reproduce
+from bench.training.runner import ExecutionOptions, run_cell
 
 GOLDEN = Path(__file__).parent / "recorded_cells"
 CELLS = {
@@ -36,8 +37,7 @@ def test_a_recorded_cell_loads_and_keeps_its_id(name: str) -> None:
     assert cell_of(record, None, None).id == CELLS[name].name == record.cell
 
 
-def repeated(name: str, data_dir: Path) -> None:
-    comparison = reproduce(CELLS[name], Callback(), data_dir)
+def compared(comparison: Comparison) -> None:
     recorded, again = (record.results.last for record in comparison.both)  # type: ignore[union-attr]
     assert recorded is not None
     assert again is not None
@@ -51,10 +51,17 @@ def repeated(name: str, data_dir: Path) -> None:
 
 @pytest.mark.parametrize("name", CHEAP)
 def test_a_recorded_cell_repeats(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
-    repeated(name, tmp_path_factory.getbasetemp() / "golden-data")
+    """By the command, in a process of its own."""
+    data_dir = tmp_path_factory.getbasetemp() / "golden-data"
+    compared(reproduce(CELLS[name], Callback(), data_dir))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(CELLS) - set(CHEAP)))
-def test_every_recorded_cell_repeats(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
-    repeated(name, tmp_path_factory.getbasetemp() / "golden-data")
+def test_every_recorded_cell_repeats(
+    name: str, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    """In this process, which has imported torch already."""
+    record = store.read_run(CELLS[name])
+    cell = cell_of(record, tmp_path_factory.getbasetemp() / "golden-data")
+    compared(Comparison(record, run_cell(cell, tmp_path / cell.id, ExecutionOptions())))

@@ -109,7 +109,7 @@ def paired_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("paired")
 
 
-@pytest.mark.parametrize("algorithm", ["om2p", "omar", "madiff-d"])
+@pytest.mark.parametrize("algorithm", ["om2p", "omar"])
 def test_paired_seeds_together_are_paired_seeds_alone(
     make_config: Make, paired_data: Path, tmp_path: Path, algorithm: str
 ) -> None:
