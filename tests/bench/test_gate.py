@@ -366,8 +366,10 @@ def test_there_is_a_baseline_for_the_pinned_versions() -> None:
 
 def steps_of(target: str) -> list[str]:
     """Return the commands that `make` would run for a target, without running them."""
+    # A make that runs the tests hands its own flags on, and the inner one would print its folder.
+    alone = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
     printed = subprocess.run(
-        ["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "-n", target], cwd=ROOT, env=alone, capture_output=True, text=True, check=True
     ).stdout
     commands = [line for line in printed.splitlines() if line.strip()]
     for command in commands:
