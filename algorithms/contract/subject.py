@@ -1,5 +1,6 @@
 """The algorithm under test, and what the checks of the contract share."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 import algorithms
-from algorithms.base import Algorithm, TeamSpec
+from algorithms.base import Algorithm, TeamSpec, Windows
 from algorithms.contract.examples import batch_for, team, windows_for
 from algorithms.settings import Settings
 
@@ -19,6 +20,7 @@ NARROW: dict[str, Any] = {
     "unet_width": 8,
     "unet_multipliers": (1, 2),
     "horizon": 6,
+    "solver_steps": 3,
     "policy_every": 1,  # every update is a whole one
 }
 
@@ -66,11 +68,16 @@ class Subject:
     def batch(self, spec: TeamSpec | None = None, rows: int = 32, seed: int = 0) -> Any:
         """Return a batch of the kind that it learns from: transitions, or windows of episodes."""
         spec = spec or team()
-        learner = self.make(spec)
-        windows = learner.trajectory
+        windows, next_actions = self._kind_of_batch
         if windows is None:
-            return batch_for(spec, rows, seed, learner.next_actions)
+            return batch_for(spec, rows, seed, next_actions)
         return windows_for(spec, windows.history + windows.horizon, rows, seed)
+
+    @functools.cached_property
+    def _kind_of_batch(self) -> tuple[Windows | None, bool]:
+        """Return its `trajectory` and `next_actions`: only a learner knows them."""
+        learner = self.make()
+        return learner.trajectory, learner.next_actions
 
 
 Check = Callable[[Subject], None]

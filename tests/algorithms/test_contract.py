@@ -10,14 +10,14 @@ from algorithms.contract import suite
 from algorithms.contract.subject import Check, Skip, Subject
 from algorithms.errors import AlgorithmError
 
-NAMES = algorithms.names()
+SUBJECTS = {name: Subject(name) for name in algorithms.names()}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SUBJECTS)
 @pytest.mark.parametrize("check", suite.CHECKS, ids=lambda check: check.__name__)
 def test_contract(check: Check, name: str) -> None:
     try:
-        check(Subject(name))
+        check(SUBJECTS[name])
     except Skip as reason:
         pytest.skip(str(reason))
 

@@ -1,6 +1,6 @@
 """Long training on real data leaves every number finite.
 
-500 updates here, fewer of the slowest; LONG_UPDATES=2000 in the environment is the run that
+200 updates here, fewer of the slowest; LONG_UPDATES=2000 in the environment is the run that
 docs/evidence.md records.
 """
 
@@ -20,7 +20,7 @@ from bench.plan import presets, resolve
 
 SETS = ("mpe/spread/expert", "mpe/spread/medium-replay", "mpe/spread/random")
 LONG = os.environ.get("LONG_UPDATES")
-UPDATES, ROWS, POOL = int(LONG or 500), 8, 4096
+UPDATES, ROWS, POOL = int(LONG or 200), 8, 4096
 FOR_THEIR_COST = {"om2p-jvp": 10, "om2p-batch-jacobian": 10}  # om2p with a slower derivative
 SLOW = {} if LONG else {"dof-shipped": 5, "madiff-c": 4, "madiff-d": 4}
 SHARES = FOR_THEIR_COST | SLOW  # 1 / n of the updates

@@ -1,6 +1,7 @@
 """A trained team as an ONNX file: it acts like the checkpoint, without torch."""
 
 import dataclasses
+import importlib
 import subprocess
 import sys
 import types
@@ -28,7 +29,10 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 TEAM = team((5, 7, 4), (2, 1, 3))
 OBSERVATIONS = [np.full(size, 0.3) for size in TEAM.observation_sizes]
-FEW = {"hidden": (8,), "critic_hidden": (8,), "flow_steps": 2, "diffusion_steps": 2}
+FEW = {
+    "hidden": (8,), "critic_hidden": (8,), "flow_steps": 2, "diffusion_steps": 2, "solver_steps": 2,
+    "consistency_steps": 2, "candidates": 2,
+}  # fmt: skip
 any_batch = pytest.mark.skipif(
     torch.__version__ < onnx_export.ANY_BATCH, reason=f"needs torch {onnx_export.ANY_BATCH}"
 )
@@ -186,11 +190,13 @@ def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def exportable() -> list[str]:
-    """Return one row of every class that acts without planning."""
-    first = {}
+    """Return one row of every way to act without planning."""
+    first: dict[tuple[object, ...], str] = {}
     for name in algorithms.names():
         if not hasattr(algorithms.settings_class(name), "history"):  # MADiff plans
-            first.setdefault(algorithms.row(name).target, name)
+            module, _, kind = algorithms.row(name).target.partition(":")
+            learner = getattr(importlib.import_module(module), kind)
+            first.setdefault((learner.act_from, getattr(learner, "_sample", None)), name)
     return list(first.values())
 
 
@@ -250,7 +256,7 @@ def test_a_batch_for_a_file_of_one_is_refused(om2p: bytes) -> None:
 def test_a_file_says_what_its_inputs_are(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], dynamic: bool
 ) -> None:
-    learner = small("diffusion-ql", candidates=3, critic_hidden=(16,))
+    learner = small("diffusion-ql", candidates=3, diffusion_steps=2, critic_hidden=(16,))
     (tmp_path / "team.onnx").write_bytes(content(learner, dynamic))
     assert app.main(["export", "--describe", str(tmp_path / "team.onnx")]) == 0
     shown = capsys.readouterr().out

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,20 +90,73 @@ def test_visible_devices_are_read_as_cuda_reads_them(setting: str | None, left: 
     assert nvml.visible(THREE, setting) == left
 
 
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Compile the stand-in driver and return its folder."""
+# Every question gets a process of its own, as the driver counts them, forked from one that has
+# imported torch and has not called the driver.
+SERVER = """
+import json, os, sys, traceback, pynvml, torch
+from bench.meters import memory, nvml
+for line in sys.stdin:
+    program, environment = json.loads(line)
+    if not os.fork():
+        code = 1
+        try:
+            os.environ.update(environment)
+            exec(program, {})
+            sys.stdout.flush()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        os._exit(code)
+    if os.wait()[1]:
+        print(flush=True)
+"""
+
+
+class Driver:
+    """The compiled stand-in, and a process that answers programs with it."""
+
+    def __init__(self, folder: Path, *flags: str) -> None:
+        library = folder / "libnvidia-ml.so.1"
+        source = str(HERE / "standin_nvml.c")
+        subprocess.run(["gcc", "-shared", "-fPIC", *flags, "-o", str(library), source], check=True)
+        environment = {**os.environ, "LD_LIBRARY_PATH": str(folder)}
+        environment.pop("CUDA_VISIBLE_DEVICES", None)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", SERVER], env=environment, cwd=ROOT, text=True, bufsize=1,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+
+    def run(self, program: str, environment: dict[str, str]) -> str:
+        """Return what a program prints in a fork with this environment besides."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps([program, environment]) + "\n")
+        answer = self.process.stdout.readline().strip()
+        assert answer, "the program failed: see the captured output"
+        return answer
+
+    def close(self) -> None:
+        self.process.communicate()  # the end of its input
+
+
+def served(tmp_path_factory: pytest.TempPathFactory, *flags: str) -> Iterator[Driver]:
     if shutil.which("gcc") is None or sys.platform != "linux":
         pytest.skip("needs gcc on Linux")
-    return compiled(tmp_path_factory.mktemp("driver"))
+    driver = Driver(tmp_path_factory.mktemp("driver"), *flags)
+    yield driver
+    driver.close()
 
 
-def compiled(folder: Path, *flags: str) -> Path:
-    """Compile the stand-in driver into a folder."""
-    library = folder / "libnvidia-ml.so.1"
-    source = str(HERE / "standin_nvml.c")
-    subprocess.run(["gcc", "-shared", "-fPIC", *flags, "-o", str(library), source], check=True)
-    return folder
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
+    """The stand-in driver."""
+    yield from served(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def old_driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
+    """A driver without the second versions of its calls."""
+    yield from served(tmp_path_factory, "-DOLD")
 
 
 PROGRAM = """
@@ -130,29 +184,23 @@ print(json.dumps(answer))
 
 
 def ask(
-    driver: Path, mode: str, *uuids: str, sampled: int = 0, visible: str | None = None,
+    driver: Driver, mode: str, *uuids: str, sampled: int = 0, visible: str | None = None,
     container: bool = False, held: int = 200 * MIB, times: int = 1, before: str = "", **extra: str,
 ) -> dict[str, Any]:  # fmt: skip
-    """Ask the stand-in driver in a fresh process, as a worker would.
+    """Ask the stand-in driver in a process of its own, as a worker would.
 
     sampled: how many samples are taken in the background, besides four afterwards. container:
     whether the driver's process ids are another namespace's. held: bytes that torch holds.
     times: how many readings are taken; the last counts.
     """
-    environment = {**os.environ, "LD_LIBRARY_PATH": str(driver), "STANDIN": mode, **extra}
-    environment.pop("CUDA_VISIBLE_DEVICES", None)
+    environment = {"STANDIN": mode, **extra}
     if visible is not None:
         environment["CUDA_VISIBLE_DEVICES"] = visible
     program = PROGRAM.format(
         uuids=list(uuids or (UUID,)), sampled=sampled, container=container, held=held, times=times,
         before=before,
     )  # fmt: skip
-    answer = subprocess.run(
-        [sys.executable, "-c", program],
-        env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600,
-    )  # fmt: skip
-    assert answer.returncode == 0, answer.stderr
-    result: dict[str, Any] = json.loads(answer.stdout)
+    result: dict[str, Any] = json.loads(driver.run(program, environment))
     return result
 
 
@@ -171,7 +219,7 @@ def ask(
     ],
 )
 def test_memory_goes_to_the_right_owner(
-    driver: Path, mode: str, container: bool, size: int, attribution: str
+    driver: Driver, mode: str, container: bool, size: int, attribution: str
 ) -> None:
     """A process that was there before, 700 MiB, is never taken for this one."""
     result = ask(driver, mode, container=container)
@@ -179,7 +227,7 @@ def test_memory_goes_to_the_right_owner(
     assert result["uuids"] == [UUID]
 
 
-def test_a_process_that_came_later_makes_the_owner_unknown(driver: Path) -> None:
+def test_a_process_that_came_later_makes_the_owner_unknown(driver: Driver) -> None:
     """Which of two new processes of the host is this one cannot be said, so neither is taken."""
     section = ask(driver, "joined", container=True)["section"]
     assert (section["nvml_bytes"], section["nvml_attribution"]) == (None, None)
@@ -187,13 +235,13 @@ def test_a_process_that_came_later_makes_the_owner_unknown(driver: Path) -> None
 
 
 @pytest.mark.parametrize("held", [0, 200 * MIB])
-def test_a_process_that_holds_less_than_torch_does_is_another(driver: Path, held: int) -> None:
+def test_a_process_that_holds_less_than_torch_does_is_another(driver: Driver, held: int) -> None:
     reading = ask(driver, "late", container=True, held=held, times=2)["reading"]
     assert reading["attribution"] is None
     assert reading["bytes"] is None
 
 
-def test_unknown_memory_is_null_with_a_reason_and_never_zero(driver: Path) -> None:
+def test_unknown_memory_is_null_with_a_reason_and_never_zero(driver: Driver) -> None:
     reading = ask(driver, "zero", STANDIN_FLAT="1")["reading"]
     assert reading["bytes"] is None
     assert reading["attribution"] is None
@@ -203,7 +251,7 @@ def test_unknown_memory_is_null_with_a_reason_and_never_zero(driver: Path) -> No
     assert "Not Found (GPU-of-another-machine)" in reading["reason"]
 
 
-def test_of_two_gpus_in_permuted_order_each_is_found_by_its_uuid(driver: Path) -> None:
+def test_of_two_gpus_in_permuted_order_each_is_found_by_its_uuid(driver: Driver) -> None:
     """CUDA's device 0 is NVML's device 1 here: an index would read the wrong one."""
     result = ask(driver, "two", SECOND, visible="1,0")
     assert result["uuids"] == [SECOND, UUID]
@@ -212,7 +260,7 @@ def test_of_two_gpus_in_permuted_order_each_is_found_by_its_uuid(driver: Path) -
     assert ask(driver, "two", visible=SECOND)["uuids"] == [SECOND]
 
 
-def test_a_mig_instance_is_measured_instead_of_the_gpu_that_it_is_part_of(driver: Path) -> None:
+def test_a_mig_instance_is_measured_instead_of_the_gpu_that_it_is_part_of(driver: Driver) -> None:
     """torch gives a UUID without its kind, so the instance is tried before the GPU."""
     raw = INSTANCES[1].removeprefix("MIG-")
     result = ask(driver, "mig", f"MIG-{raw}", f"GPU-{raw}")
@@ -223,21 +271,21 @@ def test_a_mig_instance_is_measured_instead_of_the_gpu_that_it_is_part_of(driver
     assert ask(driver, "mig", visible=INSTANCES[0])["uuids"] == INSTANCES[:1]
 
 
-def test_a_gpu_without_permission_is_null_and_says_so(driver: Path) -> None:
+def test_a_gpu_without_permission_is_null_and_says_so(driver: Driver) -> None:
     """Only the administrator may read a GPU that is divided into instances."""
     reading = ask(driver, "mig", UUID)["reading"]
     assert (reading["bytes"], reading["attribution"]) == (None, None)
     assert "Insufficient Permissions" in reading["reason"]
 
 
-def test_a_driver_that_fails_midway_leaves_the_peak_up_to_there(driver: Path) -> None:
+def test_a_driver_that_fails_midway_leaves_the_peak_up_to_there(driver: Driver) -> None:
     section = ask(driver, "midway")["section"]
     assert section["nvml_bytes"] == 500 * MIB
     assert section["nvml_attribution"] == "process"
     assert "GPU is lost" in section["nvml_reason"]
 
 
-def test_sampling_says_how_often(driver: Path) -> None:
+def test_sampling_says_how_often(driver: Driver) -> None:
     section = ask(driver, "own", sampled=4)["section"]
     assert section["nvml_bytes"] == 300 * MIB
     assert section["nvml_period_seconds"] == 0.001
@@ -245,7 +293,7 @@ def test_sampling_says_how_often(driver: Path) -> None:
     assert section["nvml_reason"] is None
 
 
-def test_energy_is_the_growth_of_the_drivers_counter(driver: Path) -> None:
+def test_energy_is_the_growth_of_the_drivers_counter(driver: Driver) -> None:
     energy = ask(driver, "own")["energy"]
     assert energy == {"gpu_joules": pytest.approx(2.5), "attribution": "device", "reason": None}
     energy = ask(driver, "plain")["energy"]
@@ -253,7 +301,7 @@ def test_energy_is_the_growth_of_the_drivers_counter(driver: Path) -> None:
     assert "Not Supported" in energy["reason"]
 
 
-def test_the_state_of_a_gpu_holds_what_timings_depend_on(driver: Path) -> None:
+def test_the_state_of_a_gpu_holds_what_timings_depend_on(driver: Driver) -> None:
     result = ask(driver, "crowd")
     assert result["driver"] == "599.99"
     assert result["state"] == {
@@ -280,17 +328,16 @@ def test_the_state_of_a_gpu_holds_what_timings_depend_on(driver: Path) -> None:
     ],
 )
 def test_other_processes_are_counted_where_the_driver_counts_as_we_do(
-    driver: Path, mode: str, container: bool, others: int | None, reason: str | None
+    driver: Driver, mode: str, container: bool, others: int | None, reason: str | None
 ) -> None:
     state = ask(driver, mode, container=container)["state"]
     assert (state["other_processes"], state["other_processes_reason"]) == (others, reason)
 
 
-def test_an_old_driver_gives_what_it_knows(driver: Path, tmp_path: Path) -> None:
-    """One without the second versions of its calls: the first version's memory, not an error."""
-    old = compiled(tmp_path, "-DOLD")
-    assert ask(old, "own")["reading"]["attribution"] == "process"
-    reading = ask(old, "denied")["reading"]
+def test_an_old_driver_gives_what_it_knows(old_driver: Driver) -> None:
+    """The first version's memory, not an error."""
+    assert ask(old_driver, "own")["reading"]["attribution"] == "process"
+    reading = ask(old_driver, "denied")["reading"]
     assert (reading["bytes"], reading["attribution"]) == (512 * MIB, "device")
 
 
@@ -307,9 +354,9 @@ for name in list(vars(pynvml)):
 """
 
 
-def test_an_old_pynvml_ends_no_cell(driver: Path, tmp_path: Path) -> None:
+def test_an_old_pynvml_ends_no_cell(driver: Driver, old_driver: Driver) -> None:
     """Missing constants, arguments and functions, and texts as bytes, as pynvml 8 to 11.4 had."""
-    result = ask(compiled(tmp_path, "-DOLD"), "denied", before=OLD_PYNVML)
+    result = ask(old_driver, "denied", before=OLD_PYNVML)
     assert (result["reading"]["bytes"], result["reading"]["attribution"]) == (512 * MIB, "device")
     assert result["uuids"] == [UUID]
     assert result["energy"]["gpu_joules"] is None

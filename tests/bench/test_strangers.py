@@ -36,13 +36,25 @@ MEMORY = 6 * 2**30  # bytes of address space, which torch alone needs much of
 Make = Callable[..., Any]
 
 
-def bench(*arguments: Any, memory: int | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a command as a user does; fails where it takes too long."""
+def bench(
+    *arguments: Any, memory: int | None = None, after: list[list[Any]] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command as a user does; fails where it takes too long.
+
+    memory: the most bytes of address space. after: more commands for the same process, which then
+    prints the exit codes of all.
+    """
     words = ["-m", "bench", *map(str, arguments)]
     if memory is not None:
-        limit = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({memory}, {memory}))"
-        code = f"{limit}; import sys; from bench.cli import main; sys.exit(main(sys.argv[1:]))"
-        words = ["-c", code, *map(str, arguments)]
+        commands = [[*map(str, one)] for one in (arguments, *(after or []))]
+        code = (
+            f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({memory}, {memory}))\n"
+            "import sys; from bench.cli import main\n"
+            f"codes = [main(words) for words in {commands!r}]\n"
+            "print(codes)\n"
+            "sys.exit(max(codes))"
+        )
+        words = ["-c", code]
     return subprocess.run(
         [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=SECONDS,
         check=False,
@@ -87,38 +99,44 @@ class TestWhatLiesInACell:
         assert "symbolic link" in done.stderr
         assert f"cell {good}" not in done.stderr
 
-    @pytest.mark.parametrize("name", ["team.gif", "progress.jsonl", EPISODES, "run.json", LOG])
-    def test_nothing_waits_for_a_pipe(self, make_cell: Make, tmp_path: Path, name: str) -> None:
-        root, (good, bad) = study(tmp_path, make_cell)
-        (root / bad / name).unlink(missing_ok=True)
-        os.mkfifo(root / bad / name)
+    def test_nothing_waits_for_a_pipe(self, make_cell: Make, tmp_path: Path) -> None:
+        names = ["team.gif", "progress.jsonl", EPISODES, "run.json", LOG]
+        root, (good, *bad) = study(tmp_path, make_cell, seeds=1 + len(names))
+        for cell, name in zip(bad, names, strict=True):
+            (root / cell / name).unlink(missing_ok=True)
+            os.mkfifo(root / cell / name)
+        said = ""
         for command in (["status"], ["report", "--to", tmp_path / "page"]):
             done = bench(*command, "--out", root)
             assert done.returncode == 0, done.stderr
             assert "not a plain file" in done.stdout + done.stderr
+            said += done.stdout + done.stderr
+        for cell, name in zip(bad, names, strict=True):
+            assert f"{cell}/{name} is not a plain file" in said, name
         with pytest.warns(UserWarning, match="not a plain file"):
             counts = collect([root], tmp_path / "merged")
         assert [path.name for path in store.cell_folders(tmp_path / "merged")] == [good]
         assert counts["copied"] == 1
 
-    @pytest.mark.parametrize("command", ["evaluate", "export"])
-    @pytest.mark.parametrize("what", ["pipe", "device"])
-    def test_a_checkpoint_that_is_no_file_is_refused(
-        self, tmp_path: Path, command: str, what: str
-    ) -> None:
+    def test_a_checkpoint_that_is_no_file_is_refused(self, tmp_path: Path) -> None:
+        """By every command that opens it, one after the other in one process."""
         (recorded,) = GOLDEN.iterdir()
-        folder = tmp_path / recorded.name
-        shutil.copytree(recorded, folder)
-        (folder / CHECKPOINT).unlink(missing_ok=True)
-        if what == "pipe":
-            os.mkfifo(folder / CHECKPOINT)
-        else:
-            (folder / CHECKPOINT).symlink_to("/dev/zero")
-        flags = ["--run", folder] if command == "evaluate" else [folder, "--to", tmp_path / "x"]
-        done = bench(command, *flags, memory=MEMORY)
-        assert done.returncode == 2, done.stderr
-        assert CHECKPOINT in done.stderr
-        assert done.stderr.count("\n") == 1
+        commands: list[list[Any]] = []
+        for what in ("pipe", "device"):
+            folder = tmp_path / what / recorded.name
+            shutil.copytree(recorded, folder)
+            (folder / CHECKPOINT).unlink(missing_ok=True)
+            if what == "pipe":
+                os.mkfifo(folder / CHECKPOINT)
+            else:
+                (folder / CHECKPOINT).symlink_to("/dev/zero")
+            commands.append(["evaluate", "--run", folder])
+            commands.append(["export", folder, "--to", tmp_path / "x"])
+        done = bench(*commands[0], memory=MEMORY, after=commands[1:])
+        assert done.stdout.splitlines()[-1] == "[2, 2, 2, 2]", done.stderr
+        said = done.stderr.splitlines()
+        assert len(said) == 4
+        assert all(CHECKPOINT in line for line in said)
 
     def test_a_cell_is_not_opened_through_a_link_by_its_id(
         self, make_cell: Make, tmp_path: Path
@@ -132,16 +150,17 @@ class TestWhatLiesInACell:
             find_cell(cell, tmp_path / "strange")
         assert find_cell(elsewhere / cell, tmp_path / "strange") == elsewhere / cell
 
-    @pytest.mark.parametrize("limited", ["team.gif", "progress.jsonl", "run.json"])
-    def test_no_more_is_read_than_a_cell_can_have(
-        self, make_cell: Make, tmp_path: Path, limited: str
-    ) -> None:
-        root, (good, bad) = study(tmp_path, make_cell)
-        with open(root / bad / limited, "wb") as file:
-            file.truncate(8 * 2**30)
+    def test_no_more_is_read_than_a_cell_can_have(self, make_cell: Make, tmp_path: Path) -> None:
+        names = ["team.gif", "progress.jsonl", "run.json"]
+        root, (good, *bad) = study(tmp_path, make_cell, seeds=1 + len(names))
+        for cell, name in zip(bad, names, strict=True):
+            with open(root / cell / name, "wb") as file:
+                file.truncate(8 * 2**30)
         done = bench("report", "--out", root, "--to", tmp_path / "page", memory=MEMORY)
         assert done.returncode == 0, done.stderr
-        assert "more than a cell can have" in done.stderr
+        for cell, name in zip(bad, names, strict=True):
+            (line,) = (line for line in done.stderr.splitlines() if f"{cell}/{name}" in line)
+            assert "more than a cell can have" in line
         assert f"{good}" in (tmp_path / "page" / "index.html").read_text()
 
     def test_packed_episodes_and_checkpoints_are_refused(self, tmp_path: Path) -> None:
