@@ -63,7 +63,7 @@ lowest:
 clients: $(STAMP)
 	$(BIN)/pip install --quiet --no-deps -r tests/clients.txt
 	npm install --silent --no-save --ignore-scripts --prefix $(VENV)/node onnxruntime-node@1.30.0
-	OM2P_BENCH_CLIENTS=1 NODE_PATH=$(VENV)/node/node_modules $(BIN)/python -m pytest -rs tests/test_clients.py tests/datasets/test_exporting.py
+	OM2P_BENCH_CLIENTS=1 NODE_PATH="$(CURDIR)/$(VENV)/node/node_modules" $(BIN)/python -m pytest -rs tests/test_clients.py tests/datasets/test_exporting.py
 
 perf: $(STAMP)
 	@mkdir -p $(PERF)

@@ -20,7 +20,8 @@ def data_dir(path: str | Path | None = None) -> Path:
     from platformdirs import user_cache_dir
 
     try:
-        return Path(user_cache_dir("om2p-bench", appauthor=False)) / "data"
+        folder = Path(user_cache_dir("om2p-bench", appauthor=False))
+        return folder.expanduser() / "data"  # raises where an older platformdirs leaves a "~"
     except RuntimeError as error:
         raise DatasetError(
             "this user has no home folder to keep data in; name a folder with --data-dir or "

@@ -139,7 +139,8 @@ def cache() -> Path:
     from platformdirs import user_cache_dir
 
     try:
-        return Path(user_cache_dir("om2p-bench", appauthor=False)) / "kernels"
+        folder = Path(user_cache_dir("om2p-bench", appauthor=False))
+        return folder.expanduser() / "kernels"  # raises where an older platformdirs leaves a "~"
     except RuntimeError as error:
         raise Unavailable(
             "this user has no home folder to keep builds in; set HOME or XDG_CACHE_HOME"

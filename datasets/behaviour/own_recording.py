@@ -82,7 +82,7 @@ def _roll(
     torch.set_num_threads(1)  # sums in one order, whatever the machine is doing
     writer = Writer(folder, task)
     try:
-        env = task.make_env(copies, int(start_seed.generate_state(1, np.uint64)[0] >> 1))
+        env = task.make_env(copies, int(start_seed.generate_state(1, np.uint64)[0]) >> 1)
         while writer.transitions < size:
             episode = writer.arrays["episode_length"].rows
             played = play(env, Checked(policy, task, rng, episode), Transitions())

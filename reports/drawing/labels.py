@@ -146,7 +146,7 @@ def _renderer(axis: "Axes") -> Any:
 
     canvas = axis.figure.canvas
     if not isinstance(canvas, FigureCanvasAgg):
-        canvas = FigureCanvasAgg(axis.get_figure(root=True))
+        canvas = FigureCanvasAgg(canvas.figure)
     return canvas.get_renderer()
 
 

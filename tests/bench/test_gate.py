@@ -397,6 +397,8 @@ def test_the_real_clients_are_installed_and_may_not_be_skipped() -> None:
     (listed,) = [one for one in commands if "tests/clients.txt" in one]
     assert "--no-deps" in listed
     assert "OM2P_BENCH_CLIENTS=1" in commands[-1]
+    (modules,) = re.findall(r'NODE_PATH="(.+?)"', commands[-1])
+    assert Path(modules).is_absolute()  # the examples run in folders of their own
     for file in ("tests/test_clients.py", "tests/datasets/test_exporting.py"):
         assert file in commands[-1]
         assert (ROOT / file).is_file()
