@@ -1,5 +1,6 @@
 """Statistics: closed forms, simulated coverage, agreement with scipy, and honesty about gaps."""
 
+import inspect
 import math
 
 import numpy as np
@@ -169,8 +170,10 @@ def test_the_iqm_is_scipys_trimmed_mean():
 def test_on_one_task_the_bootstrap_is_scipys():
     scores = np.random.default_rng(3).normal(60, 10, (12, 1))
     ours = statistics.bootstrap(scores, statistics.mean)
+    known = inspect.signature(scipy.stats.bootstrap).parameters
+    seed = {"rng" if "rng" in known else "random_state": 1}  # its name before SciPy 1.15
     theirs = scipy.stats.bootstrap(
-        (scores[:, 0],), np.mean, method="percentile", n_resamples=50_000, rng=1
+        (scores[:, 0],), np.mean, method="percentile", n_resamples=50_000, **seed
     ).confidence_interval
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.3)
 
