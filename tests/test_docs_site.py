@@ -7,6 +7,8 @@ from types import ModuleType
 
 import pytest
 
+from reports.site import publish
+
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "docs" / "site" / "build.py"
 
@@ -39,3 +41,12 @@ def test_links_to_the_root_lead_to_pages_of_the_site(site: ModuleType, tmp_path:
         for target in re.findall(r"\]\(([^)#\s]+)", path.read_text()):
             if "://" not in target and not target.startswith("mailto:"):
                 assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+def test_a_figure_with_a_dark_version_becomes_both_pictures(site: ModuleType) -> None:
+    text = "before\n\n" + publish.picture('All "scores"', "scores", "figures/") + "\n\nafter"
+    wanted = (
+        "```{image} figures/scores.png\n:class: only-light\n:alt: All &quot;scores&quot;\n```\n"
+        "```{image} figures/dark/scores.png\n:class: only-dark\n:alt: All &quot;scores&quot;\n```"
+    )
+    assert site.PICTURE.sub(site.both_pictures, text) == f"before\n\n{wanted}\n\nafter"

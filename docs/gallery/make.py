@@ -16,8 +16,10 @@ from typing import Any
 
 from bench.errors import BenchError
 from reports import build
+from reports.drawing.canvas import DARK
 from reports.options import Options
 from reports.reading import results
+from reports.site import publish
 
 HERE = Path(__file__).parent
 # From each row the first figure that the report has.
@@ -47,12 +49,14 @@ def main(out: Path) -> int:
         figures = {figure.name: figure for figure in written.figures}
         chosen = [next((name for name in names if name in figures), None) for names in CHOSEN]
         lines = [
-            f"![{figures[name].title}]({name}.png)\n\n{figures[name].caption}"
+            f"{publish.picture(figures[name].title, name)}\n\n{figures[name].caption}"
             for name in chosen
             if name is not None
         ]
         for name in filter(None, chosen):
             shutil.copy(Path(temporary) / "figures" / f"{name}.png", HERE)
+            (HERE / DARK).mkdir(exist_ok=True)
+            shutil.copy(Path(temporary) / "figures" / DARK / f"{name}.png", HERE / DARK)
         lines += animations(results.read(out))
         take_screenshot(written.page)
     sources = results.read(out)
@@ -69,7 +73,8 @@ def main(out: Path) -> int:
 def remove_old() -> None:
     """Remove the figures and animations of an earlier gallery."""
     kept = {HERE / PAGE, *HERE.glob(MEASURED)}
-    for path in {*HERE.glob("*.gif"), *HERE.glob("*.png")} - kept:
+    kept |= {*(HERE / DARK).glob(MEASURED)}
+    for path in {*HERE.glob("*.gif"), *HERE.glob("*.png"), *(HERE / DARK).glob("*.png")} - kept:
         path.unlink()
 
 

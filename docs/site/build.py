@@ -2,6 +2,7 @@
 
 The README and the changelog lie outside `docs/`, where readers of a checkout look for them. Here
 they become pages beside the others, and links are turned to them. Study files become downloads.
+A figure with a dark version becomes two pictures, of which the theme shows one.
 """
 
 import re
@@ -15,6 +16,11 @@ ROOT = Path(__file__).resolve().parents[2]
 TARGET = ROOT / "build" / "site"
 STUDIES = "studies"
 OUTSIDE = {"README.md": "project.md", "CHANGELOG.md": "changelog.md"}
+# A figure as `reports.site.publish.picture` and the README write it.
+PICTURE = re.compile(
+    r'<picture><source media="\(prefers-color-scheme: dark\)" srcset="(?P<dark>[^"]+)">'
+    r'<img src="(?P<light>[^"]+)" alt="(?P<title>[^"]*)"></picture>'
+)
 # What the sidebar lists, under which heading; every other page stands below "Evidence".
 CHAPTERS = {
     "Start": ("project", "glossary"),
@@ -35,6 +41,7 @@ def prepare(folder: Path) -> None:
     shutil.copytree(ROOT / "docs", folder, ignore=shutil.ignore_patterns("site", "__pycache__"))
     for source, page in OUTSIDE.items():
         text = (ROOT / source).read_text(encoding="utf-8").replace("](docs/", "](")
+        text = text.replace('="docs/', '="')
         for other, its_page in OUTSIDE.items():
             text = text.replace(f"]({other}", f"]({its_page}")
         (folder / page).write_text(text, encoding="utf-8")
@@ -47,9 +54,17 @@ def prepare(folder: Path) -> None:
         for source, page in OUTSIDE.items():
             text = re.sub(rf"\]\((?:\.\./)+{re.escape(source)}", f"]({depth}{page}", text)
         text = re.sub(rf"\]\((?:\.\./)+{STUDIES}/", f"]({depth}{STUDIES}/", text)
-        path.write_text(text, encoding="utf-8")
+        path.write_text(PICTURE.sub(both_pictures, text), encoding="utf-8")
     start = folder / "README.md"
     start.write_text(start.read_text(encoding="utf-8") + contents(folder), encoding="utf-8")
+
+
+def both_pictures(found: re.Match[str]) -> str:
+    """Return a figure as the theme's two pictures, one for a light page and one for a dark one."""
+    return "\n".join(
+        f"```{{image}} {found[which]}\n:class: only-{which}\n:alt: {found['title']}\n```"
+        for which in ("light", "dark")
+    )
 
 
 def contents(folder: Path) -> str:

@@ -6,6 +6,9 @@ from typing import TypedDict
 from markupsafe import Markup
 
 WIDE = 1000  # pixels of a figure that takes the whole width
+PALETTE_AT = (
+    44  # characters of a PNG in base64 before its palette: 33 bytes (reports.drawing.picture)
+)
 Fact = tuple[str, str]  # its name, and the value as text
 
 
@@ -80,6 +83,12 @@ class Figure:
     dark: str  # the part of it that differs on a dark page, in base64
     file: str  # beside the page, a PDF file where there is one
     choice: str  # what it shows, where a chooser offers others
+
+    @property
+    def dark_data(self) -> str:
+        """The whole PNG for a dark page, in base64: the same picture with its other palette."""
+        end = PALETTE_AT + len(self.dark)
+        return self.data[:PALETTE_AT] + self.dark + self.data[end:]
 
 
 @dataclass(frozen=True)

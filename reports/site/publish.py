@@ -1,5 +1,6 @@
 """Write the published page: Markdown for a site, one self-contained file, figures and raw rows."""
 
+import html
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,6 +9,7 @@ from pathlib import Path
 from bench.errors import BenchError, counted
 from bench.results.exchange import shipped
 from reports import build
+from reports.drawing.canvas import DARK
 from reports.figures import catalogue
 from reports.options import Options
 from reports.reading import answer, results
@@ -96,8 +98,20 @@ def _figures(chapter: Chapter) -> list[str]:
     lines = []
     for figure in chapter.figures:
         caption = f"**{figure.title}.** {figure.caption.translate(text.MARKDOWN)}"
-        lines += [f"![{figure.title}](figures/{figure.name}.png)", "", caption, ""]
+        lines += [picture(figure.title, figure.name, "figures/"), "", caption, ""]
     return lines
+
+
+def picture(title: str, name: str, folder: str = "") -> str:
+    """Return a figure in Markdown, with its dark version for readers with a dark page.
+
+    Figures have no ground of their own, so that black letters vanish on a dark page.
+    """
+    title = html.escape(title)
+    return (
+        f'<picture><source media="(prefers-color-scheme: dark)" srcset="{folder}{DARK}/{name}.png">'
+        f'<img src="{folder}{name}.png" alt="{title}"></picture>'
+    )
 
 
 def _tables(chapter: Chapter) -> list[str]:

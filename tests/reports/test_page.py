@@ -337,9 +337,11 @@ def test_the_gallery_holds_what_its_page_shows(
     text = (tmp_path / "README.md").read_text()
     pictures = {one.name for one in tmp_path.iterdir() if one.suffix in (".png", ".gif")}
     assert "efficiency_official.png" in pictures
-    assert pictures - {make.PAGE, "efficiency_official.png"} == {
+    figures = set(re.findall(r'<img src="([^"]+)"', text))
+    assert pictures - {make.PAGE, "efficiency_official.png"} == figures | {
         line.rpartition("(")[2].rstrip(")") for line in text.splitlines() if line.startswith("![")
     }
+    assert {one.name for one in (tmp_path / "dark").iterdir()} == figures
     assert {"team_mpe-spread.gif", "toy_densities.png", "aggregates.png"} <= pictures
     assert "old_figure.png" not in pictures
     assert make.PAGE in pictures

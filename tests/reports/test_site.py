@@ -1,5 +1,6 @@
 """The page of results that is published: places per kind of data, claims by rule, chapters."""
 
+import base64
 import json
 import re
 import shutil
@@ -174,7 +175,9 @@ def test_the_page_answers_in_order_and_says_what_is_missing(page: Path) -> None:
     assert "\n- On expert data of mpe/spread and mpe/tag, " in markdown
     assert "### Claim by claim" in markdown
     assert "<b>" not in markdown
-    for link in re.findall(r"\]\(([^)]+)\)", markdown):
+    pictures = re.findall(r'(?:src|srcset)="([^"]+)"', markdown)
+    assert len(pictures) == 2 * len(list((page / "figures").glob("*.png"))) > 0
+    for link in [*re.findall(r"\]\(([^)]+)\)", markdown), *pictures]:
         assert (page / link).is_file(), link
     again = results.read(page / "rows")
     assert len(again.cells) == 18
@@ -188,7 +191,16 @@ def test_the_page_is_one_file_and_escapes_what_it_shows(page: Path) -> None:
     assert not re.findall(r'(?:src|href)="(?!data:|#|tables/|rows/)[^"]*"', html)
     for key in publish.chapters.QUESTIONS:
         assert f'<section id="{key}">' in html
-    assert html.count("data:image/png;base64,") == len(list((page / "figures").glob("*.png")))
+    light, dark = (
+        [
+            base64.b64decode(one)
+            for one in re.findall(rf'{name}="data:image/png;base64,([^"]+)"', html)
+        ]
+        for name in (" src", "srcset")
+    )
+    figures = page / "figures"
+    assert sorted(light) == sorted(path.read_bytes() for path in figures.glob("*.png"))
+    assert sorted(dark) == sorted(path.read_bytes() for path in (figures / "dark").glob("*.png"))
 
 
 def test_a_site_goes_without_options_of_a_report(
