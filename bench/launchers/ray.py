@@ -43,6 +43,7 @@ from bench.results import store
 from bench.results.record import RECORD, Record
 
 TICK = 0.2  # seconds between two looks at tasks and messages
+PATIENCE = 5.0  # seconds that the actor between tasks and driver has for an answer
 RETRIES = 3  # attempts after a worker or node was lost
 OBJECT_STORE = 128 * 2**20  # bytes, of a cluster that we start ourselves
 
@@ -172,7 +173,7 @@ class RayLauncher:
         actor = self.ray.remote(Mailbox).options(
             num_cpus=0, scheduling_strategy=place, max_restarts=-1, max_task_retries=-1
         )
-        self._mailbox = actor.remote()
+        self._mailbox, self._taking, self._silent = actor.remote(), None, False
         self._remote = self.ray.remote(run_task).options(max_retries=0, **self.demands)
         self._code = code_digest()
         self._cells = {cell.id: cell for group in groups for cell in group}
@@ -243,8 +244,24 @@ class RayLauncher:
         return ended
 
     def _pass_on_messages(self) -> None:
-        """Pass on to events, or write into the results folder, what tasks have sent."""
-        messages: list[TaskMessage] = self.ray.get(self._mailbox.take.remote(self.interrupts.count))
+        """Pass on to events, or write into the results folder, what tasks have sent.
+
+        On a node without memory Ray may end the actor as often as it starts it. Nothing waits for
+        it longer than `PATIENCE`: the ends of tasks, and the user's stops, do not need it.
+        """
+        if self._taking is None:
+            self._taking = self._mailbox.take.remote(self.interrupts.count)
+        try:
+            messages: list[TaskMessage] = self.ray.get(self._taking, timeout=PATIENCE)
+        except self.ray.exceptions.GetTimeoutError:  # the same call is asked again
+            if not self._silent:
+                self.events.on_note(
+                    "Ray does not keep the actor alive that passes on progress (is the node short "
+                    "of memory?): cells go on, and say nothing until they end"
+                )
+            self._silent = True
+            return
+        self._taking, self._silent = None, False
         for message in messages:
             if message["kind"] == "note":
                 self.events.on_note(message["text"])

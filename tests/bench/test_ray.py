@@ -40,6 +40,15 @@ Make = Callable[..., Any]
 CLUSTER: dict[str, str] = {}  # the folder of the running one
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_to_act() -> Iterator[None]:
+    """Let clusters of this file not wait: for other processes here, or a minute for a lost head."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_worker_niceness", "0")
+        patch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "10")
+        yield
+
+
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """The address of a cluster with two places for cells."""
@@ -207,6 +216,30 @@ def test_memory_that_ray_ran_out_of_is_a_status_of_its_own(
     assert (record["status"], record["lost"]) == ("out_of_memory", True)
     assert "Ray ended the worker for lack of memory" in str(record["error"])
     assert store.read_run(tmp_path / cell.id)["status"] == "out_of_memory"
+
+
+def test_a_node_without_memory_ends_the_cells_and_not_the_study(tmp_path: Path) -> None:
+    """Ray's own memory monitor finds the node full from the start: it ends whatever begins.
+
+    That includes the actor that passes on progress, again and again: nothing may wait for it.
+    """
+    environment = os.environ | {
+        "RAY_memory_usage_threshold": "0.001", "RAY_memory_monitor_refresh_ms": "100",
+        "PYTHONPATH": str(ROOT),
+    }  # fmt: skip
+    command = [
+        sys.executable, "-m", "bench", "run", "--preset", "smoke", "--algos", "bc", "--seeds", "1",
+        "--launcher", "ray", "--jobs", "1", "--out", str(tmp_path / "out"),
+        "--data-dir", str(tmp_path / "data"), "--size", "2000",
+    ]  # fmt: skip
+    ended = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert "out_of_memory" in ended.stdout
+    assert "please report" not in ended.stdout + ended.stderr
+    ((_, record),) = store.read_records(tmp_path / "out").items()
+    assert (record.status, record.lost) == ("out_of_memory", True)
 
 
 @pytest.mark.usefixtures("faulty")
