@@ -59,10 +59,10 @@ def prepare(folder: Path) -> None:
     start.write_text(start.read_text(encoding="utf-8") + contents(folder), encoding="utf-8")
 
 
-def both_pictures(found: re.Match[str]) -> str:
+def both_pictures(picture: re.Match[str]) -> str:
     """Return a figure as the theme's two pictures, one for a light page and one for a dark one."""
     return "\n".join(
-        f"```{{image}} {found[which]}\n:class: only-{which}\n:alt: {found['title']}\n```"
+        f"```{{image}} {picture[which]}\n:class: only-{which}\n:alt: {picture['title']}\n```"
         for which in ("light", "dark")
     )
 
