@@ -5,7 +5,6 @@ A group is one cell, or cells that differ in the training seed alone and are tra
 
 import contextlib
 import dataclasses
-import importlib.util
 import os
 import signal
 import stat
@@ -15,7 +14,7 @@ from types import FrameType
 from typing import Protocol
 
 from bench.errors import BenchError
-from bench.meters import nvml
+from bench.meters import machine, nvml
 from bench.plan.config import RunConfig
 from bench.plan.grid import Cell, new_record
 from bench.plan.groups import Group
@@ -114,18 +113,9 @@ def places(config: RunConfig) -> int:
 
 def usable_gpus(device: str) -> list[str]:
     """Return the UUIDs of the GPUs that workers may use; none where torch lacks CUDA."""
-    if device == "cpu" or not _torch_has_cuda():
+    if device == "cpu" or machine.torch_build()["cuda"] is None:
         return []
     return nvml.gpu_uuids()
-
-
-def _torch_has_cuda() -> bool:
-    """Tell whether the installed torch was built for CUDA, without importing it."""
-    spec = importlib.util.find_spec("torch")
-    if spec is None or spec.origin is None:
-        raise BenchError("torch is not installed: install om2p-bench with its dependencies")
-    version = Path(os.path.dirname(spec.origin)) / "version.py"
-    return "cuda: Optional[str] = None" not in version.read_text(encoding="utf-8")
 
 
 # --- interrupts ----------------------------------------------------------------------------------

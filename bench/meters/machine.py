@@ -3,14 +3,17 @@
 import functools
 import hashlib
 import importlib.metadata
+import importlib.util
 import os
 import platform
+import runpy
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from algorithms.kernels import compiler
+from bench.errors import BenchError
 from bench.meters import nvml
 from bench.meters.nvml import Gpu
 from bench.results.record import Machine, Versions
@@ -95,7 +98,19 @@ def worker_class(threads: int = 1, kernels: str = "auto") -> str:
     kernels: as in `run.kernels`; auto is C where the library is there or can be built.
     """
     expected = "c" if kernels != "torch" and compiler.is_expected() else "torch"
-    return machine_class(threads, None, expected, importlib.metadata.version("torch"))
+    return machine_class(threads, None, expected, torch_build()["__version__"])
+
+
+@functools.cache
+def torch_build() -> dict[str, Any]:
+    """Return torch's `__version__` and `cuda`, its CUDA or None, without importing torch.
+
+    The distribution can have another version: wheels of PyPI leave "+cu124" out of it.
+    """
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        raise BenchError("torch is not installed: install om2p-bench with its dependencies")
+    return runpy.run_path(str(Path(spec.origin).with_name("version.py")))
 
 
 def environment() -> tuple[str, str]:

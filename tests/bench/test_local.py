@@ -337,8 +337,8 @@ def test_slots_follow_device_jobs_and_gpus() -> None:
 
 def test_without_cuda_in_torch_no_gpu_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base.nvml, "gpu_uuids", lambda: ["GPU-a"])
-    for has_cuda, usable in ((False, []), (True, ["GPU-a"])):
-        monkeypatch.setattr(base, "_torch_has_cuda", lambda has_cuda=has_cuda: has_cuda)
+    for cuda, usable in ((None, []), ("13.0", ["GPU-a"])):
+        monkeypatch.setattr(base.machine, "torch_build", lambda cuda=cuda: {"cuda": cuda})
         assert base.usable_gpus("auto") == usable
         assert base.usable_gpus("cpu") == []
 
