@@ -113,7 +113,7 @@ def places(config: RunConfig) -> int:
 
 def usable_gpus(device: str) -> list[str]:
     """Return the UUIDs of the GPUs that workers may use; none where torch lacks CUDA."""
-    if device == "cpu" or machine.torch_build()["cuda"] is None:
+    if device == "cpu" or machine.torch_build().cuda is None:
         return []
     return nvml.gpu_uuids()
 

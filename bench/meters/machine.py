@@ -10,7 +10,7 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from algorithms.kernels import compiler
 from bench.errors import BenchError
@@ -98,19 +98,25 @@ def worker_class(threads: int = 1, kernels: str = "auto") -> str:
     kernels: as in `run.kernels`; auto is C where the library is there or can be built.
     """
     expected = "c" if kernels != "torch" and compiler.is_expected() else "torch"
-    return machine_class(threads, None, expected, torch_build()["__version__"])
+    return machine_class(threads, None, expected, torch_build().version)
+
+
+class TorchBuild(NamedTuple):
+    version: str  # as torch calls itself, "2.13.0+cpu"
+    cuda: str | None  # the version of CUDA it was built for
 
 
 @functools.cache
-def torch_build() -> dict[str, Any]:
-    """Return torch's `__version__` and `cuda`, its CUDA or None, without importing torch.
+def torch_build() -> TorchBuild:
+    """Return how the installed torch was built, without importing it.
 
     The distribution can have another version: wheels of PyPI leave "+cu124" out of it.
     """
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
         raise BenchError("torch is not installed: install om2p-bench with its dependencies")
-    return runpy.run_path(str(Path(spec.origin).with_name("version.py")))
+    written = runpy.run_path(str(Path(spec.origin).with_name("version.py")))
+    return TorchBuild(written["__version__"], written["cuda"])
 
 
 def environment() -> tuple[str, str]:

@@ -338,7 +338,8 @@ def test_slots_follow_device_jobs_and_gpus() -> None:
 def test_without_cuda_in_torch_no_gpu_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base.nvml, "gpu_uuids", lambda: ["GPU-a"])
     for cuda, usable in ((None, []), ("13.0", ["GPU-a"])):
-        monkeypatch.setattr(base.machine, "torch_build", lambda cuda=cuda: {"cuda": cuda})
+        build = base.machine.TorchBuild("2.13.0", cuda)
+        monkeypatch.setattr(base.machine, "torch_build", lambda build=build: build)
         assert base.usable_gpus("auto") == usable
         assert base.usable_gpus("cpu") == []
 
