@@ -11,7 +11,9 @@ from bench.launchers import slurm
 from bench.plan import grid, presets
 from bench.plan.grid import new_record
 from bench.results import store
+from bench.results.tuning import tuning_file
 from bench.study import reproduce
+from bench.tracks.tuning import choosing
 
 OWN = """
 base = "smoke"
@@ -146,3 +148,42 @@ def test_a_cell_of_a_file_is_rebuilt_without_the_file(own: Any, planned: Any) ->
     Path(path).unlink()
     again = reproduce.cell_of(new_record(cell))
     assert (again.id, again.tuning, again.protocol.seed) == (cell.id, cell.tuning, 7)
+
+
+# --- the shipped presets --------------------------------------------------------------------------
+
+RECORDED = Path(__file__).parents[2] / "docs" / "evidence" / "tuning.json"
+VARIANTS = {
+    "om2p-jvp": "om2p", "om2p-batch-jacobian": "om2p", "mac-flow-factorised": "mac-flow",
+}  # fmt: skip
+
+
+@pytest.mark.skipif(not RECORDED.is_file(), reason="no docs beside the tests")
+@pytest.mark.parametrize("name", ["quick", "cpu"])
+def test_the_presets_hold_what_the_recorded_tuning_chose(name: str) -> None:
+    """Every value of a single method is that of its best trial; all had equally many."""
+    tuning = tuning_file.read(RECORDED)
+    preset, chosen = presets.load(name), choosing.choose(tuning, "fixed")[""]
+    assert len(chosen) >= 14
+    said = preset.provenance["algorithms"]
+    assert set(said) == set(chosen)
+    for method, one in chosen.items():
+        assert {key: preset.own(method)[key] for key in one.settings} == one.settings, method
+        assert (said[method]["trial"], said[method]["trials"]) == (one.trial, tuning.trials)
+        assert preset.tuning(method, "mpe/spread/expert")["trials"] == tuning.trials  # type: ignore[index]
+    for variant, method in VARIANTS.items():
+        assert preset.own(variant) == {
+            key: preset.own(method)[key] for key in chosen[method].settings
+        }
+    searched = {key for one in tuning.methods.values() for key in one.space}
+    for method in set(preset.algorithms) - set(chosen) - set(VARIANTS):
+        assert not searched & set(preset.own(method)), f"{method} has a value of its own by hand"
+
+
+def test_quick_differs_from_cpu_in_its_budget_and_in_values_for_the_untuned() -> None:
+    quick, cpu = presets.load("quick"), presets.load("cpu")
+    assert quick.algorithms == cpu.algorithms
+    assert quick.run["updates"] < cpu.run["updates"]
+    assert quick.families == cpu.families
+    differ = {key for key in cpu.shared if quick.shared[key] != cpu.shared[key]}
+    assert differ == {"learning_rate", "q_weight", "unet_width"}
