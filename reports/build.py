@@ -1,9 +1,11 @@
 """Write a whole report: figures, tables and the page, once or again and again."""
 
+import contextlib
+import gc
 import shlex
 import tempfile
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -124,6 +126,19 @@ def _command(out: Path, to: Path, selection: Selection) -> list[str]:
     return [*words, *(word for other in selection.others for word in ("--with", other))]
 
 
+@contextlib.contextmanager
+def _garbage_collected_seldom() -> Iterator[None]:
+    """Let garbage be collected where it is asked for alone: records are many, and stay."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_garbage_collected_seldom()
 def _write_once(
     out: Path, to: Path, options: Options, selection: Selection, refresh: float | None
 ) -> Written:

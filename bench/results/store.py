@@ -230,10 +230,11 @@ def read_progress(folder: Path) -> list[ProgressRow]:
     except OSError as error:
         raise BenchError(f"{path} cannot be read ({error.strerror}): run the cell again") from error
     rows: list[ProgressRow] = []
+    unusual = UNUSUAL.search(content) is not None
     for number, line in enumerate(content.split(b"\n"), start=1):
         try:
             row = json.loads(line) if line.strip() else None
-            if row is not None and UNUSUAL.search(line):
+            if row is not None and unusual and UNUSUAL.search(line):
                 row = _bearable(printable_json(line, row))
         except (ValueError, RecursionError):
             row = None
@@ -356,7 +357,29 @@ def flatten(record: Record | None) -> TableRow:
 
     A value of another kind than its column's is unknown: readers of rows need not expect it.
     """
-    return {name: _of_kind(value_at(record, one.path), one.kind) for name, one in COLUMNS.items()}
+    sections: dict[str, object] = {"": record}
+    for path in _SECTIONS:
+        before, _, key = path.rpartition(".")
+        sections[path] = value_at(sections[before], key)
+    return {
+        name: _of_kind(value_at(sections[section], key), kind)
+        for name, section, key, kind in _PLACES
+    }
+
+
+# Where the value of each column lies, and all sections on the way to them, the outer ones first.
+_PLACES = [
+    (name, *column.path.rpartition(".")[::2], column.kind) for name, column in COLUMNS.items()
+]
+_SECTIONS = sorted(
+    {
+        ".".join(section.split(".")[: depth + 1])
+        for _, section, _, _ in _PLACES
+        for depth in range(section.count(".") + 1)
+        if section
+    },
+    key=lambda path: path.count("."),
+)
 
 
 def _of_kind(value: Any, kind: str) -> Any:

@@ -1,9 +1,10 @@
 """All figures of a report, in the order in which the page shows them."""
 
+import contextlib
 import gc
 import multiprocessing
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -51,10 +52,34 @@ def draw_all(
     jobs.append(partial(tuning.draw, results.tuned, folder))
     jobs.append(partial(toys.draw, results.toy, folder))
     jobs += [partial(data.histograms, results, task, tracks, folder) for task, tracks in tasks]
-    with canvas.look(pdf):
-        drawn = _in_processes(jobs) if len(jobs) > MANY else [job() for job in jobs]
+    with canvas.look(pdf), _what_is_there_is_no_garbage():
+        drawn = _in_processes(jobs) if len(jobs) > MANY else _one_by_one(jobs)
     figures = [figure for some in drawn for figure in some]
     return sorted(figures, key=lambda figure: SECTIONS.index(figure.section))
+
+
+@contextlib.contextmanager
+def _what_is_there_is_no_garbage() -> Iterator[None]:
+    """Leave what was made before out of collecting garbage.
+
+    Otherwise it would visit all records after each job, and forked processes copy them by that.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def _one_by_one(jobs: list[Job]) -> list[list[canvas.SavedFigure]]:
+    return [_run(job) for job in jobs]
+
+
+def _run(job: Job) -> list[canvas.SavedFigure]:
+    """Draw, and free the figures, which hold themselves."""
+    drawn = job()
+    gc.collect()
+    return drawn
 
 
 _jobs: list[Job] = []  # what forked processes find; empty outside `_in_processes`
@@ -67,12 +92,11 @@ def _in_processes(jobs: list[Job]) -> list[list[canvas.SavedFigure]]:
     """
     workers = min(MOST_WORKERS, _cores(), len(jobs))
     if workers == 1 or "fork" not in multiprocessing.get_all_start_methods():
-        return [job() for job in jobs]
+        return _one_by_one(jobs)
     _jobs.extend(jobs)
     try:
-        # Collecting garbage would visit, and so copy, all records in every process.
-        with multiprocessing.get_context("fork").Pool(workers, gc.freeze) as pool:
-            return pool.map(_run, range(len(jobs)), chunksize=1)
+        with multiprocessing.get_context("fork").Pool(workers) as pool:
+            return pool.map(_run_at, range(len(jobs)), chunksize=1)
     finally:
         _jobs.clear()
 
@@ -83,5 +107,5 @@ def _cores() -> int:
     return len(usable(0)) if usable else os.cpu_count() or 1
 
 
-def _run(at: int) -> list[canvas.SavedFigure]:
-    return _jobs[at]()
+def _run_at(at: int) -> list[canvas.SavedFigure]:
+    return _run(_jobs[at])

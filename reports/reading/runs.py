@@ -112,6 +112,16 @@ class Cell:
 
     def points(self, column: Measure) -> list[Point]:
         """Return the evaluations during training that have an update and a finite value."""
+        if column not in self._points:
+            self._points[column] = self._points_of(column)
+        return self._points[column]
+
+    @cached_property
+    def _points(self) -> dict[Measure, list[Point]]:
+        """Those that were asked for, by column."""
+        return {}
+
+    def _points_of(self, column: Measure) -> list[Point]:
         points = []
         for row in self.progress:
             update, value = row.get("update"), _finite(row.get(column))

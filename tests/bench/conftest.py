@@ -38,17 +38,28 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("data")
 
 
+@pytest.fixture
+def forked_workers(one_thread: None) -> Iterator[None]:
+    """Let studies of this process fork their workers (see `forked`)."""
+    from tests.bench import forked
+
+    with forked.workers():
+        yield
+
+
 @pytest.fixture(scope="session")
-def small_study(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Any:
+def small_study(tmp_path_factory: pytest.TempPathFactory, data_dir: Path, one_thread: None) -> Any:
     """A study of two methods with two seeds, which no test changes."""
     import bench
+    from tests.bench import forked
 
-    return bench.run(
-        algorithms=["bc", "td3bc"], datasets=DATASET, seeds=2, preset="smoke", size=SIZE,
-        data_dir=data_dir, out=tmp_path_factory.mktemp("study") / "results", device="cpu", jobs=2,
-        progress=False,
-        overrides={"run.updates": 20, "run.evaluate_every": 10, "run.final_episodes": 4},
-    )  # fmt: skip
+    with forked.workers():
+        return bench.run(
+            algorithms=["bc", "td3bc"], datasets=DATASET, seeds=2, preset="smoke", size=SIZE,
+            data_dir=data_dir, out=tmp_path_factory.mktemp("study") / "results", device="cpu",
+            jobs=2, progress=False,
+            overrides={"run.updates": 20, "run.evaluate_every": 10, "run.final_episodes": 4},
+        )  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from bench.study.progress import Quiet
 from bench.study.resume import StudyPlan
 
 Make = Callable[..., Any]
+pytestmark = pytest.mark.usefixtures("forked_workers")
 METHODS = sorted(name for name in vars(Callback) if name.startswith("on_"))
 
 

@@ -117,6 +117,7 @@ def config(make_config: Callable[..., Any], tmp_path: Path) -> Any:
     return make_config(algorithms=("bc", "td3bc", "madiff-c"), out=tmp_path / "race", jobs=1)
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_a_race_ends_with_a_method_and_continues_where_it_was_cut(
     config: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -145,6 +146,7 @@ def test_a_race_ends_with_a_method_and_continues_where_it_was_cut(
         heats.begin(config, other)
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_bounds_leave_methods_out_with_the_reason(config: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(ladder, "SCOUT_UPDATES", 10)
     bounds = heats.Bounds(600.0, act_within=1e-9, memory=1e12)

@@ -150,11 +150,12 @@ def kill_once_saved(root: Path, what: Callable[[psutil.Process], None]) -> threa
     def wait() -> None:
         end = time.monotonic() + 300
         while time.monotonic() < end:
-            victim = ray_worker_of_a_cell()
-            if victim is not None and list(root.glob("*/checkpoint.pt")):
+            saved = any(root.glob("*/checkpoint.pt"))  # cheap; to look at all processes is not
+            victim = ray_worker_of_a_cell() if saved else None
+            if victim is not None:
                 what(victim)
                 return
-            time.sleep(0.02)
+            time.sleep(0.05)
 
     thread = threading.Thread(target=wait)
     thread.start()
@@ -350,11 +351,11 @@ def test_a_lost_node_is_one_sentence_and_the_cells_are_resumable(
     def wait() -> None:
         end = time.monotonic() + 600
         while time.monotonic() < end and not killed:
-            for process in psutil.Process().children(recursive=True):
+            saved = any(config.out.glob("*/checkpoint.pt"))
+            for process in psutil.Process().children(recursive=True) if saved else []:
                 with contextlib.suppress(psutil.NoSuchProcess, IndexError):
                     parent = process.parent()
-                    saved = list(config.out.glob("*/checkpoint.pt"))
-                    if saved and "bench.launchers.worker" in process.cmdline() and parent:
+                    if "bench.launchers.worker" in process.cmdline() and parent:
                         lose(parent)
                         killed.append(parent.pid)
                         return

@@ -197,6 +197,7 @@ def test_a_failed_group_is_gone_before_its_cells_are_trained_alone(
     assert left == [None] * 8
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_jobs_launcher_and_replicas_do_not_change_a_bit(
     make_config: Make, alone: Callable, tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ from bench.study import progress, study
 from bench.study.study import Outcome
 
 Make = Callable[..., Any]
+pytestmark = pytest.mark.usefixtures("forked_workers")
 
 
 @pytest.mark.usefixtures("faulty")

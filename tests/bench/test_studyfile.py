@@ -81,6 +81,7 @@ def test_a_flag_that_is_typed_wins_over_file_and_group(file: Path, capsys: Captu
     assert {row["updates"] for row in rows} == {5}
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_a_study_runs_and_keeps_its_file(
     file: Path, capsys: Capture, tmp_path: Path, small_flags: list[str]
 ) -> None:

@@ -57,6 +57,7 @@ def renamed(folder: Path, name: str) -> Path:
     return own
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_a_study_leaves_the_rows_of_its_cells(
     make_config: Callable[..., Any], tmp_path: Path
 ) -> None:

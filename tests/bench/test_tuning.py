@@ -400,6 +400,7 @@ def test_plain_values_become_toml() -> None:
 # --- the whole, for real -------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_a_tuning_runs_continues_and_gives_a_preset(
     small_flags: list[str], data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -174,6 +174,7 @@ def test_an_import_keeps_the_prey_it_names(prey: Path, tmp_path: Path) -> None:
 # --- plug-ins ------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_the_example_of_the_documentation_runs_from_import_to_report(
     tmp_path: Path, small_flags: list[str], capsys: Capture
 ) -> None:
