@@ -211,9 +211,12 @@ def cells(folder: str, data: str) -> dict[str, Any]:
     from tests.bench.conftest import DATASET, SIZE, SMALL
     from tests.bench.runs import numbers, stop_after
 
+    few = {"run.updates": 20, "run.evaluate_every": 10, "run.checkpoint_every": 10,
+           "run.evaluation_episodes": 2, "run.final_episodes": 4}  # fmt: skip
+
     def cell(name: str, seed: int) -> Any:
         made = config.make_config(
-            overrides={**SMALL, "run.kernels": "torch"}, algorithms=(name,), seeds=(seed,),
+            overrides={**SMALL, **few, "run.kernels": "torch"}, algorithms=(name,), seeds=(seed,),
             datasets=(DATASET,), preset="smoke", size=SIZE, data_dir=Path(data), device="cpu",
         )  # fmt: skip
         return grid.cells(made)[0]
@@ -225,7 +228,7 @@ def cells(folder: str, data: str) -> dict[str, Any]:
         run_cell(one, root / "cpu" / one.id, ExecutionOptions())
     with standin_cuda.installed() as driver:
         run_cells(together, root / "gpu", there)
-        run_cell(alone, root / "gpu" / alone.id, there, stop=stop_after(30))
+        run_cell(alone, root / "gpu" / alone.id, there, stop=stop_after(12))
         run_cell(alone, root / "gpu" / alone.id, there)
         calls = dict(driver.calls)
     records = [store.read_run(root / "gpu" / one.id) for one in (*together, alone)]

@@ -120,9 +120,14 @@ def refusal(folder: Path, names: Iterable[str], beginnings: bool = False) -> str
     are looked at, which is quicker.
     """
     for name in names:
+        try:
+            status = os.lstat(os.path.join(folder, name))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            return f"{_shown(Path(folder) / name)} cannot be read ({error.strerror})"
         path = Path(folder) / name
         try:
-            status = os.lstat(path)
             _check_plain(path, status.st_mode)
             _check_size(path, status.st_size)
             if beginnings:

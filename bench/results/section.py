@@ -81,13 +81,16 @@ def named(key: str) -> Any:
 def value_at(section: Any, path: str) -> Any:
     """Return the value at `path`, "results.last.score", or None where there is none."""
     for key in path.split("."):
-        if isinstance(section, dict):
-            section = section.get(key)
-        elif isinstance(section, Section) and key in _fields(type(section)):
-            section = section[key]
-        else:
-            return None
+        section = value_of(section, key)
     return section
+
+
+def value_of(section: Any, key: str) -> Any:
+    """Return what a section or a mapping has under `key`, or None where there is no such thing."""
+    if isinstance(section, dict):
+        return section.get(key)
+    field = _fields(type(section)).get(key) if isinstance(section, Section) else None
+    return None if field is None else getattr(section, field.name)
 
 
 def kind_at(section: type[Section], path: str) -> Any:

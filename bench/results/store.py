@@ -38,7 +38,7 @@ from bench.results.record import (
     ProgressRow,
     Record,
 )
-from bench.results.section import LARGEST, value_at
+from bench.results.section import LARGEST, value_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -215,6 +215,20 @@ def _refuse_constant(name: str) -> None:
 
 # Numbers in JSON that may be no finite double of a bearable size; and what is not printable.
 UNUSUAL = re.compile(rb"NaN|Infinity|[eE]\+?[1-9]\d|(?<![\d.])\d{19}|\\|[^\x20-\x7e\n]")
+# The same in parts, each many times quicker to look for in a whole file.
+WORDS = (b"NaN", b"Infinity", b"\\")
+USUAL = bytes([*range(0x20, 0x7F), 0x0A])
+EXPONENT, LONG = re.compile(rb"[eE]\+?[1-9]\d"), re.compile(rb"\d{19}")
+
+
+def _may_be_unusual(content: bytes) -> bool:
+    """Tell whether `UNUSUAL` may be found in a file; where it is found this is true."""
+    return bool(
+        any(word in content for word in WORDS)
+        or content.translate(None, USUAL)
+        or EXPONENT.search(content)
+        or LONG.search(content)
+    )
 
 
 def read_progress(folder: Path) -> list[ProgressRow]:
@@ -230,7 +244,7 @@ def read_progress(folder: Path) -> list[ProgressRow]:
     except OSError as error:
         raise BenchError(f"{path} cannot be read ({error.strerror}): run the cell again") from error
     rows: list[ProgressRow] = []
-    unusual = UNUSUAL.search(content) is not None
+    unusual = _may_be_unusual(content)
     for number, line in enumerate(content.split(b"\n"), start=1):
         try:
             row = json.loads(line) if line.strip() else None
@@ -357,29 +371,16 @@ def flatten(record: Record | None) -> TableRow:
 
     A value of another kind than its column's is unknown: readers of rows need not expect it.
     """
-    sections: dict[str, object] = {"": record}
-    for path in _SECTIONS:
-        before, _, key = path.rpartition(".")
-        sections[path] = value_at(sections[before], key)
-    return {
-        name: _of_kind(value_at(sections[section], key), kind)
-        for name, section, key, kind in _PLACES
-    }
+    known: dict[str, object] = {"": record}
+    return {name: _of_kind(_looked_up(known, one.path), one.kind) for name, one in COLUMNS.items()}
 
 
-# Where the value of each column lies, and all sections on the way to them, the outer ones first.
-_PLACES = [
-    (name, *column.path.rpartition(".")[::2], column.kind) for name, column in COLUMNS.items()
-]
-_SECTIONS = sorted(
-    {
-        ".".join(section.split(".")[: depth + 1])
-        for _, section, _, _ in _PLACES
-        for depth in range(section.count(".") + 1)
-        if section
-    },
-    key=lambda path: path.count("."),
-)
+def _looked_up(known: dict[str, object], path: str) -> object:
+    """Return the value at a path; sections on the way to it are looked up once and become known."""
+    if path not in known:
+        section, _, key = path.rpartition(".")
+        known[path] = value_of(_looked_up(known, section), key)
+    return known[path]
 
 
 def _of_kind(value: Any, kind: str) -> Any:

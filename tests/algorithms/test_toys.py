@@ -104,7 +104,7 @@ def test_one_step_reproduces_a_gaussian() -> None:
 
 # The other generative policies, at a small budget ----------------------------------------
 
-BUDGETS = {"dof-shipped": 300}  # an update of it walks 100 levels for a critic that nothing reads
+BUDGETS = {"dof-shipped": 200}  # an update of it walks 100 levels for a critic that nothing reads
 LEARN_SLOWLY = ("edp", "dom2")  # to follow Q
 SMALL_TOY = {"hidden": (128, 128), "learning_rate": 3e-3, "activation": "gelu", "q_weight": 0.0}
 LEVEL = {"flow_weight": 1.0, "consistency_weight": 1.0}
@@ -119,7 +119,7 @@ VP = {"schedule": "vp", "beta_min": 0.1, "beta_max": 10.0}
         ("diffusion-ql", {"prediction": "velocity", "ema_start": 0}, 0.05, 0.32),
         ("edp", {"prediction": "velocity", **VP}, 0.012, 0.2),
         ("dof", {"prediction": "velocity"}, 0.02, 0.25),
-        ("dof-shipped", {}, 0.02, 0.32),
+        ("dof-shipped", {}, 0.03, 0.45),
         ("dom2", {"prediction": "velocity"}, 0.04, 0.3),
         ("diffusion-bc", {"prediction": "velocity"}, 0.05, 0.32),
         ("fql", {}, 0.02, 0.3),

@@ -14,12 +14,15 @@ from bench.diagnose import actions, critics, opened, release
 from bench.diagnose.opened import OpenedCell, open_cell
 from bench.errors import BenchError
 from bench.policies.checkpointed import evaluate_again, find_cell
+from tests.bench import forked
 
 Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, str]]:
+def study(
+    tmp_path_factory: pytest.TempPathFactory, one_thread: None
+) -> tuple[Path, Path, dict[str, str]]:
     """Train one cell each of om2p, bc and mac-flow; return results, data, and ids by algorithm."""
     root = tmp_path_factory.mktemp("diagnose")
     out, data = root / "results", root / "data"
@@ -27,7 +30,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[st
              "--datasets", "mpe/spread/random", "--size", "2000", "--set", "run.updates=4",
              "--set", "om2p.discount=0.5", "--set", "run.final_episodes=8", "--jobs", "1",
              "--out", str(out), "--data-dir", str(data)]  # fmt: skip
-    assert app.main(flags) == 0
+    with forked.workers():
+        assert app.main(flags) == 0
     cells = {}
     for folder in out.glob("*/run.json"):
         record = opened.checkpointed.load_policy(folder.parent.name, out).record

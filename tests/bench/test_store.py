@@ -17,6 +17,7 @@ from bench.errors import BenchError
 from bench.results import store
 from bench.results.columns import COLUMNS
 from bench.results.record import Cost, Dataset, Latency, Record, Versions
+from bench.results.section import value_at
 from tests.bench import documents
 from tests.bench.documents import document
 
@@ -237,3 +238,35 @@ def test_a_meter_fills_a_section_with_exactly_its_fields() -> None:
 def test_a_key_that_is_no_python_name_keeps_its_name() -> None:
     versions = Versions.read({"om2p-bench": "0.1.0"})
     assert versions.om2p_bench == versions["om2p-bench"] == versions.as_json()["om2p-bench"]
+
+
+def test_a_row_holds_what_lies_at_each_columns_path() -> None:
+    """Of records with sections that are missing, and of none."""
+    folders = [*Path(__file__).parent.glob("recorded_cells/*")][:4]
+    for record in (*map(store.read_run, folders), None):
+        row = store.flatten(record)
+        assert list(row) == list(COLUMNS)
+        for name, column in COLUMNS.items():
+            assert row[name] == store._of_kind(value_at(record, column.path), column.kind), name
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "NaN",
+        "-Infinity",
+        "1e999",
+        "2E+10",
+        "3e10",
+        "1234567890123456789",
+        "\\u001b",
+        "\x1b",
+        "\t",
+        "ä",
+    ],
+)
+def test_what_is_unusual_in_a_line_is_seen_in_the_file(text: str) -> None:
+    line = f'{{"value": {text}}}'.encode()
+    assert store.UNUSUAL.search(line)
+    assert store._may_be_unusual(b'{"update": 1}\n' + line + b"\n")
+    assert not store._may_be_unusual(b'{"update": 20, "score": -0.12345678901234567, "t": 1e-05}\n')
