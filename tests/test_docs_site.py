@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from reports.site import publish
+from reports.site.markdown import picture
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "docs" / "site" / "build.py"
@@ -44,7 +44,7 @@ def test_links_to_the_root_lead_to_pages_of_the_site(site: ModuleType, tmp_path:
 
 
 def test_a_figure_with_a_dark_version_becomes_both_pictures(site: ModuleType) -> None:
-    text = "before\n\n" + publish.picture('All "scores"', "scores", "figures/") + "\n\nafter"
+    text = "before\n\n" + picture('All "scores"', "scores", "figures/") + "\n\nafter"
     wanted = (
         "```{image} figures/scores.png\n:class: only-light\n:alt: All &quot;scores&quot;\n```\n"
         "```{image} figures/dark/scores.png\n:class: only-dark\n:alt: All &quot;scores&quot;\n```"

@@ -19,7 +19,7 @@ from reports import build
 from reports.drawing.canvas import DARK
 from reports.options import Options
 from reports.reading import results
-from reports.site import publish
+from reports.site.markdown import picture
 
 HERE = Path(__file__).parent
 # From each row the first figure that the report has.
@@ -49,7 +49,7 @@ def main(out: Path) -> int:
         figures = {figure.name: figure for figure in written.figures}
         chosen = [next((name for name in names if name in figures), None) for names in CHOSEN]
         lines = [
-            f"{publish.picture(figures[name].title, name)}\n\n{figures[name].caption}"
+            f"{picture(figures[name].title, name)}\n\n{figures[name].caption}"
             for name in chosen
             if name is not None
         ]

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TARGET = ROOT / "build" / "site"
 STUDIES = "studies"
 OUTSIDE = {"README.md": "project.md", "CHANGELOG.md": "changelog.md"}
-# A figure as `reports.site.publish.picture` and the README write it.
+# A figure as `reports.site.markdown.picture` and the README write it.
 PICTURE = re.compile(
     r'<picture><source media="\(prefers-color-scheme: dark\)" srcset="(?P<dark>[^"]+)">'
     r'<img src="(?P<light>[^"]+)" alt="(?P<title>[^"]*)"></picture>'

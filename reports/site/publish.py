@@ -1,6 +1,5 @@
 """Write the published page: Markdown for a site, one self-contained file, figures and raw rows."""
 
-import html
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,17 +8,17 @@ from pathlib import Path
 from bench.errors import BenchError, counted
 from bench.results.exchange import shipped
 from reports import build
-from reports.drawing.canvas import DARK
 from reports.figures import catalogue
 from reports.options import Options
 from reports.reading import answer, results
 from reports.reading.choosing.selection import Selection
 from reports.reading.results import Results
-from reports.site import chapters, page
+from reports.site import chapters, page, short
 from reports.site.chapters import Chapter
+from reports.site.markdown import picture
 from reports.tables import model, text
 
-MARKDOWN, PAGE, ROWS = "README.md", "page.html", "rows"
+MARKDOWN, PAGE, SHORT, ROWS = "README.md", "page.html", "short.txt", "rows"
 TITLE = "Results"
 
 
@@ -59,6 +58,8 @@ def publish(
         _write_tables(written, to / "tables")
         shipped.write(out, to / ROWS)
         (to / PAGE).write_text(page.render(read, written, options), encoding="utf-8")
+        in_short = short.markdown(read, figures, uncertainty)
+        (to / SHORT).write_text(in_short, encoding="utf-8")
         markdown = _markdown(read, written, options)
         (to / MARKDOWN).write_text(markdown, encoding="utf-8")
     except OSError as error:
@@ -100,18 +101,6 @@ def _figures(chapter: Chapter) -> list[str]:
         caption = f"**{figure.title}.** {figure.caption.translate(text.MARKDOWN)}"
         lines += [picture(figure.title, figure.name, "figures/"), "", caption, ""]
     return lines
-
-
-def picture(title: str, name: str, folder: str = "") -> str:
-    """Return a figure in Markdown, with its dark version for readers with a dark page.
-
-    Figures have no ground of their own, so that black letters vanish on a dark page.
-    """
-    title = html.escape(title)
-    return (
-        f'<picture><source media="(prefers-color-scheme: dark)" srcset="{folder}{DARK}/{name}.png">'
-        f'<img src="{folder}{name}.png" alt="{title}"></picture>'
-    )
 
 
 def _tables(chapter: Chapter) -> list[str]:
