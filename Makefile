@@ -13,7 +13,7 @@ export OMP_NUM_THREADS ?= 1
 help:
 	@echo "make run      set up and run the main job: om2p and dom2, 5 seeds, then the report"
 	@echo "make report   write the report of $(OUT) into reports/out"
-	@echo "make results  write the published page of $(OUT) into docs/results"
+	@echo "make results  write the published page of $(OUT) into docs/results, and the README's part of it"
 	@echo "make test     set up and run the tests"
 	@echo "make lowest   run the tests with the lowest versions that pyproject.toml allows"
 	@echo "make clients  run the examples of docs/clients.md with the real libraries"
@@ -42,6 +42,7 @@ report: $(STAMP)
 # The page of results on the site: from OUT=results, or from the shipped rows with OUT=reference.
 results: $(STAMP)
 	$(BIN)/python -m bench report --out $(OUT) --site docs/results
+	$(BIN)/python docs/site/answer.py
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n auto --dist loadfile

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import runpy
 from pathlib import Path
 from types import ModuleType
 
@@ -50,3 +51,17 @@ def test_a_figure_with_a_dark_version_becomes_both_pictures(site: ModuleType) ->
         "```{image} figures/dark/scores.png\n:class: only-dark\n:alt: All &quot;scores&quot;\n```"
     )
     assert site.PICTURE.sub(site.both_pictures, text) == f"before\n\n{wanted}\n\nafter"
+
+
+def test_the_readme_holds_the_published_results_in_short() -> None:
+    answer = ROOT / "docs" / "site" / "answer.py"
+    short = ROOT / "docs" / "results" / "short.txt"
+    if not (answer.is_file() and short.is_file()):
+        pytest.skip("no docs beside the tests")
+    names = runpy.run_path(str(answer))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert names["renewed"](readme, short.read_text(encoding="utf-8")) == readme
+    for path in re.findall(r'(?:src|srcset)="([^"]+)"', readme):
+        assert (ROOT / path).is_file(), path
+    with pytest.raises(ValueError, match="no marks"):
+        names["renewed"]("a README without marks", "text")

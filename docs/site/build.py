@@ -26,6 +26,7 @@ CHAPTERS = {
     "Start": ("project", "glossary"),
     "Results": ("results/README", "evidence", "efficiency", "gallery/README"),
     "Use": (
+        "commands",
         "tasks", "particles", "datasets", "study-files", "tuning", "race", "robustness",
         "callbacks",
         "python", "clients", "results-format", "sharing", "scaling", "ci",
