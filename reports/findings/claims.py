@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import median, quantiles
 
+from bench.errors import counted
 from bench.results.statistics import Estimate
-from reports.findings.kinds import HALF, UNTRAINED, chance, interval, main_tracks
+from reports.findings.kinds import HALF, UNTRAINED, chance, ended, interval, main_tracks
 from reports.reading import stress
 from reports.reading.measurements import Measured
 from reports.reading.results import Group, Method, Results, Track
@@ -67,6 +68,12 @@ def _steps(group: Group) -> float | None:
     return typical(group.cells, "sampling_steps")
 
 
+def _with_results(results: Results, method: Method, tracks: list[Track]) -> list[Group]:
+    """Return a method's groups of which a run has ended: others say nothing yet."""
+    groups = (results.group(method, track) for track in tracks)
+    return [group for group in groups if group is not None and ended(group)]
+
+
 def _rivals(
     results: Results, tracks: list[Track], keep: Callable[[Group], bool]
 ) -> Iterable[tuple[Method, Estimate]]:
@@ -75,7 +82,7 @@ def _rivals(
     if mine is None:
         return
     for method in results.methods:
-        groups = [group for track in tracks if (group := results.group(method, track)) is not None]
+        groups = _with_results(results, method, tracks)
         other = method.variant == 0 and not method.algorithm.startswith(OM2P)
         if other and groups and all(keep(group) for group in groups):
             estimate = chance(results, mine, method, tracks)
@@ -91,7 +98,7 @@ def _hardest(rivals: Iterable[tuple[Method, Estimate]]) -> tuple[Method, Estimat
 def _probability(estimate: Estimate, method: Method, count: int) -> str:
     return (
         f"P(OM2P beats {method.label}) {estimate.value:.2f} [{estimate.low:.2f}, "
-        f"{estimate.high:.2f}], up to {count} datasets"
+        f"{estimate.high:.2f}], up to {counted(count, 'dataset')}"
     )
 
 
@@ -111,7 +118,7 @@ def _returns(results: Results) -> Finding:
 
 def _one_step(results: Results) -> Finding:
     tracks, mine = _tracks(results), _method(results, OM2P)
-    groups = [g for track in tracks if mine and (g := results.group(mine, track)) is not None]
+    groups = [] if mine is None else _with_results(results, mine, tracks)
     if not groups:
         return Finding(NOT_MEASURED)
     if any(_steps(group) != 1 for group in groups):

@@ -8,6 +8,7 @@ one plus the number of methods whose interval of the interquartile mean lies abo
 import re
 from dataclasses import dataclass
 
+from bench.results.record import FINAL
 from bench.results.statistics import Estimate
 from reports.findings import ranking
 from reports.reading import answer, order
@@ -51,12 +52,17 @@ def main_tracks(results: Results) -> list[Track]:
     The preset `smoke` counts only where there is no other.
     """
     usable = [
-        [track for track in tracks if _is_plain(track)]
+        [track for track in tracks if _is_plain(track) and any(map(ended, results.on(track)))]
         for tracks in results.settings
         if tracks[0].key[3] in (None, 1, 1.0)
     ]
     trained = [tracks for tracks in usable if tracks and tracks[0].key[2] != UNTRAINED]
     return max(trained or usable, key=len, default=[])
+
+
+def ended(group: Group) -> bool:
+    """Tell whether a run of a group has ended, well or not: before, it says nothing."""
+    return any(cell["status"] in FINAL for cell in group.cells)
 
 
 def _is_plain(track: Track) -> bool:
@@ -103,7 +109,7 @@ def chance(results: Results, one: Method, other: Method, tracks: list[Track]) ->
     pairs: dict[str, tuple[Group, Group]] = {}
     for track in tracks:
         first, second = results.group(one, track), results.group(other, track)
-        if first is not None and second is not None:
+        if first is not None and second is not None and ended(first) and ended(second):
             pairs[track.label] = (first, second)
     return ranking.improvement(pairs, "score") if pairs else None
 

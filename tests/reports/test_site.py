@@ -82,6 +82,14 @@ def test_claims_follow_from_rows(tmp_path: Path) -> None:
     assert ahead["The returns of the"][0] == NOT_TESTABLE
 
 
+def test_runs_without_a_result_yet_change_no_verdict(tmp_path: Path) -> None:
+    root = study(tmp_path / "r", {"om2p": 80.0, "dom2": 60.0})
+    before = verdicts(root)[STEP]
+    assert before[0] == SUPPORTED
+    study(root, {"om2p": 80.0, "dom2": 60.0}, TAG, status="running")
+    assert verdicts(root)[STEP] == before
+
+
 def test_runs_that_mean_nothing_decide_nothing(tmp_path: Path) -> None:
     smoke = verdicts(study(tmp_path / "r", {"om2p": 80.0, "dom2": 60.0}, preset="smoke"))
     assert {verdict for verdict, _ in smoke.values()} == {NOT_MEASURED, NOT_TESTABLE}
