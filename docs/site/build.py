@@ -49,12 +49,14 @@ def prepare(folder: Path) -> None:
     (folder / STUDIES).mkdir()
     for path in (ROOT / STUDIES).glob("*.toml"):
         shutil.copy(path, folder / STUDIES)
+    shutil.copytree(ROOT / STUDIES / "reference", folder / STUDIES / "reference")
     for path in folder.rglob("*.md"):
         depth = "../" * (len(path.relative_to(folder).parts) - 1)
         text = path.read_text(encoding="utf-8")
         for source, page in OUTSIDE.items():
             text = re.sub(rf"\]\((?:\.\./)+{re.escape(source)}", f"]({depth}{page}", text)
         text = re.sub(rf"\]\((?:\.\./)+{STUDIES}/", f"]({depth}{STUDIES}/", text)
+        text = re.sub(r"\]\((?:\.\./)+docs/", f"]({depth}", text)
         path.write_text(PICTURE.sub(both_pictures, text), encoding="utf-8")
     start = folder / "README.md"
     start.write_text(start.read_text(encoding="utf-8") + contents(folder), encoding="utf-8")

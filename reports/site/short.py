@@ -27,8 +27,8 @@ def markdown(results: Results, figures: Sequence[SavedFigure], uncertainty: str)
     """Return the answer as Markdown; the figure is the file of the folder `figures` beside it."""
     said = [kinds.sentence(kind).translate(text.MARKDOWN) for kind in kinds.kinds(results)]
     lines = [" ".join(said[:SENTENCES]), "", text.as_markdown(table(results, uncertainty))]
-    found = (one for start in FIGURES for one in figures if one.name.startswith(start))
-    figure = next(found, None)
+    fitting = (one for start in FIGURES for one in figures if one.name.startswith(start))
+    figure = next(fitting, None)
     if figure is not None:
         caption = f"**{figure.title}.** {figure.caption.translate(text.MARKDOWN)}"
         lines += [picture(figure.title, figure.name, "figures/"), "", caption, ""]
