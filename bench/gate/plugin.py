@@ -140,6 +140,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     own: Any = getattr(config, "_benchmarksession", None)
     if path is None or own is None or own.disabled or own.benchmarks or not _seen(config).listed:
         return
+    if not isinstance(path, Path):  # older versions of pytest-benchmark open the file themselves
+        path.close()
+        path = Path(path.name)
     content = {
         "machine_info": pytest_benchmark_generate_machine_info(config),
         "commit_info": pytest_benchmark_generate_commit_info(config),
@@ -147,7 +150,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         "datetime": datetime.now(UTC).isoformat(),
         "gate": _section(config),
     }
-    Path(path).write_text(json.dumps(content, indent=1), encoding="utf-8")
+    path.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def _section(config: pytest.Config) -> Json:
