@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
@@ -310,3 +311,45 @@ def test_an_interrupted_command_keeps_what_is_done(out: Path, environment: dict[
     assert "the same command goes on" in output
     todo, _ = stress_plan.jobs(asked(out, suite="all", algorithms=("om2p",), episodes=400))
     assert any("observation-noise" not in job.levels for job in todo)
+
+
+SLOW = """
+import os
+import time
+from pathlib import Path
+
+from datasets.perturb import register
+
+
+class Slow:
+    def __init__(self, value, scene):
+        pass
+
+    def wrap(self, env, seed):
+        Path(os.environ["MARKS"], str(os.getpid())).touch()
+        time.sleep(600)
+
+
+register("slow", Slow, levels=(1.0,), unit="none", summary="never ends")
+"""
+
+
+def test_ctrl_c_ends_workers_in_the_middle_of_a_perturbation(
+    out: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    (tmp_path / "slow.py").write_text(SLOW)
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench", "stress", "--out", str(out), "--jobs", "2",
+         "--plugin", str(tmp_path / "slow.py"), "--suite", "slow"],
+        cwd=ROOT, env=environment | {"MARKS": str(marks)}, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while len(list(marks.iterdir())) < 2 and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, output = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    assert "the same command goes on" in output
+    for mark in marks.iterdir():
+        assert not psutil.pid_exists(int(mark.name))

@@ -2,6 +2,7 @@
 
 import contextlib
 import multiprocessing
+import os
 import queue
 import time
 from collections.abc import Callable, Sequence
@@ -68,17 +69,22 @@ def _side_by_side(jobs: Sequence[Job], places: int, device: str, show: "_Lines")
                 outcome = future.result() if error is None else _failure(error)
                 failed += show.end(job, outcome)
         return failed
+    except BaseException:  # Ctrl-C: a cell may have minutes to go, and what it has written stays
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 _notes: Any = None
 _device = "cpu"
+_parent = 0
 
 
 def _begin(notes: Any, wanted: list[tuple[str, str]], device: str) -> None:
     """Prepare a worker: one thread, the same plug-ins."""
-    global _notes, _device
+    global _notes, _device, _parent
     import signal
 
     import torch
@@ -86,11 +92,18 @@ def _begin(notes: Any, wanted: list[tuple[str, str]], device: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     torch.set_num_threads(1)
     plugins.load_expected(wanted)
-    _notes, _device = notes, device
+    _notes, _device, _parent = notes, device, os.getppid()
 
 
 def _in_worker(job: Job) -> tuple[str, list[str]]:
-    return _outcome(job, _device, lambda *note: _notes.put(note))
+    return _outcome(job, _device, _note)
+
+
+def _note(cell: str, name: str, cost: float) -> None:
+    """Tell the parent what is written; where it was killed, nobody waits for the rest."""
+    if os.getppid() != _parent:
+        os._exit(1)
+    _notes.put((cell, name, cost))
 
 
 def _outcome(
