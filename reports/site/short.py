@@ -68,7 +68,7 @@ def table(results: Results, uncertainty: str) -> Table:
         + captions.interval("±", uncertainty, groups),
         "Bold: not distinguishable from the best on that data (Welch's t-test)",
         "Steps: network evaluations from noise to an action"
-        + ("; costs by `measure`, which compares algorithms in turn" if costs else ""),
+        + ("; costs: medians of rounds in which the algorithms take turns" if costs else ""),
     )
     return Table("short", "Scores and costs", caption, "method", columns, rows, widest=len(columns))
 
