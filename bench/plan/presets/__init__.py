@@ -4,7 +4,7 @@ May import `bench.errors`, `bench.plan.flags` and the names of `algorithms`. Sta
 `quick.toml`.
 
 description = "one sentence"
-base = "cpu"          a preset that the file changes; files of one's own only
+base = "cpu"          a preset that the file changes
 [run]                 RunSettings: updates, batch_size, evaluate_every, ...
 [families.FAMILY]     what of them differs for tasks named FAMILY/..., whose episodes are long
 [algorithm]           settings shared by all algorithms that have them
@@ -80,19 +80,13 @@ def load(name: str) -> Preset:
         raise BenchError(
             f"unknown preset '{name}': {closest(name, names())} (a file of your own ends in .toml)"
         )
-    return _preset(name, _read(FOLDER / f"{name}.toml"))
+    path = FOLDER / f"{name}.toml"
+    return _preset(name, _on_its_base(_read(path), path))
 
 
 def _load_file(path: Path) -> Preset:
     """Read a preset of one's own, over the preset that it starts from, if it names one."""
-    table = _read(path)
-    base = table.pop("base", None)
-    if base is not None:
-        if base not in names():
-            known = closest(str(base), names())
-            raise BenchError(f"the preset {path} starts from an unknown base {base!r}: {known}")
-        table = _merged(_read(FOLDER / f"{base}.toml"), table)
-    preset = _preset(path.name, table)
+    preset = _preset(path.name, _on_its_base(_read(path), path))
     in_datasets = [name for tables in preset.datasets.values() for name in tables]
     for name in [*preset.algorithms, *in_datasets]:
         if name not in algorithms.names():
@@ -101,6 +95,18 @@ def _load_file(path: Path) -> Preset:
                 f"{closest(name, algorithms.names())} (one of a plug-in needs --plugin)"
             )
     return preset
+
+
+def _on_its_base(table: TomlTable, path: Path) -> TomlTable:
+    """Return a preset's tables over those of the preset that it names as its base, if any."""
+    base = table.pop("base", None)
+    if base is None:
+        return table
+    if base not in names():
+        known = closest(str(base), names())
+        raise BenchError(f"the preset {path} starts from an unknown base {base!r}: {known}")
+    below = FOLDER / f"{base}.toml"
+    return _merged(_on_its_base(_read(below), below), table)
 
 
 def _preset(name: str, table: TomlTable) -> Preset:
