@@ -126,6 +126,6 @@ def _head(read: Results, options: Options) -> list[str]:
         f"`{read.checksum[:16]}`.",
         "",
         f"Raw rows: {rows}. All of this in one file: [{PAGE}]({PAGE}). A cell is repeated by "
-        "`python -m bench reproduce CELL`.",
+        "`python -m bench reproduce CELL` in its results folder.",
         "",
     ]
