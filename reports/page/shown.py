@@ -1,14 +1,14 @@
 """What the page shows, as the template reads it: one dataclass per thing shown."""
 
+import base64
 from dataclasses import dataclass, field
 from typing import TypedDict
 
 from markupsafe import Markup
 
+from reports.drawing.picture import Picture
+
 WIDE = 1000  # pixels of a figure that takes the whole width
-PALETTE_AT = (
-    44  # characters of a PNG in base64 before its palette: 33 bytes (reports.drawing.picture)
-)
 Fact = tuple[str, str]  # its name, and the value as text
 
 
@@ -87,8 +87,8 @@ class Figure:
     @property
     def dark_data(self) -> str:
         """The whole PNG for a dark page, in base64: the same picture with its other palette."""
-        end = PALETTE_AT + len(self.dark)
-        return self.data[:PALETTE_AT] + self.dark + self.data[end:]
+        png, palette = base64.b64decode(self.data), base64.b64decode(self.dark)
+        return base64.b64encode(Picture(png, palette, self.size).dark).decode()
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from reports.findings import kinds
 from reports.reading.measurements import Measured
 from reports.reading.results import Method, Results, Track
 from reports.reading.runs import typical
+from reports.site import summaries
 from reports.site.markdown import picture
-from reports.tables import model, text
+from reports.tables import text
 from reports.tables.model import NOT_RUN, Head, Item, Row, Table
 
 AGENTS, BATCH = 3, 256  # of mpe/spread and of the presets
@@ -54,7 +55,12 @@ def table(results: Results, uncertainty: str) -> Table:
     rows = [
         Row(
             method.label,
-            [_score(results, method, track, uncertainty, best[track]) for track in tracks]
+            [
+                summaries.score(
+                    results, method, track, uncertainty, bold=method.label in best[track]
+                )
+                for track in tracks
+            ]
             + [_steps(results, method)]
             + [_cost(costs.get(method.algorithm), column) for column in COSTS if costs],
             key=method.key,
@@ -89,15 +95,6 @@ def _level(results: Results, track: Track) -> set[str]:
     """Return the labels of methods that are not distinguishable from the best on a track."""
     samples = {group.method.label: group.values("score") for group in results.on(track)}
     return set(statistics.not_distinguishable_from_best(samples)[0])
-
-
-def _score(
-    results: Results, method: Method, track: Track, uncertainty: str, best: set[str]
-) -> Item:
-    group = results.group(method, track)
-    if group is None or not group.estimate("score").n:
-        return Item(words=NOT_RUN if group is None else group.word or NOT_RUN)
-    return model.item(group.estimate("score", uncertainty), bold=method.label in best)
 
 
 def _costs(results: Results) -> dict[str, Measured]:

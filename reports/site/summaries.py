@@ -26,7 +26,7 @@ def places(results: Results, kind: Kind, uncertainty: str) -> Table:
                 Item(words=f"{one.place}, tied" if one.tied else str(one.place)),
                 _ends(one.iqm, 1),
                 Item(words=NOT_RUN) if one.chance is None else _ends(_other_way(one.chance), 2),
-                *(_score(results, one.method, track, uncertainty) for track in kind.tracks),
+                *(score(results, one.method, track, uncertainty) for track in kind.tracks),
             ],
             key=one.method.key,
         )
@@ -38,7 +38,7 @@ def places(results: Results, kind: Kind, uncertainty: str) -> Table:
             [
                 Item(words=NOT_RUN, mark=notes.mark(why.removeprefix("no aggregate: "))),
                 Item(words=NOT_RUN), Item(words=NOT_RUN),
-                *(_score(results, method, track, uncertainty) for track in kind.tracks),
+                *(score(results, method, track, uncertainty) for track in kind.tracks),
             ],
             key=method.key,
         )
@@ -62,13 +62,19 @@ def places(results: Results, kind: Kind, uncertainty: str) -> Table:
     )  # fmt: skip
 
 
-def _score(
-    results: Results, method: Method, track: Track, uncertainty: str, column: str = "score"
+def score(
+    results: Results,
+    method: Method,
+    track: Track,
+    uncertainty: str,
+    column: str = "score",
+    bold: bool = False,
 ) -> Item:
+    """Return the place of a method's number on a track: words where there is none."""
     group = results.group(method, track)
     if group is None or not group.estimate(column).n:
         return Item(words=NOT_RUN if group is None else group.word or NOT_RUN)
-    return item(group.estimate(column, uncertainty))
+    return item(group.estimate(column, uncertainty), bold=bold)
 
 
 def _other_way(chance: Estimate) -> Estimate:
@@ -105,7 +111,7 @@ def fractions(results: Results, uncertainty: str) -> list[Table]:
             Row(
                 method.label,
                 [
-                    _score(results, method, by_share[share], uncertainty)
+                    score(results, method, by_share[share], uncertainty)
                     if share in by_share else Item(words=NOT_RUN)
                     for share in shares
                 ],
@@ -146,7 +152,7 @@ def growth(results: Results, uncertainty: str) -> list[Table]:
             Row(
                 method.label,
                 [
-                    _score(results, method, tasks[name], uncertainty, column)
+                    score(results, method, tasks[name], uncertainty, column)
                     if name in tasks else Item(words=NOT_RUN)
                     for name in names
                 ],
