@@ -5,7 +5,7 @@ import json
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,6 +25,9 @@ from bench.cli.flags import (
 from bench.errors import BenchError, counted
 from bench.results.printable import one_line, printable
 from bench.results.record import Record
+
+if TYPE_CHECKING:
+    from bench.study.recorded import Recorded
 
 
 def register(app: typer.Typer) -> None:
@@ -253,34 +256,69 @@ def reproduce(
     data_dir: DataDir = None,
     prey: Prey = None,
     plugin: PluginFiles = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(help="A results folder that keeps the new cell: --to again"),
+    ] = None,
 ) -> None:
     """Run a recorded cell again and compare the numbers.
 
-    Exit code 1 where one differs.
+    --out also takes a folder of rows, a table, or the word reference for the shipped rows: the
+    settings are then those of the row, and the evaluations those of curves.parquet. Exit code 1
+    where a number differs.
 
     \b
-    Example:
+    Examples:
       python -m bench reproduce 0123456789ab --out results
+      python -m bench reproduce a557c122bef8 --out reference --to again
     """
     from bench.plan import plugins
-    from bench.policies import checkpointed
     from bench.results import store
     from bench.study import reproduce as again
     from bench.study.progress import Plain
 
     plugins.load_all(plugin or [])
-    folder = checkpointed.find_cell(cell, out)
-    comparison = again.reproduce(folder, Plain(sys.stderr), data_dir, prey)
+    before = _recorded(cell, out)
+    comparison = again.reproduce(before, Plain(sys.stderr), data_dir, prey, to)
     for name, record in zip(("recorded", "repeated"), comparison.both, strict=True):
         last = store.flatten(record)
         print(f"{name}  return {last['return_mean']!r}  score {last['score']!r}")
+    compared = len(comparison.compared_evaluations)
     if comparison.equal:
-        print("equal to the last bit")
+        with_them = f", with {counted(compared, 'evaluation')} of training" if compared else ""
+        print(f"equal to the last bit{with_them}")
         return
+    if comparison.first_difference is not None:
+        old, new = comparison.first_difference
+        print(
+            f"the first of {counted(compared, 'evaluation')} to differ is that after "
+            f"{counted(old['update'], 'update')}: return {old.get('return_mean')!r}, now "
+            f"{new.get('return_mean')!r}"
+        )
     print("the results differ; what has changed since then:")
     for cause in comparison.causes():
         print(f"  {cause}")
     raise typer.Exit(1)
+
+
+def _recorded(cell: str, out: Path) -> "Recorded":
+    """Return what is recorded of a cell: in a folder of its own, or else in rows."""
+    from bench.policies import checkpointed
+    from bench.study import recorded
+
+    try:
+        folder = checkpointed.find_cell(cell, out)
+    except BenchError as missing:
+        row = recorded.in_rows(cell, out)
+        if row is not None:
+            return row
+        if recorded.is_shipped(cell):
+            raise BenchError(
+                f"there is no cell '{cell}' in {out}, but the shipped rows have it: give --out "
+                "reference"
+            ) from missing
+        raise
+    return recorded.in_folder(folder)
 
 
 FORMATS = ("cells", "reference", "marl-eval")

@@ -1,5 +1,6 @@
 """Run one recorded cell again, elsewhere, and compare the numbers."""
 
+import contextlib
 import dataclasses
 import tempfile
 from collections.abc import Iterator
@@ -15,32 +16,64 @@ from bench.plan import grid, plugins, resolve
 from bench.plan.config import make_config
 from bench.plan.grid import Cell, DataRequest
 from bench.results import store
-from bench.results.record import Record, cell_id, digest
+from bench.results.columns import COLUMNS
+from bench.results.locks import folder_lock
+from bench.results.record import ProgressRow, Record, cell_id, digest
+from bench.study import recorded
 from bench.study.callbacks import Callback
+from bench.study.recorded import Recorded
 from bench.study.resume import StudyPlan
 
+RESULTS = tuple(name for name, column in COLUMNS.items() if column.path.startswith("results."))
+EVALUATED = ("return_mean", "return_std", "score")  # of an evaluation, what is compared
 VERSIONS = ("commit", "python", "torch", "numpy", "mujoco", "pettingzoo", "scipy")
 SHORT = 40  # characters of a value in a sentence
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """The recorded and the repeated results of a cell."""
+    """The recorded and the repeated results of a cell, and its evaluations before and after."""
 
     recorded: Record
     repeated: Record
+    before: list[ProgressRow] = dataclasses.field(default_factory=list)
+    after: list[ProgressRow] = dataclasses.field(default_factory=list)
 
     @property
     def equal(self) -> bool:
-        """Tell whether all results agree to the last bit."""
-        first, second = (record.results for record in self.both)
-        return first is not None and first == second
+        """Tell whether all results agree to the last bit, and so do all evaluations."""
+        if self.recorded.results is None or self.first_difference is not None:
+            return False
+        first, second = (store.flatten(record) for record in self.both)
+        return all(first[name] == second[name] for name in RESULTS)
+
+    @property
+    def compared_evaluations(self) -> list[tuple[ProgressRow, ProgressRow]]:
+        """Return the evaluations after the same updates, recorded and repeated."""
+        before, after = (
+            {row["update"]: row for row in rows if "update" in row}
+            for rows in (self.before, self.after)
+        )
+        return [(before[update], after[update]) for update in sorted(before.keys() & after.keys())]
+
+    @property
+    def first_difference(self) -> tuple[ProgressRow, ProgressRow] | None:
+        """Return the first evaluation that differs, recorded and repeated; None where none does."""
+        for before, after in self.compared_evaluations:
+            if any(before.get(name) != after.get(name) for name in EVALUATED):
+                return before, after
+        return None
 
     @property
     def same_machine_class(self) -> bool:
         """Tell whether equality was promised: same processor, GPU, threads and versions."""
-        first, second = (record.machine and record.machine.machine_class for record in self.both)
+        first, second = self._machine_classes
         return first is not None and bool(first == second)
+
+    @property
+    def _machine_classes(self) -> list[str | None]:
+        machines = [record.machine for record in self.both]
+        return [None if machine is None else machine.machine_class for machine in machines]
 
     def causes(self) -> list[str]:
         """Return the changes that may explain other results; without any, what to look into."""
@@ -49,11 +82,16 @@ class Comparison:
         if first.dataset.checksum != second.dataset.checksum:
             causes.append("the data: their checksum has changed")
         if not self.same_machine_class:
-            causes.append("the machine: numbers are equal on one class of machine only")
+            there, here = (name or "not recorded" for name in self._machine_classes)
+            causes.append(
+                f"the machine: numbers are equal on one class of machine only ({there} then, "
+                f"{here} now)"
+            )
         then, now = (record.versions for record in self.both)
         for key in VERSIONS:
             old, new = (None if one is None else one[key] for one in (then, now))
-            if old != new:
+            unknown = old is None and recorded.is_row(self.recorded)
+            if old != new and not unknown:
                 causes.append(f"{key}: {old} then, {new} now")
         if then is not None and then.dirty:
             causes.append("the code: it had uncommitted changes then")
@@ -72,54 +110,88 @@ class Comparison:
 
 
 def reproduce(
-    folder: Path, display: Callback, data_dir: Path | None = None, prey: str | None = None
+    before: Recorded,
+    display: Callback,
+    data_dir: Path | None = None,
+    prey: str | None = None,
+    to: Path | None = None,
 ) -> Comparison:
-    """Run the cell of `folder` again in a temporary folder, with the record's number of threads.
+    """Run a recorded cell again, with the record's number of threads.
 
-    prey: the file of the cell's prey, where it does not ship.
+    prey: the file of the cell's prey, where it does not ship. to: the results folder that the new
+    cell stays in; a temporary one by default.
     Raises BenchError where this version of om2p-bench cannot run that cell, or it fails.
     """
-    record = store.read_run(folder)
+    record = before.record
     if record.status != "done":
         raise BenchError(f"cell {record.cell} is {record.status}, so it has no result yet")
     cell = cell_of(record, data_dir, prey)
     recipe = cell.recipe
     datasets.load_task(recipe["task"], recipe["rules"], cell.data["prey"]).require_prey()
+    if cell.run.kernels == "c":  # torch where there is no C library: the comparison says so
+        run = cell.run.model_copy(update={"kernels": "auto"})
+        cell = dataclasses.replace(cell, run=run)
+    with _results_folder(to, cell.id) as root:
+        repeated = _run(cell, record, root, display)
+        evaluations = store.read_progress(root / cell.id)
+    return Comparison(record, repeated, before.evaluations, evaluations)
+
+
+def _run(cell: Cell, record: Record, root: Path, display: Callback) -> Record:
+    """Run a cell in a results folder as its record says; return the new record."""
     device = (record.execution and record.execution.device) or "cpu"
     threads = (record.machine and record.machine.threads) or 1
     config = make_config(device=device, threads=threads, jobs=1)
     slots = base.slots(device, 1, base.usable_gpus(device), 1)
-    with tempfile.TemporaryDirectory(prefix="om2p-bench-") as temporary:
-        root, interrupts = Path(temporary), base.Interrupts()
-        display.on_study_start(StudyPlan(root, [cell], [cell], {}, {}, []))
-        with interrupts.caught():
-            local.prepare([cell], root, interrupts, display)
-            launcher = local.LocalLauncher(config, root, slots, interrupts, display)
-            repeated = launcher.run([[cell]])[cell.id]
+    interrupts = base.Interrupts()
+    display.on_study_start(StudyPlan(root, [cell], [cell], {}, {}, []))
+    with interrupts.caught():
+        local.prepare([cell], root, interrupts, display)
+        launcher = local.LocalLauncher(config, root, slots, interrupts, display)
+        ended = launcher.run([[cell]])
+    repeated = ended[cell.id]
     if repeated.status != "done":
         raise BenchError(
             f"running cell {cell.id} again ended as {repeated.status}: {repeated.error}"
         )
-    return Comparison(record, repeated)
+    return repeated
+
+
+@contextlib.contextmanager
+def _results_folder(to: Path | None, cell: str) -> Iterator[Path]:
+    """Yield the results folder in which a cell runs: `to`, which keeps it, or a temporary one."""
+    if to is None:
+        with tempfile.TemporaryDirectory(prefix="om2p-bench-") as temporary:
+            yield Path(temporary)
+        return
+    root = to.absolute()
+    if (root / cell).exists():
+        raise BenchError(f"{to} has a cell {cell} already: name another folder with --to")
+    with folder_lock(root):
+        yield root
+        store.rebuild_table(root)
 
 
 def cell_of(record: Record, data_dir: Path | None = None, prey: str | None = None) -> Cell:
     """Return the cell of a record; BenchError if it would have another id today."""
+    cell: Cell | None = None
     try:
-        cell = _rebuild(record, data_dir, prey)
+        for asked in recorded.requests(record):
+            cell = _rebuild(record, asked, data_dir, prey)
+            if cell_id(cell.identity()) == cell.id:
+                return cell
+        assert cell is not None
+        changes = ", ".join(_changes(record, cell))
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise BenchError(
             f"the record of cell {record.cell} is incomplete ({error!r}): run the cell itself"
         ) from error
-    today = cell_id(cell.identity())
-    if today != cell.id:
-        what = ", ".join(_changes(record, cell)) or "its record"
-        raise BenchError(
-            f"cell {cell.id} cannot be reproduced: it would be cell {today} today, because of "
-            f"changes to {what}; use the version that made it, commit "
-            f"{record.versions and record.versions.commit}"
-        )
-    return cell
+    nothing = "what its row does not hold" if recorded.is_row(record) else "its record"
+    raise BenchError(
+        f"cell {cell.id} cannot be reproduced: it would be cell {cell_id(cell.identity())} today, "
+        f"because of changes to {changes or nothing}; use the version that made it, commit "
+        f"{record.versions and record.versions.commit}"
+    )
 
 
 NAMES = {
@@ -132,7 +204,8 @@ NAMES = {
 
 def _changes(record: Record, cell: Cell) -> Iterator[str]:
     """Yield the parts of a cell's identity that differ from its record."""
-    then, now = record.identity or {}, cell.identity()
+    now = cell.identity()
+    then = recorded.identity(record, now)
     for key in sorted({*then, *now}):
         old, new = then.get(key), now.get(key)
         if old == new:
@@ -155,9 +228,12 @@ def _brief(value: Any) -> str:
     return text if len(text) <= SHORT else f"{text[:SHORT]} ..."
 
 
-def _rebuild(record: Record, data_dir: Path | None, prey: str | None) -> Cell:
-    """Put the cell of a record together, with today's version and the recorded recipe's."""
-    made, asked = record.config, record.config.data
+def _rebuild(record: Record, asked: Json, data_dir: Path | None, prey: str | None) -> Cell:
+    """Put the cell of a record together, with today's version and the recorded recipe's.
+
+    asked: how its data were asked for.
+    """
+    made, run = record.config, recorded.run_settings(record)
     here: Json = {
         "prey": grid.absolute(prey) or asked["prey"],
         "data_dir": None if data_dir is None else str(data_dir),
@@ -174,7 +250,7 @@ def _rebuild(record: Record, data_dir: Path | None, prey: str | None) -> Cell:
         seed=record.seed,
         # The recorded numbers come from these kernels; older records know torch's alone.
         run=resolve.RunSettings(
-            **{**made.run, "kernels": (record.execution and record.execution.kernels) or "torch"}
+            **{**run, "kernels": (record.execution and record.execution.kernels) or "torch"}
         ),
         settings=made.algorithm,
         canonical=made.canonical,

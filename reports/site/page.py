@@ -34,6 +34,7 @@ def render(results: Results, written: list[Chapter], options: Options) -> str:
             warnings=results.warnings,
             cards=[*cards.datasets(results), *cards.machines(results), *cards.sources(results)],
             command=options.command,
+            again=options.again,
             checksum=results.checksum,
         )
     )

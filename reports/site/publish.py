@@ -47,8 +47,12 @@ def publish(
     """
     selection = Selection(tuple(algorithms), tuple(datasets), None, tuple(others))
     read = results.read(out, selection=selection)
-    words = ["python", "-m", "bench", "report", "--out", str(out), "--site", str(to)]
-    options = Options(uncertainty, command=shlex.join(words))
+    bench = ["python", "-m", "bench"]
+    options = Options(
+        uncertainty,
+        command=shlex.join([*bench, "report", "--out", str(out), "--site", str(to)]),
+        again=shlex.join([*bench, "reproduce", "CELL", "--out", str(to / ROWS)]),
+    )
     try:
         to.mkdir(parents=True, exist_ok=True)
         tables = build.all_tables(read, uncertainty)
@@ -125,7 +129,7 @@ def _head(read: Results, options: Options) -> list[str]:
         f"Code of the runs: {', '.join(commits) or 'not recorded'}; sha256 of the results: "
         f"`{read.checksum[:16]}`.",
         "",
-        f"Raw rows: {rows}. All of this in one file: [{PAGE}]({PAGE}). A cell is repeated by "
-        "`python -m bench reproduce CELL` in its results folder.",
+        f"Raw rows: {rows}. All of this in one file: [{PAGE}]({PAGE}). A run is trained again "
+        f"and compared to the last bit by `{options.again}`, with an id of the rows' column `cell`.",
         "",
     ]

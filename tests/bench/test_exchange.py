@@ -3,6 +3,7 @@
 The rows are real ones: recorded cells of a smoke study of all algorithms, and a small study.
 """
 
+import dataclasses
 import importlib.util
 import json
 import shutil
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import algorithms
 import bench
 from bench.cli import main
 from bench.errors import BenchError
@@ -20,6 +22,7 @@ from bench.results.columns import COLUMNS
 from bench.results.exchange import fitting, flat_table, marl_eval, result_sets, shipped
 from bench.results.robustness import rows as robustness
 from bench.results.robustness.rows import Row
+from bench.study.reproduce import cell_of
 
 CELLS = Path(__file__).with_name("recorded_cells")
 EVIDENCE = Path(__file__).parents[2] / "docs" / "evidence"
@@ -160,6 +163,92 @@ def test_the_word_reference_names_the_shipped_rows(
     shutil.copytree(rows, tmp_path / "reference")
     (tmp_path / "reference" / "curves.parquet").unlink()
     assert not shipped.named_runs("reference").curves, "a folder of that name comes first"
+
+
+def test_a_cell_of_rows_runs_again_to_the_same_bits(
+    rows: Path, tmp_path: Path, data_dir: Path, capsys: pytest.CaptureFixture[str],
+    forked_workers: None,
+) -> None:  # fmt: skip
+    cell, other = sorted(result_sets.open_runs(rows).records)[:2]
+    arguments = ["reproduce", cell, "--data-dir", str(data_dir), "--to", str(tmp_path / "again")]
+    assert main([*arguments, "--out", str(rows)]) == 0
+    text = capsys.readouterr().out
+    assert "equal to the last bit, with 2 evaluations of training" in text
+    again = store.read_run(tmp_path / "again" / cell)
+    row = flat_table.raw_rows(rows / "results.parquet")
+    (mine,) = (one for one in row if one["cell"] == cell)
+    assert again.results is not None
+    assert again.results.last is not None
+    assert again.results.last.return_mean == mine["return_mean"]
+    assert (tmp_path / "again" / "results.parquet").is_file()
+
+    assert main([*arguments, "--out", str(rows / "results.parquet")]) == 2
+    assert f"has a cell {cell} already: name another folder with --to" in capsys.readouterr().err
+    assert main(["reproduce", "0" * 12, "--out", str(rows)]) == 2
+    assert "there is no cell '000000000000' in the 4 rows of" in capsys.readouterr().err
+
+    _changed_copy(rows, tmp_path / "changed", other)
+    arguments = ["reproduce", other, "--data-dir", str(data_dir)]
+    assert main([*arguments, "--out", str(tmp_path / "changed")]) == 1
+    text = capsys.readouterr().out
+    assert "the first of 2 evaluations to differ is that after 10 updates: return" in text
+    assert "commit: abc then" in text
+    assert "python" not in text, "a row does not hold its version"
+
+
+def _changed_copy(rows: Path, to: Path, cell: str) -> None:
+    """Copy rows with another commit, and with another first evaluation of a cell."""
+    import pandas as pd
+
+    to.mkdir()
+    pd.read_parquet(rows / "results.parquet").assign(commit="abc").to_parquet(
+        to / "results.parquet"
+    )
+    curves = pd.read_parquet(rows / "curves.parquet")
+    first = (curves["cell"] == cell) & (curves["update"] == 10)
+    assert first.sum() == 1
+    curves.loc[first, "return_mean"] += 2.0**-20
+    curves.to_parquet(to / "curves.parquet")
+
+
+def test_a_row_of_another_version_is_not_run_again(
+    rows: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = flat_table.raw_rows(rows / "results.parquet")[0]
+    version, name = row["algorithm_version"], row["algorithm"]
+    newer = dataclasses.replace(algorithms.TABLE[name], version=99)
+    with monkeypatch.context() as patched:
+        patched.setitem(algorithms.TABLE, name, newer)
+        words = rf"changes to the algorithm's version \({version:.0f}, now 99\); use"
+        with pytest.raises(BenchError, match=words):
+            cell_of(flat_table.record_of(row))
+    record = flat_table.record_of({**row, "cell": "0" * 12})
+    with pytest.raises(BenchError, match="because of changes to what its row does not hold; use"):
+        cell_of(record)
+
+
+def test_the_shipped_rows_can_be_run_again() -> None:
+    """Apart from those of an algorithm whose mathematics have changed since then."""
+    records = shipped.read().records
+    present = {
+        cell: record
+        for cell, record in records.items()
+        if record.algorithm.version == algorithms.row(record.algorithm.name).version
+    }
+    assert len(present) > len(records) / 2
+    for cell, record in present.items():
+        assert cell_of(record).id == cell
+
+
+def test_a_cell_that_only_the_shipped_rows_have_is_pointed_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cell = next(iter(shipped.read().records))
+    assert main(["reproduce", cell]) == 2
+    assert "but the shipped rows have it: give --out reference" in capsys.readouterr().err
+    assert main(["reproduce", "0" * 12]) == 2
+    assert "there is no cell '000000000000' in results: `python" in capsys.readouterr().err
 
 
 def test_shipped_rows_go_into_the_wheel() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 import algorithms
 from bench.results import store
+from bench.study import recorded as recorded_cell
 from bench.study.callbacks import Callback
 from bench.study.reproduce import Comparison, cell_of, reproduce
 from bench.training.runner import ExecutionOptions, run_cell
@@ -61,7 +62,8 @@ def compared(comparison: Comparison) -> None:
 def test_a_recorded_cell_repeats(tmp_path_factory: pytest.TempPathFactory) -> None:
     """By the command, in a process of its own."""
     data_dir = tmp_path_factory.getbasetemp() / "golden-data"
-    compared(reproduce(REPEATED[BY_COMMAND], Callback(), data_dir))
+    before = recorded_cell.in_folder(REPEATED[BY_COMMAND])
+    compared(reproduce(before, Callback(), data_dir))
 
 
 @pytest.mark.slow
