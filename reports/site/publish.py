@@ -130,6 +130,7 @@ def _head(read: Results, options: Options) -> list[str]:
         f"`{read.checksum[:16]}`.",
         "",
         f"Raw rows: {rows}. All of this in one file: [{PAGE}]({PAGE}). A run is trained again "
-        f"and compared to the last bit by `{options.again}`, with an id of the rows' column `cell`.",
+        f"and compared to the last bit by `{options.again}`, with an id of the rows' column "
+        "`cell`.",
         "",
     ]
