@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from bench.errors import BenchError
 from bench.outside import Json
@@ -89,7 +88,7 @@ def run_settings(record: Record) -> Json:
     return {"checkpoint_every": run["updates"], **run} if is_row(record) else run
 
 
-def identity(record: Record, today: Identity) -> dict[str, Any]:
+def identity(record: Record, today: Identity) -> Json:
     """Return what the id of a recorded cell was a hash of, as far as the record says it.
 
     today: its identity in this version, which stands for what a row does not hold.
