@@ -123,6 +123,13 @@ def environment(data_dir: Path) -> dict[str, str]:
 
 
 @pytest.fixture
+def study_environment(environment: dict[str, str], plugins: Path) -> dict[str, str]:
+    """The environment of a study whose algorithms misbehave."""
+    # This checkout, even where the environment has another one installed.
+    return {**environment, "PYTHONPATH": f"{plugins}{os.pathsep}{ROOT}"}
+
+
+@pytest.fixture
 def command(environment: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Return a function that runs the real command line in a process of its own."""
 
@@ -133,6 +140,21 @@ def command(environment: dict[str, str]) -> Callable[..., subprocess.CompletedPr
         )  # fmt: skip
 
     return call
+
+
+@pytest.fixture
+def forked_command(
+    environment: dict[str, str],
+    command: Callable[..., subprocess.CompletedProcess[str]],
+    one_thread: None,
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs the command line in a fork of this process (see `forked`)."""
+    from tests.bench import forked
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return forked.Program(["-m", "bench", *arguments], environment, ROOT).end()
+
+    return call if forked.AVAILABLE else command
 
 
 @pytest.fixture

@@ -151,10 +151,10 @@ def test_the_documented_callback_runs(
 
 @pytest.mark.slow
 def test_a_live_report_is_written_while_cells_run_and_after(
-    command: Callable, small_flags: list[str], tmp_path: Path
+    forked_command: Callable, small_flags: list[str], tmp_path: Path
 ) -> None:
     to = tmp_path / "report"
-    done = command("run", "--algos", "bc", "--seeds", "2", *small_flags, "--report", str(to))
+    done = forked_command("run", "--algos", "bc", "--seeds", "2", *small_flags, "--report", str(to))
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"report: {to}/index.html"
     assert "bc" in (to / "index.html").read_text()
@@ -162,10 +162,10 @@ def test_a_live_report_is_written_while_cells_run_and_after(
 
 
 def test_a_report_that_cannot_be_written_is_said_and_costs_no_cell(
-    command: Callable, small_flags: list[str], tmp_path: Path
+    forked_command: Callable, small_flags: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
     flags = [*small_flags, "--report", str(tmp_path / "file")]
-    done = command("run", "--algos", "bc", "--seeds", "1", *flags)
+    done = forked_command("run", "--algos", "bc", "--seeds", "1", *flags)
     assert done.returncode == 0, done.stderr
     assert "the report could not be written: cannot write" in done.stdout

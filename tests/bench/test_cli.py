@@ -178,8 +178,9 @@ def test_a_plan_says_for_whom_tuned_changes_nothing(capsys: Capture, tmp_path: P
 
 
 def test_a_run_trains_evaluates_reports_and_is_not_repeated(
-    command: Callable, small_flags: list[str], tmp_path: Path, capsys: Capture
-) -> None:
+    command: Callable, forked_command: Callable, small_flags: list[str], tmp_path: Path,
+    capsys: Capture,
+) -> None:  # fmt: skip
     out = str(tmp_path / "results")
     done = command("run", "--algos", "bc", "--seeds", "1", *small_flags)
     assert done.returncode == 0, done.stderr
@@ -187,7 +188,7 @@ def test_a_run_trains_evaluates_reports_and_is_not_repeated(
     assert f"next: python -m bench report --out {out}" in done.stdout
     assert "[1/1] bc on mpe/spread/random, seed 0: return" in done.stderr
 
-    again = command("run", "--algos", "bc", "--seeds", "1", *small_flags)
+    again = forked_command("run", "--algos", "bc", "--seeds", "1", *small_flags)
     assert again.returncode == 0
     assert "1 cell: 0 to run, 1 kept" in again.stderr
 
@@ -232,16 +233,16 @@ def test_a_plan_shows_what_would_run(
 
 
 def test_a_finished_cell_with_a_damaged_record_is_not_run_again_in_silence(
-    command: Callable, small_flags: list[str], tmp_path: Path
+    forked_command: Callable, small_flags: list[str], tmp_path: Path
 ) -> None:
     arguments = ["--algos", "bc", "--seeds", "1", *small_flags]
-    assert command("run", *arguments).returncode == 0
+    assert forked_command("run", *arguments).returncode == 0
     (path,) = (tmp_path / "results").glob("*/run.json")
     path.write_text("{broken")
     text = f"warning: cell {path.parent.name} counts as unfinished: {path} is not valid JSON"
-    planned = command("plan", *arguments)
+    planned = forked_command("plan", *arguments)
     assert "1 cell, 1 to run" in planned.stdout
-    again = command("run", *arguments)
+    again = forked_command("run", *arguments)
     assert again.returncode == 0
     for done in (planned, again):
         assert [line.partition(": run")[0] for line in done.stderr.splitlines()].count(text) == 1
@@ -347,14 +348,17 @@ def test_a_folder_held_by_another_run_is_refused(
 
 
 def test_a_truncated_dataset_is_refused_before_anything_runs(
-    command: Callable, small_flags: list[str], tmp_path: Path, environment: dict[str, str]
+    forked_command: Callable,
+    small_flags: list[str],
+    tmp_path: Path,
+    environment: dict[str, str],
 ) -> None:
     environment["OM2P_BENCH_DATA"] = str(tmp_path / "data")
-    built = command("data", "build", "mpe/spread/random", "--size", "5000")
+    built = forked_command("data", "build", "mpe/spread/random", "--size", "5000")
     assert built.returncode == 0
     (path,) = (tmp_path / "data").glob("**/action.npy")
     path.write_bytes(path.read_bytes()[:-100])
-    done = command("run", "--algos", "bc", "--seeds", "1", *small_flags)
+    done = forked_command("run", "--algos", "bc", "--seeds", "1", *small_flags)
     assert done.returncode == 2
     error = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(error) == 1

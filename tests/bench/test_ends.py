@@ -6,8 +6,6 @@ import os
 import pty
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -28,33 +26,23 @@ from bench.study.reproduce import cell_of
 from bench.study.resume import plan_study
 from bench.training import faults
 from bench.training.runner import ExecutionOptions, run_cell
+from tests.bench.forked import Program
 from tests.bench.runs import numbers
-from tests.bench.test_local import ROOT, Study, alive, longer
+from tests.bench.test_local import ROOT, Study, alive
 
 Make = Callable[..., Any]
-
-# What a shell does for a program in a terminal: a session of its own, which the terminal controls.
-IN_A_TERMINAL = """
-import fcntl, os, sys, termios
-os.setsid()
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-os.execv(sys.executable, [sys.executable, "-m", "bench", "run", *sys.argv[1:]])
-"""
 
 
 class InATerminal(Study):
     """A command line at work on a slow cell, in a terminal that can be closed."""
 
-    def __init__(self, out: Path, flags: list[str], environment: dict[str, str]) -> None:
-        self.out = out
+    def begun(self, words: list[str], environment: dict[str, str]) -> Any:
+        """Start the command as a shell does: in a session that the terminal controls."""
         self.terminal, end = pty.openpty()
-        words = ["--algos", "bad-slow", "--seeds", "1", *longer(flags)]
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", IN_A_TERMINAL, *words], cwd=ROOT, env=environment,
-            stdin=end, stdout=end, stderr=end, text=True,
-        )  # fmt: skip
+        begun = Program(words, environment, ROOT, terminal=end)
         os.close(end)
         os.set_blocking(self.terminal, False)
+        return begun
 
     def wait_until_training(self) -> list[psutil.Process]:
         """Wait for a checkpoint, as `Study` does, reading what the terminal shows."""
@@ -76,17 +64,21 @@ class InATerminal(Study):
     def close(self) -> int:
         """Close the terminal and return the exit code."""
         os.close(self.terminal)
-        return self.process.wait(timeout=600)
+        code: int = self.process.wait()
+        return code
 
 
 @pytest.mark.usefixtures("faulty")
 @pytest.mark.parametrize("how", ["closed terminal", "SIGHUP"])
 def test_a_hangup_saves_and_ends_as_ctrl_c_does(
-    small_flags: list[str], environment: dict[str, str], plugins: Path, data_dir: Path,
-    tmp_path: Path, how: str,
-) -> None:  # fmt: skip
-    environment = {**environment, "PYTHONPATH": f"{plugins}{os.pathsep}{ROOT}", "TERM": "xterm"}
+    small_flags: list[str],
+    study_environment: dict[str, str],
+    data_dir: Path,
+    tmp_path: Path,
+    how: str,
+) -> None:
     kind = InATerminal if how == "closed terminal" else Study
+    environment = {**study_environment, "TERM": "xterm"}
     disturbed = kind(tmp_path / "results", small_flags, environment)
     workers = disturbed.wait_until_training()
     if isinstance(disturbed, InATerminal):
@@ -116,6 +108,7 @@ def test_under_nohup_a_hangup_is_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_the_plain_command_goes_on_after_a_full_disk(
     make_config: Make,
     small_disk: Path,
@@ -167,14 +160,12 @@ def test_memory_that_others_took_is_not_the_cells_fault(
 @pytest.mark.parametrize("then", ["nothing", "another folder of its name"])
 def test_a_folder_that_is_moved_ends_the_run_and_no_second_one_begins(
     small_flags: list[str],
-    environment: dict[str, str],
-    plugins: Path,
+    study_environment: dict[str, str],
     data_dir: Path,
     tmp_path: Path,
     then: str,
 ) -> None:
-    environment = {**environment, "PYTHONPATH": f"{plugins}{os.pathsep}{ROOT}"}
-    disturbed = Study(tmp_path / "results", small_flags, environment)
+    disturbed = Study(tmp_path / "results", small_flags, study_environment)
     workers = disturbed.wait_until_training()
     moved = tmp_path / "moved"
     os.rename(disturbed.out, moved)

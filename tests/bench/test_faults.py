@@ -3,6 +3,7 @@
 After each the invariants hold, and the next run ends in the numbers of an undisturbed one.
 """
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 
 import datasets
 from bench.errors import BenchError
+from bench.launchers import worker
 from bench.meters.clock import ACCOUNTS
 from bench.plan import grid
 from bench.results import store
@@ -24,6 +26,7 @@ from bench.study import study
 from bench.study.progress import Quiet
 from bench.training import checkpoint
 from bench.training.runner import ExecutionOptions, run_cell
+from tests.bench.conftest import DATASET, SIZE
 from tests.bench.runs import numbers
 
 Make = Callable[..., Any]
@@ -43,6 +46,7 @@ def assert_sound(root: Path) -> None:
         assert not list(folder.glob(".*.tmp"))
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_a_disk_that_is_full_costs_the_cell_and_nothing_else(
     make_config: Make, small_disk: Path, tmp_path: Path
 ) -> None:
@@ -106,7 +110,7 @@ def test_a_cell_whose_folder_is_deleted_is_never_reported_as_done(
     assert_sound(tmp_path / "results")
 
 
-@pytest.mark.usefixtures("faulty")
+@pytest.mark.usefixtures("faulty", "forked_workers")
 def test_a_results_folder_deleted_under_a_run_does_not_take_the_launcher_along(
     make_config: Make,
 ) -> None:
@@ -137,11 +141,11 @@ def change(path: Path) -> None:
 
 
 @pytest.fixture
-def own_data(tmp_path: Path) -> Path:
+def own_data(data_dir: Path, tmp_path: Path) -> Path:
     """A dataset of its own that a test may change."""
-    folder = tmp_path / "data"
-    datasets.load("mpe/spread/random", size=5000, data_dir=folder)
-    return folder
+    folder = datasets.load(DATASET, size=SIZE, data_dir=data_dir).folder
+    shutil.copytree(folder, tmp_path / "data" / folder.relative_to(data_dir))
+    return tmp_path / "data"
 
 
 @pytest.mark.parametrize("moment", [30, 59])
@@ -183,26 +187,24 @@ def test_data_that_are_replaced_or_touched_do_no_harm(
     ] == "done"  # fmt: skip
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_a_clock_that_is_set_back_changes_nothing(
     make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the workers, every look at the clock of the day shows an earlier time than the last."""
-    folder = tmp_path / "path"
-    folder.mkdir()
-    (folder / "sitecustomize.py").write_text(
-        "import time\n"
-        "real, looks = time.time, iter(range(10**9))\n"
-        "time.time = lambda: real() - 3600 * next(looks)\n"
-        "time.time_ns = lambda: int(time.time() * 1e9)\n"
-    )
-    config = make_config(timeout=500.0)
-    with monkeypatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(folder))
-        outcome = study.run_study(config, Quiet())
+    begin, real, looks = worker.main, time.time, itertools.count()
+
+    def main() -> int:
+        monkeypatch.setattr(time, "time", lambda: real() - 3600 * next(looks))
+        monkeypatch.setattr(time, "time_ns", lambda: int(time.time() * 1e9))
+        return begin()
+
+    monkeypatch.setattr(worker, "main", main)
+    outcome = study.run_study(make_config(timeout=500.0), Quiet())
     assert outcome.complete
     (cell,) = outcome.cells
     times = outcome.records[cell.id]["time"]
     assert all(times[name]["wall"] >= 0 for name in ACCOUNTS)
     assert times["total"]["wall"] == pytest.approx(sum(times[name]["wall"] for name in ACCOUNTS))
     run_cell(cell, tmp_path / cell.id, FRESH)
-    assert numbers(config.out / cell.id) == numbers(tmp_path / cell.id)
+    assert numbers(tmp_path / "results" / cell.id) == numbers(tmp_path / cell.id)

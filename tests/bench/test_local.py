@@ -1,5 +1,6 @@
 """The local launcher with real workers: limits, deaths, forks, locks, and the run after."""
 
+import errno
 import os
 import re
 import signal
@@ -24,6 +25,7 @@ from bench.study.progress import Plain, Quiet
 from bench.study.reproduce import cell_of
 from bench.training.runner import ExecutionOptions, run_cell
 from tests.bench.documents import document
+from tests.bench.forked import Program
 
 ROOT = Path(__file__).parents[2]
 Make = Callable[..., Any]
@@ -76,25 +78,22 @@ def marker(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("marker") / "died-once"
 
 
-FAULTS = {
-    "bad-greedy": "out_of_memory", "bad-suicide": "failed", "bad-segfault": "failed",
-    "bad-raise": "failed", "bad-noisy": "done",
-}  # fmt: skip
+FAULTS = {"bad-suicide": "failed", "bad-segfault": "failed", "bad-raise": "failed",
+          "bad-noisy": "done"}  # fmt: skip
 
 
-@pytest.mark.usefixtures("faulty")
+@pytest.mark.usefixtures("faulty", "forked_workers")
 def test_every_fault_is_recorded_and_none_stops_the_others(
     make_config: Make, tmp_path: Path, marker: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SUICIDE", str(marker))
     monkeypatch.setenv("FORKED", str(tmp_path / "fork"))
-    config = make_config(algorithms=tuple(FAULTS), memory_limit=0.9, jobs=2)
+    config = make_config(algorithms=tuple(FAULTS), jobs=2)
     outcome = study.run_study(config, Quiet())
     assert statuses(outcome) == FAULTS
     errors = {name: record_of(outcome, name)["error"] for name in FAULTS}
     assert "ended by SIGKILL" in errors["bad-suicide"]
     assert "ended by SIGSEGV" in errors["bad-segfault"]
-    assert "exceeded --memory-limit 0.9 GiB" in errors["bad-greedy"]
     for cell in outcome.cells:  # what is said is what is on disk
         assert store.read_run(config.out / cell.id)["status"] == FAULTS[cell.algorithm]
     logs = {cell.algorithm: config.out / cell.id / "log.txt" for cell in outcome.cells}
@@ -114,12 +113,23 @@ def test_every_fault_is_recorded_and_none_stops_the_others(
 
 
 @pytest.mark.usefixtures("faulty")
+def test_a_cell_that_takes_too_much_memory_is_ended(make_config: Make) -> None:
+    """In a process of its own, which has no memory of others."""
+    config = make_config(algorithms=("bad-greedy",), memory_limit=0.9)
+    outcome = study.run_study(config, Quiet())
+    assert statuses(outcome) == {"bad-greedy": "out_of_memory"}
+    assert "exceeded --memory-limit 0.9 GiB" in record_of(outcome, "bad-greedy")["error"]
+    (cell,) = outcome.cells
+    assert store.read_run(config.out / cell.id)["status"] == "out_of_memory"
+
+
+@pytest.mark.usefixtures("faulty", "forked_workers")
 def test_a_cell_that_hangs_is_ended(make_config: Make) -> None:
     """Alone: the limit is on wall-clock time, and a busy machine would take it from others."""
-    config = make_config(algorithms=("bad-hang",), timeout=8.0)
+    config = make_config(algorithms=("bad-hang",), timeout=3.0)
     outcome = study.run_study(config, Quiet())
     assert statuses(outcome) == {"bad-hang": "timeout"}
-    assert "exceeded --timeout 8 s" in record_of(outcome, "bad-hang")["error"]
+    assert "exceeded --timeout 3 s" in record_of(outcome, "bad-hang")["error"]
 
 
 def test_a_cell_that_is_ended_keeps_count_of_its_updates(make_cell: Make, tmp_path: Path) -> None:
@@ -173,16 +183,21 @@ def longer(flags: list[str]) -> list[str]:
     return [re.sub(r"^run\.updates=.*", "run.updates=100", flag) for flag in flags]
 
 
+def slow_run(flags: list[str]) -> list[str]:
+    """Return what follows `python` in a command that runs a slow cell."""
+    return ["-m", "bench", "run", "--algos", "bad-slow", "--seeds", "1", *longer(flags)]
+
+
 class Study:
-    """A command line at work on a slow cell, to be disturbed."""
+    """A command line at work on a slow cell, as a fork of this process, to be disturbed."""
 
     def __init__(self, out: Path, flags: list[str], environment: dict[str, str]) -> None:
         self.out = out
-        flags = ["--algos", "bad-slow", "--seeds", "1", *longer(flags)]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "bench", "run", *flags], cwd=ROOT, env=environment,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
+        self.process = self.begun(slow_run(flags), environment)
+
+    def begun(self, words: list[str], environment: dict[str, str]) -> Any:
+        """Start the command."""
+        return Program(words, environment, ROOT)
 
     def wait_until_training(self) -> list[psutil.Process]:
         """Wait until the cell has saved a new checkpoint, and return its worker."""
@@ -196,29 +211,37 @@ class Study:
 
     def end(self) -> tuple[int, str]:
         """Wait for the end, and return exit code and output."""
-        output, _ = self.process.communicate(timeout=600)
-        return self.process.returncode, output
+        done = self.process.end()
+        return done.returncode, done.stdout + done.stderr
 
     def statuses(self) -> list[str]:
         return [record["status"] for record in store.read_records(self.out).values()]
 
 
-@pytest.fixture
-def start_study(
-    tmp_path: Path, small_flags: list[str], environment: dict[str, str], plugins: Path
-) -> Callable[[], Study]:
-    """Return a function that starts the same study, again and again."""
-    # This checkout, even where the environment has another one installed.
-    environment = {**environment, "PYTHONPATH": f"{plugins}{os.pathsep}{ROOT}"}
-    return lambda: Study(tmp_path / "results", small_flags, environment)
+class OwnProcesses(Study):
+    """The same with interpreters of its own for the command and for its workers."""
+
+    def begun(self, words: list[str], environment: dict[str, str]) -> Any:
+        """Start the command."""
+        return subprocess.Popen(
+            [sys.executable, *words], cwd=ROOT, env=environment, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+
+    def end(self) -> tuple[int, str]:
+        """Wait for the end, and return exit code and output."""
+        output, _ = self.process.communicate(timeout=600)
+        return self.process.returncode, output
 
 
 @pytest.mark.usefixtures("faulty")
 def test_a_study_survives_ctrl_c_and_kill_without_orphans(
-    start_study: Callable, data_dir: Path, tmp_path: Path
+    small_flags: list[str], study_environment: dict[str, str], data_dir: Path, tmp_path: Path
 ) -> None:
+    started = (tmp_path / "results", small_flags, study_environment)
+
     # Ctrl-C once: cells save what they have, and the study says how to go on.
-    disturbed = start_study()
+    disturbed: Study = OwnProcesses(*started)
     workers = disturbed.wait_until_training()
     disturbed.process.send_signal(signal.SIGINT)
     code, output = disturbed.end()
@@ -230,17 +253,17 @@ def test_a_study_survives_ctrl_c_and_kill_without_orphans(
     assert not list(disturbed.out.glob("*/.*.tmp"))
 
     # kill -9 of the launcher: its workers go with it and the folder is free.
-    disturbed = start_study()
+    disturbed = Study(*started)
     workers = disturbed.wait_until_training()
     assert locks.held(disturbed.out)
     disturbed.process.kill()
-    disturbed.process.communicate(timeout=600)
+    disturbed.process.wait()
     wait_for(lambda: not any(alive(worker.pid) for worker in workers))
     assert not locks.held(disturbed.out)
     assert disturbed.statuses() == ["running"]
 
     # Ctrl-C twice: everything ends at once, even a cell that does not react to the first.
-    disturbed = start_study()
+    disturbed = Study(*started)
     workers = disturbed.wait_until_training()
     for worker in workers:
         worker.suspend()
@@ -344,25 +367,21 @@ def test_without_cuda_in_torch_no_gpu_is_used(monkeypatch: pytest.MonkeyPatch) -
         assert base.usable_gpus("cpu") == []
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_a_full_disk_fails_the_cell_loudly_and_leaves_nothing_half(
-    make_config: Make, tmp_path: Path, plugins: Path, monkeypatch: pytest.MonkeyPatch
+    make_config: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Injected at the write layer of the workers: checkpoints raise ENOSPC."""
-    folder = tmp_path / "path"
-    folder.mkdir()
-    (folder / "sitecustomize.py").write_text(
-        "import errno, os\n"
-        "fsync = os.fsync\n"
-        "def full(handle):\n"
-        "    if 'checkpoint' in os.readlink(f'/proc/self/fd/{handle}'):\n"
-        "        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))\n"
-        "    fsync(handle)\n"
-        "os.fsync = full\n"
-    )
+    fsync = os.fsync
+
+    def full(handle: int) -> None:
+        if "checkpoint" in os.readlink(f"/proc/self/fd/{handle}"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
     config = make_config()
-    with monkeypatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(folder))
-        outcome = study.run_study(config, Quiet())
+    outcome = study.run_study(config, Quiet())
     assert statuses(outcome) == {"bc": "failed"}
     assert "No space left on device" in record_of(outcome, "bc")["error"]
     assert not list(config.out.glob("*/.*.tmp"))
