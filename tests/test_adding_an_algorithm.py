@@ -9,6 +9,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
+
+from tests.bench import forked
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "adding-an-algorithm.md"
@@ -20,22 +23,19 @@ def blocks() -> list[tuple[str, str]]:
     return BLOCK.findall(PAGE.read_text(encoding="utf-8"))
 
 
-def environment(folder: Path, *paths: Path) -> dict[str, str]:
-    """Return an environment in which `python` is ours and data lie in `folder`."""
+def environment(folder: Path, python: Path, *paths: Path) -> dict[str, str]:
+    """Return an environment in which `python` is this one and data lie in `folder`."""
     return {
         **os.environ,
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PATH": os.pathsep.join([str(python.parent), os.environ["PATH"]]),
         "PYTHONPATH": os.pathsep.join(map(str, [ROOT, *paths])),
         "OM2P_BENCH_DATA": str(folder / "data"),
         "OMP_NUM_THREADS": "1",
     }
 
 
-@pytest.mark.slow
-def test_the_page_works_as_it_is_written(tmp_path: Path) -> None:
-    work = tmp_path / "fresh"
-    work.mkdir()
-    env = environment(tmp_path)
+def follow(work: Path, env: dict[str, str]) -> str:
+    """Do what the page says in a folder; return what its commands print."""
     said = ""
     for language, text in blocks():
         if language == "python":
@@ -50,6 +50,17 @@ def test_the_page_works_as_it_is_written(tmp_path: Path) -> None:
             )  # fmt: skip
             assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
             said += done.stdout
+    return said
+
+
+@pytest.mark.slow
+def test_the_page_works_as_it_is_written(tmp_path: Path) -> None:
+    """With forks in the place of its commands' processes: the next test starts one of its own."""
+    work = tmp_path / "fresh"
+    work.mkdir()
+    torch.set_num_threads(1)
+    with forked.python(tmp_path) as python:
+        said = follow(work, environment(tmp_path, python))
     assert "my-algorithm: 16 checks passed, 0 failed" in said
     assert "weighted-bc: 16 checks passed, 0 failed" in said
     assert "deterministic cloning under a robust loss" in said  # list
@@ -75,9 +86,13 @@ def test_an_entry_point_as_on_the_page_is_found(tmp_path: Path) -> None:
     text = "\n".join([f"[{group}]", *lines, "broken = no_such_module"])
     (info / "entry_points.txt").write_text(text)
     done = subprocess.run(
-        [sys.executable, "-m", "bench", "list", "algorithms"], cwd=tmp_path,
-        env=environment(tmp_path, tmp_path), capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [sys.executable, "-m", "bench", "list", "algorithms"],
+        cwd=tmp_path,
+        env=environment(tmp_path, Path(sys.executable), tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert re.search(r"^weighted-bc +cloning weighted by rewards", done.stdout, re.MULTILINE)
     assert done.stderr.count("\n") == 1

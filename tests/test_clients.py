@@ -5,12 +5,14 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
-from tests.clients import needs, needs_node
+from tests.bench import forked
+from tests.clients import REQUIRED, needs, needs_node
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "clients.md"
 ROOT = PAGE.parent.parent
@@ -45,7 +47,7 @@ def run(blocks: list[tuple[str, str]], folder: Path, environment: dict[str, str]
     """Execute the blocks of a section in a folder; a `text` block is what the one before prints."""
     programs = {
         "sh": ["bash", "-euc"],
-        "python": [sys.executable, "-c"],
+        "python": ["python", "-c"],
         "js": [shutil.which("node") or "node", "-e"],
     }
     printed: list[str] = []
@@ -62,19 +64,29 @@ def run(blocks: list[tuple[str, str]], folder: Path, environment: dict[str, str]
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Return the variables of the examples: our package, its python first, data of their own."""
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Return the variables of the examples: our package, its python first, data of their own.
+
+    It forks programs from one that has imported torch; where every library must be there, as in
+    the workflow, each program is a process of its own.
+    """
     programs = tmp_path_factory.mktemp("programs")
-    (programs / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-    (programs / "python").chmod(0o755)
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {
+    variables = {
         **os.environ,
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": os.pathsep.join(paths),
         "OM2P_BENCH_DATA": str(tmp_path_factory.mktemp("data")),
         "OMP_NUM_THREADS": "1",
     }
+    if os.environ.get(REQUIRED):
+        (programs / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+        (programs / "python").chmod(0o755)
+        yield variables
+        return
+    torch.set_num_threads(1)
+    with forked.python(programs):
+        yield variables
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+
+from tests.bench import forked
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK = ROOT / "docs" / "quickstart.ipynb"
@@ -13,6 +16,7 @@ NOTEBOOK = ROOT / "docs" / "quickstart.ipynb"
 def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not NOTEBOOK.is_file():
         pytest.skip("no docs beside the tests")
+    torch.set_num_threads(1)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OM2P_BENCH_DATA", str(tmp_path / "data"))
     cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
@@ -22,8 +26,9 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         if cell["cell_type"] != "code":
             continue
         *statements, last = "".join(cell["source"]).strip().splitlines()
-        exec("\n".join(statements), names)
-        shown.append(eval(last, names))
+        with forked.workers():
+            exec("\n".join(statements), names)
+            shown.append(eval(last, names))
     study, scores, curves, figures, actions, page = shown
     assert len(study) == 4
     assert len(scores) == 4

@@ -157,6 +157,15 @@ def forked_command(
     return call if forked.AVAILABLE else command
 
 
+@pytest.fixture(scope="session")
+def python(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Iterator[Path]:
+    """A program that scripts run in the place of `python` (see `forked`)."""
+    from tests.bench import forked
+
+    with forked.python(tmp_path_factory.mktemp("python")) as program:
+        yield program
+
+
 @pytest.fixture
 def small_flags(tmp_path: Path) -> list[str]:
     """The flags of a small run into `tmp_path`/results."""

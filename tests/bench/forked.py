@@ -149,7 +149,9 @@ def _become(
     code = 1
     try:
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for kind in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(kind, signal.SIG_DFL)
         for at, number in enumerate([os.dup(number) for number in descriptors]):
             os.dup2(number, at)
         for name in os.listdir("/proc/self/fd"):  # locks too are held by descriptors
@@ -280,7 +282,6 @@ def _serve(connection: socket.socket) -> None:
     words, rest = parts[: int(count)], parts[int(count) :]
 
     def work() -> int:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         os.chdir(folder)
         code = _python(words)
         sys.stdout.flush()

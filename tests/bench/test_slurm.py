@@ -3,7 +3,6 @@
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,12 +18,13 @@ ROOT = Path(__file__).parents[2]
 def test_every_index_runs_its_cell_and_together_they_are_the_study(
     small_flags: list[str],
     environment: dict[str, str],
-    command: Callable,
+    forked_command: Callable,
+    python: Path,
     tmp_path: Path,
 ) -> None:
     flags = ["--algos", "bc,om2p", "--seeds", "3,5", "--jobs", "2", *small_flags]
     flags += ["--set", "om2p.q_weight=0.25", "--set", "om2p.q_normalise=none"]
-    planned = command("plan", *flags, "--format", "slurm")
+    planned = forked_command("plan", *flags, "--format", "slurm")
     assert planned.returncode == 0, planned.stderr
     script = tmp_path / "study.sh"
     script.write_text(planned.stdout)
@@ -32,22 +32,22 @@ def test_every_index_runs_its_cell_and_together_they_are_the_study(
     first, last = map(int, re.findall(r"^#SBATCH --array=(\d+)-(\d+)%2$", planned.stdout, re.M)[0])
     assert (first, last) == (0, 1)  # bc and om2p, the two seeds of each together
     for index in range(first, last + 1):
-        python = {"PYTHON": sys.executable, "SLURM_ARRAY_TASK_ID": str(index)}
+        variables = {"PYTHON": str(python), "SLURM_ARRAY_TASK_ID": str(index)}
         done = subprocess.run(
-            ["bash", script], cwd=ROOT, env={**environment, **python}, capture_output=True,
+            ["bash", script], cwd=ROOT, env={**environment, **variables}, capture_output=True,
             text=True, check=False, timeout=600,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
     out = tmp_path / "results"
     parts = sorted(slurm.parts_folder(out).iterdir())
     assert len(parts) == 2
-    merged = command("collect", *map(str, parts), "--out", str(out))
+    merged = forked_command("collect", *map(str, parts), "--out", str(out))
     assert merged.returncode == 0, merged.stderr
     assert len(list(out.glob("environment-*.txt"))) == 1
-    rest = json.loads(command("plan", *flags, "--format", "json").stdout)
+    rest = json.loads(forked_command("plan", *flags, "--format", "json").stdout)
     assert [row["status"] for row in rest] == ["done"] * 4
     assert set(store.read_results(out)["replicas"]) == {2}
-    again = command("plan", *flags, "--format", "slurm")
+    again = forked_command("plan", *flags, "--format", "slurm")
     assert (again.returncode, again.stdout) == (2, "")
     assert "no cell is left to run" in again.stderr
     assert store.read_results(out)["config"].str.contains('"q_weight":0.25').sum() == 2

@@ -5,7 +5,6 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +26,7 @@ from bench.tracks.robustness.attackable import Differentiable
 from bench.tracks.robustness.stressed_cell import StressedCell, differs_from_record, missing
 from bench.training.runner import ExecutionOptions, run_cell
 from datasets.perturb import table
+from tests.bench import forked
 
 EPISODES = 12
 ROOT = Path(__file__).parents[2]
@@ -269,16 +269,16 @@ def test_missing_levels_are_those_without_a_row() -> None:
 
 
 def test_the_command_plans_plays_in_processes_and_ends_in_the_same_rows(
-    out: Path, trained: Path, command: Callable[..., subprocess.CompletedProcess[str]]
+    out: Path, forked_command: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     flags = ("stress", "--out", str(out), "--suite", "observation-noise,fog,team/cross-play",
              "--plugin", str(FOG))  # fmt: skip
-    planned = command(*flags, "--plan", "--format", "json")
+    planned = forked_command(*flags, "--plan", "--format", "json")
     assert planned.returncode == 0, planned.stderr
     plan = json.loads(planned.stdout)
     assert [row["evaluations"] for row in plan] == [12] * 3
     assert not any((out / row["cell"] / ROBUSTNESS).exists() for row in plan)
-    done = command(*flags, "--jobs", "2")
+    done = forked_command(*flags, "--jobs", "2")
     assert done.returncode == 0, done.stderr
     assert "3 cells stressed, 0 failed" in done.stdout
     assert "no other training seed" in done.stderr
@@ -291,26 +291,6 @@ def test_the_command_plans_plays_in_processes_and_ends_in_the_same_rows(
     for row in plan:
         (out / row["cell"] / ROBUSTNESS).unlink()
     assert stress(out, suite="observation-noise")["bc"] == noise
-
-
-def test_an_interrupted_command_keeps_what_is_done(out: Path, environment: dict[str, str]) -> None:
-    flags = ["stress", "--out", str(out), "--algos", "om2p", "--jobs", "1", "--episodes", "400"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bench", *flags], cwd=ROOT, env=environment,
-        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    files = [out / name / ROBUSTNESS for name, r in store.read_records(out).items()
-             if r.algorithm.name == "om2p"]  # fmt: skip
-    while not any(path.exists() for path in files) and process.poll() is None:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, output = process.communicate(timeout=600)
-    if process.returncode == 0:
-        pytest.skip("it was done before it could be interrupted")
-    assert process.returncode == 130, output
-    assert "the same command goes on" in output
-    todo, _ = stress_plan.jobs(asked(out, suite="all", algorithms=("om2p",), episodes=400))
-    assert any("observation-noise" not in job.levels for job in todo)
 
 
 SLOW = """
@@ -334,22 +314,24 @@ register("slow", Slow, levels=(1.0,), unit="none", summary="never ends")
 """
 
 
-def test_ctrl_c_ends_workers_in_the_middle_of_a_perturbation(
-    out: Path, tmp_path: Path, environment: dict[str, str]
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_interrupted_command_keeps_what_is_done_and_ends_at_once(
+    out: Path, tmp_path: Path, environment: dict[str, str], one_thread: None, jobs: int
 ) -> None:
+    """In this process or in workers, each in the middle of its second perturbation."""
     (tmp_path / "slow.py").write_text(SLOW)
     marks = tmp_path / "marks"
     marks.mkdir()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bench", "stress", "--out", str(out), "--jobs", "2",
-         "--plugin", str(tmp_path / "slow.py"), "--suite", "slow"],
-        cwd=ROOT, env=environment | {"MARKS": str(marks)}, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    while len(list(marks.iterdir())) < 2 and process.poll() is None:
+    words = ["-m", "bench", "stress", "--out", str(out), "--jobs", str(jobs)]
+    words += ["--plugin", str(tmp_path / "slow.py"), "--suite", "observation-noise,slow"]
+    process = forked.Program(words, {**environment, "MARKS": str(marks)}, ROOT)
+    while len(list(marks.iterdir())) < jobs and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, output = process.communicate(timeout=120)
-    assert process.returncode == 130, output
-    assert "the same command goes on" in output
+    done = process.end()
+    assert done.returncode == 130, done.stderr
+    assert "the same command goes on" in done.stderr
     for mark in marks.iterdir():
         assert not psutil.pid_exists(int(mark.name))
+    _, complete = stress_plan.jobs(asked(out, suite="observation-noise"))
+    assert complete == jobs
