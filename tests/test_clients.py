@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench.policies import onnx_export
 from tests.bench import forked
-from tests.clients import REQUIRED, needs, needs_node
+from tests.clients import REQUIRED, missing, needs, needs_node
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "clients.md"
 ROOT = PAGE.parent.parent
@@ -93,6 +94,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
 def team(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> Path:
     """Return a folder in which the commands of "A trained team" have run."""
     CLIENTS[TEAM]()
+    if torch.__version__ < onnx_export.ANY_BATCH:
+        missing(f"torch before {onnx_export.ANY_BATCH} does not export for any batch")
     folder = tmp_path_factory.mktemp("team")
     run(sections()[TEAM], folder, environment)
     return folder

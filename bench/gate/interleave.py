@@ -99,7 +99,8 @@ def _process(tree: Tree, benchmarks: str, select: str | None, file: Path) -> Pro
     done = subprocess.run(
         command, cwd=tree.root, env=environment, capture_output=True, text=True, check=False
     )
-    if not file.exists():
+    # Older versions of pytest-benchmark open the file first and leave it empty.
+    if not file.exists() or not file.stat().st_size:
         raise BenchError(
             f"the benchmarks of {tree.label} ended (exit code {done.returncode}) without a file: "
             f"{_last(done.stdout or done.stderr)}"
