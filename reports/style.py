@@ -50,6 +50,8 @@ TABLE = {
     "shortcut-ql": Style(PURPLE, "s", DASHDOT),
     "madiff-d": Style(ORANGE, "v", DASHED),
     "madiff-c": Style(ORANGE, "^", DOTTED),
+    "coflow-d": Style(GREEN, "X", DASHDOT),
+    "coflow": Style(GREEN, "D", DOTTED),
     "dof": Style(PURPLE, "o", DASHED),
     "dof-shipped": Style(PURPLE, "p", DOTTED),
     "bc": Style(BLACK, "s", SOLID),

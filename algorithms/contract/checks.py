@@ -144,6 +144,9 @@ def an_agent_learns_from_its_own_data_alone(subject: Subject) -> None:
 def a_policy_sees_what_it_says(subject: Subject) -> None:
     """observes="own": other agents' observations change nothing; "joint": every agent's count."""
     learner, seen = subject.make(), observations(16)
+    if subject.row.observes == "joint":  # what couples agents may have to be learnt
+        for step in range(3):
+            learner.update(subject.batch(seed=step))
     action, _ = learner.act(seen, generators=generators(5))
     for agent in range(AGENTS):
         disturbed = seen + 5.0

@@ -4,6 +4,8 @@ Source: the temporal U-Net of Diffuser (Janner et al. 2022) with MADiff's attent
 that skip to the decoder (arXiv 2305.17330; zbzhu99/madiff 120bf5c, `SharedConvAttentionDeconv`).
 All agents share its weights; every weight has a leading axis of replicas and every layer is one
 batched matrix product. Features are (R, B, N, T, C).
+CoFlow's (Guowei-Zou/coflow-release 91027bc) is the same with gated attention, whose queries, keys
+and values read the embedding too (`TemporalSelfAttention`).
 Differences: LayerNorm over channels in place of GroupNorm, and repetition and convolution in place
 of the transposed convolution, so that no operation mixes replicas.
 """
@@ -25,14 +27,26 @@ KERNEL = 5
 class Linear(nn.Module):
     """A dense layer per replica on the last axis: (R, ..., inputs) -> (R, ..., outputs)."""
 
-    def __init__(self, draws: Draws, inputs: int, outputs: int, gain: float = HE_GAIN) -> None:
+    bias: nn.Parameter | None
+
+    def __init__(
+        self,
+        draws: Draws,
+        inputs: int,
+        outputs: int,
+        gain: float = HE_GAIN,
+        has_bias: bool = True,
+    ) -> None:
         super().__init__()
         self.weight = nn.Parameter(gain * fan_in_uniform(draws, 1, inputs, outputs, fan_in=inputs))
-        self.bias = nn.Parameter(fan_in_uniform(draws, 1, 1, outputs, fan_in=inputs))
+        bias = fan_in_uniform(draws, 1, 1, outputs, fan_in=inputs) if has_bias else None
+        self.register_parameter("bias", None if bias is None else nn.Parameter(bias))
 
     def forward(self, x: Tensor) -> Tensor:
         """Evaluate as one batched product."""
         rows = x.reshape(len(x), -1, x.shape[-1])
+        if self.bias is None:
+            return torch.bmm(rows, self.weight).view(*x.shape[:-1], -1)
         return torch.baddbmm(self.bias, rows, self.weight).view(*x.shape[:-1], -1)
 
 
@@ -95,21 +109,58 @@ class AgentAttention(nn.Module):
             Linear(draws, channels, channels, 1.0) for _ in range(4)
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, _: Tensor) -> Tensor:
         """Let every agent read the others: (R, B, N, T, C) -> the same."""
-
-        def split(y: Tensor) -> Tensor:  # (R, B, heads, N, T * C / heads)
-            return y.unflatten(-1, (self.heads, -1)).movedim(4, 2).flatten(-2)
-
-        query, key, value = split(self.query(x)), split(self.key(x)), split(self.value(x))
-        weight = (query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])).softmax(dim=-1)
-        read = (weight @ value).unflatten(-1, (x.shape[3], -1)).movedim(2, 4).flatten(-2)
+        read = _read(self.query(x), self.key(x), self.value(x), self.heads)
         out: Tensor = x + self.out(read)
         return out
 
 
+class GatedAttention(nn.Module):
+    """Attention between the agents that reads level and return; its gate starts closed.
+
+    x + g Attention(x, embedding), with one trained number g, which is 0 at first: every agent
+    plans alone until gradients open it. Queries and keys have a quarter of the channels. Keys have
+    no bias and do not read the embedding: what is the same for all agents leaves a softmax over
+    them as it is.
+    """
+
+    def __init__(self, draws: Draws, channels: int, heads: int, embedding: int) -> None:
+        super().__init__()
+        self.heads = heads
+        narrow = heads * max(1, channels // (4 * heads))
+        self.query = Linear(draws, channels, narrow, 1.0)
+        self.key = Linear(draws, channels, narrow, 1.0, has_bias=False)
+        self.value = Linear(draws, channels, channels, 1.0)
+        self.query_embedded = Linear(draws, embedding, narrow, 1.0)
+        self.value_embedded = Linear(draws, embedding, channels, 1.0)
+        self.gate = nn.Parameter(torch.zeros(len(draws), 1, 1, 1, 1))
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """Let every agent read the others: (R, B, N, T, C), (R, B, E) -> (R, B, N, T, C)."""
+        active = F.mish(embedding)
+        query = self.query(x) + self.query_embedded(active)[:, :, None, None]
+        value = self.value(x) + self.value_embedded(active)[:, :, None, None]
+        out: Tensor = x + self.gate * _read(query, self.key(x), value, self.heads)
+        return out
+
+
+def _read(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
+    """Return what each agent reads of all, (R, B, N, T, C); a token is all of an agent's steps."""
+
+    def split(y: Tensor) -> Tensor:  # (R, B, heads, N, T * C / heads)
+        return y.unflatten(-1, (heads, -1)).movedim(4, 2).flatten(-2)
+
+    queries, keys = split(query), split(key)
+    weight = (queries @ keys.transpose(-1, -2) / math.sqrt(queries.shape[-1])).softmax(dim=-1)
+    return (weight @ split(value)).unflatten(-1, (value.shape[3], -1)).movedim(2, 4).flatten(-2)
+
+
 class TemporalUnet(MemberNetwork):
-    """f(x, level, return): plans (R, B, N, T, O) in and out, T halved at every resolution."""
+    """f(x, level, return): plans (R, B, N, T, O) in and out, T halved at every resolution.
+
+    gated: whether attention is CoFlow's, in whose code it follows both blocks in the middle.
+    """
 
     def __init__(
         self,
@@ -118,9 +169,10 @@ class TemporalUnet(MemberNetwork):
         width: int,
         multipliers: Sequence[int],
         heads: int,
+        gated: bool = False,
     ) -> None:
         super().__init__()
-        self.width = width
+        self.width, self.gated = width, gated
         channels = [width * m for m in multipliers]
         self.time = nn.ModuleList(
             [Linear(draws, width, 4 * width), Linear(draws, 4 * width, width)]
@@ -130,6 +182,11 @@ class TemporalUnet(MemberNetwork):
         def block(inputs: int, outputs: int) -> Residual:
             return Residual(draws, inputs, outputs, 2 * width)
 
+        def attention(channels: int) -> nn.Module:
+            if gated:
+                return GatedAttention(draws, channels, heads, 2 * width)
+            return AgentAttention(draws, channels, heads)
+
         ins = [observation_dim, *channels[:-1]]
         self.down = nn.ModuleList(
             nn.ModuleList([block(i, o), block(o, o)]) for i, o in zip(ins, channels, strict=True)
@@ -137,12 +194,12 @@ class TemporalUnet(MemberNetwork):
         self.shrink = nn.ModuleList(Convolution(draws, c, c, 3, 2) for c in channels[:-1])
         self.middle = nn.ModuleList([block(channels[-1], channels[-1]) for _ in range(2)])
         pairs = list(zip(channels[1:], channels[:-1], strict=True))[::-1]  # deepest first
-        self.attention = nn.ModuleList(AgentAttention(draws, c, heads) for c, _ in pairs)
+        self.attention = nn.ModuleList(attention(c) for c, _ in pairs)
         self.up = nn.ModuleList(
             nn.ModuleList([block(2 * deep, high), block(high, high)]) for deep, high in pairs
         )
         self.grow = nn.ModuleList(Convolution(draws, high, high, 3) for _, high in pairs)
-        self.middle_attention = AgentAttention(draws, channels[-1], heads)
+        self.middle_attention = attention(channels[-1])
         self.last = Normalised(draws, channels[0], channels[0])
         self.out = Linear(draws, channels[0], observation_dim, 1.0)
 
@@ -166,10 +223,13 @@ class TemporalUnet(MemberNetwork):
             skips.append(x)
             if index < len(self.shrink):
                 x = self.shrink[index](x)
-        x = self.middle_attention(self.middle[0](x, embedding))
-        x = self.middle[1](x, embedding)
+        first, second = self.middle
+        if self.gated:
+            x = self.middle_attention(second(first(x, embedding), embedding), embedding)
+        else:
+            x = second(self.middle_attention(first(x, embedding), embedding), embedding)
         for attention, blocks, grow in zip(self.attention, self.up, self.grow, strict=True):
-            x = torch.cat([x, attention(skips.pop())], dim=-1)
+            x = torch.cat([x, attention(skips.pop(), embedding)], dim=-1)
             x = _through(blocks, x, embedding)
             x = grow(x.repeat_interleave(2, dim=3))
         out: Tensor = self.out(self.last(x))

@@ -47,7 +47,7 @@ from algorithms.settings.flow import (
     ShortcutQlSettings,
 )
 from algorithms.settings.search import Choice, Dimension, LinearRange, LogRange
-from algorithms.settings.trajectory import MadiffSettings
+from algorithms.settings.trajectory import CoflowSettings, MadiffSettings, PlannerSettings
 
 __all__ = [
     "Activation",
@@ -56,6 +56,7 @@ __all__ = [
     "BcSettings",
     "CfcqlSettings",
     "Choice",
+    "CoflowSettings",
     "ConsistencyQlSettings",
     "CqlSettings",
     "CriticSettings",
@@ -78,6 +79,7 @@ __all__ = [
     "Om2pSettings",
     "OmarSettings",
     "OmigaSettings",
+    "PlannerSettings",
     "Prediction",
     "Range",
     "RebracSettings",

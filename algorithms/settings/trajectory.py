@@ -1,4 +1,4 @@
-"""Settings of the algorithms that plan trajectories: `madiff-d`, `madiff-c`."""
+"""Settings of the algorithms that plan trajectories: MADiff and CoFlow."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,8 +9,8 @@ from algorithms.settings.search import LinearRange
 
 
 @dataclass(frozen=True)
-class MadiffSettings(Settings):
-    """MADiff: diffusion over the team's observations, and inverse dynamics."""
+class PlannerSettings(Settings):
+    """Settings of a U-Net that plans the team's observations, and of inverse dynamics."""
 
     hidden: tuple[int, ...] = setting((256, 256), "widths of the inverse dynamics", least=1)
     activation: Activation = setting("relu", "activation of the inverse dynamics")
@@ -28,16 +28,8 @@ class MadiffSettings(Settings):
         24, "steps of a plan from the present one on (MuJoCo: 10)", least=2
     )  # the present and the next step
     windows: int = setting(64, "windows per update, in place of the run's batch_size", least=1)
-    diffusion_steps: int = setting(200, "noise levels in training", least=1)
-    solver_steps: int = setting(15, "DDIM steps when acting, two evaluations each", least=1)
-    beta_min: float = as_in(DiffusionBcSettings, "beta_min")
-    beta_max: float = as_in(DiffusionBcSettings, "beta_max", 20.0)
-    prediction: Prediction = as_in(DiffusionBcSettings, "prediction")
     return_discount: float = setting(
         0.99, "discount of the return that plans are conditioned on", least=0, most=1
-    )
-    return_dropout: float = setting(
-        0.25, "probability that training hides the return", least=0, most=1
     )
     target_return: float = setting(
         0.9,
@@ -69,3 +61,39 @@ class MadiffSettings(Settings):
             f"history + horizon must be a multiple of {halvings}: the U-Net halves it at every "
             "resolution",
         )
+
+
+@dataclass(frozen=True)
+class MadiffSettings(PlannerSettings):
+    """MADiff: diffusion over the team's observations."""
+
+    diffusion_steps: int = setting(200, "noise levels in training", least=1)
+    solver_steps: int = setting(15, "DDIM steps when acting, two evaluations each", least=1)
+    beta_min: float = as_in(DiffusionBcSettings, "beta_min")
+    beta_max: float = as_in(DiffusionBcSettings, "beta_max", 20.0)
+    prediction: Prediction = as_in(DiffusionBcSettings, "prediction")
+    return_dropout: float = setting(
+        0.25, "probability that training hides the return", least=0, most=1
+    )
+
+
+@dataclass(frozen=True)
+class CoflowSettings(PlannerSettings):
+    """CoFlow: few steps of a velocity over the team's observations."""
+
+    guidance: float = setting(
+        1.2,
+        "weight w of the return, in training and acting: unconditional + w (difference)",
+        least=0,
+    )
+    time_bins: int = setting(5, "bins of the noise level, which is all the U-Net reads", least=1)
+    equal_share: float = setting(
+        0.5,
+        "probability that both times are equal: plain flow matching",
+        least=0,
+        most=1,
+        search=LinearRange(0, 0.75),
+    )
+    flow_steps: int = setting(
+        5, "Euler steps when acting, two evaluations each (the paper: 1 to 3)", least=1
+    )

@@ -3,9 +3,9 @@
 ALGORITHMS = (
     "om2p", "om2p-release", "om2p-jvp", "om2p-batch-jacobian", "dom2", "diffusion-ql", "edp",
     "consistency-ql", "diffusion-bc", "flow-bc", "flow-bc-joint", "fql", "ifql", "mac-flow",
-    "mac-flow-factorised", "meanflow-ql", "shortcut-ql", "madiff-d", "madiff-c", "dof",
-    "dof-shipped", "bc", "bc-gaussian", "td3bc", "cql", "omar", "iql", "rebrac", "icq", "omiga",
-    "cfcql",
+    "mac-flow-factorised", "meanflow-ql", "shortcut-ql", "madiff-d", "madiff-c", "coflow-d",
+    "coflow", "dof", "dof-shipped", "bc", "bc-gaussian", "td3bc", "cql", "omar", "iql", "rebrac",
+    "icq", "omiga", "cfcql",
 )  # fmt: skip
 QUALITIES = (
     "expert", "medium-expert", "medium90-expert10", "medium", "medium-replay", "random-medium",

@@ -17,6 +17,9 @@ SMALL = {
 }  # fmt: skip
 
 
+PLANLESS = [name for name in algorithms.names() if algorithms.row(name).family != "planning"]
+
+
 def small(name: str, **changes: Any) -> Any:
     fixed = algorithms.row(name).switches
     kind = algorithms.settings_class(name)
@@ -28,7 +31,7 @@ def observation() -> torch.Tensor:
     return torch.randn(3, 1, 7, generator=torch.Generator().manual_seed(4))
 
 
-@pytest.mark.parametrize("name", [n for n in algorithms.names() if not n.startswith("madiff")])
+@pytest.mark.parametrize("name", PLANLESS)
 def test_the_same_numbers_give_the_action_that_was_drawn(name: str) -> None:
     """A generator's numbers, drawn in the given order, in place of the generator."""
     learner, seen = small(name), observation()

@@ -100,10 +100,11 @@ def test_mac_flow_s_teacher_coordinates_and_its_agents_do_not() -> None:
     assert student.std().item() == pytest.approx(0.8 / 3**0.5, abs=0.07)
 
 
-@pytest.mark.parametrize("name", ["madiff-c", "madiff-d"])
+@pytest.mark.parametrize("name", ["madiff-c", "madiff-d", "coflow", "coflow-d"])
 def test_plans_coordinate_where_they_are_made_together(name: str) -> None:
     """Windows o, o' with o' = a: planned together they agree, planned apart they need not."""
     torch.set_num_threads(1)
+    own = {"beta_max": 10.0, "prediction": "velocity", "return_dropout": 1.0}
     config = algorithms.settings_class(name)(
         hidden=(32, 32),
         activation="gelu",
@@ -111,11 +112,9 @@ def test_plans_coordinate_where_they_are_made_together(name: str) -> None:
         unet_width=16,
         unet_multipliers=(1,),  # type: ignore[call-arg]
         horizon=2,
-        beta_max=10.0,
-        prediction="velocity",
         ema_rate=0.02,
         guidance=0.0,
-        return_dropout=1.0,
+        **(own if name.startswith("madiff") else {}),
         **algorithms.row(name).switches,
     )
     learner, generator = algorithms.make(name, TEAM, config), torch.Generator().manual_seed(1)
@@ -136,8 +135,14 @@ def test_plans_coordinate_where_they_are_made_together(name: str) -> None:
             )
         )
     success, _, distance = judged(learner.act(torch.zeros(2, 2000, 1))[0])
-    assert distance < 0.25
-    if name == "madiff-c":
-        assert success > 0.9
+    madiff = name.startswith("madiff")
+    assert distance < (0.25 if madiff else 0.35)  # five steps of Euler are coarse
+    if algorithms.row(name).observes == "joint":
+        assert success > (0.9 if madiff else 0.85)
     else:
         assert success == pytest.approx(0.5, abs=0.06)
+    if not madiff:  # one step from noise gives the mean plan, as the loss of its code implies
+        object.__setattr__(learner.settings, "flow_steps", 1)
+        success, _, distance = judged(learner.act(torch.zeros(2, 2000, 1))[0])
+        assert success < 0.6
+        assert distance > 0.45

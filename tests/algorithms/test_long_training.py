@@ -21,8 +21,9 @@ from bench.plan import presets, resolve
 SETS = ("mpe/spread/expert", "mpe/spread/medium-replay", "mpe/spread/random")
 LONG = os.environ.get("LONG_UPDATES")
 UPDATES, ROWS, POOL = int(LONG or 200), 8, 4096
+PLANNERS = ("madiff-c", "madiff-d", "coflow", "coflow-d")
 FOR_THEIR_COST = {"om2p-jvp": 10, "om2p-batch-jacobian": 10}  # om2p with a slower derivative
-SLOW = {} if LONG else {"dof-shipped": 5, "madiff-c": 4, "madiff-d": 4}
+SLOW = {} if LONG else {"dof-shipped": 5, **dict.fromkeys(PLANNERS, 4)}
 SHARES = FOR_THEIR_COST | SLOW  # 1 / n of the updates
 SMALL = {
     "algorithm.hidden": [16],

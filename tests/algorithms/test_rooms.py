@@ -12,7 +12,7 @@ from algorithms.base import Algorithm
 ROOT = Path(algorithms.__file__).parent
 MOST_MODULES, MOST_LINES = 12, 60
 # Files that other algorithms build on.
-FAMILIES = ("actor_critic", "diffusion_ql", "cql", "td3bc", "iql")
+FAMILIES = ("actor_critic", "planner", "diffusion_ql", "cql", "td3bc", "iql")
 LAYERS = (  # a module imports from the rooms before its own
     ("errors",),
     ("settings",),

@@ -13,7 +13,7 @@ from bench.gate import costs
 from tests.perf.learners import BATCH, batch, learner, observation
 
 SLOW = "om2p-batch-jacobian"  # quadratic in the batch: seconds and half a gigabyte at 256 rows
-PLANNERS = ("madiff-d", "madiff-c")  # most of a minute for a thousand plans
+PLANNERS = ("madiff-d", "madiff-c", "coflow-d", "coflow")  # most of a minute for a thousand plans
 
 
 @pytest.mark.costs
