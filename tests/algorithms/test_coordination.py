@@ -138,7 +138,7 @@ def test_plans_coordinate_where_they_are_made_together(name: str) -> None:
     madiff = name.startswith("madiff")
     assert distance < (0.25 if madiff else 0.35)  # five steps of Euler are coarse
     if algorithms.row(name).observes == "joint":
-        assert success > (0.9 if madiff else 0.85)
+        assert success > (0.9 if madiff else 0.8)
     else:
         assert success == pytest.approx(0.5, abs=0.06)
     if not madiff:  # one step from noise gives the mean plan, as the loss of its code implies
