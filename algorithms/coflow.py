@@ -77,8 +77,10 @@ class Coflow(Planner[CoflowSettings]):
         wanted = torch.full_like(noise[:, :, 0, 0, 0], self.settings.target_return)
         x = noise
         for step in range(steps):
-            told = min(bins * (steps - step) // steps, bins - 1)  # exact, unlike a floor of floats
-            level = torch.full_like(wanted, told)
+            number = min(
+                bins * (steps - step) // steps, bins - 1
+            )  # exact, unlike a floor of floats
+            level = torch.full_like(wanted, number)
             x = keep(x)
             x = x + self._guide(self.average_unet, x, level, wanted) / steps
         return keep(x)

@@ -27,12 +27,12 @@ class Watched:
     """A velocity that is known, in place of a U-Net: linear in the level that it reads."""
 
     def __init__(self) -> None:
-        self.told: list[Tensor] = []
+        self.levels: list[Tensor] = []
         self.plans: list[Tensor] = []
         self.with_gradient: list[bool] = []
 
     def __call__(self, x: Tensor, level: Tensor, wanted: Tensor, known: Tensor) -> Tensor:
-        self.told.append(level)
+        self.levels.append(level)
         self.plans.append(x)
         self.with_gradient.append(torch.is_grad_enabled())
         return 0.1 * x + 0.3 * (level + wanted * known)[..., None, None, None]
@@ -58,8 +58,10 @@ def test_the_loss_is_its_formula(monkeypatch: pytest.MonkeyPatch) -> None:
     x[:, :, :, 0] = clean[:, :, :, 0]  # the present is known
 
     def f(level: Tensor) -> Tensor:
-        told = (level * 5).floor().clamp(max=4)
-        out = [0.1 * x + 0.3 * (told + shown * returns)[..., None, None, None] for shown in (0, 1)]
+        number = (level * 5).floor().clamp(max=4)
+        out = [
+            0.1 * x + 0.3 * (number + shown * returns)[..., None, None, None] for shown in (0, 1)
+        ]
         mask = learner.observation_mask
         return (out[0] + 1.2 * (out[1] - out[0])) * mask
 
@@ -96,11 +98,11 @@ def test_acting_takes_euler_steps_from_the_last_bin_down(steps: int, bins: list[
     object.__setattr__(learner, "average_unet", watched)
     noise = torch.randn(1, 4, 3, 6, 7)
     plan = learner.generate(noise, lambda x: x)
-    assert [int(level[0, 0]) for level in watched.told] == bins
+    assert [int(level[0, 0]) for level in watched.levels] == bins
     expected = noise
-    for told in bins:
+    for level in bins:
         expected = (
-            expected + (0.1 * expected + 0.3 * (told + 0.9)) * learner.observation_mask / steps
+            expected + (0.1 * expected + 0.3 * (level + 0.9)) * learner.observation_mask / steps
         )
     torch.testing.assert_close(plan, expected)
     assert algorithms.sampling_steps("coflow", learner.settings) == steps == learner.sampling_steps
