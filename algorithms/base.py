@@ -336,6 +336,7 @@ class Algorithm(nn.Module, ABC, Generic[Config]):
             settings.activation,
             settings.critic_layer_norm,
             input_norm,
+            settings.critic_norm_gain,
         )
 
     def target_of(self, online: NetworkType, rate: float) -> NetworkType:

@@ -53,6 +53,7 @@ class Cfcql(DelayedActorCritic[CfcqlSettings], ConservativeActorCritic[CfcqlSett
             settings.activation,
             settings.critic_layer_norm,
             norm,
+            settings.critic_norm_gain,
         )
 
     def _by_team(self, value: Tensor) -> Tensor:

@@ -54,6 +54,7 @@ class Icq(Algorithm[IcqSettings]):
             (inputs, *settings.critic_hidden, 1),
             settings.activation,
             settings.critic_layer_norm,
+            norm_gain=settings.critic_norm_gain,
         )
         width = settings.mixing_width
         self.critic_mixer = MemberMLP(

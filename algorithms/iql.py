@@ -42,6 +42,7 @@ class ImplicitQLearner(Algorithm[Config]):
             (self.observation_dim, *settings.critic_hidden, 1),
             settings.activation,
             settings.critic_layer_norm,
+            norm_gain=settings.critic_norm_gain,
         )
         self.target_critic = self.target_of(self.critic, settings.target_rate)
 

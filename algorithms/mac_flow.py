@@ -44,6 +44,7 @@ class MacFlow(Algorithm[MacFlowSettings]):
             settings.critic_hidden,
             settings.activation,
             settings.critic_layer_norm,
+            norm_gain=settings.critic_norm_gain,
         )
         self.target_critic = self.target_of(self.critic, settings.target_rate)
         self.has_critic = settings.q_weight > 0

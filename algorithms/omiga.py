@@ -47,9 +47,15 @@ class Omiga(Algorithm[OmigaSettings]):
         def network(
             inputs: int, hidden: tuple[int, ...], outputs: int, of_critic: bool
         ) -> MemberMLP:
-            normed = of_critic and settings.critic_layer_norm
             sizes = (inputs, *hidden, outputs)
-            return MemberMLP(self.init_generators, 1, sizes, settings.activation, normed)
+            return MemberMLP(
+                self.init_generators,
+                1,
+                sizes,
+                settings.activation,
+                of_critic and settings.critic_layer_norm,
+                norm_gain=of_critic and settings.critic_norm_gain,
+            )
 
         self.policy = network(own, settings.hidden, 2 * self.action_dim, False)
         self.value = network(own, settings.critic_hidden, 1, True)

@@ -51,6 +51,7 @@ class ShortcutQl(Algorithm[ShortcutQlSettings]):
             settings.critic_hidden,
             settings.activation,
             settings.critic_layer_norm,
+            norm_gain=settings.critic_norm_gain,
         )
         self.target_policy = self.target_of(self.policy, settings.target_rate)
         self.target_critic = self.target_of(self.critic, settings.target_rate)

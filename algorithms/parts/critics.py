@@ -32,10 +32,13 @@ class TwinCritic(nn.Module):
         activation: str,
         layer_norm: bool,
         input_norm: InputNorm | None = None,
+        norm_gain: bool = False,
     ) -> None:
         super().__init__()
         sizes = (observation_dim + action_dim, *hidden, 1)
-        self.network = MemberMLP(generators, HEADS * agents, sizes, activation, layer_norm)
+        self.network = MemberMLP(
+            generators, HEADS * agents, sizes, activation, layer_norm, norm_gain=norm_gain
+        )
         self.input_norm = input_norm  # before both heads
 
     def forward(self, observation: Tensor, action: Tensor) -> Tensor:

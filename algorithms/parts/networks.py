@@ -26,7 +26,8 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
 }
 
-Layers = Sequence[tuple[Tensor, Tensor]]  # weight and bias of each
+# Weight and bias of each, and behind them gain and offset of its norm, where these are trained.
+Layers = Sequence[tuple[Tensor, ...]]
 
 HE_GAIN = 6.0**0.5
 ROW = 64  # floats: a multiple of twice the widest vector register
@@ -192,7 +193,8 @@ class MemberMLP(MemberNetwork):
     critics). Hidden weights start uniform within ``gain / sqrt(fan_in)``; the default is the law
     of He et al. (2015). torch's default (gain 1) leaves GELU networks nearly linear and cloning
     several times slower. Last layer and biases start within 1 / sqrt(fan_in). An ``output_mask``
-    zeroes the outputs that are padding.
+    zeroes the outputs that are padding. ``norm_gain``: whether the LayerNorm's gain and offset,
+    which start at 1 and 0, are trained; torch then evaluates the network.
     """
 
     output_mask: Tensor | None
@@ -206,6 +208,7 @@ class MemberMLP(MemberNetwork):
         layer_norm: bool = False,
         gain: float = HE_GAIN,
         output_mask: Tensor | None = None,
+        norm_gain: bool = False,
     ) -> None:
         super().__init__()
         self.register_buffer("output_mask", output_mask, persistent=False)  # (M, 1, out)
@@ -225,11 +228,18 @@ class MemberMLP(MemberNetwork):
             nn.Parameter(fan_in_uniform(generators, per_replica, 1, o, fan_in=i))
             for i, o in pairwise(sizes)
         )
+        widths = sizes[1:-1] if norm_gain else ()
+        self.norm_gains, self.norm_offsets = (
+            nn.ParameterList(nn.Parameter(first(self.members, 1, width)) for width in widths)
+            for first in (torch.ones, torch.zeros)
+        )
         self._list_layers()
 
     def _list_layers(self) -> None:
         """List the parameters: torch's lists look each one up by name at every evaluation."""
-        self._layers = list(zip(self.weights, self.biases, strict=True))
+        self._layers: list[tuple[Tensor, ...]] = list(zip(self.weights, self.biases, strict=True))
+        for index, norm in enumerate(zip(self.norm_gains, self.norm_offsets, strict=True)):
+            self._layers[index] += norm
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """List the parameters anew: torch replaces those whose tensors it cannot swap in place."""
@@ -240,7 +250,8 @@ class MemberMLP(MemberNetwork):
     def take_kernel(self, compiled: library.Library) -> bool:
         """Use the C library from now on; return False where it does not support this network."""
         names = [name for name in library.ACTIVATIONS if ACTIVATIONS[name] is self.activation]
-        if type(self) is not MemberMLP or not names or not _is_plain(self.flat):
+        trains_norm = len(self.norm_gains) > 0
+        if type(self) is not MemberMLP or not names or trains_norm or not _is_plain(self.flat):
             return False
         at = [[(int(p.storage_offset()), p.stride(0)) for p in part] for part in self._parts()]
         self.kernel = Kernel(compiled, self.members, self.sizes, names[0], self.layer_norm, *at)
@@ -271,20 +282,20 @@ class MemberMLP(MemberNetwork):
         """
         if self.kernel is not None and self.kernel.serves(x, every, share):
             return self.kernel.evaluate(self, x, False, every, share)
-        held = [(w.detach()[::every], b.detach()[::every]) for w, b in self._layers]
+        held = [tuple(p.detach()[::every] for p in layer) for layer in self._layers]
         return self._run(_spread(x, share), held)
 
     def by_operations(self, x: Tensor, flat: Tensor, every: int, share: int) -> Tensor:
         """Evaluate by torch's operations on parameters in a flat buffer, the leaf of gradients."""
         layers = [
-            [flat.as_strided(p.shape, p.stride(), p.storage_offset())[::every] for p in pair]
-            for pair in self._layers
+            tuple(flat.as_strided(p.shape, p.stride(), p.storage_offset())[::every] for p in layer)
+            for layer in self._layers
         ]
-        return self._run(_spread(x, share), [(w, b) for w, b in layers])
+        return self._run(_spread(x, share), layers)
 
     def _parts(self) -> tuple[list[Tensor], list[Tensor]]:
         """Return weights and biases."""
-        return [w for w, _ in self._layers], [b for _, b in self._layers]
+        return [layer[0] for layer in self._layers], [layer[1] for layer in self._layers]
 
     def _run(self, x: Tensor, layers: Layers) -> Tensor:
         single = x.shape[1] == 1 and x.device.type == "cpu"
@@ -293,14 +304,16 @@ class MemberMLP(MemberNetwork):
 
     def _through(self, x: Tensor, layers: Layers) -> Tensor:
         last = len(layers) - 1
-        for index, (weight, bias) in enumerate(layers):
+        for index, (weight, bias, *norm) in enumerate(layers):
             if index == last and self._by_sums:
                 return (x * weight.transpose(1, 2)).sum(dim=-1, keepdim=True) + bias
             x = torch.baddbmm(bias, x, weight)  # (M, B, out)
             if index < last:
                 x = self.activation(x)
-                if self.layer_norm:  # no gain or offset: the next layer's weights absorb both
+                if self.layer_norm:  # without gain and offset the next layer's weights hold both
                     x = F.layer_norm(x, x.shape[-1:])
+                if norm:
+                    x = torch.addcmul(norm[1], x, norm[0])
         return x
 
 

@@ -59,15 +59,18 @@ def setting(
     most: Bound = None,
     below: Bound = None,
     search: Dimension | None = None,
+    added: bool = False,
 ) -> Any:
     """Return a dataclass field: its default, the sentence that explains it, and its range.
 
     above, below: bounds that are not allowed themselves; least, most: bounds that are. A bound is a
     number or the name of another setting. Settings check their ranges when they are made.
-    search: where tuning looks for a better value; None where it does not.
+    search: where tuning looks for a better value; None where it does not. added: whether it came
+    after results were published: it is part of a configuration only where it is not the default, so
+    that earlier cells keep their ids.
     """
-    limits = Range(above, least, most, below)
-    return field(default=default, metadata={"help": text, "range": limits, "search": search})
+    metadata = {"help": text, "range": Range(above, least, most, below), "search": search}
+    return field(default=default, metadata={**metadata, "added": True} if added else metadata)
 
 
 _SAME = object()
@@ -144,6 +147,16 @@ class ValueSettings(Settings):
     )
     critic_hidden: tuple[int, ...] = setting((512, 512, 512, 512), "widths of the critic", least=1)
     critic_layer_norm: bool = setting(True, "LayerNorm after each hidden activation of the critic")
+    critic_norm_gain: bool = setting(
+        False, "train a gain and an offset of that LayerNorm, as official codes do", added=True
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            self.critic_layer_norm or not self.critic_norm_gain,
+            "critic_norm_gain needs critic_layer_norm: set both, or neither",
+        )
 
 
 @dataclass(frozen=True)

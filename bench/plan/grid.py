@@ -240,7 +240,7 @@ def _method(
     settings = resolve.resolve_settings(
         name, preset, config.overrides, run.updates, values, dataset
     )
-    text = canonical({"algorithm": settings, "run": run.identity()})
+    text = canonical({"algorithm": resolve.in_identity(name, settings), "run": run.identity()})
     version = algorithms.row(name).version
     note = published.as_dict() if published else None
     own = preset.own(name, dataset)

@@ -141,6 +141,22 @@ def resolve_settings(
     return dataclasses.asdict(build_settings(name, values))
 
 
+def in_identity(name: str, settings: Settings) -> Settings:
+    """Return the settings that a cell's id depends on.
+
+    One that was added after results had been published belongs to them where it is not its default:
+    earlier cells keep their ids.
+    """
+    added = {
+        field.name: field.default
+        for field in dataclasses.fields(algorithms.settings_class(name))
+        if field.metadata.get("added")
+    }
+    return {
+        key: value for key, value in settings.items() if key not in added or value != added[key]
+    }
+
+
 def described_settings(name: str, preset: Preset) -> list[dict[str, str]]:
     """Return a row for each setting of an algorithm: its name, value in a preset, range, help.
 

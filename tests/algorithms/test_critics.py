@@ -10,12 +10,14 @@ import algorithms
 from algorithms.contract.examples import batch_for, team
 from algorithms.dom2 import Dom2
 from algorithms.parts.critics import TwinCritic, conservative_term, copy_of, move, q_term, td_target
+from algorithms.parts.networks import MemberMLP
 from algorithms.settings import Dom2Settings, Om2pSettings
+from tests.algorithms.narrow import small
 
 
-def critic(layer_norm: bool = True) -> TwinCritic:
+def critic(layer_norm: bool = True, norm_gain: bool = False) -> TwinCritic:
     generators = [torch.Generator().manual_seed(0)]
-    return TwinCritic(generators, 3, 7, 2, (16, 16), "gelu", layer_norm)
+    return TwinCritic(generators, 3, 7, 2, (16, 16), "gelu", layer_norm, norm_gain=norm_gain)
 
 
 def test_heads_are_independent_networks() -> None:
@@ -33,6 +35,61 @@ def test_heads_are_independent_networks() -> None:
                 x = torch.nn.functional.gelu(x) if index < 2 else x
             torch.testing.assert_close(value[member, head], x[:, 0], rtol=1e-5, atol=1e-6)
     assert not torch.allclose(value[:, 0], value[:, 1])
+
+
+def test_a_trained_norm_equals_torch_s_own() -> None:
+    """Gain and offset start at 1 and 0; with others every head equals modules of torch."""
+    plain, both = critic(), critic(norm_gain=True)
+    observation, action = torch.randn(3, 5, 7), torch.randn(3, 5, 2, requires_grad=True)
+    torch.testing.assert_close(both(observation, action), plain(observation, action))
+    net = both.network
+    with torch.no_grad():
+        for gain, offset in zip(net.norm_gains, net.norm_offsets, strict=True):
+            gain.normal_()
+            offset.normal_()
+    value = both(observation, action)
+    rows = torch.cat([observation, action], dim=-1)
+    for member in range(3):
+        for head in range(2):
+            row = 2 * member + head
+            x = rows[member]
+            for index in range(3):
+                x = x @ net.weights[index][row] + net.biases[index][row]
+                if index < 2:
+                    norm = torch.nn.LayerNorm(x.shape[-1])
+                    norm.weight.data = net.norm_gains[index][row, 0].data
+                    norm.bias.data = net.norm_offsets[index][row, 0].data
+                    x = norm(torch.nn.functional.gelu(x))
+            torch.testing.assert_close(value[member, head], x[:, 0], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(both.frozen(observation, action), value)
+    both.frozen(observation, action).sum().backward()
+    assert all(parameter.grad is None for parameter in both.parameters())
+
+
+WITH_NORM = ("om2p", "fql", "iql", "icq", "omiga", "cfcql", "mac-flow", "shortcut-ql")
+
+
+@pytest.mark.parametrize("name", WITH_NORM)
+def test_the_norm_is_trained_where_it_is_asked_for(name: str) -> None:
+    """In all critics and their targets; torch evaluates these, and the C library the policy."""
+    settings = small(name, critic_layer_norm=True, critic_norm_gain=True)
+    learner = algorithms.make(name, team(), settings)
+    batch = batch_for(team(), next_actions=learner.next_actions)
+    for _ in range(2):
+        learner.update(batch)
+    moved = {
+        key: (parameter - float("norm_gains" in key)).abs().max().item()
+        for key, parameter in learner.named_parameters()
+        if "norm_gains" in key or "norm_offsets" in key
+    }
+    assert any("target" in key for key in moved)
+    assert all(moved.values()), f"{name} does not train {[k for k, v in moved.items() if not v]}"
+    networks = {k: m.kernel for k, m in learner.named_modules() if isinstance(m, MemberMLP)}
+    assert all(networks[key.rpartition(".norm_")[0]] is None for key in moved)
+    if learner.kernels.name == "c":
+        assert any(kernel is not None for kernel in networks.values())
+    with pytest.raises(ValueError, match="critic_norm_gain needs critic_layer_norm"):
+        small(name, critic_layer_norm=False, critic_norm_gain=True)
 
 
 def test_frozen_evaluation_sends_gradients_to_the_action_only() -> None:

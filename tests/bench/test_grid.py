@@ -130,6 +130,22 @@ def test_not_reweighting_leaves_ids_as_they_were_before_it_existed() -> None:
     assert resolve.RunSettings(**old).identity() == cell.run.identity()
 
 
+def test_a_setting_that_was_added_later_leaves_ids_as_they_were() -> None:
+
+    def cell_with(overrides: dict[str, Any]) -> grid.Cell:
+        made = config.make_config(overrides=overrides, **{**BASE, "algorithms": ("om2p",)})
+        (cell,) = grid.cells(made.replace(seeds=(0,)))
+        return cell
+
+    plain = cell_with({})
+    assert "critic_norm_gain" not in plain.canonical
+    assert plain.settings["critic_norm_gain"] is False
+    assert cell_with({"om2p.critic_norm_gain": False}).id == plain.id
+    other = cell_with({"om2p.critic_norm_gain": True})
+    assert other.id != plain.id
+    assert '"critic_norm_gain":true' in other.canonical
+
+
 def test_an_override_of_one_algorithm_leaves_the_others_alone() -> None:
     before, after = ids(), ids({"om2p.q_weight": 0.5})
     assert [a == b for a, b in zip(before, after, strict=True)] == [False, True, False, True]
