@@ -16,15 +16,18 @@ class Actor:
 
     Dense layers with ReLU, squashed by tanh. Where the agents share one network, stored weights
     are (in, out) and biases (out,), and any leading shape (..., O) will do; where each has its
-    own, they are (N, in, out) and (N, out).
+    own, they are (N, in, out) and (N, out). ``reading`` (N, O) is the order in which each agent
+    reads the numbers of its observation, where agents that share one network differ in it.
     """
 
-    def __init__(self, layers: list[tuple[Tensor, Tensor]]) -> None:
-        self.layers = layers
+    def __init__(self, layers: list[tuple[Tensor, Tensor]], reading: Tensor | None = None) -> None:
+        self.layers, self.reading = layers, reading
 
     def __call__(self, observation: Tensor) -> Tensor:
         """Return the noise-free action for every observation."""
         x = observation
+        if self.reading is not None:
+            x = x.gather(-1, self.reading.expand(*x.shape[:-2], -1, -1))
         for index, (weight, bias) in enumerate(self.layers):
             if weight.dim() == 2:
                 x = torch.matmul(x, weight) + bias
@@ -41,11 +44,12 @@ class Actor:
 
     def to(self, device: str | torch.device, dtype: torch.dtype) -> "Actor":
         """Return a copy on ``device`` in ``dtype``."""
-        return Actor([(w.to(device, dtype), b.to(device, dtype)) for w, b in self.layers])
+        reading = None if self.reading is None else self.reading.to(device)
+        return Actor([(w.to(device, dtype), b.to(device, dtype)) for w, b in self.layers], reading)
 
     def rounded(self) -> "Actor":
         """Return a copy whose numbers fit half precision, so that storing them so loses nothing."""
-        return Actor([(w.half().float(), b.half().float()) for w, b in self.layers])
+        return Actor([(w.half().float(), b.half().float()) for w, b in self.layers], self.reading)
 
 
 def save_snapshots(
@@ -61,6 +65,9 @@ def save_snapshots(
         for index, layer in enumerate(actor.layers)
         for kind, tensor in zip(("weight", "bias"), layer, strict=True)
     }
+    for name, actor in snapshots.items():
+        if actor.reading is not None:
+            tensors[f"{name}.reading"] = actor.reading.to(torch.int16).contiguous()
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, path, metadata=metadata)
 
@@ -75,7 +82,7 @@ def load_snapshots(path: Path) -> tuple[dict[str, Actor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
-            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise DatasetError(
             f"the policy file {path} cannot be read ({error}); reinstall om2p-bench or retrain it."
@@ -84,6 +91,10 @@ def load_snapshots(path: Path) -> tuple[dict[str, Actor], dict[str, str]]:
     actors = {}
     for name in names:
         depth = sum(key.startswith(f"{name}.weight") for key in tensors)
-        layers = [(tensors[f"{name}.weight{i}"], tensors[f"{name}.bias{i}"]) for i in range(depth)]
-        actors[name] = Actor(layers)
+        layers = [
+            (tensors[f"{name}.weight{i}"].float(), tensors[f"{name}.bias{i}"].float())
+            for i in range(depth)
+        ]
+        reading = tensors.get(f"{name}.reading")
+        actors[name] = Actor(layers, None if reading is None else reading.long())
     return actors, metadata

@@ -114,7 +114,7 @@ class Matd3:
         }
         self.generator = torch.Generator().manual_seed(config.seed)
         hidden = config.hidden
-        seen = observation + agents * action + 2 * (agents - 1)
+        seen = self.critic_size(observation, action)
         generators = [self.generator]
         self.actor = MemberMLP(
             generators, owners, (observation, hidden, hidden, action), "relu", gain=1.0
@@ -132,6 +132,10 @@ class Matd3:
         order = [[i] + [j for j in range(agents) if j != i] for i in range(agents)]
         self.order = torch.tensor(order)
         self.updates = 0
+
+    def critic_size(self, observation: int, action: int) -> int:
+        """Return how many numbers a critic sees: own observation, all actions, mates' velocities."""
+        return observation + self.agents * action + 2 * (self.agents - 1)
 
     @property
     def networks(self) -> tuple[MemberMLP, ...]:

@@ -25,6 +25,7 @@ AT_ONCE = 25_000  # transitions rolled side by side: 1,000 episodes of 25 steps,
 LICENCE = "MIT: recorded by om2p-bench with its own behaviour policies"
 
 OWN, SHARED = "one actor per agent", "one actor shared by all agents"
+CYCLIC = "one actor, with an order of the landmarks for each agent"
 UNIFORM = "uniform random actions"
 
 CUT_RULES = {
@@ -175,7 +176,7 @@ def _team(identity: dict[str, Any]) -> list[dict[str, Any]]:
             acted.append({"quality": quality, "actors": UNIFORM, "noise": None})
             continue
         actors, metadata = load_snapshots(_policies(identity, quality))
-        shared = next(iter(actors.values())).shared
+        kind = _actors(next(iter(actors.values())))
         if noise is None:
             chosen = [
                 row
@@ -183,5 +184,12 @@ def _team(identity: dict[str, Any]) -> list[dict[str, Any]]:
                 if name.startswith("replay-")
             ]
             noise = float(np.sqrt(np.mean([row["noise"] ** 2 for row in chosen])))
-        acted.append({"quality": quality, "actors": SHARED if shared else OWN, "noise": noise})
+        acted.append({"quality": quality, "actors": kind, "noise": noise})
     return acted
+
+
+def _actors(actor: Actor) -> str:
+    """Say how many networks act in a team; an order for each agent makes roles fixed."""
+    if actor.reading is not None:
+        return CYCLIC
+    return SHARED if actor.shared else OWN

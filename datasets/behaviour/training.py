@@ -11,6 +11,7 @@ import torch
 
 from datasets import recipes
 from datasets.actors import Actor, save_snapshots
+from datasets.behaviour.cyclic_matd3 import CyclicMatd3, CyclicMatd3Config
 from datasets.behaviour.individual_matd3 import IndividualMatd3, IndividualMatd3Config
 from datasets.behaviour.joint_matd3 import JointMatd3, JointMatd3Config
 from datasets.behaviour.matd3 import Matd3, Matd3Config, ReplayBuffer, describe, evaluate
@@ -46,6 +47,7 @@ class Selection:
 LEARNERS: dict[str, tuple[Any, type[Matd3Config]]] = {
     "shared": (Matd3, Matd3Config),
     "individual": (IndividualMatd3, IndividualMatd3Config),
+    "cyclic": (CyclicMatd3, CyclicMatd3Config),
     "joint": (JointMatd3, JointMatd3Config),
 }
 
@@ -161,7 +163,9 @@ class Training:
             "step": self.step,
             "updates": learner.updates,
             "curve": self.curve,
-            "snapshots": {step: actor.layers for step, actor in self.snapshots.items()},
+            "snapshots": {
+                step: (actor.layers, actor.reading) for step, actor in self.snapshots.items()
+            },
             "cpu_seconds": self.cpu_now(),
             "networks": [network.state_dict() for network in learner.networks],
             "optimisers": [
@@ -196,7 +200,7 @@ class Training:
         learner, buffer = self.learner, self.buffer
         self.step, learner.updates = state["step"], state["updates"]
         self.curve = state["curve"]
-        self.snapshots = {step: Actor(layers) for step, layers in state["snapshots"].items()}
+        self.snapshots = {step: Actor(*stored) for step, stored in state["snapshots"].items()}
         self.cpu_seconds, self.started = state["cpu_seconds"], time.process_time()
         for network, values in zip(learner.networks, state["networks"], strict=True):
             network.load_state_dict(values)

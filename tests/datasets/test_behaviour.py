@@ -10,6 +10,7 @@ import torch
 
 from datasets import recipes
 from datasets.actors import Actor, load_snapshots, save_snapshots
+from datasets.behaviour.cyclic_matd3 import CyclicMatd3, CyclicMatd3Config
 from datasets.behaviour.individual_matd3 import IndividualMatd3, IndividualMatd3Config
 from datasets.behaviour.joint_matd3 import JointMatd3, JointMatd3Config
 from datasets.behaviour.matd3 import Matd3Config, evaluate
@@ -25,6 +26,7 @@ SHORT = Matd3Config(vector_steps=60, random_steps=20, copies=10, batch_size=32)
 OWN = IndividualMatd3Config(
     vector_steps=60, random_steps=20, copies=10, batch_size=32, tied_updates=30
 )
+CYCLIC = CyclicMatd3Config(vector_steps=60, random_steps=20, copies=10, batch_size=32)
 SELECTION = Selection(snapshot_every=10, medium_level=33.0, replay_snapshots=3)
 
 
@@ -55,7 +57,7 @@ def without_time(training: Training) -> list[dict[str, float]]:
     ]
 
 
-@pytest.mark.parametrize("config", [SHORT, OWN])
+@pytest.mark.parametrize("config", [SHORT, OWN, CYCLIC])
 def test_interrupted_training_continues_bit_equal(
     config: Matd3Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,10 +66,10 @@ def test_interrupted_training_continues_bit_equal(
     run(tmp_path / "parts", stop_after=40, config=config)
     resumed = run(tmp_path / "parts", config=config)
     assert without_time(resumed) == without_time(whole)
-    layers = (whole.learner.snapshot().layers, resumed.learner.snapshot().layers)
-    for one, other in zip(*layers, strict=True):
-        assert torch.equal(one[0], other[0])
-        assert torch.equal(one[1], other[1])
+    observation = TASK.make_env(5, seed=1).reset()
+    assert list(resumed.snapshots) == list(whole.snapshots)
+    for step, actor in whole.snapshots.items():
+        assert torch.equal(actor(observation), resumed.snapshots[step](observation))
 
 
 def test_a_checkpoint_of_other_settings_is_refused(
@@ -135,6 +137,37 @@ def test_agents_are_tied_for_as_long_as_they_should() -> None:
         IndividualMatd3Config(mates="no")
 
 
+def test_a_cyclic_team_does_the_same_after_renumbering_in_a_cycle(tmp_path: Path) -> None:
+    """Agent i + 1 among landmarks that moved on by one acts as agent i did; rewards go along."""
+    one, other = (load_task("mpe/spread-6").make_env(4, seed=0) for _ in range(2))
+    learner = CyclicMatd3(CyclicMatd3Config(hidden=16), one)
+    with torch.no_grad():
+        for weight in learner.actor.weights:
+            weight.uniform_(-0.5, 0.5, generator=learner.generator)
+    save_snapshots(tmp_path / "p.safetensors", {"a": learner.snapshot()}, {}, torch.float16)
+    actor = load_snapshots(tmp_path / "p.safetensors")[0]["a"]
+    observation, _ = one.reset(), other.reset()
+    start = one.get_state()
+    agents, marks = start["position"].split(6, dim=1)
+    moved = torch.cat([agents.roll(1, dims=1), marks.roll(1, dims=1)], dim=1)
+    other.set_state({"position": moved, "velocity": start["velocity"].roll(1, dims=1)})
+    turned, *_ = other.step(torch.zeros(4, 6, 2))
+    observation, *_ = one.step(torch.zeros(4, 6, 2))
+    action = learner.act(learner.present(one, observation), noise=0.0)
+    assert action.std(dim=1).min() > 0.01  # agents do differ
+    torch.testing.assert_close(actor(turned), actor(observation).roll(1, dims=1))
+    torch.testing.assert_close(actor(observation), action, atol=5e-3, rtol=0.0)
+    rewards = (env.step(act)[1] for env, act in ((one, action), (other, action.roll(1, dims=1))))
+    first, second = rewards
+    torch.testing.assert_close(second, first.roll(1, dims=1))
+    present = learner.present(one, observation)
+    critic = learner.critic_input(present, action).unflatten(1, (4, 6))
+    again = learner.critic_input(learner.present(other, turned), action.roll(1, dims=1))
+    torch.testing.assert_close(again.unflatten(1, (4, 6)), critic.roll(1, dims=2))
+    with pytest.raises(ValueError, match="are not those of spread"):
+        CyclicMatd3(CyclicMatd3Config(), load_task("mpe/tag").make_env(1, seed=0))
+
+
 def test_the_expert_is_the_snapshot_nearest_to_the_goal(tmp_path: Path) -> None:
     chosen = Selection(10, 33.0, 3, evaluation_episodes=50, expert="nearest", expert_return=170.0)
     training = Training(TASK, SHORT, chosen, tmp_path)
@@ -174,7 +207,8 @@ def test_shipped_policies_are_those_of_the_recipe(task_id: str, team: str | None
     assert len(replay) == selection.replay_snapshots
     assert path.stat().st_size < 600_000
     learner = recipes.team(task_id, team)["train"]["learner"]
-    assert {actor.shared for actor in actors.values()} == {learner == "shared"}
+    assert {actor.shared for actor in actors.values()} == {learner in ("shared", "cyclic")}
+    assert {actor.reading is not None for actor in actors.values()} == {learner == "cyclic"}
     if task_id.startswith("mpe/"):  # a body's thousand steps are too slow for here
         for name in ("expert", "medium"):
             returns = evaluate(actors[name], task.make_env(2000, seed=5), 0.0, torch.Generator())
