@@ -61,7 +61,10 @@ REFERENCES: dict[Variant, tuple[Reference | None, Reference | None]] = {
         Reference(18.493, 0.864, 500, UNIFORM),
         Reference(3352.373, 11.059, 303, EXPERT_DATA.format("mamujoco/hopper-3x1")),
     ),
-    ("mpe/spread-6", "omar", None): (Reference(248.495, 0.537, 20_000, UNIFORM), None),
+    ("mpe/spread-6", "omar", None): (
+        Reference(248.495, 0.537, 20_000, UNIFORM),
+        Reference(792.317, 1.420, 10_000, EXPERT_DATA.format("mpe/spread-6")),
+    ),
     ("mpe/spread-12", "omar", None): (Reference(692.741, 0.881, 20_000, UNIFORM), None),
     ("mpe/spread", "mpe2", None): (Reference(-26.099, 0.018, 200_000, UNIFORM), None),
     # Against the prey of the published data, OMAR's pretrained_adv_model.pt.

@@ -4,11 +4,13 @@ The rules of spread stay what they are when agents and landmarks are both renumb
 agent i reads landmarks and mates in an order of its own, i, i + 1, ... around the cycle, and all
 agents share their weights in that order (an equivariant team: van der Pol et al. 2022). Whoever
 prefers a place of that order prefers another landmark than its mates. Two more things differ from
-the shared team of three, without which six agents stay near a random team for 10,000 steps:
+the shared team of three:
 
 - The twin critic sees the state after the move (afterstates: Sutton and Barto 2018, section 6.8)
   as distances: of each landmark to the agent and to the nearest other one, and of its mates.
 - At first, learning adds a reward for nearness to the own landmark, which fades to nothing.
+
+What six agents reach without each of these is in docs/evidence/behaviour.md.
 """
 
 from dataclasses import dataclass

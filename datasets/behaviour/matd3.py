@@ -134,7 +134,7 @@ class Matd3:
         self.updates = 0
 
     def critic_size(self, observation: int, action: int) -> int:
-        """Return how many numbers a critic sees: own observation, all actions, mates' velocities."""
+        """Return a critic's inputs: own observation, all actions, mates' velocities."""
         return observation + self.agents * action + 2 * (self.agents - 1)
 
     @property

@@ -10,10 +10,16 @@ import pytest
 
 import datasets
 from bench.cli import app
+from datasets import recipes
+from datasets.actors import load_snapshots
+from datasets.behaviour import policy_file
 from datasets.errors import DatasetError
 from datasets.recorded.episodes import ARRAYS
+from datasets.rollout import Returns, play
+from datasets.tasks import load_task
 
-MEETING = Path(__file__).parents[2] / "docs" / "examples" / "meeting_task.py"
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+MEETING = EXAMPLES / "meeting_task.py"
 POLICY = """
 import numpy as np
 
@@ -208,3 +214,17 @@ def test_a_prey_outside_the_environment_is_refused(plugin: Path, tmp_path: Path)
             "mpe/tag", policy_file.load(f"{plugin}:still"), "x", 500, data_dir=tmp_path,
             prey="external",
         )  # fmt: skip
+
+
+def test_controllers_of_spread_are_yardsticks_of_its_trained_teams() -> None:
+    """To the own landmark, to the nearest one, divided anew: six trained agents stand between."""
+    task = load_task("mpe/spread-6")
+    rng = np.random.default_rng(0)
+    returns = {}
+    for name in ("own", "nearest", "divided"):
+        policy = policy_file.load(f"{EXAMPLES / 'landmarks.py'}:{name}")
+        act = policy_file.Checked(policy, task, rng, 0)
+        returns[name] = play(task.make_env(200, seed=5), act, Returns()).total.mean().item()
+    actors, _ = load_snapshots(recipes.policies_path(task.id))
+    best = play(task.make_env(200, seed=5), actors["best"], Returns()).total.mean().item()
+    assert returns["nearest"] < returns["own"] < best < returns["divided"]

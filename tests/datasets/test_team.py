@@ -103,6 +103,13 @@ def test_own_actors_keep_their_landmarks_and_a_shared_one_does_not(
     ]
 
 
+def test_six_agents_of_one_network_keep_their_landmarks(tmp_path: Path) -> None:
+    card = datasets.load("mpe/spread-6/expert", size=5_000, data_dir=tmp_path).card
+    assert card["team"][0]["actors"] == "one actor, with an order of the landmarks for each agent"
+    assert min(card["roles"]["kept"]) > 0.9
+    assert datasets.load_task("mpe/spread-6").score(card["returns"]["mean"]) > 90
+
+
 def test_a_card_tells_of_every_part(tmp_path: Path) -> None:
     mixed = datasets.load("mpe/spread/random-medium", size=1000, data_dir=tmp_path).card
     assert [part["actors"] for part in mixed["team"]] == [
