@@ -1,6 +1,6 @@
 """Run parts of the suite on the stand-in for a GPU, and print what came out as JSON.
 
-    python -m tests.on_standin algorithms | cells FOLDER DATA | measure | doctor
+    python -m tests.on_standin algorithms | harness FOLDER DATA
 
 A process of its own: the stand-in registers a device with torch, which is for good.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils import _pytree as pytree
 
 import algorithms
 import algorithms.base
@@ -40,7 +41,7 @@ def main() -> None:
         answer = {name: attempt(lambda name=name: algorithm(name)) for name in algorithms.TABLE}
         answer |= {"faults": faults(), "moved": attempt(moved_network)}
     else:
-        answer = {"cells": cells, "measure": measure, "doctor": doctor}[what](*arguments)
+        answer = {"cells": cells(*arguments), "doctor": doctor(), "measure": measure()}
     print(json.dumps(answer))
 
 
@@ -184,14 +185,12 @@ def saved(state: Any) -> Any:
 
 def home(value: Any) -> Any:
     """Return tensors on the CPU, however deep they lie."""
-    return standin_cuda.pytree.tree_map_only(
-        torch.Tensor, lambda tensor: tensor.detach().cpu().clone(), value
-    )
+    return pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.detach().cpu().clone(), value)
 
 
 def close(first: Any, second: Any) -> bool:
     """Tell whether two trees are equal up to the order in which gradients are added."""
-    left, right = map(standin_cuda.pytree.tree_leaves, (first, second))
+    left, right = map(pytree.tree_leaves, (first, second))
     return len(left) == len(right) and all(
         torch.allclose(one, other, rtol=1e-4, atol=1e-6)
         if isinstance(one, torch.Tensor)
@@ -200,7 +199,7 @@ def close(first: Any, second: Any) -> bool:
     )
 
 
-# --- cells, the sampler, evaluation and meters ---------------------------------------------------
+# --- the harness: cells, the sampler, evaluation and meters --------------------------------------
 
 
 def cells(folder: str, data: str) -> dict[str, Any]:

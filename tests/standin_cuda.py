@@ -18,7 +18,6 @@ from unittest import mock
 
 import torch
 from torch.autograd import forward_ad
-from torch.utils import _pytree as pytree
 from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -111,9 +110,34 @@ def wait(what: str) -> None:
         raise RuntimeError(f"called a synchronizing CUDA operation ({what})")
 
 
+# Arguments of operations nest tuples, lists and dictionaries alone; torch's own functions for all
+# kinds of trees take longer than the operations.
+def leaves(values: Any, found: list[Any]) -> list[Any]:
+    """Add what lies in a tree to a list."""
+    for value in values:
+        kind = type(value)
+        if kind is list or kind is tuple:
+            leaves(value, found)
+        elif kind is dict:
+            leaves(value.values(), found)
+        else:
+            found.append(value)
+    return found
+
+
+def mapped(wanted: type, change: Any, value: Any) -> Any:
+    """Change what is of a kind, however deep it lies."""
+    kind = type(value)
+    if kind is list or kind is tuple:
+        return kind([mapped(wanted, change, part) for part in value])
+    if kind is dict:
+        return {key: mapped(wanted, change, part) for key, part in value.items()}
+    return change(value) if isinstance(value, wanted) else value
+
+
 def compute(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """Run an operation on the CPU; its results lie where a GPU would have put them."""
-    flat = pytree.tree_leaves((args, kwargs))
+    flat = leaves((args, kwargs), [])
     tensors = [value for value in flat if isinstance(value, torch.Tensor)]
     on_gpu = [value for value in tensors if isinstance(value, GpuTensor)]
     here = [value for value in tensors if not isinstance(value, GpuTensor) and value.dim() > 0]
@@ -132,12 +156,12 @@ def compute(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     _check_generators(flat, lands, function)
     if asked is not None:
         kwargs = {**kwargs, "device": torch.device("cpu")}
-    inner = pytree.tree_map_only(GpuTensor, lambda value: value.held, (args, kwargs))
+    inner = mapped(GpuTensor, lambda value: value.held, (args, kwargs))
     with torch._C._AutoDispatchBelowAutograd(), forward_ad._set_fwd_grad_enabled(False):
         result = function(*inner[0], **inner[1])
     if not lands:
         return result
-    wrapped = pytree.tree_map_only(torch.Tensor, GpuTensor, result)
+    wrapped = mapped(torch.Tensor, GpuTensor, result)
     if not on_gpu:
         return wrapped
     return _aliased(function, args, kwargs, wrapped)

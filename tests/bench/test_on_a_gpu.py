@@ -29,10 +29,13 @@ by_stand_in = pytest.mark.skipif(
 )
 
 
-def on_standin(*arguments: str) -> dict[str, Any]:
-    """Return what `tests.on_standin` found, in a process of its own."""
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> dict[str, Any]:
+    """What `tests.on_standin` finds of the harness, in a process of its own."""
+    datasets.load(DATASET, size=SIZE, data_dir=data_dir)
+    words = ["harness", str(tmp_path_factory.mktemp("standin")), str(data_dir)]
     done = subprocess.run(
-        [sys.executable, "-m", "tests.on_standin", *arguments], cwd=ROOT, capture_output=True,
+        [sys.executable, "-m", "tests.on_standin", *words], cwd=ROOT, capture_output=True,
         text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -41,36 +44,34 @@ def on_standin(*arguments: str) -> dict[str, Any]:
 
 
 @by_stand_in
-def test_cells_end_on_a_gpu_in_the_numbers_of_the_cpu(tmp_path: Path, data_dir: Path) -> None:
+def test_cells_end_on_a_gpu_in_the_numbers_of_the_cpu(outcome: dict[str, Any]) -> None:
     """Two seeds together, and one that is interrupted: to the bit, by the CPU's own operations."""
-    datasets.load(DATASET, size=SIZE, data_dir=data_dir)
-    outcome = on_standin("cells", str(tmp_path), str(data_dir))
-    assert outcome["errors"] == [None, None, None]
-    assert outcome["equal"]
-    for record in outcome["records"]:
+    cells = outcome["cells"]
+    assert cells["errors"] == [None, None, None]
+    assert cells["equal"]
+    for record in cells["records"]:
         assert record["machine"]["gpu"] == "Stand-in GPU"
         assert (
             record["memory"]["torch_peak_allocated_bytes"] == Driver.PEAKS["max_memory_allocated"]
         )
         assert record["memory"]["dataset_bytes"] > 0
         assert record["execution"]["kernels"] == "torch"
-    calls = outcome["calls"]
+    calls = cells["calls"]
     assert calls["reset_peak_memory_stats"] == calls["empty_cache"] == 3  # once per process
     assert calls["synchronize"] > 100  # at the borders of accounts, and around timed actions
 
 
 @by_stand_in
-def test_the_efficiency_track_waits_for_the_gpu(tmp_path: Path) -> None:
-    outcome = on_standin("measure")
-    assert (outcome["variants"], outcome["rates"]) == (2, 5)
-    assert outcome["calls"]["synchronize"] > 100
+def test_the_efficiency_track_waits_for_the_gpu(outcome: dict[str, Any]) -> None:
+    measured = outcome["measure"]
+    assert (measured["variants"], measured["rates"]) == (2, 5)
+    assert measured["calls"]["synchronize"] > 100
 
 
 @by_stand_in
-def test_the_doctor_examines_a_gpu() -> None:
+def test_the_doctor_examines_a_gpu(outcome: dict[str, Any]) -> None:
     """Well, and with actions turned round and an update that waits."""
-    outcome = on_standin("doctor")
-    well, ill = outcome["well"], outcome["ill"]
+    well, ill = outcome["doctor"]["well"], outcome["doctor"]["ill"]
     assert well.pop("memory by NVML").startswith("warning: not known")
     assert {check: text.partition(":")[0] for check, text in well.items()} == dict.fromkeys(
         [
