@@ -120,9 +120,9 @@ class Program(Fork):
             ends = [nothing.fileno(), *self._printed] if terminal is None else [terminal] * 3
             super().__init__(work, ends, (), environment)
 
-    def end(self) -> subprocess.CompletedProcess[str]:
+    def end(self, seconds: float = 600.0) -> subprocess.CompletedProcess[str]:
         """Wait for the end; return the exit code and what was printed."""
-        code, printed = self.wait(), []
+        code, printed = self.wait(seconds), []
         for number in self._printed:
             os.lseek(number, 0, os.SEEK_SET)
             with os.fdopen(number, encoding="utf-8") as file:

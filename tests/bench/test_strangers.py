@@ -1,7 +1,7 @@
 """Results folders of strangers: links, pipes, devices, huge files and control characters in them.
 
 Each test puts the real thing into a folder and runs the commands that a user would run. A command
-that waits for a pipe would wait for ever: all run in processes of their own, with a time limit.
+that waits for a pipe would wait for ever: all run in other processes, with a time limit.
 """
 
 import json
@@ -25,7 +25,7 @@ from bench.results.collect import collect
 from bench.results.printable import one_line, printable
 from bench.results.record import CHECKPOINT, EPISODES, LOG, Record
 from bench.study.resume import plan_study
-from tests.bench import documents
+from tests.bench import documents, forked
 from tests.bench.test_collect import finished
 
 ROOT = Path(__file__).parents[2]
@@ -41,8 +41,8 @@ def bench(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command as a user does; fails where it takes too long.
 
-    memory: the most bytes of address space. after: more commands for the same process, which then
-    prints the exit codes of all.
+    memory: the most bytes of address space, in an interpreter of its own; without a limit it is a
+    fork of this one. after: more commands for the same process, which then prints all exit codes.
     """
     words = ["-m", "bench", *map(str, arguments)]
     if memory is not None:
@@ -55,6 +55,8 @@ def bench(
             "sys.exit(max(codes))"
         )
         words = ["-c", code]
+    elif forked.AVAILABLE:
+        return forked.Program(words, dict(os.environ), ROOT).end(SECONDS)
     return subprocess.run(
         [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=SECONDS,
         check=False,
