@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LONGEST
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("algorithms", "bench", "datasets", "reports")
 ALLOWED = {
@@ -301,3 +303,9 @@ def test_every_open_mapping_is_explained_and_used() -> None:
         at = lines.index(f"{name} = dict[str, Any]")
         assert lines[at - 1].startswith("# "), f"nothing explains {name}"
         assert re.search(rf"\b{name}\b", others), f"nothing uses {name}"
+
+
+def test_the_longest_test_files_are_there() -> None:
+    """One that was renamed would begin last."""
+    here = {"/".join(path.parts[-2:]) for path in Path(__file__).parent.rglob("test_*.py")}
+    assert set(LONGEST) <= here
