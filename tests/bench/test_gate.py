@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from packaging.requirements import Requirement
 
 import algorithms
 from algorithms.contract.examples import batch_for, team
+from bench.cli import app
 from bench.errors import BenchError
 from bench.gate import costs, files, interleave, regression, timer, versions
 from bench.gate.files import Process
@@ -200,6 +201,14 @@ def project(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forked_processes(python: Path) -> Iterator[None]:
+    """Let the processes that measure be forks of this one (see `forked`)."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", str(python))
+        yield
+
+
 def measured(root: Path, *arguments: str) -> Process:
     tree = interleave.Tree("tree", root, arguments, (ROOT,))
     return interleave._process(tree, "perf", None, root / "out.json")
@@ -273,7 +282,10 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def test_ab_measures_another_revision_and_leaves_nothing_behind(
-    project: Any, tmp_path: Path
+    project: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A benchmark that costs more in the working tree than in the last commit: exit code 3."""
     root = project("mine", BENCHMARKS)
@@ -286,15 +298,14 @@ def test_ab_measures_another_revision_and_leaves_nothing_behind(
     git(root, "add", ".")
     git(root, "commit", "-qm", "second")
     (root / "mine.py").write_text("X = 'a' * 9\n")  # not committed: the tree as it is
-    done = subprocess.run(
-        [sys.executable, "-m", "bench", "compare", "--ab", "HEAD", "--rounds", "1",
-         "--benchmarks", "perf", "--select", "costly", "--to", str(tmp_path / "kept")],
-        cwd=root, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 3, done.stderr
-    assert "operations: 7 -> 9 (+28.57 %)" in done.stdout
-    assert "times are not judged: 1 and 1 processes" in done.stdout
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    words = ["compare", "--ab", "HEAD", "--rounds", "1", "--benchmarks", "perf"]
+    code = app.main([*words, "--select", "costly", "--to", str(tmp_path / "kept")])
+    shown = capsys.readouterr()
+    assert code == 3, shown.err
+    assert "operations: 7 -> 9 (+28.57 %)" in shown.out
+    assert "times are not judged: 1 and 1 processes" in shown.out
     assert git(root, "worktree", "list").count("\n") == 1
     kept = {side: files.read_side(str(tmp_path / "kept" / side)) for side in ("base", "head")}
     assert regression.interleaved(kept["base"], kept["head"])
