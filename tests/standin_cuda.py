@@ -112,17 +112,17 @@ def wait(what: str) -> None:
 
 # Arguments of operations nest tuples, lists and dictionaries alone; torch's own functions for all
 # kinds of trees take longer than the operations.
-def leaves(values: Any, found: list[Any]) -> list[Any]:
+def leaves(values: Any, into: list[Any]) -> list[Any]:
     """Add what lies in a tree to a list."""
     for value in values:
         kind = type(value)
         if kind is list or kind is tuple:
-            leaves(value, found)
+            leaves(value, into)
         elif kind is dict:
-            leaves(value.values(), found)
+            leaves(value.values(), into)
         else:
-            found.append(value)
-    return found
+            into.append(value)
+    return into
 
 
 def mapped(wanted: type, change: Any, value: Any) -> Any:

@@ -231,22 +231,28 @@ def test_memory_that_ray_ran_out_of_is_a_status_of_its_own(
     assert store.read_run(tmp_path / cell.id)["status"] == "out_of_memory"
 
 
-def test_a_node_without_memory_ends_the_cells_and_not_the_study(
-    make_config: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_node_without_memory_ends_the_cells_and_not_the_study(tmp_path: Path) -> None:
     """Ray's own memory monitor finds the node full from the start: it ends whatever begins.
 
     That includes the actor that passes on progress, again and again: nothing may wait for it.
     """
-    monkeypatch.setenv("RAY_memory_usage_threshold", "0.001")
-    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
-    monkeypatch.setattr(launcher, "PATIENCE", 1.0)
-    config = make_config(launcher="ray", jobs=1)
-    outcome = study.run_study(config, Recorder())
-    (record,) = outcome.records.values()
+    environment = os.environ | {
+        "RAY_memory_usage_threshold": "0.001", "RAY_memory_monitor_refresh_ms": "100",
+        "PYTHONPATH": str(ROOT),
+    }  # fmt: skip
+    command = [
+        sys.executable, "-m", "bench", "run", "--preset", "smoke", "--algos", "bc", "--seeds", "1",
+        "--launcher", "ray", "--jobs", "1", "--out", str(tmp_path / "out"),
+        "--data-dir", str(tmp_path / "data"), "--size", "2000",
+    ]  # fmt: skip
+    ended = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert "out_of_memory" in ended.stdout
+    assert "please report" not in ended.stdout + ended.stderr
+    ((_, record),) = store.read_records(tmp_path / "out").items()
     assert (record.status, record.lost) == ("out_of_memory", True)
-    (stored,) = store.read_records(config.out).values()
-    assert (stored.status, stored.lost) == ("out_of_memory", True)
 
 
 @pytest.mark.usefixtures("faulty")
