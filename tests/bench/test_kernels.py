@@ -15,7 +15,8 @@ from bench.doctor import system
 from bench.meters import machine
 from bench.results import store
 from bench.results.record import CHECKPOINT
-from bench.study import progress, reproduce
+from bench.study import progress, recorded, reproduce
+from bench.study.callbacks import Callback
 from bench.training.runner import ExecutionOptions, run_cell, run_cells
 from tests.bench.runs import numbers, stop_after
 
@@ -152,6 +153,19 @@ def test_a_recorded_cell_is_repeated_by_its_own_kernels(make_cell: Make, tmp_pat
     record.execution.kernels = None
     del record.config.run["kernels"]
     assert reproduce.cell_of(record, data_dir).run.kernels == "torch"
+
+
+@pytest.mark.usefixtures("forked_workers")
+def test_a_cell_of_the_library_is_repeated_by_torch_where_there_is_none(
+    make_cell: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = make_cell("bc", run__kernels="c")
+    run_cell(cell, tmp_path / cell.id, FRESH)
+    monkeypatch.setattr(library, "load", unavailable)
+    before = recorded.in_folder(tmp_path / cell.id)
+    comparison = reproduce.reproduce(before, Callback(), Path(cell.data["data_dir"]))
+    assert comparison.repeated["execution"]["kernels"] == "torch"
+    assert "the kernels: c then, torch now" in comparison.causes()
 
 
 def test_lines_of_progress_name_the_kernels() -> None:
