@@ -42,6 +42,8 @@ def score_axis(
     labelled: bool = True,
 ) -> None:
     """Make an axis one of scores: 0 is called random, and 100 data or, without `data`, expert."""
+    from reports.drawing import rulers
+
     low, high = limits
     step = next((s for s in STEPS if (high - low) / s <= 6), (high - low) / 5)
     first = -(-low // step)
@@ -57,16 +59,18 @@ def score_axis(
     names = [join.format(plain_number(tick), words.get(tick, "")).strip() for tick in ticks]
     axis.set(**{f"{which}lim": limits})
     ruler = axis.yaxis if which == "y" else axis.xaxis
-    ruler.set_ticks(ticks, names if labelled else [""] * len(ticks))
+    rulers.place(ruler, ticks, names if labelled else [""] * len(ticks))
 
 
 def ends_at(axis: "Axes", last: float, room: float = 0.02) -> None:
     """Let x run from 0 to a last value, which is its last label; `room` is a share of it."""
     from matplotlib.ticker import MaxNLocator
 
+    from reports.drawing import rulers
+
     round_ones = MaxNLocator(nbins=5, steps=[1, 2, 5, 10]).tick_values(0, last)
     ticks = [float(tick) for tick in round_ones if 0 <= tick <= 0.84 * last] + [last]
-    axis.set_xticks(ticks, [plain_number(float(f"{tick:.3g}")) for tick in ticks])
+    rulers.place(axis.xaxis, ticks, [plain_number(float(f"{tick:.3g}")) for tick in ticks])
     axis.set_xlim(0, last * (1 + room))
 
 

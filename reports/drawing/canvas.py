@@ -6,7 +6,7 @@ and two reports of one folder are equal to the byte.
 
 import math
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 import numpy as np
 
 from bench.results.statistics import Estimate
-from reports.drawing import fonts, picture
+from reports.drawing import fonts, legends, picture
 from reports.drawing.numbers import plain_number
 from reports.reading.results import Method, Track
 
@@ -129,7 +129,9 @@ def panels(
         place = (0.5, foot / total)
         if shape.beside:
             place = (1 - (shape.width - 0.1) / width, 1 - top / total)
-        _legend(figure, methods, line if legend == "lines" else point, shape, place)
+        looks = [(line if legend == "lines" else point)(method) for method in methods]
+        names = shortened([method.label for method in methods])
+        legends.add(figure, names, looks, shape.columns, shape.beside, place)
     if note:
         text = "\n".join(_wrapped(note, width))
         figure.text(0.5, 0.03 / total, text, ha="center", va="bottom", size=6, color=QUIET)
@@ -191,20 +193,6 @@ class LineLook(TypedDict):
     alpha: NotRequired[float]
 
 
-def _legend(
-    figure: "Figure", methods: Sequence[Method], draw: Callable[[Method], LineLook],
-    shape: _Legend, place: tuple[float, float],
-) -> None:  # fmt: skip
-    from matplotlib.lines import Line2D
-
-    names = shortened([method.label for method in methods])
-    handles = [Line2D([], [], label=n, **draw(m)) for n, m in zip(names, methods, strict=True)]
-    figure.legend(
-        handles=handles, loc="upper left" if shape.beside else "lower center",
-        bbox_to_anchor=place, ncols=shape.columns, borderaxespad=0, borderpad=0, labelspacing=0.35,
-    )  # fmt: skip
-
-
 def swatches(figure: "Figure", looks: Sequence[tuple[str, str]], columns: int) -> None:
     """Put a legend of filled squares at the foot of a figure."""
     from matplotlib.patches import Patch
@@ -234,9 +222,11 @@ def square(labels: Sequence[str], side: float) -> tuple["Figure", "Axes"]:
 
 def rows(axis: "Axes", labels: Sequence[str], labelled: bool, longest: int = LONGEST) -> None:
     """Turn y into one row per label, the first on top; labels have ``longest`` characters."""
+    from reports.drawing import rulers
+
     axis.set_ylim(len(labels) - 0.4, -0.6)
-    axis.set_yticks(range(len(labels)))
-    axis.set_yticklabels(shortened(labels, longest) if labelled else [])
+    names = shortened(labels, longest) if labelled else [""] * len(labels)
+    rulers.place(axis.yaxis, range(len(labels)), names)
     axis.tick_params(axis="y", length=0)
     axis.grid(visible=False, axis="y")
     axis.spines["left"].set_visible(False)
@@ -245,11 +235,10 @@ def rows(axis: "Axes", labels: Sequence[str], labelled: bool, longest: int = LON
 def interval(axis: "Axes", row: float, estimate: Estimate, look: LineLook) -> None:
     """Draw a mean and its horizontal interval in a row; nothing where there is no mean."""
     if estimate.low is not None and estimate.high is not None:
-        axis.plot(
-            [estimate.low, estimate.high], [row, row], color=look["color"], linewidth=1.4, zorder=3
-        )
+        ends = [estimate.low, estimate.high]
+        add_line(axis, ends, [row, row], color=look["color"], linewidth=1.4, zorder=3)
     if estimate.value is not None:
-        axis.plot([estimate.value], [row], **look, zorder=4)
+        add_line(axis, [estimate.value], [row], **look, zorder=4)
 
 
 def bars(
@@ -264,10 +253,18 @@ def bars(
 def seeds(axis: "Axes", row: float, values: Sequence[float | None], colour: str) -> None:
     """Draw every seed's value as a small point in a row."""
     known = [value for value in values if value is not None]
-    axis.plot(
-        known, [row] * len(known), linestyle="none", marker="o", markersize=2, color=colour,
+    add_line(
+        axis, known, [row] * len(known), linestyle="none", marker="o", markersize=2, color=colour,
         alpha=0.45, markeredgewidth=0, zorder=2,
     )  # fmt: skip
+
+
+def add_line(axis: "Axes", x: Sequence[float], y: Sequence[float], **look: Any) -> None:
+    """Draw one line or its markers; `Axes.plot` does so too, but reads its arguments longer."""
+    from matplotlib.lines import Line2D
+
+    axis.add_line(Line2D(x, y, **look))
+    axis.autoscale(None)  # where limits are not fixed, they follow
 
 
 def line(method: Method) -> LineLook:
@@ -365,16 +362,15 @@ def save(
     filled: areas of many shades cover it (see `picture`). The files hold no dates and no versions.
     A PDF file costs another drawing, and no page shows it.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from reports.drawing import rulers
 
     (folder / f"{name}.pdf").unlink(missing_ok=True)  # an earlier report's is of other results
     alone = _pdf.get() and not group  # a group has one file for all
     if alone:
         save_pdf(figure, folder / f"{name}.pdf")
     figure.set_dpi(min(DOTS, MOST_PIXELS / max(figure.get_size_inches())))
-    agg = FigureCanvasAgg(figure)
-    agg.draw()
-    made = picture.picture(np.asarray(agg.buffer_rgba()), figure.get_dpi(), filled)
+    rulers.move_ticks(figure)
+    made = picture.picture(legends.pixels(figure), figure.get_dpi(), filled)
     (folder / f"{name}.png").write_bytes(made.png)
     (folder / DARK).mkdir(exist_ok=True)
     (folder / DARK / f"{name}.png").write_bytes(made.dark)

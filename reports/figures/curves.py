@@ -151,7 +151,7 @@ def _panel(axis: "Axes", pairs: list[tuple[Group, Band]], over: str, few: bool) 
     for group, curve in reversed(pairs):
         x = curve.updates if over == "updates" else curve.seconds
         look = canvas.line(group.method)
-        axis.plot(x, curve.mean, **look, markevery=axes.marked(len(x)), zorder=3)
+        canvas.add_line(axis, x, curve.mean, **look, markevery=axes.marked(len(x)), zorder=3)
         if few:
             axis.fill_between(
                 x, curve.low, curve.high, color=look["color"], alpha=0.13, linewidth=0
@@ -204,7 +204,7 @@ def _losses(
     figure, drawn_axes = canvas.panels(list(panels), methods, height=1.3)
     for axis, curves in zip(drawn_axes, panels.values(), strict=True):
         for method, x, y in curves:
-            axis.plot(x, y, **canvas.line(method), markevery=axes.marked(len(x)))
+            canvas.add_line(axis, x, y, **canvas.line(method), markevery=axes.marked(len(x)))
         values = np.concatenate([y for _, _, y in curves])
         if (values > 0).all() and values.max() > SEVERAL * values.min():
             canvas.log_axis(axis, [float(values.min()), float(values.max())], "y")

@@ -239,7 +239,7 @@ def _panel(
     )  # fmt: skip
     for spot in spots:
         look = canvas.point(spot.group.method)
-        axis.plot([spot.cost], [spot.value], **look, markersize=5, zorder=3)
+        canvas.add_line(axis, [spot.cost], [spot.value], **look, markersize=5, zorder=3)
 
 
 def _limits(spots: list[Spot], value: str, kind: str) -> tuple[float, float]:
