@@ -13,9 +13,11 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 if TYPE_CHECKING:
+    from matplotlib.backends.backend_agg import RendererAgg
     from matplotlib.figure import Figure
 
-KEPT = 8  # legends whose pixels are kept
+KEPT = 8  # legends whose pixels are kept, and sizes of figures
+MOST_KEPT = 5_000_000  # pixels of a figure beyond which nothing is kept of it
 ALPHA = 3  # the channel of opacity
 
 
@@ -82,9 +84,20 @@ def pixels(figure: "Figure") -> Pixels:
 def _drawn(figure: "Figure") -> Pixels:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.array(canvas.buffer_rgba())
+    size = FigureCanvasAgg(figure).get_width_height()
+    kept = size[0] * size[1] <= MOST_KEPT
+    renderer = (_renderer if kept else _renderer.__wrapped__)(*size, figure.get_dpi())
+    renderer.clear()
+    figure.draw(renderer)
+    return np.array(renderer.buffer_rgba())
+
+
+@lru_cache(KEPT)
+def _renderer(width: int, height: int, dpi: float) -> "RendererAgg":
+    """Return what draws figures of a size; it remembers how wide words are."""
+    from matplotlib.backends.backend_agg import RendererAgg
+
+    return RendererAgg(width, height, dpi)
 
 
 @lru_cache(KEPT)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import numpy as np
 from bench.results import statistics
 from reports import captions, style
 from reports.drawing import axes, canvas, labels
-from reports.reading.results import Group, Method, Results, Track
+from reports.reading.results import Cell, Group, Method, Results, Track
 from reports.reading.runs import Measure
 
 if TYPE_CHECKING:
@@ -25,27 +26,40 @@ SEVERAL = 4  # times that the largest loss exceeds the least where its axis is l
 
 @dataclass(frozen=True)
 class Band:
-    """The mean over seeds at the evaluations that all finished seeds have in common."""
+    """The values of seeds at the evaluations that all finished seeds have in common."""
 
     updates: np.ndarray
-    seconds: np.ndarray
-    mean: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    n: int
+    seconds: np.ndarray  # medians over seeds
+    values: np.ndarray  # (seeds, evaluations)
+    kind: str  # of interval
+
+    @property
+    def n(self) -> int:
+        """The number of seeds."""
+        return len(self.values)
+
+    @cached_property
+    def mean(self) -> np.ndarray:
+        """The mean over seeds of each evaluation."""
+        return self.values.mean(axis=0)
+
+    @cached_property
+    def ends(self) -> tuple[np.ndarray, np.ndarray]:
+        """The lower and the upper ends of the intervals; NaN where there is none."""
+        low, high = zip(*map(self.interval, range(len(self.updates))), strict=True)
+        return np.array(low), np.array(high)
+
+    def interval(self, at: int) -> tuple[float, float]:
+        """Return the ends of the interval of one evaluation; NaN where there is none."""
+        one = statistics.summarise(self.values[:, at].tolist(), self.kind)
+        if one.low is None or one.high is None:
+            return np.nan, np.nan
+        return one.low, one.high
 
 
-def band(group: Group, column: Measure, kind: str, machine: str | None = None) -> Band | None:
-    """Return a group's curve with its pointwise interval, or None where no seed has one.
-
-    With `machine`, only runs on that class of machine whose times are their own count.
-    """
-    runs = [
-        {point.update: point for point in cell.points(column)}
-        for cell in group.cells
-        if not cell.word
-        and (machine is None or (cell["machine_class"] == machine and not cell.excluded))
-    ]
+def band(cells: Sequence[Cell], column: Measure, kind: str) -> Band | None:
+    """Return the curve of a group's runs with pointwise intervals, or None where none has one."""
+    runs = [{point.update: point for point in cell.points(column)} for cell in cells]
     runs = [run for run in runs if run]
     if not runs:
         return None
@@ -54,13 +68,14 @@ def band(group: Group, column: Measure, kind: str, machine: str | None = None) -
         return None
     values = np.array([[run[at].value for at in common] for run in runs], dtype=float)
     seconds = [[run[at].seconds or np.nan for at in common] for run in runs]
-    estimates = [statistics.summarise(points, kind) for points in values.T.tolist()]
-    low = [np.nan if one.low is None else one.low for one in estimates]
-    high = [np.nan if one.high is None else one.high for one in estimates]
     return Band(
-        np.array(common), np.median(np.array(seconds, dtype=float), axis=0), values.mean(axis=0),
-        np.array(low), np.array(high), len(runs),
+        np.array(common), np.median(np.array(seconds, dtype=float), axis=0), values, kind
     )  # fmt: skip
+
+
+def finished(group: Group) -> list[Cell]:
+    """Return the runs of a group that have a result."""
+    return [cell for cell in group.cells if not cell.word]
 
 
 def measure(groups: Sequence[Group]) -> Measure:
@@ -75,11 +90,15 @@ def draw(
     """Draw a task's learning curves over updates and over training seconds, and its losses."""
     groups = [group for track in tracks for group in results.on(track)]
     column = measure(groups)
-    bands = {id(group): band(group, column, kind) for group in groups}
+    bands = {id(group): band(finished(group), column, kind) for group in groups}
     figures = [_figure(results, task, tracks, bands, column, "updates", folder, kind)]
     machine = next(iter(results.machine_classes), None)
     if machine is not None:
-        bands = {id(group): band(group, column, kind, machine) for group in groups}
+        for group in groups:
+            runs = finished(group)
+            timed = [one for one in runs if one["machine_class"] == machine and not one.excluded]
+            if len(timed) < len(runs):
+                bands[id(group)] = band(timed, column, kind)
         figures.append(_figure(results, task, tracks, bands, column, "seconds", folder, kind))
     figures.append(_losses(results, task, tracks, folder))
     return [figure for figure in figures if figure is not None]
@@ -153,13 +172,11 @@ def _panel(axis: "Axes", pairs: list[tuple[Group, Band]], over: str, few: bool) 
         look = canvas.line(group.method)
         canvas.add_line(axis, x, curve.mean, **look, markevery=axes.marked(len(x)), zorder=3)
         if few:
-            axis.fill_between(
-                x, curve.low, curve.high, color=look["color"], alpha=0.13, linewidth=0
-            )
+            axis.fill_between(x, *curve.ends, color=look["color"], alpha=0.13, linewidth=0)
     if not few:
         canvas.bars(
             axis, [last * (1.03 + WHISKERS * at / len(pairs)) for at in range(len(pairs))],
-            [(float(b.low[-1]), float(b.high[-1])) for _, b in pairs],
+            [b.interval(-1) for _, b in pairs],
             [g.method.style.colour for g, _ in pairs],
         )  # fmt: skip
     axes.ends_at(axis, last, 0.03 if few else 0.05 + WHISKERS)

@@ -83,10 +83,11 @@ def _profiles(
     low = min(0.0, *(float(scores.min()) for scores in matrices.values()))
     high = max(DATA, *(float(scores.max()) for scores in matrices.values()))
     grid = np.linspace(low, high, GRID)
+    resamples = RUNS_DRAWN if len(methods) <= FEW else 0
     for method, scores in reversed(matrices.items()):
-        share, below, above = statistics.performance_profile(scores, grid, RUNS_DRAWN)
+        share, below, above = statistics.performance_profile(scores, grid, resamples)
         axes[0].plot(grid, share, **canvas.line(method), markevery=GRID // 5)
-        if below is not None and above is not None and len(methods) <= FEW:
+        if below is not None and above is not None:
             axes[0].fill_between(
                 grid, below, above, color=method.style.colour, alpha=0.13, linewidth=0
             )

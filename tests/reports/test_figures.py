@@ -49,7 +49,7 @@ def test_a_training_time_is_one_statistic_in_tables_figures_and_page(study):
     leaders, title = leaderboard.build(read, "ci95"), COLUMNS["seconds_train"].title
     place = [head.name.lower() for head in leaders.heads].index(title.lower())
     shown = float(leaders.rows[0].cells[place].text)
-    curve = curves.band(read.on(read.tracks[0])[0], "score", "ci95")
+    curve = curves.band(read.on(read.tracks[0])[0].cells, "score", "ci95")
     assert (spot.cost, table.rows[0].items[at].value, shown) == (2.0, 2.0, 2.0)
     assert set(curve.seconds) == {2.0}
 
@@ -113,6 +113,7 @@ def test_names_stand_beside_points_where_they_are_few(study, tmp_path, monkeypat
         named = [t.get_text() for t in figure.findobj(_is_text) if t.get_gid() == "name"]
         assert sorted(named) == ["BC", "DOM2", "OM2P"]
         assert not figure.legends
+        figure.draw_without_rendering()  # names of ticks are given when they are drawn
         words = {text.get_text() for text in figure.findobj(_is_text)}
         assert {"random 0", "data 100"} <= words
     axis = drawn["learning_curves_updates_mpe-spread"].axes[0]
@@ -136,10 +137,12 @@ def test_curves_stand_on_evaluations_that_all_seeds_have(study, cell):
     study(["om2p"], seeds=range(3))
     root = cell("om2p", "mpe/spread/expert", 3, points=5).parent
     (group,) = results.read(root).groups
-    band = curves.band(group, "score", "ci95")
+    band = curves.band(group.cells, "score", "ci95")
     assert band.n == 4
     assert band.updates.tolist() == [400, 800, 1200, 1600, 2000]
-    assert (band.low <= band.mean).all()
+    low, high = band.ends
+    assert (low <= band.mean).all()
+    assert band.interval(-1) == (low[-1], high[-1])
 
 
 def test_methods_with_failed_seeds_are_not_on_the_frontier_picture(study, cell):
