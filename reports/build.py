@@ -16,7 +16,7 @@ from reports.drawing import canvas
 from reports.drawing.canvas import SavedFigure
 from reports.figures import catalogue, curves
 from reports.options import Options
-from reports.reading import answer, results
+from reports.reading import aggregates, answer, results
 from reports.reading.choosing.selection import Selection
 from reports.reading.results import PENDING, Results
 from reports.tables import (
@@ -147,13 +147,14 @@ def _write_once(
     read = results.read(out, selection=selection)
     try:
         to.mkdir(parents=True, exist_ok=True)
-        # Tables first: what they summarise is then known to all processes that draw.
-        tables = all_tables(read, options.uncertainty)
-        figures = catalogue.draw_all(read, to / "figures", options.uncertainty, options.pdf)
-        pending = sum(cell["status"] in PENDING for cell in read.cells)
-        sources = _write_tables(read, tables, to / "tables", options)
+        _share(read)
+        with catalogue.drawing(read, to / "figures", options.uncertainty, options.pdf) as drawn:
+            tables = all_tables(read, options.uncertainty)
+            pending = sum(cell["status"] in PENDING for cell in read.cells)
+            sources = _write_tables(read, tables, to / "tables", options)
+            html = document.render(read, drawn, tables, sources, options, refresh=refresh)
+            figures = drawn()
         _write_captions(figures, to / "figures")
-        html = document.render(read, figures, tables, sources, options, refresh=refresh)
         path = to / "index.html"
         path.write_text(html, encoding="utf-8")
     except OSError as error:
@@ -162,6 +163,14 @@ def _write_once(
         path, len(read.cells), pending, figures, tables, refresh is not None, read.warnings,
         answer.spoken(read),
     )  # fmt: skip
+
+
+def _share(read: Results) -> None:
+    """Read and compute what tables, page and figures all need, before processes part."""
+    for cell in read.cells:
+        cell.points("score")
+        _ = cell.stressed
+    aggregates.aggregate_sets(read)
 
 
 def all_tables(read: Results, kind: str) -> list[Table]:

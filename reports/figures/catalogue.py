@@ -5,7 +5,7 @@ import gc
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from reports.drawing import canvas
@@ -32,14 +32,25 @@ SECTIONS = (
 MANY = 8  # jobs beyond which other processes help
 MOST_WORKERS = 8
 Job = Callable[[], list[canvas.SavedFigure]]
+Figures = Callable[[], list[canvas.SavedFigure]]  # waits for figures and returns them
 
 
 def draw_all(
     results: Results, folder: Path, kind: str = "ci95", pdf: bool = False
 ) -> list[canvas.SavedFigure]:
-    """Draw every figure that these results can fill into `folder`, as PNG, with `pdf` as PDF too.
+    """Draw all figures that these results can fill into `folder`, as PNG, with `pdf` as PDF too."""
+    with drawing(results, folder, kind, pdf) as figures:
+        return figures()
 
-    The longest jobs come first, so that no process is left with one at the end.
+
+@contextlib.contextmanager
+def drawing(
+    results: Results, folder: Path, kind: str = "ci95", pdf: bool = False
+) -> Iterator[Figures]:
+    """Draw as `draw_all` does, in processes of their own, while this one does something else.
+
+    Yields what waits for the figures. The longest jobs come first, so that no process is left with
+    one at the end.
     """
     folder.mkdir(parents=True, exist_ok=True)
     jobs: list[Job] = [partial(overall.draw, results, folder)]
@@ -52,8 +63,11 @@ def draw_all(
     jobs.append(partial(tuning.draw, results.tuned, folder))
     jobs.append(partial(toys.draw, results.toy, folder))
     jobs += [partial(data.histograms, results, task, tracks, folder) for task, tracks in tasks]
-    with canvas.look(pdf), _what_is_there_is_no_garbage():
-        drawn = _in_processes(jobs) if len(jobs) > MANY else _one_by_one(jobs)
+    with canvas.look(pdf), _what_is_there_is_no_garbage(), _running(jobs) as drawn:
+        yield cache(lambda: _in_order(drawn()))
+
+
+def _in_order(drawn: list[list[canvas.SavedFigure]]) -> list[canvas.SavedFigure]:
     figures = [figure for some in drawn for figure in some]
     return sorted(figures, key=lambda figure: SECTIONS.index(figure.section))
 
@@ -71,10 +85,6 @@ def _what_is_there_is_no_garbage() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _one_by_one(jobs: list[Job]) -> list[list[canvas.SavedFigure]]:
-    return [_run(job) for job in jobs]
-
-
 def _run(job: Job) -> list[canvas.SavedFigure]:
     """Draw, and free the figures, which hold themselves."""
     drawn = job()
@@ -82,21 +92,24 @@ def _run(job: Job) -> list[canvas.SavedFigure]:
     return drawn
 
 
-_jobs: list[Job] = []  # what forked processes find; empty outside `_in_processes`
+_jobs: list[Job] = []  # what forked processes find; empty outside `_running`
 
 
-def _in_processes(jobs: list[Job]) -> list[list[canvas.SavedFigure]]:
+@contextlib.contextmanager
+def _running(jobs: list[Job]) -> Iterator[Callable[[], list[list[canvas.SavedFigure]]]]:
     """Run the jobs in forked processes, which share the results without copying them.
 
-    Where a system cannot fork, they run one after the other.
+    Where they are few, or a system cannot fork, they run one after the other, when asked for.
     """
     workers = min(MOST_WORKERS, _cores(), len(jobs))
-    if workers == 1 or "fork" not in multiprocessing.get_all_start_methods():
-        return _one_by_one(jobs)
+    alone = workers == 1 or "fork" not in multiprocessing.get_all_start_methods()
+    if alone or len(jobs) <= MANY:
+        yield lambda: [_run(job) for job in jobs]
+        return
     _jobs.extend(jobs)
     try:
         with multiprocessing.get_context("fork").Pool(workers) as pool:
-            return pool.map(_run_at, range(len(jobs)), chunksize=1)
+            yield pool.map_async(_run_at, range(len(jobs)), chunksize=1).get
     finally:
         _jobs.clear()
 

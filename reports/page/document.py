@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,61 +45,69 @@ ANIMATION_LIMIT, ANIMATIONS_LIMIT = 1_500_000, 3_000_000
 
 def render(
     results: Results,
-    figures: list[SavedFigure],
+    drawn: Callable[[], list[SavedFigure]],
     tables: list[Table],
     sources: dict[str, str],
     options: Options,
     refresh: float | None = None,
 ) -> str:
-    """Return the page; with `refresh` it reads itself again after that many seconds."""
+    """Return the page; with `refresh` it reads itself again after that many seconds.
+
+    drawn: waits for the figures, which other processes may still draw, and returns them.
+    """
+    template = environment().get_template("page.html.j2")
+    about = _about(results, options)
+    figures = drawn()
+    first = _first(figures)
+    tuned, figures, tables = _tuning(results, figures, tables, sources)
+    stressed, figures, tables = _robustness(results, figures, tables, sources)
+    pictured = about["animations"] or about["animations_left_out"]
+    there = {"animations": pictured, "tuning": tuned, "robustness": stressed}
+    return template.render(
+        **about,
+        sections=[(key, name) for key, name in SECTIONS.items() if there.get(key, True)],
+        refresh=refresh,
+        first_figures=None if not first else shown_figures(first)[0],
+        tuning=tuned,
+        figures=[
+            (section, shown_figures(members))
+            for section, members in groupby(
+                (figure for figure in figures if figure not in first),
+                key=lambda figure: figure.section,
+            )
+        ],
+        stress=stressed,
+        tables=[shown_table(table, sources[table.stem]) for table in tables],
+    )
+
+
+def _about(results: Results, options: Options) -> dict[str, Any]:
+    """Return what the template needs beside figures and tables."""
     from markupsafe import Markup
 
     animations, left_out = _animations(results)
-    first = _first(figures)
     failed = [cell for cell in results.cells if cell.word and cell["status"] not in PENDING]
-    tuned, figures, tables = _tuning(results, figures, tables, sources)
-    stressed, figures, tables = _robustness(results, figures, tables, sources)
-    there = {"animations": animations or left_out, "tuning": tuned, "robustness": stressed}
-    sections = [(key, name) for key, name in SECTIONS.items() if there.get(key, True)]
-    html: str = (
-        environment()
-        .get_template("page.html.j2")
-        .render(
-            css=stylesheet(),
-            js=Markup((TEMPLATES / "page.js").read_text(encoding="utf-8")),
-            cells=Markup(_json(_cells(results))),
-            sections=sections,
-            refresh=refresh,
-            command=options.command,
-            checksum=results.checksum,
-            summary=cards.summary(results),
-            answer=answer.lines(results),
-            meaningless=answer.meaningless(results),
-            first_figures=None if not first else shown_figures(first)[0],
-            timing=captions.TIMING,
-            algos=",".join(dict.fromkeys(method.algorithm for method in results.methods)),
-            limits=cards.limits(results),
-            warnings=results.warnings,
-            leaderboard=leaderboard.build(results, options.uncertainty),
-            leaderboard_caption=leaderboard.caption(results, options.uncertainty),
-            animations=animations,
-            animations_left_out=left_out,
-            tuning=tuned,
-            figures=[
-                (section, shown_figures(members))
-                for section, members in groupby(
-                    (figure for figure in figures if figure not in first),
-                    key=lambda figure: figure.section,
-                )
-            ],
-            stress=stressed,
-            tables=[shown_table(table, sources[table.stem]) for table in tables],
-            failures=[_failure(cell) for cell in failed[:FAILURES]],
-            more_failures=max(0, len(failed) - FAILURES),
-            cards=[*cards.datasets(results), *cards.machines(results), *cards.sources(results)],
-        )
-    )
-    return html
+    return {
+        "css": stylesheet(),
+        "js": Markup((TEMPLATES / "page.js").read_text(encoding="utf-8")),
+        "cells": Markup(_json(_cells(results))),
+        "command": options.command,
+        "checksum": results.checksum,
+        "summary": cards.summary(results),
+        "answer": answer.lines(results),
+        "meaningless": answer.meaningless(results),
+        "timing": captions.TIMING,
+        "algos": ",".join(dict.fromkeys(method.algorithm for method in results.methods)),
+        "limits": cards.limits(results),
+        "warnings": results.warnings,
+        "leaderboard": leaderboard.build(results, options.uncertainty),
+        "leaderboard_caption": leaderboard.caption(results, options.uncertainty),
+        "animations": animations,
+        "animations_left_out": left_out,
+        "failures": [_failure(cell) for cell in failed[:FAILURES]],
+        "more_failures": max(0, len(failed) - FAILURES),
+        "cards": [*cards.datasets(results), *cards.machines(results), *cards.sources(results)],
+    }
 
 
 def environment() -> "Environment":
