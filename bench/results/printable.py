@@ -18,6 +18,8 @@ CONTROLS = re.compile(
 )
 # What JSON that needs cleaning holds: controls, or characters beyond ASCII written out or escaped.
 SUSPECT = re.compile(rb"[^\x20-\x7e\n\r\t]|\\[ubfrnt]")
+# What it never holds alone, which is many times quicker to see.
+HARMLESS = bytes([*range(0x20, 0x5C), *range(0x5D, 0x7F), *b"\n\r\t"])
 
 
 def printable(text: str) -> str:
@@ -36,7 +38,8 @@ def one_line(text: str) -> str:
 
 def printable_json(raw: bytes, value: Any) -> Any:
     """Return what was parsed from `raw` with every text in it printable, at any depth."""
-    return _cleaned(value) if SUSPECT.search(raw) else value
+    suspect = raw.translate(None, HARMLESS) and SUSPECT.search(raw)
+    return _cleaned(value) if suspect else value
 
 
 def _cleaned(value: Any) -> Any:

@@ -4,6 +4,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, Self
 
 from bench.outside import Json
@@ -42,15 +43,14 @@ class Section:
         """
         if not isinstance(values, dict):
             raise ValueError("it is not a JSON object")
-        known = {}
-        readers = _readers(cls)
-        for key, name, read in readers:
-            try:
+        known, key = {}, ""
+        try:
+            for key, name, read in _readers(cls):
                 known[name] = read(values.get(key))
-            except ValueError as error:
-                raise ValueError(f"{key}: {error}") from None
+        except ValueError as error:
+            raise ValueError(f"{key}: {error}") from None
         section = cls(**known)
-        section._absent = frozenset([key for key, _, _ in readers if key not in values])
+        section._absent = _keys(cls).difference(values)
         return section
 
     def as_json(self) -> Json:
@@ -93,6 +93,16 @@ def value_of(section: Any, key: str) -> Any:
     return None if field is None else getattr(section, field.name)
 
 
+def values_of(section: Any) -> Mapping[str, object]:
+    """Return what a section or a mapping has under each key; nothing for any other value."""
+    if isinstance(section, Section):
+        values = vars(section)
+        if _renamed(type(section)):
+            return {key: values[field.name] for key, field in _fields(type(section)).items()}
+        return values
+    return section if isinstance(section, dict) else {}
+
+
 def kind_at(section: type[Section], path: str) -> Any:
     """Return the type of the value at `path`; Any inside of a free mapping, KeyError elsewhere."""
     kind: Any = section
@@ -119,6 +129,18 @@ def _fields(section: Any) -> dict[str, "dataclasses.Field[Any]"]:
         fields = dataclasses.fields(section)
         _known_fields[section] = {field.metadata.get("key", field.name): field for field in fields}
     return _known_fields[section]
+
+
+@cache
+def _keys(section: type[Section]) -> frozenset[str]:
+    """Return the keys in JSON of a subclass of Section."""
+    return frozenset(_fields(section))
+
+
+@cache
+def _renamed(section: type[Section]) -> bool:
+    """Tell whether a field of a subclass of Section has another key in JSON than its name."""
+    return any(key != field.name for key, field in _fields(section).items())
 
 
 def _plain(value: Any) -> Any:

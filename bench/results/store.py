@@ -18,6 +18,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -38,7 +39,7 @@ from bench.results.record import (
     ProgressRow,
     Record,
 )
-from bench.results.section import LARGEST, value_of
+from bench.results.section import LARGEST, values_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -243,8 +244,10 @@ def read_progress(folder: Path) -> list[ProgressRow]:
         return []
     except OSError as error:
         raise BenchError(f"{path} cannot be read ({error.strerror}): run the cell again") from error
-    rows: list[ProgressRow] = []
     unusual = _may_be_unusual(content)
+    if not unusual and (whole := _rows_at_once(content)) is not None:
+        return whole
+    rows: list[ProgressRow] = []
     for number, line in enumerate(content.split(b"\n"), start=1):
         try:
             row = json.loads(line) if line.strip() else None
@@ -257,6 +260,17 @@ def read_progress(folder: Path) -> list[ProgressRow]:
         elif line.strip():
             warnings.warn(f"{path}: line {number} is not a row of progress, skipped", stacklevel=2)
     return rows
+
+
+def _rows_at_once(content: bytes) -> list[ProgressRow] | None:
+    """Return the rows of a file that holds nothing else, which is quick; None of any other."""
+    lines = [line for line in content.split(b"\n") if line.strip()]
+    try:
+        rows = json.loads(b"[" + b",".join(lines) + b"]")
+    except (ValueError, RecursionError):
+        return None
+    whole = len(rows) == len(lines) and all(isinstance(row, dict) for row in rows)
+    return rows if whole else None
 
 
 def _bearable(value: Any) -> Any:
@@ -302,13 +316,14 @@ def cell_folders(root: Path) -> list[Path]:
     if not root.is_dir():
         return []
     with _scanned(root) as folder:
-        return sorted(
-            root / place.name
+        names = sorted(
+            place.name
             for place in folder
             if not place.name.startswith(".")
             and place.name not in TRACKERS
             and place.is_dir(follow_symlinks=False)
         )
+    return [root / name for name in names]
 
 
 def _linked(root: Path) -> list[str]:
@@ -371,24 +386,50 @@ def flatten(record: Record | None) -> TableRow:
 
     A value of another kind than its column's is unknown: readers of rows need not expect it.
     """
-    known: dict[str, object] = {"": record}
-    return {name: _of_kind(_looked_up(known, one.path), one.kind) for name, one in COLUMNS.items()}
+    row: TableRow = dict.fromkeys(COLUMNS)
+    known: dict[str, Mapping[str, object]] = {"": values_of(record)}
+    for path, members in _columns_by_section().items():
+        values = _looked_up(known, path)
+        if values:
+            for name, key, usable in members:
+                value = values.get(key)
+                row[name] = None if value is None else usable(value)
+    return row
 
 
-def _looked_up(known: dict[str, object], path: str) -> object:
-    """Return the value at a path; sections on the way to it are looked up once and become known."""
+def _looked_up(known: dict[str, Mapping[str, object]], path: str) -> Mapping[str, object]:
+    """Return the values of the section at a path; sections on the way to it become known."""
     if path not in known:
         section, _, key = path.rpartition(".")
-        known[path] = value_of(_looked_up(known, section), key)
+        known[path] = values_of(_looked_up(known, section).get(key))
     return known[path]
 
 
-def _of_kind(value: Any, kind: str) -> Any:
-    """Return a value if it is a finite number, a text of bearable length or a flag, else None."""
-    if kind == "flag":
-        return value if isinstance(value, bool) else None
-    if kind == "text":
-        return value[:TEXT_LIMIT] if isinstance(value, str) else None
+Usable = Callable[[Any], Any]  # returns a value if it is of a column's kind, else None
+
+
+@cache
+def _columns_by_section() -> dict[str, list[tuple[str, str, Usable]]]:
+    """Return by the path of a section the columns that lie in it: name, key, and what is usable."""
+    kinds: dict[str, Usable] = {"flag": _flag, "text": _text, "number": _number}
+    sections: dict[str, list[tuple[str, str, Usable]]] = {}
+    for name, column in COLUMNS.items():
+        path, _, key = column.path.rpartition(".")
+        sections.setdefault(path, []).append((name, key, kinds[column.kind]))
+    return sections
+
+
+def _flag(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _text(value: Any) -> str | None:
+    """Return a text of bearable length."""
+    return value[:TEXT_LIMIT] if isinstance(value, str) else None
+
+
+def _number(value: Any) -> float | None:
+    """Return a finite number that a file of tables can hold."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return value if abs(value) < LARGEST and math.isfinite(value) else None

@@ -27,10 +27,12 @@ Key = tuple[str, str]  # of a cell: the source of its results, and its id
 
 def tracks_of(cells: list[Cell], warnings: list[str]) -> dict[Key, Track]:
     """Assign every cell to its track and say in words where one dataset id has several."""
-    checksums = _checksums(cells)
+    recipes = {cell.key: _recipe(cell) for cell in cells}
+    checksums = _checksums(cells, recipes)
     keys = {}
     for cell in cells:
-        keys[cell.key] = (*_recipe(cell), _checksum(cell, checksums))
+        recipe = recipes[cell.key]
+        keys[cell.key] = (*recipe, _checksum(cell, checksums[recipe, cell["data_seed"]]))
     by_dataset: dict[str, set[tuple[Any, ...]]] = defaultdict(set)
     for key in keys.values():
         by_dataset[key[0]].add(key)
@@ -65,23 +67,22 @@ def _recipe(cell: Cell) -> tuple[Any, ...]:
 Recording = tuple[tuple[Any, ...], Any]  # a recipe, and the data seed
 
 
-def _checksums(cells: list[Cell]) -> dict[Recording, list[str]]:
-    """Return the checksums seen per recording, the commonest first."""
+def _checksums(cells: list[Cell], recipes: dict[Key, tuple[Any, ...]]) -> dict[Recording, str]:
+    """Return the commonest checksum of each recording, empty where no cell knows one."""
     seen: dict[Recording, Counter[str]] = defaultdict(Counter)
     for cell in cells:
-        counted = seen[_recipe(cell), cell["data_seed"]]
+        counted = seen[recipes[cell.key], cell["data_seed"]]
         if cell["dataset_checksum"]:
             counted[cell["dataset_checksum"]] += 1
-    return {one: [name for name, _ in counted.most_common()] for one, counted in seen.items()}
+    return {one: counted.most_common(1)[0][0] if counted else "" for one, counted in seen.items()}
 
 
-def _checksum(cell: Cell, checksums: dict[Recording, list[str]]) -> str:
-    """Return what sets a cell's data apart within its recipe.
+def _checksum(cell: Cell, usual: str) -> str:
+    """Return what sets a cell's data apart within its recipe; most runs of it have `usual`.
 
     A cell that failed early takes its siblings' checksum. Paired cells have as many as there are
     seeds, so theirs is empty, but for a recording that is another than most of its seed.
     """
-    usual = (checksums[_recipe(cell), cell["data_seed"]] or [""])[0]
     own = str(cell["dataset_checksum"] or usual)
     return "" if cell["paired"] and own == usual else own
 
@@ -116,23 +117,23 @@ def _name(cell: Cell) -> str:
 
 def methods_of(cells: list[Cell], tracks: dict[Key, Track]) -> dict[Key, Method]:
     """Name each cell's method: plain where an algorithm has one configuration on the track."""
+    identities = [_identity(cell) for cell in cells]
     rivals: dict[tuple[Track, str], set[tuple[Any, ...]]] = defaultdict(set)
     sample: dict[tuple[Any, ...], Cell] = {}
-    for cell in cells:
-        rivals[tracks[cell.key], _name(cell)].add(_identity(cell))
-        sample.setdefault(_identity(cell), cell)
-    counted = Counter(_identity(cell) for cell in cells)
-    base: dict[str, tuple[Any, ...]] = {}
     first: dict[tuple[Any, ...], str] = {}
-    for cell in cells:
+    for cell, identity in zip(cells, identities, strict=True):
+        rivals[tracks[cell.key], identity[0]].add(identity)
+        sample.setdefault(identity, cell)
         made = str(cell["created"])
-        first[_identity(cell)] = min(first.get(_identity(cell), made), made)
+        first[identity] = min(first.get(identity, made), made)
+    counted = Counter(identities)
+    base: dict[str, tuple[Any, ...]] = {}
     for identity in sorted(counted, key=lambda one: (-counted[one], first[one], str(one))):
         base.setdefault(identity[0], identity)
 
     labels = {}
-    for cell in cells:
-        name, identity = _name(cell), _identity(cell)
+    for cell, identity in zip(cells, identities, strict=True):
+        name = identity[0]
         alone = len(rivals[tracks[cell.key], name]) == 1
         plain = (alone or identity == base[name]) and not outdated(cell)
         labels[cell.key] = name if plain else _variant(sample[identity], sample[base[name]])

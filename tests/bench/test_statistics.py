@@ -150,6 +150,20 @@ def test_mann_whitney_over_a_table_is_corrected_and_says_what_it_cannot_test():
     assert "1 of 3 runs" in tested["gap"].note
 
 
+@pytest.mark.parametrize("digits", [15, 0])  # without ties and with many
+def test_mann_whitney_is_scipys(digits):
+    generator = np.random.default_rng(3)
+    pairs = {
+        (n, m): tuple(generator.normal(shift, size=k).round(digits) for shift, k in ((0, n), (1, m)))
+        for n in (2, 3, 5, 8, 9, 20)
+        for m in (2, 5, 8, 9, 30)
+    }
+    pairs["equal"] = (np.ones(4), np.ones(4))
+    for key, one in statistics.mann_whitney_table(pairs).items():
+        expected = float(scipy.stats.mannwhitneyu(*pairs[key], method="auto").pvalue)
+        assert one.p == pytest.approx(expected, rel=1e-13, nan_ok=True), key
+
+
 # ------------------------------------------------------------ over tasks
 
 

@@ -87,7 +87,7 @@ def test_a_page_of_a_thousand_runs_is_small(tmp_path, write):
     assert len(read.cells) == 1000
     tables = build.all_tables(read, "ci95")
     html = page_module.render(
-        read, [], tables, dict.fromkeys([t.stem for t in tables], ""), OPTIONS
+        read, list, tables, dict.fromkeys([t.stem for t in tables], ""), OPTIONS
     )
     assert len(html) < 3_000_000, "figures come on top of this"
 
