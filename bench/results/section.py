@@ -4,7 +4,6 @@ import dataclasses
 import types
 import typing
 from collections.abc import Callable, Mapping
-from functools import cache
 from typing import Any, Self
 
 from bench.outside import Json
@@ -50,7 +49,7 @@ class Section:
         except ValueError as error:
             raise ValueError(f"{key}: {error}") from None
         section = cls(**known)
-        section._absent = _keys(cls).difference(values)
+        section._absent = frozenset(_fields(cls).keys() - values.keys())
         return section
 
     def as_json(self) -> Json:
@@ -131,16 +130,15 @@ def _fields(section: Any) -> dict[str, "dataclasses.Field[Any]"]:
     return _known_fields[section]
 
 
-@cache
-def _keys(section: type[Section]) -> frozenset[str]:
-    """Return the keys in JSON of a subclass of Section."""
-    return frozenset(_fields(section))
+_known_renamed: dict[Any, bool] = {}
 
 
-@cache
-def _renamed(section: type[Section]) -> bool:
+def _renamed(section: Any) -> bool:
     """Tell whether a field of a subclass of Section has another key in JSON than its name."""
-    return any(key != field.name for key, field in _fields(section).items())
+    if section not in _known_renamed:
+        fields = _fields(section)
+        _known_renamed[section] = any(key != field.name for key, field in fields.items())
+    return _known_renamed[section]
 
 
 def _plain(value: Any) -> Any:

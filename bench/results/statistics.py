@@ -215,9 +215,10 @@ def resample(scores: Array, resamples: int, seed: int = 0) -> Array:
 
     Runs are sorted first, so that the order in which they were made cannot change an interval.
     """
+    runs, tasks = scores.shape
     # A table of methods draws the same places for every method: they are kept where they are few.
     places = _kept_places if resamples * scores.size <= KEPT else _places
-    return np.sort(scores, axis=0).ravel()[places(*scores.shape, resamples, seed)]
+    return np.sort(scores, axis=0).ravel()[places(runs, tasks, resamples, seed)]
 
 
 def _places(runs: int, tasks: int, resamples: int, seed: int) -> NDArray[np.int32]:

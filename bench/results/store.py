@@ -388,7 +388,7 @@ def flatten(record: Record | None) -> TableRow:
     """
     row: TableRow = dict.fromkeys(COLUMNS)
     known: dict[str, Mapping[str, object]] = {"": values_of(record)}
-    for path, members in _columns_by_section().items():
+    for path, members in _columns_by_section(tuple(COLUMNS)).items():
         values = _looked_up(known, path)
         if values:
             for name, key, usable in members:
@@ -405,17 +405,16 @@ def _looked_up(known: dict[str, Mapping[str, object]], path: str) -> Mapping[str
     return known[path]
 
 
-Usable = Callable[[Any], Any]  # returns a value if it is of a column's kind, else None
+Usable = Callable[[Any], Any]  # returns a value if a table can hold it in a column, else None
 
 
 @cache
-def _columns_by_section() -> dict[str, list[tuple[str, str, Usable]]]:
+def _columns_by_section(names: tuple[str, ...]) -> dict[str, list[tuple[str, str, Usable]]]:
     """Return by the path of a section the columns that lie in it: name, key, and what is usable."""
-    kinds: dict[str, Usable] = {"flag": _flag, "text": _text, "number": _number}
     sections: dict[str, list[tuple[str, str, Usable]]] = {}
-    for name, column in COLUMNS.items():
-        path, _, key = column.path.rpartition(".")
-        sections.setdefault(path, []).append((name, key, kinds[column.kind]))
+    for name in names:
+        path, _, key = COLUMNS[name].path.rpartition(".")
+        sections.setdefault(path, []).append((name, key, USABLE[COLUMNS[name].kind]))
     return sections
 
 
@@ -433,6 +432,10 @@ def _number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return value if abs(value) < LARGEST and math.isfinite(value) else None
+
+
+# By a column's kind.
+USABLE: dict[str, Usable] = {"flag": _flag, "text": _text, "number": _number}
 
 
 def read_results(root: Path) -> "pd.DataFrame":

@@ -23,6 +23,7 @@ from reports.reading.results import Method, Track
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike
 
 COLUMN, PAGE = 3.25, 6.75  # inches
 LEGEND_ROW, CHARACTER = 0.135, 0.058  # inches, at the legend's size
@@ -259,12 +260,12 @@ def seeds(axis: "Axes", row: float, values: Sequence[float | None], colour: str)
     )  # fmt: skip
 
 
-def add_line(axis: "Axes", x: Sequence[float], y: Sequence[float], **look: Any) -> None:
+def add_line(axis: "Axes", x: "ArrayLike", y: "ArrayLike", **look: Any) -> None:
     """Draw one line or its markers; `Axes.plot` does so too, but reads its arguments longer."""
     from matplotlib.lines import Line2D
 
     axis.add_line(Line2D(x, y, **look))
-    axis.autoscale(None)  # where limits are not fixed, they follow
+    axis.autoscale(None)  # type: ignore[arg-type]  # where limits are not fixed, they follow
 
 
 def line(method: Method) -> LineLook:

@@ -30,7 +30,7 @@ class Legend:
     """
 
     names: tuple[str, ...]
-    looks: tuple[tuple[tuple[str, Any], ...], ...]
+    looks: tuple[tuple[tuple[str, object], ...], ...]
     columns: int
     beside: bool
     place: tuple[float, float]
@@ -41,7 +41,7 @@ _legends: "WeakKeyDictionary[Figure, Legend]" = WeakKeyDictionary()
 
 
 def add(
-    figure: "Figure", names: Sequence[str], looks: Sequence[Mapping[str, Any]], columns: int,
+    figure: "Figure", names: Sequence[str], looks: Sequence[Mapping[str, object]], columns: int,
     beside: bool, place: tuple[float, float],
 ) -> None:  # fmt: skip
     """Give a figure its legend; `looks` are arguments of matplotlib's lines."""
@@ -54,10 +54,9 @@ def add(
 def _put(figure: "Figure", legend: Legend) -> None:
     from matplotlib.lines import Line2D
 
-    handles = [
-        Line2D([], [], label=name, **dict(look))
-        for name, look in zip(legend.names, legend.looks, strict=True)
-    ]
+    looks: list[Any] = [dict(look) for look in legend.looks]
+    named = zip(legend.names, looks, strict=True)
+    handles = [Line2D([], [], label=name, **look) for name, look in named]
     figure.legend(
         handles=handles, loc="upper left" if legend.beside else "lower center",
         bbox_to_anchor=legend.place, ncols=legend.columns, borderaxespad=0, borderpad=0,

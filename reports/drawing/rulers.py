@@ -79,7 +79,7 @@ class _MovedTick(Artist):
     def _place_label(self, boxes: list[Bbox], renderer: Any) -> None:
         """Move the label beside the names of the ticks and the line of the axis."""
         axis = self.ruler
-        upright = axis.axis_name == "y"
+        upright = axis is axis.axes.yaxis
         line = axis.axes.spines["left" if upright else "bottom"]
         edge = Bbox.union([*boxes, line.get_window_extent(renderer)])
         pad = axis.labelpad * axis.axes.figure.dpi / 72

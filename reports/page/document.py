@@ -61,10 +61,10 @@ def render(
     first = _first(figures)
     tuned, figures, tables = _tuning(results, figures, tables, sources)
     stressed, figures, tables = _robustness(results, figures, tables, sources)
-    pictured = about["animations"] or about["animations_left_out"]
+    pictured = about.animations or about.animations_left_out
     there = {"animations": pictured, "tuning": tuned, "robustness": stressed}
     return template.render(
-        **about,
+        **vars(about),
         sections=[(key, name) for key, name in SECTIONS.items() if there.get(key, True)],
         refresh=refresh,
         first_figures=None if not first else shown_figures(first)[0],
@@ -81,33 +81,33 @@ def render(
     )
 
 
-def _about(results: Results, options: Options) -> dict[str, Any]:
+def _about(results: Results, options: Options) -> shown.About:
     """Return what the template needs beside figures and tables."""
     from markupsafe import Markup
 
     animations, left_out = _animations(results)
     failed = [cell for cell in results.cells if cell.word and cell["status"] not in PENDING]
-    return {
-        "css": stylesheet(),
-        "js": Markup((TEMPLATES / "page.js").read_text(encoding="utf-8")),
-        "cells": Markup(_json(_cells(results))),
-        "command": options.command,
-        "checksum": results.checksum,
-        "summary": cards.summary(results),
-        "answer": answer.lines(results),
-        "meaningless": answer.meaningless(results),
-        "timing": captions.TIMING,
-        "algos": ",".join(dict.fromkeys(method.algorithm for method in results.methods)),
-        "limits": cards.limits(results),
-        "warnings": results.warnings,
-        "leaderboard": leaderboard.build(results, options.uncertainty),
-        "leaderboard_caption": leaderboard.caption(results, options.uncertainty),
-        "animations": animations,
-        "animations_left_out": left_out,
-        "failures": [_failure(cell) for cell in failed[:FAILURES]],
-        "more_failures": max(0, len(failed) - FAILURES),
-        "cards": [*cards.datasets(results), *cards.machines(results), *cards.sources(results)],
-    }
+    return shown.About(
+        css=stylesheet(),
+        js=Markup((TEMPLATES / "page.js").read_text(encoding="utf-8")),
+        cells=Markup(_json(_cells(results))),
+        command=options.command,
+        checksum=results.checksum,
+        summary=cards.summary(results),
+        answer=answer.lines(results),
+        meaningless=answer.meaningless(results),
+        timing=captions.TIMING,
+        algos=",".join(dict.fromkeys(method.algorithm for method in results.methods)),
+        limits=cards.limits(results),
+        warnings=results.warnings,
+        leaderboard=leaderboard.build(results, options.uncertainty),
+        leaderboard_caption=leaderboard.caption(results, options.uncertainty),
+        animations=animations,
+        animations_left_out=left_out,
+        failures=[_failure(cell) for cell in failed[:FAILURES]],
+        more_failures=max(0, len(failed) - FAILURES),
+        cards=[*cards.datasets(results), *cards.machines(results), *cards.sources(results)],
+    )
 
 
 def environment() -> "Environment":

@@ -7,6 +7,7 @@ from typing import TypedDict
 from markupsafe import Markup
 
 from reports.drawing.picture import Picture
+from reports.reading.answer import Line
 
 WIDE = 1000  # pixels of a figure that takes the whole width
 Fact = tuple[str, str]  # its name, and the value as text
@@ -191,3 +192,28 @@ class Runs(TypedDict):
     sections: list[tuple[str, list[tuple[str, str]]]]
     strings: list[str]
     runs: list[Run]
+
+
+@dataclass(frozen=True)
+class About:
+    """What the page shows beside figures and tables, by the names of the template."""
+
+    css: Markup
+    js: Markup
+    cells: Markup  # `Runs` as JSON
+    command: str
+    checksum: str
+    summary: Summary
+    answer: list[Line]
+    meaningless: str
+    timing: str
+    algos: str
+    limits: list[str]
+    warnings: list[str]
+    leaderboard: Leaderboard
+    leaderboard_caption: str
+    animations: list[Animation]
+    animations_left_out: list[str]
+    failures: list[Failure]
+    more_failures: int
+    cards: list[Card]

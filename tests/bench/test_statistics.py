@@ -154,7 +154,9 @@ def test_mann_whitney_over_a_table_is_corrected_and_says_what_it_cannot_test():
 def test_mann_whitney_is_scipys(digits):
     generator = np.random.default_rng(3)
     pairs = {
-        (n, m): tuple(generator.normal(shift, size=k).round(digits) for shift, k in ((0, n), (1, m)))
+        (n, m): tuple(
+            generator.normal(shift, size=k).round(digits) for shift, k in ((0, n), (1, m))
+        )
         for n in (2, 3, 5, 8, 9, 20)
         for m in (2, 5, 8, 9, 30)
     }

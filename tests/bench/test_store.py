@@ -247,7 +247,7 @@ def test_a_row_holds_what_lies_at_each_columns_path() -> None:
         row = store.flatten(record)
         assert list(row) == list(COLUMNS)
         for name, column in COLUMNS.items():
-            assert row[name] == store._of_kind(value_at(record, column.path), column.kind), name
+            assert row[name] == store.USABLE[column.kind](value_at(record, column.path)), name
 
 
 @pytest.mark.parametrize(
