@@ -16,6 +16,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,9 +24,15 @@ from typing import Any
 import pytest
 import torch
 
+import algorithms
 from bench.launchers import process, worker
+from bench.plan import plugins
+from datasets.perturb.table import TABLE as PERTURBATIONS
+from datasets.tasks import TASKS
 
 AVAILABLE = sys.platform == "linux"
+# What is registered while tests are collected: a program does not see what earlier tests added.
+REGISTERED = [(table, dict(table)) for table in (algorithms.TABLE, TASKS, PERTURBATIONS)]
 
 
 class Fork:
@@ -154,6 +161,8 @@ def _become(
             signal.signal(kind, signal.SIG_DFL)
         for at, number in enumerate([os.dup(number) for number in descriptors]):
             os.dup2(number, at)
+        # Else a tracker that the test's process has started would be written to by a closed end.
+        resource_tracker._resource_tracker._fd = resource_tracker._resource_tracker._pid = None
         for name in os.listdir("/proc/self/fd"):  # locks too are held by descriptors
             if int(name) > 2 and int(name) not in kept:
                 try:
@@ -178,6 +187,11 @@ def _become(
 def _python(words: Sequence[str]) -> int:
     """Run what an interpreter with these words runs, and return its exit code."""
     words = list(words)
+    for table, rows in REGISTERED:
+        plugins._take_back((table,), [rows])
+    plugins._hashes.clear()
+    plugins._files.clear()
+    plugins._state["discovered"] = False
     paths = list(filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
     if words[0] == "-P":
         del words[0]
