@@ -31,7 +31,8 @@ class Selection:
 
     ``expert`` is "last", "best": the best of the three highest on fresh episodes, for robots
     whose training goes up and down, or "nearest": the one whose return with ``expert_noise`` is
-    nearest to ``expert_return``; the last one is then kept as "best" besides.
+    nearest to ``expert_return``. In that case the ``best`` is kept besides: the "last" one, or the
+    "highest" where a training ends below what it has reached.
     """
 
     snapshot_every: int
@@ -41,6 +42,7 @@ class Selection:
     expert: str = "last"
     expert_return: float | None = None
     expert_noise: float = 0.1
+    best: str = "last"
     half_precision: bool = False  # of the stored numbers
 
 
@@ -232,7 +234,8 @@ class Training:
         picks = [until[round(i * (len(until) - 1) / max(count - 1, 1))] for i in range(count)]
         chosen = {"expert": expert, "medium": medium}
         if self.selection.expert == "nearest":
-            chosen["best"] = self.curve[-1]
+            highest = max(self.curve, key=lambda row: row["return"])
+            chosen["best"] = highest if self.selection.best == "highest" else self.curve[-1]
         chosen |= {f"replay-{i:02d}": row for i, row in enumerate(picks)}
         return chosen
 

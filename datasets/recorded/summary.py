@@ -157,8 +157,9 @@ def _team(card: dict[str, Any]) -> Iterator[str]:
         yield f"  behaviour    {part['quality']}: {part['actors']}{noise}"
     roles = card.get("roles")
     if roles:
+        between = "" if len(roles["kept"]) <= 10 else "-"  # numbers of two digits run together
         shares = ", ".join(
-            f"{''.join(map(str, one['landmarks']))} {100 * one['share']:.1f}%"
+            f"{between.join(map(str, one['landmarks']))} {100 * one['share']:.1f}%"
             for one in roles["assignments"]
         )
         more = "" if roles["different"] <= len(roles["assignments"]) else " ..."

@@ -43,7 +43,7 @@ COMMANDS = {
     "robustness": "python -m bench stress",
     "data": "python -m bench run --algos om2p,bc --seeds 3 --preset cpu --fraction 0.1",
     "growth": "python -m bench run --algos om2p,bc --seeds 3 --preset cpu "
-    "--datasets mpe/spread/random,mpe/spread-6/random,mpe/spread-12/random",
+    "--datasets mpe/spread/expert,mpe/spread-6/expert,mpe/spread-12/expert",
     "published": "python -m bench run --algos bc,omar,madiff-d --preset paper",
 }
 

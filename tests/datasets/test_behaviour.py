@@ -177,6 +177,9 @@ def test_the_expert_is_the_snapshot_nearest_to_the_goal(tmp_path: Path) -> None:
     assert selected["expert"] == nearest
     assert selected["best"]["vector_step"] == SHORT.vector_steps
     assert selected["medium"]["vector_step"] <= nearest["vector_step"]
+    chosen.best = "highest"
+    returns = [row["return"] for row in training.curve]
+    assert training.select()["best"]["return"] == max(returns) > returns[-1]
 
 
 def test_train_writes_curve_and_policies(tmp_path: Path) -> None:
@@ -188,7 +191,7 @@ def test_train_writes_curve_and_policies(tmp_path: Path) -> None:
     assert not (tmp_path / "training.pt").exists()
 
 
-UNTRAINED = {"mpe/spread-12", "mamujoco/manyagent-swimmer-10x2"}
+UNTRAINED = {"mamujoco/manyagent-swimmer-10x2"}
 TEAMS = [(task, team) for task in table()["tasks"] if task not in UNTRAINED for team in teams(task)]
 
 
@@ -217,7 +220,9 @@ def test_shipped_policies_are_those_of_the_recipe(task_id: str, team: str | None
             assert abs(returns.mean() - chosen[name]["return"]) < 4 * error
     if selection.expert_return is not None:
         assert chosen["expert"]["noisy_return"] == pytest.approx(selection.expert_return, rel=0.01)
-        assert chosen["best"]["vector_step"] == config.vector_steps
+        last = chosen["best"]["vector_step"] == config.vector_steps
+        assert last == (selection.best == "last")
+        assert chosen["best"]["return"] > chosen["expert"]["return"]
 
 
 def test_only_untrained_tasks_lack_policies() -> None:

@@ -108,6 +108,9 @@ def test_six_agents_of_one_network_keep_their_landmarks(tmp_path: Path) -> None:
     assert card["team"][0]["actors"] == "one actor, with an order of the landmarks for each agent"
     assert min(card["roles"]["kept"]) > 0.9
     assert datasets.load_task("mpe/spread-6").score(card["returns"]["mean"]) > 90
+    twelve = datasets.load("mpe/spread-12/random", size=500, data_dir=tmp_path)
+    commonest = twelve.card["roles"]["assignments"][0]["landmarks"]
+    assert f" at the end: {'-'.join(map(str, commonest))} " in summary.text(twelve)
 
 
 def test_a_card_tells_of_every_part(tmp_path: Path) -> None:
