@@ -69,6 +69,10 @@ REFERENCES: dict[Variant, tuple[Reference | None, Reference | None]] = {
         Reference(692.741, 0.881, 20_000, UNIFORM),
         Reference(1603.246, 3.176, 4_000, EXPERT_DATA.format("mpe/spread-12")),
     ),
+    ("mamujoco/manyagent-swimmer-10x2", "gymnasium-v5", None): (
+        Reference(-45.264, 0.689, 200, UNIFORM),
+        None,
+    ),
     ("mpe/spread", "mpe2", None): (Reference(-26.099, 0.018, 200_000, UNIFORM), None),
     # Against the prey of the published data, OMAR's pretrained_adv_model.pt.
     ("mpe/tag", "omar", "b22b95f3397f"): (Reference(-4.061, 0.025, 200_000, UNIFORM), None),
