@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
@@ -65,6 +66,8 @@ def look(pdf: bool = False) -> Iterator[None]:
     import matplotlib as mpl
     from matplotlib.style import use
 
+    _import_all()
+
     with mpl.rc_context():
         mpl.rcdefaults()
         use(Path(__file__).with_name("style.mplstyle"))
@@ -75,6 +78,12 @@ def look(pdf: bool = False) -> Iterator[None]:
             yield
         finally:
             _pdf.reset(before)
+
+
+def _import_all() -> None:
+    """Import what drawing needs, so that no process that draws has to do it on its own."""
+    for name in ("matplotlib.backends.backend_agg", "PIL.PngImagePlugin", "scipy.special"):
+        import_module(name)
 
 
 def panels(

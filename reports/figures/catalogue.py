@@ -31,6 +31,7 @@ SECTIONS = (
 
 MANY = 8  # jobs beyond which other processes help
 MOST_WORKERS = 8
+MOST_GARBAGE = 1_000_000  # objects, about 150 MB of figures: to look for them takes long
 Job = Callable[[], list[canvas.SavedFigure]]
 Figures = Callable[[], list[canvas.SavedFigure]]  # waits for figures and returns them
 
@@ -86,9 +87,10 @@ def _what_is_there_is_no_garbage() -> Iterator[None]:
 
 
 def _run(job: Job) -> list[canvas.SavedFigure]:
-    """Draw, and free the figures, which hold themselves."""
+    """Draw, and free the figures, which hold themselves, once they are many."""
     drawn = job()
-    gc.collect()
+    if gc.get_count()[0] > MOST_GARBAGE:
+        gc.collect()
     return drawn
 
 
