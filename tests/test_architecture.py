@@ -113,7 +113,7 @@ LAYERS = {
         "recorded", "sources", "formats", "recipes", "behaviour", "loading", "measurement",
     ),
     "reports": (
-        "options", "style", "reading", "captions", "findings", "drawing", "tables", "figures",
+        "options", "style", "processes", "reading", "captions", "findings", "drawing", "tables", "figures",
         "page", "build", "site",
     ),
 }  # fmt: skip

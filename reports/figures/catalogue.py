@@ -3,7 +3,6 @@
 import contextlib
 import gc
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from reports.figures import (
     toys,
     tuning,
 )
+from reports.processes import can_fork, usable_cores
 from reports.reading.results import Results
 
 SECTIONS = (
@@ -103,9 +103,8 @@ def _running(jobs: list[Job]) -> Iterator[Callable[[], list[list[canvas.SavedFig
 
     Where they are few, or a system cannot fork, they run one after the other, when asked for.
     """
-    workers = min(MOST_WORKERS, _cores(), len(jobs))
-    alone = workers == 1 or "fork" not in multiprocessing.get_all_start_methods()
-    if alone or len(jobs) <= MANY:
+    workers = min(MOST_WORKERS, usable_cores(), len(jobs))
+    if workers == 1 or not can_fork() or len(jobs) <= MANY:
         yield lambda: [_run(job) for job in jobs]
         return
     _jobs.extend(jobs)
@@ -114,12 +113,6 @@ def _running(jobs: list[Job]) -> Iterator[Callable[[], list[list[canvas.SavedFig
             yield pool.map_async(_run_at, range(len(jobs)), chunksize=1).get
     finally:
         _jobs.clear()
-
-
-def _cores() -> int:
-    """Return the cores that this process may use."""
-    usable = getattr(os, "sched_getaffinity", None)
-    return len(usable(0)) if usable else os.cpu_count() or 1
 
 
 def _run_at(at: int) -> list[canvas.SavedFigure]:

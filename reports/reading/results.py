@@ -11,6 +11,7 @@ import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +25,7 @@ from bench.results.store import BenchError
 from bench.results.tuning import tuning_file
 from bench.results.tuning.tuning_file import Tuning
 from reports.reading import grouping, measurements, order, toys
-from reports.reading.choosing import cells
+from reports.reading.choosing import ahead, cells
 from reports.reading.choosing.cells import Source
 from reports.reading.choosing.selection import Selection
 from reports.reading.grouping import methods_of, tracks_of
@@ -186,8 +187,10 @@ def read(
     """
     selection = selection or Selection()
     warnings: list[str] = []
-    runs = shipped.named_runs(str(out), warnings.append)
-    own = cells.of_runs(runs, warnings, only)
+    with ahead.reading(out) if only is None else nullcontext(dict) as evaluations:
+        runs = shipped.named_runs(str(out), warnings.append)
+        own = cells.of_runs(runs, warnings, only)
+        runs.read = evaluations()
     if not own:
         raise BenchError(
             f"no runs in {out} (a toy or measurements alone make no report): start one with "

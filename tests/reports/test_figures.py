@@ -2,12 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
 
 import algorithms
 from bench.results.columns import COLUMNS, SCALING, shown_in
 from reports import captions
-from reports.drawing import canvas
+from reports.drawing import canvas, legends, rulers
 from reports.figures import ablations, curves, data, overall, pareto, scaling, scores
 from reports.page import leaderboard
 from reports.reading import results
@@ -99,6 +100,33 @@ def test_no_words_of_a_figure_overlap(count, study, tmp_path, monkeypatch):
                 family.draw(read, "mpe/spread", tracks, tmp_path, "ci95")
         overall.draw(read, tmp_path)
     assert len(seen) >= 16
+
+
+def test_moved_ticks_and_kept_legends_change_no_pixel(study, tmp_path, monkeypatch):
+    """What is saved is what matplotlib draws of the same figure, the kept legend's second too."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    seen = []
+
+    def compare(figure, folder, name, *_, **__):
+        plain = FigureCanvasAgg(figure)
+        plain.draw()
+        expected = np.array(plain.buffer_rgba())
+        rulers.move_ticks(figure)
+        assert np.array_equal(legends.pixels(figure), expected), name
+        seen.append(len(figure.legends))
+
+    monkeypatch.setattr(canvas, "save", compare)
+    legends._ink.cache_clear()
+    read = results.read(study(algorithms.names()[:9], ["mpe/spread/expert", "mpe/tag/medium"]))
+    with canvas.look():
+        for task, tracks in read.by_task().items():
+            for family in (curves, pareto, scores):
+                family.draw(read, task, tracks, tmp_path, "ci95")
+        overall.draw(read, tmp_path)
+        scaling.draw(read, tmp_path)
+    assert seen.count(1) > legends._ink.cache_info().misses > 0
+    assert seen.count(0)
 
 
 def test_names_stand_beside_points_where_they_are_few(study, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Grouping: only runs of equal data, rules, preset and configuration are averaged."""
 
 import json
+from contextlib import nullcontext
 
 import pytest
 
@@ -8,6 +9,7 @@ from bench.results.store import BenchError
 from reports import captions, style
 from reports.page import cards
 from reports.reading import order, results
+from reports.reading.choosing import ahead
 
 
 def test_seeds_of_one_method_are_one_group(study):
@@ -213,3 +215,23 @@ def test_a_data_card_tells_of_the_team(study):
         "new observations with actions": "65.0 %",
     } == dict(shown.facts)
     assert "cannot be read" in dict(cards._team({"team": [3]}))["behaviour"]
+
+
+def test_evaluations_that_another_process_reads_are_the_same(study, monkeypatch):
+    """A damaged file is read again by whoever wants it, who says what is wrong."""
+    root = study(["om2p", "dom2"], seeds=range(3))
+    damaged = next(root.glob("*/progress.jsonl"))
+    damaged.write_bytes(damaged.read_bytes() + b"no row\n")
+    alone = results.read(root)
+    monkeypatch.setattr(ahead, "MANY", 2)
+    monkeypatch.setattr(ahead, "PART", 4)
+    monkeypatch.setattr(ahead, "usable_cores", lambda: 2)
+    helped = results.read(root)
+    handed = helped.cells[0].rows.read
+    assert set(handed) == {cell["cell"] for cell in alone.cells} - {damaged.parent.name}
+    for one, other in zip(alone.cells, helped.cells, strict=True):
+        wrong = one["cell"] == damaged.parent.name
+        with pytest.warns(UserWarning, match="line 11") if wrong else nullcontext():
+            assert other.progress
+        with pytest.warns(UserWarning, match="line 11") if wrong else nullcontext():
+            assert one.progress == other.progress

@@ -38,6 +38,7 @@ class Runs:
     tables: list[Path] = field(default_factory=list)  # that rows were read from
     curves: dict[str, list[ProgressRow]] = field(default_factory=dict, repr=False)
     stressed: dict[str, list[Row]] = field(default_factory=dict, repr=False)
+    read: dict[str, list[ProgressRow]] = field(default_factory=dict, repr=False)  # from folders
 
     def folder(self, cell: str) -> Path | None:
         """Return the folder of a cell; None where there are rows alone."""
@@ -45,7 +46,10 @@ class Runs:
 
     def progress(self, cell: str) -> list[ProgressRow]:
         """Return a cell's evaluations, oldest first."""
-        return store.read_progress(self.at / cell) if self.folders else self.curves.get(cell, [])
+        if not self.folders:
+            return self.curves.get(cell, [])
+        known = self.read.get(cell)
+        return store.read_progress(self.at / cell) if known is None else known
 
     @property
     def source(self) -> Path:
