@@ -113,8 +113,8 @@ LAYERS = {
         "recorded", "sources", "formats", "recipes", "behaviour", "loading", "measurement",
     ),
     "reports": (
-        "options", "style", "processes", "reading", "captions", "findings", "drawing", "tables", "figures",
-        "page", "build", "site",
+        "options", "style", "processes", "reading", "captions", "findings", "drawing", "tables",
+        "figures", "page", "build", "site",
     ),
 }  # fmt: skip
 
