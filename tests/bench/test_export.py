@@ -1,10 +1,12 @@
 """A trained team as an ONNX file: it acts like the checkpoint, without torch."""
 
 import dataclasses
+import functools
 import importlib
 import subprocess
 import sys
 import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,26 @@ def content(learner: Any, dynamic: bool = False) -> bytes:
     return onnx_export.model_of(learner, Record.read(document(algorithm=trained)), dynamic)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_list_of_operations() -> Iterator[None]:
+    """Let torch list its ONNX operations once: at every export it takes more than half the time."""
+    from torch.onnx._internal.exporter import _registration
+
+    listed = _registration.ONNXRegistry.from_torchlib
+    with pytest.MonkeyPatch.context() as patch:
+        once = staticmethod(functools.cache(listed))
+        patch.setattr(_registration.ONNXRegistry, "from_torchlib", once)
+        yield
+
+
+@functools.cache
+def narrow(name: str, dynamic: bool) -> tuple[Any, bytes]:
+    """Return an algorithm with few steps and its file, made once: no test changes either."""
+    fields = {one.name for one in dataclasses.fields(algorithms.settings_class(name))}
+    learner = small(name, **{key: value for key, value in FEW.items() if key in fields})
+    return learner, content(learner, dynamic)
+
+
 @pytest.fixture(scope="module")
 def om2p() -> bytes:
     return content(small("om2p"))
@@ -57,14 +79,18 @@ def om2p() -> bytes:
 @pytest.mark.parametrize(
     ("name", "changes"),
     [
-        ("diffusion-ql", {"candidates": 3, "critic_hidden": (16,)}),  # draws by value, and mish
+        ("diffusion-ql", {}),  # draws by value, and mish
         ("meanflow-ql", {"critic_hidden": (16,)}),  # the best of five
         ("flow-bc-joint", {"flow_steps": 2, "activation": "relu"}),
     ],
 )
 def test_a_file_acts_as_the_algorithm_does(name: str, changes: dict[str, Any]) -> None:
-    learner = small(name, **changes)
-    exported = ExportedPolicy(content(learner))
+    if changes:
+        learner = small(name, **changes)
+        file = content(learner)
+    else:
+        learner, file = narrow(name, False)
+    exported = ExportedPolicy(file)
     assert onnx_export.compared(learner, exported) < 1e-5
     assert exported.description["algorithm"] == name
     actions = exported(OBSERVATIONS)
@@ -203,9 +229,8 @@ def exportable() -> list[str]:
 @any_batch
 @pytest.mark.parametrize("name", exportable())
 def test_every_algorithm_acts_upon_any_batch(name: str) -> None:
-    fields = {one.name for one in dataclasses.fields(algorithms.settings_class(name))}
-    learner = small(name, **{key: value for key, value in FEW.items() if key in fields})
-    exported = ExportedPolicy(content(learner, dynamic=True))
+    learner, file = narrow(name, True)
+    exported = ExportedPolicy(file)
     assert onnx_export.compared(learner, exported) < 1e-5  # at 1, 2 and 7 observations
     assert exported.description["batch"] == "batch"
     assert all("batch" in str(shape) for _, shape in exported.description["draws"])
@@ -230,10 +255,8 @@ def test_an_older_torch_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 @any_batch
 def test_a_file_takes_any_batch() -> None:
-    learner = small("om2p")
-    exported = ExportedPolicy(content(learner, dynamic=True), seed=0)
+    exported = ExportedPolicy(narrow("om2p", True)[1], seed=0)
     assert exported.dynamic
-    assert onnx_export.compared(learner, exported) < 1e-5
     for count in (1, 2, 33):
         observations = [np.full((count, size), 0.3) for size in TEAM.observation_sizes]
         actions = exported.act_on_batch(observations)
@@ -256,8 +279,7 @@ def test_a_batch_for_a_file_of_one_is_refused(om2p: bytes) -> None:
 def test_a_file_says_what_its_inputs_are(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], dynamic: bool
 ) -> None:
-    learner = small("diffusion-ql", candidates=3, diffusion_steps=2, critic_hidden=(16,))
-    (tmp_path / "team.onnx").write_bytes(content(learner, dynamic))
+    (tmp_path / "team.onnx").write_bytes(narrow("diffusion-ql", dynamic)[1])
     assert app.main(["export", "--describe", str(tmp_path / "team.onnx")]) == 0
     shown = capsys.readouterr().out
     batch = "batch" if dynamic else "1"
