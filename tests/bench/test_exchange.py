@@ -294,6 +294,17 @@ def test_rows_of_other_data_are_refused_in_words(study: Path, rows: Path) -> Non
         )  # fmt: skip
 
 
+def test_a_refusal_says_which_flags_one_s_own_run_needs(study: Path, rows: Path) -> None:
+    own = list(store.read_records(study).values())
+    raw = flat_table.raw_rows(rows / "results.parquet")
+    records = {
+        row["cell"]: flat_table.record_of({**row, "paired": True, "preset": "cpu"}) for row in raw
+    }
+    refused = fitting.fit(own, records, "shipped")
+    with pytest.raises(BenchError, match=r"as they were: --data-seed paired --preset cpu$"):
+        fitting.check(refused, own, records, "shipped")
+
+
 def test_marl_eval_gets_its_own_layout(study: Path, tmp_path: Path) -> None:
     to = tmp_path / "marl.json"
     assert main(["collect", "--out", str(study), "--format", "marl-eval", "--to", str(to)]) == 0

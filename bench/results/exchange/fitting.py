@@ -75,10 +75,24 @@ def check(fitting: Fit, own: Iterable[Record], others: Mapping[str, Record], nam
     if fitting.cells:
         return
     if fitting.refused:
-        raise BenchError(f"nothing of {name} fits: {'; '.join(fitting.refused)}")
+        why = "; ".join(fitting.refused)
+        flags = _flags(list(own), list(others.values()))
+        cure = f". Run yours as they were: {flags}" if flags else ""
+        raise BenchError(f"nothing of {name} fits: {why}{cure}")
     mine = ", ".join(sorted({record.dataset.id for record in own}))
     theirs = ", ".join(sorted({record.dataset.id for record in others.values()}))
     raise BenchError(f"{name} has no row on {mine}: it has rows on {theirs or 'no dataset'}")
+
+
+def _flags(own: list[Record], others: list[Record]) -> str:
+    """Return the flags of `run` that all of the others had and none of one's own; often none."""
+    flags = []
+    if all(one.dataset.paired for one in others) and not any(one.dataset.paired for one in own):
+        flags.append("--data-seed paired")
+    presets = {one.config.preset for one in others}
+    if len(presets) == 1 and not presets & {one.config.preset for one in own}:
+        flags.append(f"--preset {presets.pop()}")
+    return " ".join(flags)
 
 
 def _values(record: Record) -> TableRow:
