@@ -2,7 +2,10 @@
 
 import ctypes
 import functools
+import math
 from ctypes import POINTER, c_int, c_int64, c_void_p
+
+import torch
 
 from algorithms.kernels import blas
 from algorithms.kernels.compiler import File, Unavailable, files
@@ -38,11 +41,13 @@ class Library:
 
     def __init__(self, file: File) -> None:
         """Load and check the file; Unavailable where it cannot be trusted."""
-        provider = blas.find()
+        provider, denormal = blas.find(), _denormal()
         try:
             library = ctypes.CDLL(str(file.path))
         except OSError as error:
             raise Unavailable(f"{file.path} cannot be loaded ({error})") from error
+        if denormal and not _denormal():  # linked with -ffast-math: it has switched them off
+            torch.set_flush_denormal(False)
         library.member_connect.argtypes = [c_void_p] * 4
         library.member_connect(provider.sgemm, *provider.openmp)
         library.member_check.restype = c_int
@@ -59,6 +64,11 @@ class Library:
         self.activation = library.member_activation
         self.activation.argtypes = [c_int64, c_void_p, c_void_p, c_void_p, c_int64]
         self.activation.restype = None
+
+
+def _denormal() -> bool:
+    """Return whether this thread computes with denormal numbers."""
+    return math.ulp(0.0) * 1.0 > 0.0
 
 
 def load() -> Library:

@@ -128,6 +128,9 @@ def test_flags_that_let_nan_vanish_are_noticed(
     monkeypatch.setenv(compiler.VARIABLE, "-ffast-math")
     with pytest.raises(Unavailable, match="lets NaN vanish"):
         library.Library(compiler.built())
+    tiny = torch.full((64,), 1e-40)
+    assert (tiny * 0.5 > 0).all(), "refused, it must leave nothing behind"
+    assert sys.float_info.min * 0.5 > 0
 
 
 def test_files_that_are_no_library_are_noticed(tmp_path: Path) -> None:
