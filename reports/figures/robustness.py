@@ -1,5 +1,6 @@
 """Scores under growing perturbations, ranks under them, and one step against many under attack."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -131,20 +132,24 @@ def _steps(
     shown = {name: one.curves[name] for name in ATTACKS if name in one.curves}
     if slow in (0, len(steps)) or ATTACKS[0] not in shown:
         return []
-    figure, axes = canvas.panels(list(shown), list(steps), height=1.6)
+    drawn = {
+        method: replace(method, style=replace(method.style, line="-" if count == 1 else "--"))
+        for method, count in steps.items()
+    }
+    figure, axes = canvas.panels(list(shown), list(drawn.values()), height=1.6)
     for axis, curves in zip(axes, shown.values(), strict=True):
         for curve in curves:
-            if curve.method in steps:
+            if curve.method in drawn:
                 look: canvas.LineLook = {
-                    **canvas.line(curve.method), "linewidth": 0.8, "alpha": 0.8,
+                    **canvas.line(drawn[curve.method]), "linewidth": 0.8, "alpha": 0.8,
                 }  # fmt: skip
-                look["linestyle"] = "-" if steps[curve.method] == 1 else "--"
                 _line(axis, curve, look, kind, band=False)
         for many, colour in ((False, ONE), (True, MANY)):
             _mean(axis, [c for c in curves if c.method in steps and (steps[c.method] > 1) == many],
                   colour, "many steps" if many else "one step")  # fmt: skip
         _ticks(axis, curves[0])
-    axes[0].legend(loc="upper right", frameon=False)
+    for handle in axes[0].legend(loc="upper right", frameon=False).get_lines():
+        handle.set_alpha(1)  # what is half transparent on a grid is too light on a dark ground
     _label(axes, better(one.column))
     counted = ", ".join(f"{method.label} {count}" for method, count in steps.items())
     caption = captions.brief(
@@ -167,6 +172,7 @@ def _mean(axis: "Axes", curves: list[Curve], colour: str, label: str) -> None:
         if all(v is not None for v in level) else float("nan")
         for level in zip(*rows, strict=True)
     ]  # fmt: skip
+    axis.set_axisbelow("line")  # the grid above it, for the same reason as in the legend
     axis.plot(
         range(len(means)), means, color=colour, linewidth=5, alpha=0.25, zorder=1, label=label
     )
