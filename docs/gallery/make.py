@@ -31,13 +31,13 @@ CHOSEN = (
     ("pareto_training_time_mpe-spread",),
     ("aggregates",),
     ("improvement",),
-    ("scaling_measured_batch", "scaling_batch", "scaling_width"),
-    ("scaling_measured_agents", "scaling_agents"),
+    ("scaling_batch", "scaling_width"),
+    ("scaling_agents",),
     ("toy_densities",),
 )
 ANIMATION_LIMIT = 400_000  # bytes
 PAGE = "page.png"
-MEASURED = "efficiency*.png"  # drawn by `measure`, not by a report
+MEASURED = ("efficiency*.png", "scaling_measured*.png")  # drawn by `measure`, not by a report
 SCREEN = {"width": 1280, "height": 860}
 
 
@@ -72,8 +72,9 @@ def main(out: Path) -> int:
 
 def remove_old() -> None:
     """Remove the figures and animations of an earlier gallery."""
-    kept = {HERE / PAGE, *HERE.glob(MEASURED)}
-    kept |= {*(HERE / DARK).glob(MEASURED)}
+    kept = {HERE / PAGE}
+    for pattern in MEASURED:
+        kept |= {*HERE.glob(pattern), *(HERE / DARK).glob(pattern)}
     for path in {*HERE.glob("*.gif"), *HERE.glob("*.png"), *(HERE / DARK).glob("*.png")} - kept:
         path.unlink()
 
