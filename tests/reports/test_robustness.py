@@ -9,7 +9,9 @@ import pytest
 from bench.results.robustness import rows as robustness
 from bench.results.robustness.rows import Row
 from reports import build
+from reports.drawing import canvas
 from reports.figures import catalogue
+from reports.figures import robustness as robustness_figures
 from reports.reading import results, stress
 from reports.tables import latex, text
 from tests.reports.conftest import record, write_cell
@@ -112,6 +114,23 @@ def test_grids_show_mean_and_worst_case(tmp_path):
     tables = {table.stem: table for table in build.all_tables(read, "ci95")}
     (row,) = tables["robustness_grid_mpe-spread-expert"].rows
     assert [one.value for one in row.items] == [90, 44, 8]
+
+
+def test_the_legend_of_one_step_against_many_shows_the_lines_as_drawn(tmp_path, monkeypatch):
+    drawn = {}
+    saved = canvas.save
+
+    def save(figure, folder, name, *rest, **named):
+        if name.startswith("robustness_steps"):
+            lines = figure.axes[0].get_lines()
+            legend = figure.legends[0].get_lines()
+            drawn["plot"] = [one.get_linestyle() for one in lines if one.get_alpha() == 0.8]
+            drawn["legend"] = [one.get_linestyle() for one in legend]
+        return saved(figure, folder, name, *rest, **named)
+
+    monkeypatch.setattr(canvas, "save", save)
+    robustness_figures.draw(results.read(stressed(tmp_path / "results")), tmp_path, "ci95")
+    assert sorted(drawn["plot"]) == sorted(drawn["legend"]) == ["-", "-", "--"]
 
 
 def test_figures_and_page_show_the_section(tmp_path):
