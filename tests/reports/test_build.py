@@ -1,8 +1,10 @@
 """Writing a report: live, in odd folders, with bad options, for a thousand runs."""
 
 import json
+import signal
 import time
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 
@@ -11,6 +13,7 @@ from bench.cli import app
 from bench.results import locks
 from bench.results.store import BenchError
 from reports import build
+from reports.figures import catalogue
 from reports.options import Options
 from reports.page import document as page_module
 from reports.reading import results
@@ -119,3 +122,15 @@ def test_returns_without_references_are_shown_raw(tmp_path, cell):
     assert curves
     scores = next(figure for figure in written.figures if figure.section == "Scores")
     assert scores.title == "import: final returns"
+
+
+def test_processes_that_draw_can_be_ended(monkeypatch):
+    """Whatever this process does on SIGTERM: a pool ends its own by that signal and waits."""
+    monkeypatch.setattr(catalogue, "usable_cores", lambda: 2)
+    jobs = [partial(signal.getsignal, signal.SIGTERM)] * (catalogue.MANY + 1)
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        with catalogue._running(jobs) as drawn:
+            assert set(drawn()) == {signal.SIG_DFL}
+    finally:
+        signal.signal(signal.SIGTERM, before)
