@@ -2,7 +2,6 @@
 
 import contextlib
 import gc
-import multiprocessing
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
@@ -20,7 +19,7 @@ from reports.figures import (
     toys,
     tuning,
 )
-from reports.processes import can_be_ended, can_fork, usable_cores
+from reports.processes import can_fork, forked_pool, usable_cores
 from reports.reading.results import Results
 
 SECTIONS = (
@@ -109,7 +108,7 @@ def _running(jobs: list[Job]) -> Iterator[Callable[[], list[list[canvas.SavedFig
         return
     _jobs.extend(jobs)
     try:
-        with multiprocessing.get_context("fork").Pool(workers, can_be_ended) as pool:
+        with forked_pool(workers) as pool:
             yield pool.map_async(_run_at, range(len(jobs)), chunksize=1).get
     finally:
         _jobs.clear()
