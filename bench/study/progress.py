@@ -34,8 +34,9 @@ class Quiet(Callback):
         self._began = time.monotonic()
 
     def on_study_start(self, study: StudyPlan) -> None:
-        """Add up the work to be done."""
-        self.total = len(study.todo)
+        """Add up the work to be done; of an earlier study of this command nothing counts."""
+        self.total, self.ended_cells = len(study.todo), 0
+        self._done, self._partial = 0.0, {}
         self._work = float(sum(cell.run.updates for cell in study.todo))
         self._began = time.monotonic()
 
@@ -141,6 +142,7 @@ class Live(Quiet):
     def on_study_end(self) -> None:
         with contextlib.suppress(OSError):
             self._bars.stop()
+        self._bars.remove_task(self._overall)
 
     def _update_overall(self) -> None:
         detail = f"{self.ended_cells}/{self.total} cells, {self.remaining()} left"
