@@ -80,17 +80,22 @@ def marked(points: int) -> list[int]:
 
 
 def data_line(
-    axis: "Axes", value: float | None, which: str = "y", taken: Sequence[tuple[float, float]] = ()
+    axis: "Axes",
+    value: float | None,
+    which: str = "y",
+    taken: Sequence[tuple[float, float]] = (),
+    lines: Sequence[tuple[float, float, float]] = (),
 ) -> None:
     """Draw the score or return of the data as a thin line with its name, beside what is taken.
 
-    taken: points of the panel on which the name of a level line had better not lie.
+    taken, lines: points of the panel, and other level lines (from x, to x, y), on which the name of
+    a level line had better not lie.
     """
     if value is None:
         return
     if which == "y":
         axis.axhline(value, color="0.6", linewidth=0.8, zorder=1)
-        at, above = _free(axis, value, taken)
+        at, above = _free(axis, value, taken, lines)
         axis.annotate(
             "data", (at, value), (0, 1.5 if above else -1.5), xycoords=("axes fraction", "data"),
             textcoords="offset points", ha="left", va="bottom" if above else "top", gid="data",
@@ -106,14 +111,30 @@ def data_line(
     )  # fmt: skip
 
 
-def _free(axis: "Axes", value: float, taken: Sequence[tuple[float, float]]) -> tuple[float, bool]:
-    """Return where along a level line, as a share of x, its name is free, and if above the line."""
-    shares = [tuple(axis.transAxes.inverted().transform(axis.transData.transform(one)))
-              for one in taken]  # fmt: skip
-    level = float(axis.transAxes.inverted().transform(axis.transData.transform((1.0, value)))[1])
-    for above in (True, False):
+def _free(
+    axis: "Axes",
+    value: float,
+    taken: Sequence[tuple[float, float]],
+    lines: Sequence[tuple[float, float, float]],
+) -> tuple[float, bool]:
+    """Return where along a level line, as a share of x, its name is freest, and if above it."""
+    shares = [_share(axis, one) for one in taken]
+    others = [(_share(axis, (left, y))[0], *_share(axis, (right, y))) for left, right, y in lines]
+    level = _share(axis, (1.0, value))[1]
+
+    def in_the_way(at: float, above: bool) -> int:
         middle = level + (0.04 if above else -0.04)
-        for at in PLACES:
-            if all(abs(x - at - 0.05) > 0.12 or abs(y - middle) > 0.09 for x, y in shares):
-                return at, above
-    return PLACES[0], True
+        near = [abs(x - at - 0.05) <= 0.12 and abs(y - middle) <= 0.09 for x, y in shares]
+        near += [left <= at + 0.12 and right >= at and abs(y - middle) <= 0.045
+                 for left, right, y in others]  # fmt: skip
+        return sum(near)
+
+    return min(
+        ((at, above) for above in (True, False) for at in PLACES), key=lambda one: in_the_way(*one)
+    )
+
+
+def _share(axis: "Axes", point: tuple[float, float]) -> tuple[float, float]:
+    """Return where a point of the data lies in its panel, as shares of width and height."""
+    x, y = axis.transAxes.inverted().transform(axis.transData.transform(point))
+    return float(x), float(y)

@@ -184,13 +184,16 @@ def _names(spots: list[Spot], value: str, kind: str) -> list[labels.Named]:
 
 def _lines(axis: "Axes", spots: list[Spot], value: str) -> list[labels.Line]:
     """Return the level lines of a panel: the steps of the frontier, and the data."""
+    own = spots[0].group.estimate(f"dataset_{value.removesuffix('_mean')}").value
+    return [*_steps(axis, spots), *([] if own is None else [(*axis.get_xlim(), own)])]
+
+
+def _steps(axis: "Axes", spots: list[Spot]) -> list[labels.Line]:
+    """Return the level parts of the frontier, which one method alone does not have."""
     points = [(spot.cost, spot.value) for spot in spots]
     best = [points[at] for at in frontier(points)]
-    left, right = axis.get_xlim()
-    ends = [*(x for x, _ in best[1:]), right]
-    own = spots[0].group.estimate(f"dataset_{value.removesuffix('_mean')}").value
-    steps = [(x, end, y) for (x, y), end in zip(best, ends, strict=True)] if len(spots) > 1 else []
-    return [*steps, *([] if own is None else [(left, right, own)])]
+    ends = [*(x for x, _ in best[1:]), axis.get_xlim()[1]]
+    return [(x, end, y) for (x, y), end in zip(best, ends, strict=True)] if len(spots) > 1 else []
 
 
 def _scale(
@@ -204,7 +207,8 @@ def _scale(
         axes.score_axis(axis, limits, "y", own is None or abs(own - axes.DATA) < 1, labelled)
     else:
         axis.yaxis.set_major_locator(MaxNLocator(nbins=5))
-    axes.data_line(axis, own, taken=[(spot.cost, spot.value) for spot in spots])
+    points = [(spot.cost, spot.value) for spot in spots]
+    axes.data_line(axis, own, taken=points, lines=_steps(axis, spots))
 
 
 def _incomplete(results: Results, shown: dict[Track, list[Spot]]) -> bool:

@@ -4,11 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import algorithms
 from bench.results.columns import COLUMNS, SCALING, shown_in
 from reports import captions
-from reports.drawing import canvas, legends, rulers
+from reports.drawing import axes, canvas, legends, rulers
 from reports.figures import ablations, curves, data, overall, pareto, scaling, scores
 from reports.page import leaderboard
 from reports.reading import results
@@ -385,3 +386,37 @@ def test_a_broken_measurement_is_a_warning(study, change):
     assert list(read.measured) == []
     (warning,) = read.warnings
     assert "skipped the measurement efficiency.json" in warning
+
+
+def bare_panel():
+    """Return a figure and its one panel, without anything written on it."""
+    figure, (axis,) = canvas.panels([""], [], legend="none")
+    axis.set(xlim=(0, 1), ylim=(0, 100), xticks=[0.5], yticks=[50.0])
+    axis.tick_params(length=0, labelbottom=False, labelleft=False)
+    axis.spines[:].set_visible(False)
+    return figure, axis
+
+
+def test_a_band_over_the_grid_is_dark_on_a_dark_page(tmp_path):
+    """Where a band crosses a line of the grid, that line stays as dark as it is beside it."""
+    with canvas.look():
+        figure, axis = bare_panel()
+        axis.fill_between([0, 1], 20, 40, color="#0072b2", alpha=0.13, linewidth=0)
+        canvas.save(figure, tmp_path, "band", "Scores", "a band", "")
+    light, dark = (
+        np.asarray(Image.open(tmp_path / folder / "band.png").convert("L")).astype(int)
+        for folder in ("", "dark")
+    )
+    assert 200 < light.min() < 240  # something is drawn, and it is pale
+    assert 40 < dark.max() < 70
+
+
+def test_the_name_of_the_data_s_line_keeps_off_other_lines():
+    with canvas.look():
+        _, axis = bare_panel()
+        places = []
+        for lines in ([], [(0.0, 1.0, 54.0)], [(0.5, 1.0, 54.0)], [(0.0, 0.3, 54.0)]):
+            axes.data_line(axis, 50.0, lines=lines)
+            name = axis.texts[-1]
+            places.append((name.xy[0] < 0.5, name.get_va() == "bottom"))
+    assert places == [(True, True), (True, False), (True, True), (False, True)]
