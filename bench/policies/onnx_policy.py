@@ -76,14 +76,13 @@ class ExportedPolicy(TeamPolicy):
         self._random = np.random.default_rng(seed)
         self.dynamic = about.get("batch") == BATCH  # whether it takes any number of observations
         self._model = model
-        self._draws = [
-            (name, np.zeros(sized(shape, 1), np.float32)) for name, shape in about["draws"]
-        ]
+        drawn = [(law, np.zeros(sized(shape, 1), np.float32)) for law, shape in about["draws"]]
+        self._draw = [functools.partial(draw, self._random, *one) for one in drawn]
         self._buffers = super()._blank()
         self._joint, _ = self._buffers
         # Bind the buffers once: passing arrays at every call takes longer than a small network.
         binding = model.io_binding()
-        inputs = [self._joint, *(numbers for _, numbers in self._draws)]
+        inputs = [self._joint, *(numbers for _, numbers in drawn)]
         for one, buffer in zip(model.get_inputs(), inputs, strict=True):
             binding.bind_input(one.name, "cpu", 0, np.float32, buffer.shape, buffer.ctypes.data)
         self._action = np.zeros((len(self.names), 1, max(self.action_sizes)), np.float32)
@@ -97,9 +96,10 @@ class ExportedPolicy(TeamPolicy):
 
     def _act(self, joint: np.ndarray) -> np.ndarray:
         """Act upon `joint`, which is the input buffer, with new random numbers."""
-        for distribution, numbers in self._draws:
-            draw(self._random, distribution, numbers)
-        return self._evaluate()
+        for draw_anew in self._draw:
+            draw_anew()
+        self._run()
+        return self._actions.copy()
 
     def evaluate(self, joint: np.ndarray, numbers: list[np.ndarray]) -> np.ndarray:
         """Return actions (N, B, A) for padded observations (N, B, O) and given random numbers."""
@@ -135,11 +135,6 @@ class ExportedPolicy(TeamPolicy):
             draw(self._random, law, drawn[-1])
         actions = self.evaluate(joint, drawn)
         return [one[:, :size] for one, size in zip(actions, self.action_sizes, strict=True)]
-
-    def _evaluate(self) -> np.ndarray:
-        """Act upon the contents of the buffers."""
-        self._run()
-        return self._actions.copy()
 
 
 def describe(path: str | Path) -> str:
