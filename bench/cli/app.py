@@ -4,6 +4,7 @@ Importing this module loads neither torch, pandas, matplotlib nor pydantic: `--h
 """
 
 import contextlib
+import errno
 import sys
 import warnings
 from typing import Annotated, Any
@@ -17,6 +18,13 @@ from bench.results.printable import one_line
 
 # The order in which help shows them.
 FAMILIES = (run, tune, results, measure, stress, gate, data, tools, diagnose)
+
+# What a disk says of a name, a folder or its own state, and no fault of ours.
+REFUSALS = {
+    errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM,
+    errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO,
+}  # fmt: skip
+SHOWN = 80  # characters of a name that is refused
 
 EPILOG = """\b
 First steps:
@@ -85,8 +93,9 @@ def main(arguments: list[str] | None = None) -> int:
         _leave_pipe()
         return 1  # as typer ends the commands that it parses
     except Exception as error:
-        if isinstance(error, user_errors()):
-            print(f"error: {one_line(str(error))}", file=sys.stderr)
+        said = str(error) if isinstance(error, user_errors()) else _of_the_disk(error)
+        if said:
+            print(f"error: {one_line(said)}", file=sys.stderr)
             return 2
         print(f"error: {one_line(_unexpected(error))}", file=sys.stderr)
         return 1
@@ -107,6 +116,15 @@ def _leave_pipe() -> None:
 
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _of_the_disk(error: Exception) -> str:
+    """Say in a sentence what a disk refuses of a file that the user names; empty for the rest."""
+    if not isinstance(error, OSError) or error.errno not in REFUSALS or not error.filename:
+        return ""
+    name = str(error.filename)
+    shown = name if len(name) <= SHOWN else f"{name[:SHOWN]}..."
+    return f"{shown} cannot be used ({error.strerror}): give another file or folder"
 
 
 def _unexpected(error: Exception) -> str:

@@ -94,6 +94,8 @@ def verify_files(folder: Path, card: dict[str, Any]) -> None:
             actual = sha256(path)
         except PermissionError as error:
             raise unreadable(path, error) from error
+        except OSError as error:  # among others a name that is longer than any file's
+            raise broken(folder / CARD, f"a file that it names: {error.strerror}") from error
         if actual != expected:
             raise broken(path, "its content is not what its card records")
     if checksum(card["files"]) != card["checksum"]:

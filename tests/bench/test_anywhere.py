@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import datasets
+from bench.cli import app
 from bench.cli import data as data_command
 from bench.errors import BenchError
 from bench.plan.flags import parse_overrides
@@ -184,3 +185,22 @@ def test_two_values_for_one_setting_are_refused() -> None:
     assert parse_overrides(["bc.dropout=1", "bc.dropout=1"]) == {"bc.dropout": 1}
     with pytest.raises(BenchError, match=r"gives bc.dropout two values, 1 and 2: leave one out"):
         parse_overrides(["bc.dropout=1", "bc.dropout=2"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["report", "--out"], ["report", "--out", "reference", "--with"], ["status", "--out"],
+        ["run", "--preset", "smoke", "--out"], ["measure", "--algos", "bc", "--to"], ["export"],
+        ["data", "build", "mpe/spread/expert", "--data-dir"], ["stress", "--plan", "--out"],
+        ["data", "export", "mpe/spread/expert"], ["data", "references", "mpe/tag", "--prey"],
+    ],
+)  # fmt: skip
+def test_a_name_that_no_file_can_have_is_one_sentence(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert app.main([*arguments, "x" * 300]) == 2
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == 1
+    assert len(errors) < 200
+    assert "File name too long" in errors

@@ -159,6 +159,7 @@ BAD = [
     (["--datasets", "mpe/spread/random,mpe/tag/random"], "a race is on one recording"),
     (["--budget", "soon"], "--budget 'soon' is not understood"),
     (["--memory", "much"], "2GB or 500MiB"),
+    (["--datasets", "import/nothing"], "unknown imported dataset 'import/nothing'"),
 ]
 
 

@@ -373,6 +373,16 @@ def test_a_broken_card_is_found_and_named(text: str, copy: Path, tmp_path: Path)
         reload(tmp_path)
 
 
+def test_a_card_that_names_a_file_of_no_possible_name_is_found(copy: Path, tmp_path: Path) -> None:
+    card = json.loads((copy / "card.json").read_text())
+    card["files"]["x" * 300] = card["files"]["action.npy"]
+    (copy / "card.json").write_text(json.dumps(card))
+    with pytest.raises(
+        DatasetError, match=r"card\.json is damaged \(a file that it names: File name"
+    ):
+        reload(tmp_path)
+
+
 def test_pickles_are_refused(copy: Path) -> None:
     np.save(copy / "action.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(DatasetError, match=r"action\.npy is damaged"):

@@ -239,7 +239,9 @@ def _identity(race: Race) -> Json:
 
 
 def _keep(race: Race) -> None:
-    """Write what has been decided and used."""
+    """Write what has been decided and used, once there is anything: a refusal makes no folder."""
+    if not Path(race.config.out).is_dir():
+        return
     document = {
         "kind": KIND, "schema": SCHEMA, "race": _identity(race),
         "rungs": [dataclasses.asdict(rung) for rung in race.rungs],
