@@ -71,7 +71,7 @@ REFERENCES: dict[Variant, tuple[Reference | None, Reference | None]] = {
     ),
     ("mamujoco/manyagent-swimmer-10x2", "gymnasium-v5", None): (
         Reference(-45.264, 0.689, 200, UNIFORM),
-        None,
+        Reference(319.464, 0.741, 500, EXPERT_DATA.format("mamujoco/manyagent-swimmer-10x2")),
     ),
     ("mpe/spread", "mpe2", None): (Reference(-26.099, 0.018, 200_000, UNIFORM), None),
     # Against the prey of the published data, OMAR's pretrained_adv_model.pt.

@@ -5,7 +5,7 @@ The critic of agent i sees its observation, all actions (own first) and the velo
 team mates. The time limit is not terminal: targets bootstrap through it.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -244,8 +244,3 @@ def evaluate(actor: Actor, env: BatchedEnv, noise: float, generator: torch.Gener
         return action + noise * torch.randn(action.shape, generator=generator) if noise else action
 
     return play(env, act, Returns(torch.float32)).total.mean(dim=1)
-
-
-def describe(config: Matd3Config) -> dict[str, object]:
-    """Return the configuration as plain data for recipes and metadata."""
-    return asdict(config)

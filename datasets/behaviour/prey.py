@@ -8,14 +8,14 @@ nearest to the recipe's goal is frozen: the published prey's fingerprint decides
 
 import csv
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from datasets.actors import Actor, save_snapshots
-from datasets.behaviour.matd3 import Matd3, Matd3Config, ReplayBuffer, Side, describe
+from datasets.behaviour.matd3 import Matd3, Matd3Config, ReplayBuffer, Side
 from datasets.environments.mpe import ParticleEnv
 from datasets.environments.mpe_scenarios import Tag, World
 from datasets.errors import unknown
@@ -157,7 +157,7 @@ def train_prey(
     metadata = {
         "task": task_id,
         "algorithm": "matd3, predators and prey against each other",
-        "config": json.dumps(describe(config), sort_keys=True),
+        "config": json.dumps(asdict(config), sort_keys=True),
         "fingerprint": json.dumps(best[2], sort_keys=True),
         "goal": json.dumps(goal),
     }

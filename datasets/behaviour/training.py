@@ -3,7 +3,8 @@
 import csv
 import json
 import time
-from dataclasses import dataclass, fields
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from datasets.actors import Actor, save_snapshots
 from datasets.behaviour.cyclic_matd3 import CyclicMatd3, CyclicMatd3Config
 from datasets.behaviour.individual_matd3 import IndividualMatd3, IndividualMatd3Config
 from datasets.behaviour.joint_matd3 import JointMatd3, JointMatd3Config
-from datasets.behaviour.matd3 import Matd3, Matd3Config, ReplayBuffer, describe, evaluate
+from datasets.behaviour.matd3 import Matd3, Matd3Config, ReplayBuffer, evaluate
+from datasets.behaviour.random_search import RandomSearch, RandomSearchConfig
 from datasets.errors import DatasetError
 from datasets.paths import Progress
 from datasets.tasks import Task, load_task
@@ -46,17 +48,20 @@ class Selection:
     half_precision: bool = False  # of the stored numbers
 
 
-LEARNERS: dict[str, tuple[Any, type[Matd3Config]]] = {
+SEARCH = "random-search"
+Config = Matd3Config | RandomSearchConfig
+LEARNERS: dict[str, tuple[Any, type[Config]]] = {
     "shared": (Matd3, Matd3Config),
     "individual": (IndividualMatd3, IndividualMatd3Config),
     "cyclic": (CyclicMatd3, CyclicMatd3Config),
     "joint": (JointMatd3, JointMatd3Config),
+    SEARCH: (RandomSearch, RandomSearchConfig),
 }
 
 
 def training_config(
     task_id: str, team: str | None = None, **overrides: Any
-) -> tuple[Matd3Config, Selection]:
+) -> tuple[Config, Selection]:
     """Return the configuration of a team's training from the recipes, with overrides."""
     values = dict(recipes.team(task_id, team)["train"])
     _, config = LEARNERS[values.pop("learner")]
@@ -66,17 +71,17 @@ def training_config(
     return config(**values), chosen
 
 
-class Training:
+class Training(ABC):
     """One resumable training run in a folder: checkpoint, learning curve, snapshots."""
 
-    def __init__(self, task: Task, config: Matd3Config, selection: Selection, folder: Path) -> None:
+    learner: Any
+    config: Any
+
+    def __init__(self, task: Task, config: Config, selection: Selection, folder: Path) -> None:
         self.task, self.config, self.selection, self.folder = task, config, selection, folder
-        self.env = task.make_env(config.copies, seed=config.seed + 1)
+        self.env: Any = task.make_env(config.copies, seed=config.seed + 1)
         learner = next(made for made, kind in LEARNERS.values() if kind is type(config))
         self.learner = learner(config, self.env)
-        self.buffer = ReplayBuffer(config.buffer_size, self.learner.fields)
-        self.generator = torch.Generator().manual_seed(config.seed + 2)
-        self.observation = self.env.reset()
         self.step = 0
         self.cpu_seconds = 0.0  # of earlier, interrupted runs
         self.started = time.process_time()
@@ -91,7 +96,7 @@ class Training:
         if not self.snapshots:
             self._snapshot()
         while self.step < self.config.vector_steps:
-            self._advance()
+            self.advance()
             if self.step % every == 0 or self.step == self.config.vector_steps:
                 self._snapshot()
                 if progress:
@@ -100,28 +105,17 @@ class Training:
                 if len(self.curve) % CHECKPOINT_EVERY == 0:
                     self._checkpoint()
 
-    def _advance(self) -> None:
-        """One step of all copies and one update."""
-        config, learner, env = self.config, self.learner, self.env
-        share = self.step / config.vector_steps
-        present = learner.present(env, self.observation)
-        if self.step < config.random_steps:
-            shape = (config.copies, env.num_agents, max(env.action_sizes))
-            action = torch.rand(shape, generator=self.generator) * 2 - 1
-        else:
-            action = learner.act(present, config.noise_at(share))
-        following, reward, terminated, truncated = env.step(action)
-        rows = {"o": present, "a": action, "r": reward, "n": learner.present(env, following)}
-        if "d" in learner.fields:  # one reward for the team, and ends that matter
-            rows |= {"r": reward[:, 0], "d": terminated.float()}
-        self.buffer.add(**rows)
-        ended = terminated | truncated
-        self.observation = env.reset(ended) if ended.any() else following
-        if self.step >= config.random_steps:
-            for _ in range(learner.updates_per_step):
-                batch = self.buffer.sample(config.batch_size, self.generator)
-                learner.update(config.learning_rate_at(share), batch)
-        self.step += 1
+    @abstractmethod
+    def advance(self) -> None:
+        """Learn for a step of all copies, or for some, and count them."""
+
+    @abstractmethod
+    def _state(self) -> dict[str, Any]:
+        """Return what learning goes on from, besides what every training has."""
+
+    @abstractmethod
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`_state` returned."""
 
     def _snapshot(self) -> None:
         """Keep the actor and its noise-free return on fixed start states."""
@@ -158,32 +152,15 @@ class Training:
         return self.cpu_seconds + time.process_time() - self.started
 
     def _checkpoint(self) -> None:
-        learner, buffer = self.learner, self.buffer
-        filled = {key: values[: buffer.size].clone() for key, values in buffer.data.items()}
         state = {
-            "config": json.dumps(describe(self.config)),
+            "config": json.dumps(asdict(self.config)),
             "step": self.step,
-            "updates": learner.updates,
             "curve": self.curve,
             "snapshots": {
                 step: (actor.layers, actor.reading) for step, actor in self.snapshots.items()
             },
             "cpu_seconds": self.cpu_now(),
-            "networks": [network.state_dict() for network in learner.networks],
-            "optimisers": [
-                learner.actor_optimiser.state_dict(),
-                learner.critic_optimiser.state_dict(),
-            ],
-            "generators": [
-                self.generator.get_state(),
-                learner.generator.get_state(),
-                self.env.generator.get_state(),
-            ],
-            "buffer": filled,
-            "cursor": buffer.cursor,
-            "env": self.env.get_state(),
-            "env_time": self.env.time,
-            "observation": self.observation,
+            "learning": self._state(),
         }
         partial = self.folder / "training.pt.partial"
         torch.save(state, partial)
@@ -194,31 +171,16 @@ class Training:
         if not path.is_file():
             return
         state = torch.load(path, weights_only=True)
-        if json.loads(state["config"]) != json.loads(json.dumps(describe(self.config))):
+        if json.loads(state["config"]) != json.loads(json.dumps(asdict(self.config))):
             raise DatasetError(
                 f"{path} belongs to a training with other settings; choose another folder with "
                 "--into."
             )
-        learner, buffer = self.learner, self.buffer
-        self.step, learner.updates = state["step"], state["updates"]
+        self.step = state["step"]
         self.curve = state["curve"]
         self.snapshots = {step: Actor(*stored) for step, stored in state["snapshots"].items()}
         self.cpu_seconds, self.started = state["cpu_seconds"], time.process_time()
-        for network, values in zip(learner.networks, state["networks"], strict=True):
-            network.load_state_dict(values)
-        optimisers = (learner.actor_optimiser, learner.critic_optimiser)
-        for optimiser, values in zip(optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(values)
-        generators = (self.generator, learner.generator, self.env.generator)
-        for generator, values in zip(generators, state["generators"], strict=True):
-            generator.set_state(values)
-        for key, values in state["buffer"].items():
-            buffer.data[key][: values.shape[0]] = values
-            buffer.size = values.shape[0]
-        buffer.cursor = state["cursor"]
-        self.env.set_state(state["env"])
-        self.env.time = state["env_time"]
-        self.observation = state["observation"]
+        self._restore(state["learning"])
 
     def select(self) -> dict[str, Any]:
         """Name the snapshots: expert, medium (the one nearest to its level), a replay, the best."""
@@ -257,6 +219,114 @@ class Training:
         return row | {"return": mean, "standard_error": error}
 
 
+class ReplayTraining(Training):
+    """MATD3: every step of all copies is kept, and some that were kept are learnt from."""
+
+    config: Matd3Config
+
+    def __init__(self, task: Task, config: Matd3Config, selection: Selection, folder: Path) -> None:
+        super().__init__(task, config, selection, folder)
+        self.buffer = ReplayBuffer(config.buffer_size, self.learner.fields)
+        self.generator = torch.Generator().manual_seed(config.seed + 2)
+        self.observation = self.env.reset()
+
+    def advance(self) -> None:
+        """One step of all copies and one update."""
+        config, learner, env = self.config, self.learner, self.env
+        share = self.step / config.vector_steps
+        present = learner.present(env, self.observation)
+        if self.step < config.random_steps:
+            shape = (config.copies, env.num_agents, max(env.action_sizes))
+            action = torch.rand(shape, generator=self.generator) * 2 - 1
+        else:
+            action = learner.act(present, config.noise_at(share))
+        following, reward, terminated, truncated = env.step(action)
+        rows = {"o": present, "a": action, "r": reward, "n": learner.present(env, following)}
+        if "d" in learner.fields:  # one reward for the team, and ends that matter
+            rows |= {"r": reward[:, 0], "d": terminated.float()}
+        self.buffer.add(**rows)
+        ended = terminated | truncated
+        self.observation = env.reset(ended) if ended.any() else following
+        if self.step >= config.random_steps:
+            for _ in range(learner.updates_per_step):
+                batch = self.buffer.sample(config.batch_size, self.generator)
+                learner.update(config.learning_rate_at(share), batch)
+        self.step += 1
+
+    def _state(self) -> dict[str, Any]:
+        learner, buffer = self.learner, self.buffer
+        return {
+            "updates": learner.updates,
+            "networks": [network.state_dict() for network in learner.networks],
+            "optimisers": [
+                learner.actor_optimiser.state_dict(),
+                learner.critic_optimiser.state_dict(),
+            ],
+            "generators": [
+                self.generator.get_state(),
+                learner.generator.get_state(),
+                self.env.generator.get_state(),
+            ],
+            "buffer": {key: values[: buffer.size].clone() for key, values in buffer.data.items()},
+            "cursor": buffer.cursor,
+            "env": self.env.get_state(),
+            "env_time": self.env.time,
+            "observation": self.observation,
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        learner, buffer = self.learner, self.buffer
+        learner.updates = state["updates"]
+        for network, values in zip(learner.networks, state["networks"], strict=True):
+            network.load_state_dict(values)
+        optimisers = (learner.actor_optimiser, learner.critic_optimiser)
+        for optimiser, values in zip(optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(values)
+        generators = (self.generator, learner.generator, self.env.generator)
+        for generator, values in zip(generators, state["generators"], strict=True):
+            generator.set_state(values)
+        for key, values in state["buffer"].items():
+            buffer.data[key][: values.shape[0]] = values
+            buffer.size = values.shape[0]
+        buffer.cursor = state["cursor"]
+        self.env.set_state(state["env"])
+        self.env.time = state["env_time"]
+        self.observation = state["observation"]
+
+
+class SearchTraining(Training):
+    """Random search: every move of the weights plays a rollout of its own."""
+
+    config: RandomSearchConfig
+    learner: RandomSearch
+
+    def advance(self) -> None:
+        """Move the weights once, from new start states."""
+        share = self.step / self.config.vector_steps
+        self.learner.advance(self.env, self.config.step_size_at(share))
+        self.step += self.config.rollout
+
+    def _state(self) -> dict[str, Any]:
+        generators = (self.learner.generator, self.env.generator)
+        return {
+            "weights": self.learner.weights,
+            "generators": [generator.get_state() for generator in generators],
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.learner.weights = state["weights"]
+        generators = (self.learner.generator, self.env.generator)
+        for generator, values in zip(generators, state["generators"], strict=True):
+            generator.set_state(values)
+
+
+def training_of(task: Task, config: Config, selection: Selection, folder: Path) -> Training:
+    """Return the training that such a configuration is one of."""
+    if isinstance(config, RandomSearchConfig):
+        return SearchTraining(task, config, selection, folder)
+    return ReplayTraining(task, config, selection, folder)
+
+
 def train(
     task_id: str,
     folder: Path,
@@ -273,16 +343,17 @@ def train(
     """
     task = load_task(task_id)
     config, selection = training_config(task_id, team, seed=seed, vector_steps=vector_steps)
-    run = Training(task, config, selection, folder)
+    run = training_of(task, config, selection, folder)
     run.run(progress)
     chosen = run.select()
     actors = {name: run.snapshots[int(row["vector_step"])] for name, row in chosen.items()}
     path = folder / recipes.policies_path(task_id, team).name
+    learner = recipes.team(task_id, team)["train"]["learner"]
     metadata = {
         "task": task_id,
         "rules": task.rules,
-        "algorithm": f"{recipes.team(task_id, team)['train']['learner']}-matd3",
-        "config": json.dumps(describe(config), sort_keys=True),
+        "algorithm": learner if learner == SEARCH else f"{learner}-matd3",
+        "config": json.dumps(asdict(config), sort_keys=True),
         "selection": json.dumps(chosen, sort_keys=True),
     }
     dtype = torch.float16 if selection.half_precision else torch.float32

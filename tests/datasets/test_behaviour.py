@@ -15,7 +15,7 @@ from datasets.behaviour.individual_matd3 import IndividualMatd3, IndividualMatd3
 from datasets.behaviour.joint_matd3 import JointMatd3, JointMatd3Config
 from datasets.behaviour.matd3 import Matd3Config, evaluate
 from datasets.behaviour.prey import fingerprint, train_prey
-from datasets.behaviour.training import Selection, Training, train, training_config
+from datasets.behaviour.training import ReplayTraining, Selection, train, training_config
 from datasets.errors import DatasetError
 from datasets.recipes import policies_path, snapshot_of, table, team_of, teams
 from datasets.tasks import load_task
@@ -36,8 +36,8 @@ def random_return() -> float:
     return reference.mean
 
 
-def run(folder: Path, stop_after: int | None = None, config: Matd3Config = SHORT) -> Training:
-    training = Training(TASK, config, SELECTION, folder)
+def run(folder: Path, stop_after: int | None = None, config: Matd3Config = SHORT) -> ReplayTraining:
+    training = ReplayTraining(TASK, config, SELECTION, folder)
     if stop_after is None:
         training.run()
         return training
@@ -51,7 +51,7 @@ def run(folder: Path, stop_after: int | None = None, config: Matd3Config = SHORT
     return training
 
 
-def without_time(training: Training) -> list[dict[str, float]]:
+def without_time(training: ReplayTraining) -> list[dict[str, float]]:
     return [
         {key: value for key, value in row.items() if key != "cpu_minutes"} for row in training.curve
     ]
@@ -77,7 +77,7 @@ def test_a_checkpoint_of_other_settings_is_refused(
 ) -> None:
     monkeypatch.setattr("datasets.behaviour.training.CHECKPOINT_EVERY", 1)
     run(tmp_path, stop_after=30)
-    other = Training(TASK, Matd3Config(vector_steps=60, seed=9), SELECTION, tmp_path)
+    other = ReplayTraining(TASK, Matd3Config(vector_steps=60, seed=9), SELECTION, tmp_path)
     with pytest.raises(DatasetError, match="other settings"):
         other.run()
 
@@ -85,9 +85,9 @@ def test_a_checkpoint_of_other_settings_is_refused(
 def test_training_improves_the_team() -> None:
     """Within 3,000 steps of 20 copies the noise-free return rises well above a random team's."""
     config = Matd3Config(vector_steps=3000, copies=20, batch_size=64, random_steps=100)
-    folderless = Training(TASK, config, Selection(3000, 33.0, 2), Path())
+    folderless = ReplayTraining(TASK, config, Selection(3000, 33.0, 2), Path())
     for _ in range(config.vector_steps):
-        folderless._advance()
+        folderless.advance()
     env = TASK.make_env(500, seed=77)
     returns = evaluate(folderless.learner.snapshot(), env, 0.0, torch.Generator())
     assert returns.mean() > random_return() + 10
@@ -170,7 +170,7 @@ def test_a_cyclic_team_does_the_same_after_renumbering_in_a_cycle(tmp_path: Path
 
 def test_the_expert_is_the_snapshot_nearest_to_the_goal(tmp_path: Path) -> None:
     chosen = Selection(10, 33.0, 3, evaluation_episodes=50, expert="nearest", expert_return=170.0)
-    training = Training(TASK, SHORT, chosen, tmp_path)
+    training = ReplayTraining(TASK, SHORT, chosen, tmp_path)
     training.run()
     selected = training.select()
     nearest = min(training.curve, key=lambda row: abs(row["noisy_return"] - 170.0))
@@ -191,8 +191,7 @@ def test_train_writes_curve_and_policies(tmp_path: Path) -> None:
     assert not (tmp_path / "training.pt").exists()
 
 
-UNTRAINED = {"mamujoco/manyagent-swimmer-10x2"}
-TEAMS = [(task, team) for task in table()["tasks"] if task not in UNTRAINED for team in teams(task)]
+TEAMS = [(task, team) for task in table()["tasks"] for team in teams(task)]
 
 
 @pytest.mark.parametrize(("task_id", "team"), TEAMS)
@@ -223,11 +222,6 @@ def test_shipped_policies_are_those_of_the_recipe(task_id: str, team: str | None
         last = chosen["best"]["vector_step"] == config.vector_steps
         assert last == (selection.best == "last")
         assert chosen["best"]["return"] > chosen["expert"]["return"]
-
-
-def test_only_untrained_tasks_lack_policies() -> None:
-    lacking = {task for task in table()["tasks"] if not policies_path(task).is_file()}
-    assert lacking == UNTRAINED
 
 
 def test_every_quality_has_a_snapshot_of_its_team() -> None:
@@ -311,11 +305,11 @@ def test_interrupted_joint_training_continues_bit_equal(
         if step == 40:
             raise KeyboardInterrupt
 
-    whole = Training(BODY, JOINT, selection, tmp_path / "whole")
+    whole = ReplayTraining(BODY, JOINT, selection, tmp_path / "whole")
     whole.run()
     with pytest.raises(KeyboardInterrupt):
-        Training(BODY, JOINT, selection, tmp_path / "parts").run(stop)
-    resumed = Training(BODY, JOINT, selection, tmp_path / "parts")
+        ReplayTraining(BODY, JOINT, selection, tmp_path / "parts").run(stop)
+    resumed = ReplayTraining(BODY, JOINT, selection, tmp_path / "parts")
     resumed.run()
     assert without_time(resumed) == without_time(whole)
     assert torch.equal(resumed.learner.critic.flat, whole.learner.critic.flat)
