@@ -6,6 +6,7 @@ With `-n auto` there is a worker more than there are cores, because tests of pro
 limits of time wait; and files begin in the order of `LONGEST`, so that no core is idle at the end.
 """
 
+import gc
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -77,6 +78,20 @@ def pytest_configure(config: pytest.Config) -> None:
     """Have xdist begin files in our order, and not the ones with the most tests first."""
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Collect no garbage while tests are collected: what they import stays, and is never visited.
+
+    Looking through it again and again takes a quarter of the time.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

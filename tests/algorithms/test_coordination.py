@@ -16,9 +16,9 @@ from algorithms.base import TeamSpec
 from algorithms.settings import FlowBcSettings, MacFlowSettings, Om2pSettings
 from datasets.batch import Batch, SequenceBatch
 
-ROWS, SAMPLES, UPDATES = 256, 4000, 1000
+ROWS, SAMPLES, UPDATES = 128, 4000, 400
 TEAM = TeamSpec((1, 1), (1, 1), torch.zeros(2, 1), torch.ones(2, 1), horizon=1)
-FLOW: dict[str, Any] = {"hidden": (64, 64), "learning_rate": 5e-3}
+FLOW: dict[str, Any] = {"hidden": (64, 64), "learning_rate": 1e-2}
 
 
 def data(rows: int, generator: torch.Generator) -> Tensor:
@@ -108,18 +108,18 @@ def test_plans_coordinate_where_they_are_made_together(name: str) -> None:
     config = algorithms.settings_class(name)(
         hidden=(32, 32),
         activation="gelu",
-        learning_rate=5e-3,
+        learning_rate=1e-2,
         unet_width=16,
         unet_multipliers=(1,),  # type: ignore[call-arg]
         horizon=2,
-        ema_rate=0.02,
+        ema_rate=0.05,
         guidance=0.0,
         **(own if name.startswith("madiff") else {}),
         **algorithms.row(name).switches,
     )
     learner, generator = algorithms.make(name, TEAM, config), torch.Generator().manual_seed(1)
     ones = torch.ones(2, 64, 2)
-    for _ in range(500):
+    for _ in range(160 if name.startswith("madiff") else 200):
         action = data(64, generator)
         learner.update(
             SequenceBatch(

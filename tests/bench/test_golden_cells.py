@@ -59,8 +59,9 @@ def compared(comparison: Comparison) -> None:
         assert math.isclose(recorded.return_mean, again.return_mean, abs_tol=OTHER_MACHINE)
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_a_recorded_cell_repeats(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """By the command, in a process of its own."""
+    """As the command does it, in a process of its own."""
     data_dir = tmp_path_factory.getbasetemp() / "golden-data"
     before = recorded_cell.in_folder(REPEATED[BY_COMMAND])
     compared(reproduce(before, Callback(), data_dir))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.meters import clock
+from bench.meters import clock, machine
 from bench.meters.clock import ACCOUNTS
 from bench.results import store
 from bench.results.record import CHECKPOINT, PREVIOUS_CHECKPOINT, Energy
@@ -97,6 +97,7 @@ def test_accounts_add_up_over_an_interruption(
     folder, spent = tmp_path / cell.id, 0.0
     started = (0.5, 0.25)  # seconds before torch was there, as a worker reports them
     for stop in (stop_after(30), lambda: False):
+        machine.environment.cache_clear()  # each part begins as a new process does
         before = calls()
         sys.setprofile(calls.watch)
         try:

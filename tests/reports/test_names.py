@@ -57,7 +57,7 @@ def test_names_of_any_kind_can_be_reported(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("methods", "tracks"), [(60, 1), (2, 40)])
+@pytest.mark.parametrize(("methods", "tracks"), [(60, 1), (2, 20)])
 def test_any_number_of_algorithms_and_datasets_can_be_reported(
     methods: int, tracks: int, study: Any, tmp_path: Path
 ) -> None:
