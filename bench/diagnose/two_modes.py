@@ -60,14 +60,14 @@ def as_batch(observation: Tensor, action: Tensor) -> Batch:
     )
 
 
-def trained(name: str, settings: object, draw: Draw, updates: int) -> Algorithm:
-    """Return an algorithm after `updates` updates on fresh rows of `draw`."""
+def trained(name: str, settings: object, draw: Draw, updates: int, rows: int = ROWS) -> Algorithm:
+    """Return an algorithm after `updates` updates, each on as many fresh rows of `draw`."""
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(1)
     action = draw(1, generator)[1].shape[1]
     learner = algorithms.make(name, spec(action), settings)  # type: ignore[arg-type]
     for _ in range(updates):
-        learner.update(as_batch(*draw(ROWS, generator)))
+        learner.update(as_batch(*draw(rows, generator)))
     return learner
 
 
