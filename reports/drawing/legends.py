@@ -13,8 +13,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 if TYPE_CHECKING:
-    from matplotlib.backends.backend_agg import RendererAgg
     from matplotlib.figure import Figure
+
+    from reports.drawing.letters import Renderer
 
 KEPT = 8  # legends whose pixels are kept, and sizes of figures
 MOST_KEPT = 5_000_000  # pixels of a figure beyond which nothing is kept of it
@@ -92,11 +93,11 @@ def _drawn(figure: "Figure") -> Pixels:
 
 
 @lru_cache(KEPT)
-def _renderer(width: int, height: int, dpi: float) -> "RendererAgg":
+def _renderer(width: int, height: int, dpi: float) -> "Renderer":
     """Return what draws figures of a size; it remembers how wide words are."""
-    from matplotlib.backends.backend_agg import RendererAgg
+    from reports.drawing.letters import Renderer
 
-    return RendererAgg(width, height, dpi)
+    return Renderer(width, height, dpi)
 
 
 @lru_cache(KEPT)
