@@ -67,17 +67,17 @@ class RefusedFile(BenchError):
 
 
 @contextlib.contextmanager
-def opened(folder: Path, name: str) -> Iterator[BinaryIO]:
+def opened(folder: "str | os.PathLike[str]", name: str) -> Iterator[BinaryIO]:
     """Open the file `name` of a cell's folder, or of a results folder, for reading.
 
     name: without folders, but for event files, which lie one folder deeper. Raises
     FileNotFoundError and other OSErrors, and RefusedFile for a file that must not be opened.
     """
-    path = Path(folder) / name
+    path = os.path.join(folder, name)
     with os.fdopen(_open(path, os.O_RDONLY), "rb") as file:
         size = os.fstat(file.fileno()).st_size
         _check_size(path, size)
-        beginning = BEGINNINGS.get(path.name)
+        beginning = BEGINNINGS.get(os.path.basename(path))
         if size and beginning and not beginning.match(file.read(LONGEST_BEGINNING)):
             raise RefusedFile(
                 f"{_shown(path)} does not begin as such a file does: it is damaged or of another "
@@ -87,10 +87,11 @@ def opened(folder: Path, name: str) -> Iterator[BinaryIO]:
         yield file
 
 
-def content(folder: Path, name: str) -> bytes:
+def content(folder: "str | os.PathLike[str]", name: str) -> bytes:
     """Return a file's content; it may grow meanwhile, but no more than its limit is read."""
     with opened(folder, name) as file:
-        return file.read(limit(name))
+        most = min(limit(name), os.fstat(file.fileno()).st_size + MIB)  # room is made for as much
+        return file.read(most)
 
 
 def end_of_text(folder: Path, name: str, characters: int) -> str:
@@ -121,13 +122,8 @@ def refusal(folder: Path, names: Iterable[str], beginnings: bool = False) -> str
     """
     for name in names:
         try:
-            status = os.lstat(os.path.join(folder, name))
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError as error:
-            return f"{_shown(Path(folder) / name)} cannot be read ({error.strerror})"
-        path = Path(folder) / name
-        try:
+            path = os.path.join(folder, name)
+            status = os.lstat(path)
             _check_plain(path, status.st_mode)
             _check_size(path, status.st_size)
             if beginnings:
@@ -145,7 +141,7 @@ def refusal(folder: Path, names: Iterable[str], beginnings: bool = False) -> str
 @contextlib.contextmanager
 def appending(folder: Path, name: str) -> Iterator[BinaryIO]:
     """Open a file of a cell's folder for appending; it is made where it is missing."""
-    handle = _open(Path(folder) / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    handle = _open(os.path.join(folder, name), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     with os.fdopen(handle, "ab") as file:
         yield file
 
@@ -170,14 +166,15 @@ def limit(name: str) -> int:
     return LIMITS.get(name.rpartition("/")[2], OTHER_LIMIT)
 
 
-def _open(path: Path, flags: int) -> int:
+def _open(path: str, flags: int) -> int:
     """Return a descriptor of a plain file; RefusedFile for links and anything else."""
-    folder = os.open(path.parent, os.O_DIRECTORY | os.O_RDONLY | FLAGS)
+    parent, name = os.path.split(path)
+    folder = os.open(parent or os.curdir, os.O_DIRECTORY | os.O_RDONLY | FLAGS)
     try:
         # Look before opening: opening some devices changes them.
         with contextlib.suppress(FileNotFoundError):
-            _check_plain(path, os.stat(path.name, dir_fd=folder, follow_symlinks=False).st_mode)
-        handle = os.open(path.name, flags | FLAGS, 0o644, dir_fd=folder)
+            _check_plain(path, os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+        handle = os.open(name, flags | FLAGS, 0o644, dir_fd=folder)
     finally:
         os.close(folder)
     try:
@@ -188,23 +185,23 @@ def _open(path: Path, flags: int) -> int:
     return handle
 
 
-def _check_plain(path: Path, mode: int) -> None:
+def _check_plain(path: str, mode: int) -> None:
     if not stat.S_ISREG(mode):
         what = "a symbolic link" if stat.S_ISLNK(mode) else "not a plain file"
         raise RefusedFile(f"{_shown(path)} is {what}, which a cell never has: move it away")
 
 
-def _check_size(path: Path, size: int) -> None:
-    if size > limit(path.name):
+def _check_size(path: str, size: int) -> None:
+    if size > limit(path):
         raise RefusedFile(
-            f"{_shown(path)} is larger than {limit(path.name):,} bytes, more than a cell can have: "
+            f"{_shown(path)} is larger than {limit(path):,} bytes, more than a cell can have: "
             "it is damaged, or another program's; move it out of the results folder"
         )
 
 
-def _shown(path: Path) -> str:
+def _shown(path: str) -> str:
     """Return a path for a sentence: a stranger may have put control characters into its name."""
-    return printable(str(path))
+    return printable(path)
 
 
 def _filled(handle: int, end: int) -> Iterator[tuple[int, int]]:

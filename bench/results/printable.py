@@ -16,10 +16,7 @@ CONTROLS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
     "\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
-# What JSON that needs cleaning holds: controls, or characters beyond ASCII written out or escaped.
-SUSPECT = re.compile(rb"[^\x20-\x7e\n\r\t]|\\[ubfrnt]")
-# What it never holds alone, which is many times quicker to see.
-HARMLESS = bytes([*range(0x20, 0x5C), *range(0x5D, 0x7F), *b"\n\r\t"])
+ESCAPED = re.compile(rb"\\[ubfrnt]")  # a control, or a character beyond ASCII, in JSON
 
 
 def printable(text: str) -> str:
@@ -37,8 +34,12 @@ def one_line(text: str) -> str:
 
 
 def printable_json(raw: bytes, value: Any) -> Any:
-    """Return what was parsed from `raw` with every text in it printable, at any depth."""
-    suspect = raw.translate(None, HARMLESS) and SUSPECT.search(raw)
+    """Return what was parsed from `raw` with every text in it printable, at any depth.
+
+    What could be parsed has no controls but DEL in its texts, unless escaped, and no NUL anywhere,
+    unless it is in an encoding of two or four bytes.
+    """
+    suspect = not raw.isascii() or b"\x7f" in raw or b"\0" in raw or ESCAPED.search(raw)
     return _cleaned(value) if suspect else value
 
 

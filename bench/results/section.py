@@ -42,13 +42,14 @@ class Section:
         """
         if not isinstance(values, dict):
             raise ValueError("it is not a JSON object")
-        known, key = {}, ""
+        section, key = cls.__new__(cls), ""
+        known = vars(section)  # filled directly: a record has more than 200 fields
         try:
-            for key, name, read in _readers(cls):
-                known[name] = read(values.get(key))
+            for key, name, optional, read in _readers(cls):
+                value = values.get(key)
+                known[name] = None if value is None and optional else read(value)
         except ValueError as error:
             raise ValueError(f"{key}: {error}") from None
-        section = cls(**known)
         section._absent = frozenset(_fields(cls).keys() - values.keys())
         return section
 
@@ -161,28 +162,31 @@ def _without_none(kind: Any) -> Any:
 
 
 Reader = Callable[[Any], Any]
-_known_readers: dict[Any, list[tuple[str, str, Reader]]] = {}
+_known_readers: dict[Any, list[tuple[str, str, bool, Reader]]] = {}
 
 
-def _readers(section: Any) -> list[tuple[str, str, Reader]]:
-    """Return key, name and reader of every field of a subclass of Section."""
+def _readers(section: Any) -> list[tuple[str, str, bool, Reader]]:
+    """Return of every field of a subclass of Section key, name, whether it may be None, reader."""
     if section not in _known_readers:
         _known_readers[section] = [
-            (key, field.name, _reader(field.type)) for key, field in _fields(section).items()
+            (key, field.name, _without_none(field.type) is not field.type, _reader(field.type))
+            for key, field in _fields(section).items()
         ]
     return _known_readers[section]
 
 
 def _reader(kind: Any) -> Reader:
-    """Return what takes a JSON value for a field of this type, or raises ValueError."""
+    """Return what takes a JSON value for a field of this type, or raises ValueError.
+
+    A field that may be None is not asked about a missing value.
+    """
     rest = _without_none(kind)
     if isinstance(rest, type) and issubclass(rest, Section):
-        read = rest.read
-        return read if rest is kind else lambda value: None if value is None else read(value)
+        return rest.read
     usable, complaint = KINDS[typing.get_origin(rest) or rest]
     finish = _savable if rest is str else lambda value: value
     if rest is not kind:
-        return lambda value: finish(value) if value is not None and usable(value) else None
+        return lambda value: finish(value) if usable(value) else None
 
     def required(value: Any) -> Any:
         if not usable(value):

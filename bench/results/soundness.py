@@ -18,7 +18,7 @@ MAGIC = b"PAR1"  # at both ends of a parquet file
 
 def fault(folder: Path, record: Record) -> str | None:
     """Return what is wrong with a cell, in one sentence with its cure; None where nothing is."""
-    path = folder / RECORD
+    path = os.path.join(folder, RECORD)
     return (
         changed_identity(path, record)
         or _impossible_count(path, record)
@@ -27,7 +27,7 @@ def fault(folder: Path, record: Record) -> str | None:
     )
 
 
-def changed_identity(path: Path, record: Record) -> str | None:
+def changed_identity(path: str, record: Record) -> str | None:
     """Say where a record's id, or what it says of itself, does not follow from its identity."""
     try:
         own = cell_id(record.identity)
@@ -53,7 +53,7 @@ def changed_identity(path: Path, record: Record) -> str | None:
     return None
 
 
-def _impossible_count(path: Path, record: Record) -> str | None:
+def _impossible_count(path: str, record: Record) -> str | None:
     """Say which count of a record is impossible."""
     done, planned = record.updates_done, record.config.run.get("updates")
     if done is not None and (done < 0 or (isinstance(planned, int) and done > planned)):

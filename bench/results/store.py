@@ -163,7 +163,7 @@ def read_run(folder: Path) -> Record:
     Raises BenchError where run.json is missing, unreadable, incomplete or of another schema
     version.
     """
-    path = Path(folder) / RECORD
+    path = os.path.join(folder, RECORD)
     document = _parse(path)
     schema = document.get("schema")
     if isinstance(schema, bool) or not isinstance(schema, int):
@@ -179,9 +179,9 @@ def read_run(folder: Path) -> Record:
         raise BenchError(f"{path} cannot be used ({error}): run the cell again") from error
     if record.status not in STATUSES:
         raise BenchError(f"{path} has no valid status: run the cell again")
-    if record.cell != path.parent.name:
+    if record.cell != Path(folder).name:
         raise BenchError(
-            f"{one_line(str(path))} belongs to cell {record.cell!r}, not to the folder it lies in: "
+            f"{one_line(path)} belongs to cell {record.cell!r}, not to the folder it lies in: "
             "give the folder its cell's name or move it away"
         )
     return record
@@ -191,10 +191,10 @@ class SchemaError(BenchError):
     """A results folder was written by another schema version."""
 
 
-def _parse(path: Path) -> Json:
+def _parse(path: str) -> Json:
     """Parse a JSON object from `path`, saying what is wrong with the file otherwise."""
     try:
-        raw = plain_files.content(path.parent, path.name)
+        raw = plain_files.content(*os.path.split(path))
         record = printable_json(raw, json.loads(raw, parse_constant=_refuse_constant))
     except PermissionError as error:
         raise BenchError(
@@ -237,9 +237,9 @@ def read_progress(folder: Path) -> list[ProgressRow]:
 
     Raises BenchError where the file is too large, no plain file, or cannot be read.
     """
-    path = Path(folder) / PROGRESS
+    path = os.path.join(folder, PROGRESS)
     try:
-        content = plain_files.content(path.parent, path.name)
+        content = plain_files.content(folder, PROGRESS)
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -347,9 +347,23 @@ def _scanned(root: Path) -> "contextlib.AbstractContextManager[Iterator[os.DirEn
         ) from error
 
 
-def read_records(root: Path, on_broken: Callable[[str], None] | None = None) -> dict[str, Record]:
+def record_or_error(folder: Path) -> Record | BenchError:
+    """Return a cell's record, or the error that says why it cannot be used."""
+    try:
+        return read_run(folder)
+    except BenchError as error:
+        return error
+
+
+ReadAll = Callable[[list[Path]], Iterable[Record | BenchError]]  # as if each were read in turn
+
+
+def read_records(
+    root: Path, on_broken: Callable[[str], None] | None = None, read_all: ReadAll | None = None
+) -> dict[str, Record]:
     """Return every readable record of a results folder by cell id.
 
+    read_all: how the records of folders are read; by default one after the other.
     A folder without a readable record is passed to `on_broken` as a sentence (default: a warning);
     a record of another schema version raises SchemaError, since mixing versions is never right.
     """
@@ -368,13 +382,15 @@ def read_records(root: Path, on_broken: Callable[[str], None] | None = None) -> 
                 "there, or copy its cells with `python -m bench collect`"
             )
         )
-    for folder in cell_folders(root):
-        try:
-            records[folder.name] = read_run(folder)
-        except SchemaError:
-            raise
-        except BenchError as error:
-            say(one_line(f"skipped {folder.name}: {error}"))
+    folders = cell_folders(root)
+    read = map(record_or_error, folders) if read_all is None else read_all(folders)
+    for folder, record in zip(folders, read, strict=True):
+        if isinstance(record, SchemaError):
+            raise record
+        if isinstance(record, BenchError):
+            say(one_line(f"skipped {folder.name}: {record}"))
+        else:
+            records[folder.name] = record
     return records
 
 
@@ -387,35 +403,38 @@ def flatten(record: Record | None) -> TableRow:
     A value of another kind than its column's is unknown: readers of rows need not expect it.
     """
     row: TableRow = dict.fromkeys(COLUMNS)
-    known: dict[str, Mapping[str, object]] = {"": values_of(record)}
-    for path, members in _columns_by_section(tuple(COLUMNS)).items():
-        values = _looked_up(known, path)
-        if values:
-            for name, key, usable in members:
-                value = values.get(key)
-                row[name] = None if value is None else usable(value)
+    _fill_row(row, record, _columns_by_key(tuple(COLUMNS)))
     return row
 
 
-def _looked_up(known: dict[str, Mapping[str, object]], path: str) -> Mapping[str, object]:
-    """Return the values of the section at a path; sections on the way to it become known."""
-    if path not in known:
-        section, _, key = path.rpartition(".")
-        known[path] = values_of(_looked_up(known, section).get(key))
-    return known[path]
+def _fill_row(row: TableRow, section: Any, columns: "_Columns") -> None:
+    """Fill the columns that lie in a section, or in sections inside of it."""
+    values = values_of(section)
+    for key, (here, inside) in columns.items() if values else ():
+        value = values.get(key)
+        if value is not None:
+            for name, usable in here:
+                row[name] = usable(value)
+            if inside:
+                _fill_row(row, value, inside)
 
 
 Usable = Callable[[Any], Any]  # returns a value if a table can hold it in a column, else None
+# By the key of a value: the columns that hold it, and the columns of what it consists of.
+_Columns = dict[str, tuple[list[tuple[str, Usable]], "_Columns"]]
 
 
 @cache
-def _columns_by_section(names: tuple[str, ...]) -> dict[str, list[tuple[str, str, Usable]]]:
-    """Return by the path of a section the columns that lie in it: name, key, and what is usable."""
-    sections: dict[str, list[tuple[str, str, Usable]]] = {}
+def _columns_by_key(names: tuple[str, ...]) -> _Columns:
+    """Return the columns of a row in the order of sections of the record."""
+    columns: _Columns = {}
     for name in names:
-        path, _, key = COLUMNS[name].path.rpartition(".")
-        sections.setdefault(path, []).append((name, key, USABLE[COLUMNS[name].kind]))
-    return sections
+        *sections, key = COLUMNS[name].path.split(".")
+        place = columns
+        for section in sections:
+            place = place.setdefault(section, ([], {}))[1]
+        place.setdefault(key, ([], {}))[0].append((name, USABLE[COLUMNS[name].kind]))
+    return columns
 
 
 def _flag(value: Any) -> bool | None:

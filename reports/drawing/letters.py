@@ -27,7 +27,7 @@ class Renderer(RendererAgg):
     ) -> None:  # fmt: skip
         """Draw a line of text whose first letter stands at x, y; y counts downwards."""
         colour = gc.get_rgb()
-        if ismath or gc.get_hatch() or len(colour) > ALPHA and colour[ALPHA] < 1:
+        if ismath or gc.get_hatch() or (len(colour) > ALPHA and colour[ALPHA] < 1):
             super().draw_text(gc, x, y, s, prop, angle, ismath, mtext)
             return
         pixels, left, below = _word(s, prop, angle, tuple(colour[:ALPHA]), self.dpi)
@@ -38,7 +38,7 @@ class Renderer(RendererAgg):
 
 @lru_cache(KEPT)
 def _word(
-    text: str, prop: "FontProperties", angle: float, colour: tuple[float, ...], dpi: float
+    text: str, prop: "FontProperties", angle: float, colour: Any, dpi: float
 ) -> tuple[np.ndarray, int, int]:
     """Return a word's pixels (height, width, RGBA), lowest row first, as images are drawn.
 

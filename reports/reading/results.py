@@ -11,7 +11,6 @@ import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -187,10 +186,10 @@ def read(
     """
     selection = selection or Selection()
     warnings: list[str] = []
-    with ahead.reading(out) if only is None else nullcontext(dict) as evaluations:
-        runs = shipped.named_runs(str(out), warnings.append)
-        own = cells.of_runs(runs, warnings, only)
-        runs.read = evaluations()
+    with ahead.reading() as reader:
+        runs = shipped.named_runs(str(out), warnings.append, reader.records)
+        own = cells.of_runs(runs, warnings, only, known=reader.checked)
+        runs.read = {} if only else reader.evaluations()
     if not own:
         raise BenchError(
             f"no runs in {out} (a toy or measurements alone make no report): start one with "

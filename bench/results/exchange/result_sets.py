@@ -15,6 +15,7 @@ from bench.results.exchange import flat_table
 from bench.results.record import CURVES, ROBUSTNESS, TABLE, TABLE_CSV, ProgressRow, Record
 from bench.results.robustness import rows as robustness
 from bench.results.robustness.rows import Row
+from bench.results.store import ReadAll
 
 CURVE_COLUMNS = (
     "update", "train_seconds", "cpu_seconds", "return_mean", "return_std", "score", "episodes",
@@ -70,11 +71,14 @@ class Runs:
         )
 
 
-def open_runs(where: Path, on_broken: Callable[[str], None] | None = None) -> Runs:
+def open_runs(
+    where: Path, on_broken: Callable[[str], None] | None = None, read_all: ReadAll | None = None
+) -> Runs:
     """Return the runs of a results folder, of a folder of rows, or of one table of rows.
 
     on_broken: gets a sentence for each folder that holds no readable record; a warning by default.
-    Raises BenchError where nothing is there, or where two tables disagree on a cell.
+    read_all: how the records of folders are read. Raises BenchError where nothing is there, or
+    where two tables disagree on a cell.
     """
     if where.is_file():
         return _from_tables(where.parent, [where])
@@ -85,7 +89,7 @@ def open_runs(where: Path, on_broken: Callable[[str], None] | None = None) -> Ru
     tables = tables_of(where)
     if tables and not _has_cells(where):
         return _from_tables(where, tables)
-    return Runs(where, store.read_records(where, on_broken))
+    return Runs(where, store.read_records(where, on_broken, read_all))
 
 
 def _has_cells(where: Path) -> bool:

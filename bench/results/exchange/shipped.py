@@ -14,6 +14,7 @@ from bench.results.columns import COLUMNS
 from bench.results.exchange import result_sets
 from bench.results.exchange.result_sets import Runs
 from bench.results.record import FINAL, MEASUREMENT, TABLE, TUNING
+from bench.results.store import ReadAll
 
 WORD = "reference"  # names them on the command line
 NAME = "shipped"  # what their rows are called beside others
@@ -32,8 +33,12 @@ def read() -> Runs:
     return result_sets.open_runs(FOLDER)
 
 
-def named_runs(where: str, on_broken: Callable[[str], None] | None = None) -> Runs:
+def named_runs(
+    where: str, on_broken: Callable[[str], None] | None = None, read_all: ReadAll | None = None
+) -> Runs:
     """Return the results that a user names: a path, or the shipped ones for the word `reference`.
+
+    on_broken, read_all: as `result_sets.open_runs` has them.
 
     Raises BenchError where there is nothing of that name.
     """
@@ -45,7 +50,7 @@ def named_runs(where: str, on_broken: Callable[[str], None] | None = None) -> Ru
             f"there is no results folder {where} and no table of that name: run a study first, or "
             f"name another with --out; '{WORD}' is the shipped results"
         )
-    return result_sets.open_runs(path, on_broken)
+    return result_sets.open_runs(path, on_broken, read_all)
 
 
 def write(source: Path, to: Path) -> Path:

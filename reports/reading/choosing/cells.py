@@ -1,14 +1,17 @@
 """Single runs of a set of results, as a report reads them, and those of others beside them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.outside import TableRow
 from bench.results import soundness, store
 from bench.results.exchange import fitting, shipped
 from bench.results.exchange.result_sets import Runs
-from bench.results.record import TABLE
+from bench.results.record import TABLE, Record
 from reports.reading.runs import Cell
+
+Checked = tuple[str | None, TableRow]  # what is wrong with a cell, and its flat row
 
 
 @dataclass(frozen=True)
@@ -24,26 +27,32 @@ class Source:
 
 
 def of_runs(
-    runs: Runs, warnings: list[str], only: Collection[str] | None = None, source: str = ""
-) -> list[Cell]:
+    runs: Runs, warnings: list[str], only: Collection[str] | None = None, source: str = "",
+    known: Mapping[str, Checked] | None = None,
+) -> list[Cell]:  # fmt: skip
     """Return the cells of a set of results; what is wrong with one becomes a warning.
 
-    only: the ids of those that are wanted; by default all.
+    only: the ids of those that are wanted; by default all. known: cells that have been checked.
     """
-    cells = []
+    known, cells = known or {}, []
     for name, record in runs.records.items():
         if only is not None and name not in only:
             continue
         folder = runs.folder(name)
-        wrong = None if folder is None else soundness.fault(folder, record)
+        wrong, row = known.get(name) or checked(folder, record)
         if wrong:
             warnings.append(f"no result of cell {name} is shown: {wrong}")
-        row = store.flatten(soundness.mark(record, wrong) if wrong else record)
         if row["algorithm"] is None or row["dataset"] is None:
             warnings.append(f"skipped {name}: its record names no algorithm or no dataset")
             continue
         cells.append(Cell(row, record, folder, source=source, rows=runs))
     return cells
+
+
+def checked(folder: Path | None, record: Record) -> Checked:
+    """Return what is wrong with a cell, None where nothing is, and its flat row, which says so."""
+    wrong = None if folder is None else soundness.fault(folder, record)
+    return wrong, store.flatten(soundness.mark(record, wrong) if wrong else record)
 
 
 def beside(
