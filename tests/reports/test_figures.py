@@ -9,7 +9,7 @@ from PIL import Image
 import algorithms
 from bench.results.columns import COLUMNS, SCALING, shown_in
 from reports import captions
-from reports.drawing import axes, canvas, legends, rulers
+from reports.drawing import axes, canvas, legends, letters, rulers
 from reports.figures import ablations, curves, data, overall, pareto, scaling, scores
 from reports.page import leaderboard
 from reports.reading import results
@@ -105,13 +105,12 @@ def test_no_words_of_a_figure_overlap(count, study, tmp_path, monkeypatch):
 
 def test_moved_ticks_and_kept_legends_change_no_pixel(study, tmp_path, monkeypatch):
     """What is saved is what matplotlib draws of the same figure, the kept legend's second too."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     seen = []
 
     def compare(figure, folder, name, *_, **__):
-        plain = FigureCanvasAgg(figure)
-        plain.draw()
+        width, height = figure.get_size_inches() * figure.dpi
+        plain = letters.Renderer(int(width), int(height), figure.dpi)
+        figure.draw(plain)
         expected = np.array(plain.buffer_rgba())
         rulers.move_ticks(figure)
         assert np.array_equal(legends.pixels(figure), expected), name
@@ -128,6 +127,34 @@ def test_moved_ticks_and_kept_legends_change_no_pixel(study, tmp_path, monkeypat
         scaling.draw(read, tmp_path)
     assert seen.count(1) > legends._ink.cache_info().misses > 0
     assert seen.count(0)
+
+
+def test_a_kept_word_is_the_one_that_matplotlib_draws_at_whole_pixels():
+    from matplotlib.backends.backend_agg import RendererAgg
+    from matplotlib.font_manager import FontProperties
+
+    def drawn(kind, text, x, y, angle, colour):
+        renderer = kind(140, 130, 110)
+        pen = renderer.new_gc()
+        pen.set_foreground(colour)
+        renderer.draw_text(pen, x, y, text, FontProperties(size=8), angle)
+        return np.array(renderer.buffer_rgba()).astype(int)
+
+    for text, angle, colour in (
+        ("random 0, jüngst", 0, (0.2, 0.4, 0.1)),
+        ("better →", 90, (0.0, 0.0, 0.0)),
+        ("om2p", 45, (0.9, 0.1, 0.1)),
+        ("too light", 0, (0.0, 0.0, 0.0, 0.5)),
+    ):
+        expected = drawn(RendererAgg, text, 60, 80, angle, colour)
+        whole = drawn(letters.Renderer, text, 60, 80, angle, colour)
+        assert expected[..., 3].any()
+        assert abs(whole - expected)[expected[..., 3] > 40].max() <= 2, text
+        assert abs(whole - expected)[..., 3].max() <= 2, text
+        if len(colour) == 3:
+            between = drawn(letters.Renderer, text, 60.4, 79.6, angle, colour)
+            assert np.array_equal(between, whole), text
+    assert not drawn(letters.Renderer, " ", 60, 80, 0, (0.0, 0.0, 0.0)).max(axis=(0, 1))[3]
 
 
 def test_names_stand_beside_points_where_they_are_few(study, tmp_path, monkeypatch):
