@@ -55,13 +55,14 @@ class Section:
 
     def as_json(self) -> Json:
         """Return the section as a JSON object."""
-        fields = _fields(type(self))
-        values = {key: getattr(self, field.name) for key, field in fields.items()}
-        left_out = {key for key in self._absent if values[key] is None}
-        late = {key for key, field in fields.items() if field.metadata.get("later")}
-        if all(values[key] is None for key in late):
-            left_out |= late
-        return {key: _plain(value) for key, value in values.items() if key not in left_out}
+        values = values_of(self)
+        late = _late(type(self))
+        unfilled = late if all(values[key] is None for key in late) else ()
+        return {
+            key: _plain(values[key])
+            for key in _fields(type(self))
+            if values[key] is not None or (key not in self._absent and key not in unfilled)
+        }
 
     def __getitem__(self, key: str) -> Any:
         """Return the value that JSON has under `key`."""
@@ -129,6 +130,19 @@ def _fields(section: Any) -> dict[str, "dataclasses.Field[Any]"]:
         fields = dataclasses.fields(section)
         _known_fields[section] = {field.metadata.get("key", field.name): field for field in fields}
     return _known_fields[section]
+
+
+_known_late: dict[Any, frozenset[str]] = {}
+
+
+def _late(section: Any) -> frozenset[str]:
+    """Return the keys of a subclass of Section that are filled only while the cell runs."""
+    if section not in _known_late:
+        fields = _fields(section).items()
+        _known_late[section] = frozenset(
+            key for key, field in fields if field.metadata.get("later")
+        )
+    return _known_late[section]
 
 
 _known_renamed: dict[Any, bool] = {}

@@ -277,6 +277,27 @@ def add_line(axis: "Axes", x: "ArrayLike", y: "ArrayLike", **look: Any) -> None:
     axis.autoscale(None)  # type: ignore[arg-type]  # where limits are not fixed, they follow
 
 
+def add_points(
+    axis: "Axes", places: Sequence[tuple[float, float]], looks: Sequence[LineLook], size: float,
+    zorder: float,
+) -> None:  # fmt: skip
+    """Draw a marker of a size in points at each place, all as one thing; limits do not follow."""
+    from matplotlib.collections import PathCollection
+    from matplotlib.markers import MarkerStyle
+    from matplotlib.transforms import IdentityTransform
+
+    shapes = [MarkerStyle(look["marker"]) for look in looks]
+    markers = PathCollection(
+        [shape.get_path().transformed(shape.get_transform()) for shape in shapes], [size**2],
+        offsets=places, offset_transform=axis.transData, zorder=zorder,
+        facecolors=[look["color"] for look in looks],
+        edgecolors=[look["markeredgecolor"] for look in looks],
+        linewidths=[look["markeredgewidth"] for look in looks],
+    )  # fmt: skip
+    markers.set_transform(IdentityTransform())
+    axis.add_collection(markers, autolim=False)
+
+
 def line(method: Method) -> LineLook:
     """Return the drawing arguments of a method's line with markers."""
     look = method.style

@@ -241,9 +241,8 @@ def _panel(
         colors=[canvas.point(spot.group.method)["color"] for spot in spots],
         alpha=0.6 if len(spots) <= FEW else 0.35, linewidth=0.8, zorder=2,
     )  # fmt: skip
-    for spot in spots:
-        look = canvas.point(spot.group.method)
-        canvas.add_line(axis, [spot.cost], [spot.value], **look, markersize=5, zorder=3)
+    looks = [canvas.point(spot.group.method) for spot in spots]
+    canvas.add_points(axis, points, looks, size=5, zorder=3)
 
 
 def _limits(spots: list[Spot], value: str, kind: str) -> tuple[float, float]:

@@ -20,7 +20,7 @@ MANY = 500  # cells for which other processes are worth their start
 PART = 100  # cells that are read at once
 MOST_WORKERS = 7
 Evaluations = dict[str, list[ProgressRow]]  # by cell; without those that have to be looked at
-Found = tuple[Record | BenchError, Checked | None]  # of a cell; nothing besides an error
+Outcome = tuple[Record | BenchError, Checked | None]  # of a cell; nothing besides an error
 T = TypeVar("T")
 
 
@@ -39,14 +39,14 @@ class Reader:
         """Yield each cell's record, or what is wrong with it."""
         parts = [folders[at : at + PART] for at in range(0, len(folders), PART)]
         pool = self._start(len(folders))
-        found: Iterator[list[Found]]
+        outcomes: Iterator[list[Outcome]]
         if pool is None:
-            found = map(_records, parts)
+            outcomes = map(_records, parts)
         else:
             waiting = _handed_over(pool, _records, parts)
             self._evaluations = _handed_over(pool, _evaluations, parts)
-            found = (_done(_records, part, future) for part, future in waiting)
-        for folder, (record, checked) in zip(folders, chain.from_iterable(found), strict=True):
+            outcomes = (_done(_records, part, future) for part, future in waiting)
+        for folder, (record, checked) in zip(folders, chain.from_iterable(outcomes), strict=True):
             if checked is not None:
                 self.checked[folder.name] = checked
             yield record
@@ -98,14 +98,14 @@ def _done(read: Callable[[list[Path]], T], part: list[Path], waiting: Future[T])
         return read(part)
 
 
-def _records(folders: list[Path]) -> list[Found]:
+def _records(folders: list[Path]) -> list[Outcome]:
     """Return of each cell its record and what else can be said of it, or what is wrong with it."""
-    found: list[Found] = []
+    outcomes: list[Outcome] = []
     for folder in folders:
         record = store.record_or_error(folder)
         known = None if isinstance(record, BenchError) else cells.checked(folder, record)
-        found.append((record, known))
-    return found
+        outcomes.append((record, known))
+    return outcomes
 
 
 def _evaluations(folders: list[Path]) -> Evaluations:
