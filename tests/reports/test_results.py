@@ -217,21 +217,30 @@ def test_a_data_card_tells_of_the_team(study):
     assert "cannot be read" in dict(cards._team({"team": [3]}))["behaviour"]
 
 
-def test_evaluations_that_another_process_reads_are_the_same(study, monkeypatch):
-    """A damaged file is read again by whoever wants it, who says what is wrong."""
-    root = study(["om2p", "dom2"], seeds=range(3))
-    damaged = next(root.glob("*/progress.jsonl"))
+def test_what_another_process_reads_is_the_same(study, monkeypatch):
+    """Damaged evaluations are read again by whoever wants them, who says what is wrong."""
+    root = study(["om2p", "dom2"], seeds=range(4))
+    damaged, unreadable, changed = sorted(root.glob("*/progress.jsonl"))[:3]
     damaged.write_bytes(damaged.read_bytes() + b"no row\n")
+    unreadable.with_name("run.json").write_text("{")
+    record = json.loads(changed.with_name("run.json").read_text())
+    changed.with_name("run.json").write_text(json.dumps(record | {"interruptions": -1}))
     alone = results.read(root)
     monkeypatch.setattr(ahead, "MANY", 2)
     monkeypatch.setattr(ahead, "PART", 4)
     monkeypatch.setattr(ahead, "usable_cores", lambda: 2)
     helped = results.read(root)
+    assert len(helped.warnings) == 2
+    assert helped.warnings == alone.warnings
+    assert [cell.row for cell in helped.cells] == [cell.row for cell in alone.cells]
+    assert [cell.record for cell in helped.cells] == [cell.record for cell in alone.cells]
+    assert helped.checksum == alone.checksum
     handed = helped.cells[0].rows.read
-    assert set(handed) == {cell["cell"] for cell in alone.cells} - {damaged.parent.name}
+    names = {cell["cell"] for cell in alone.cells}
+    assert set(handed) == names - {damaged.parent.name} | {unreadable.parent.name}
     for one, other in zip(alone.cells, helped.cells, strict=True):
         wrong = one["cell"] == damaged.parent.name
         with pytest.warns(UserWarning, match="line 11") if wrong else nullcontext():
-            assert other.progress
+            assert other.progress or other["status"] == "damaged"
         with pytest.warns(UserWarning, match="line 11") if wrong else nullcontext():
             assert one.progress == other.progress
