@@ -14,7 +14,7 @@ STEPS = (10, 25, 50, 100, 200, 500, 1_000, 2_000, 5_000)
 CLEAR = 0.075  # share of an axis between two labels
 FEW_POINTS = 12  # of a curve, each of which can have a marker
 WORD_SIZE = 6
-PLACES = (0.02, 0.89, 0.3, 0.6)  # where the name of a line may stand, as shares of x
+PLACES = (0.02, 0.89, 0.3, 0.6, 0.15, 0.45, 0.75)  # where a line's name may stand, shares of x
 
 
 def better(label: str, way: str = "up") -> str:
@@ -124,7 +124,7 @@ def _free(
 
     def in_the_way(at: float, above: bool) -> int:
         middle = level + (0.04 if above else -0.04)
-        near = [abs(x - at - 0.05) <= 0.12 and abs(y - middle) <= 0.09 for x, y in shares]
+        near = [abs(x - at - 0.05) <= 0.09 and abs(y - middle) <= 0.09 for x, y in shares]
         near += [left <= at + 0.12 and right >= at and abs(y - middle) <= 0.045
                  for left, right, y in others]  # fmt: skip
         return sum(near)
