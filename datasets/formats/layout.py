@@ -89,7 +89,14 @@ class Part:
         return self._block(slice(int(places[0]), int(places[-1]) + 1))[places - places[0]]
 
     def _block(self, rows: slice) -> np.ndarray:
-        block = self.array[rows] if self.agent is None else self.array[rows, self.agent]
+        try:
+            block = self.array[rows] if self.agent is None else self.array[rows, self.agent]
+        except DatasetError:
+            raise
+        except Exception as error:  # damage within HDF5 shows when it is read, in many types
+            raise DatasetError(
+                f"{self.name} cannot be read ({error}); download the file again."
+            ) from error
         return np.asarray(block).reshape(len(block), -1)
 
 

@@ -158,6 +158,26 @@ def test_every_bad_file_is_one_sentence(expert: Dataset, tmp_path: Path, number:
     assert "\n" not in str(caught.value)
 
 
+def test_damage_that_shows_only_when_rows_are_read_is_one_sentence(
+    expert: Dataset, tmp_path: Path
+) -> None:
+    """The head of the file is sound; the packed numbers of one array are not."""
+    file = write_file(tmp_path / "m" / "main_data.hdf5", Dataset(expert.folder, fraction=0.01))
+    with h5py.File(file, "r+") as data:
+        name = "episode_0/observations/agent_1"
+        values = data[name][:]
+        del data[name]
+        packed = data.create_dataset(name, data=values, chunks=values.shape, compression="gzip")
+        data.flush()
+        where = packed.id.get_chunk_info(0)
+    with file.open("r+b") as raw:
+        raw.seek(where.byte_offset)
+        raw.write(bytes(where.size))
+    with pytest.raises(DatasetError, match=r"agent_1.* cannot be read \(.*download the") as caught:
+        importing.import_dataset("minari", tmp_path / "m", "mpe/spread", "x", tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 def test_what_is_no_dataset_is_said(expert: Dataset, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     with pytest.raises(DatasetError, match=r"holds no main_data.hdf5; name a dataset's folder"):
