@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets.errors import DatasetError
+from datasets.errors import DatasetError, counted
 from datasets.formats.layout import (
     Cut,
     Layout,
@@ -206,6 +206,12 @@ def _layout(store: _Store, leaves: set[str], task: Task, limit: int) -> Layout:
     action, reward = store.leaf("actions", 4), store.leaf("rewards", 3)
     notes: list[str] = []
     _check_team(observation, task, notes)
+    for leaf in (action, reward):
+        if leaf.shape[1] < task.agents:
+            raise DatasetError(
+                f"{leaf.name} holds {counted(leaf.shape[1], 'agent')}, but {task.id} has "
+                f"{task.agents}; choose the --task the vault was recorded on."
+            )
     name = f"terminals and truncations of {store.folder}"
     flags = {one: _flags(store, one, task) for one in ("terminals", "truncations") if one in leaves}
     if not flags:

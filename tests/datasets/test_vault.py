@@ -210,6 +210,8 @@ CASES: dict[str, tuple[Callable[[Leaves], Any], str]] = {
     "discrete": (changed("actions", lambda a: a[..., 0].astype(np.int64)), "discrete actions"),
     "narrow": (changed("observations", lambda a: a[..., :17]), "17 numbers per observation"),
     "agents": (changed("observations", lambda a: a[:, :2]), "holds 2 agents, but mpe/spread has 3"),
+    "agents of actions": (changed("actions", lambda a: a[:, :2]), "actions.* holds 2 agents, but"),
+    "agents of rewards": (changed("rewards", lambda a: a[:, :1]), "rewards.* holds 1 agent, but"),
     "no rewards": (lambda leaves: leaves.pop("rewards"), "a vault without the leaf rewards"),
     "long": (
         lambda leaves: leaves.update(made([30, 20])), "makes episode 0 30 steps long, but the task"
