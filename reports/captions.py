@@ -160,7 +160,7 @@ def domains(tracks: Sequence[Track]) -> str:
 
 def setting(track: Track) -> str:
     """Say under which preset and from how much data a track was learned."""
-    preset, fraction, data_seed, protocol, start_seed, coordination = track.setting
+    preset, fraction, data_seed, protocol, start_seed, coordination, views = track.setting
     if isinstance(data_seed, str):
         data = "every training seed on a recording of its own"
     else:
@@ -174,6 +174,7 @@ def setting(track: Track) -> str:
             f"protocol version {protocol:g}" if protocol != 1 else "",
             f"start seed {start_seed:g}" if start_seed != START_SEED else "",
             "coordination data" if coordination else "",
+            f"data seen through @{views}" if views else "",
         )
         if part
     )

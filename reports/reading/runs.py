@@ -227,9 +227,9 @@ class Track:
         """What all tracks of one aggregate share.
 
         Preset, fraction, data seed (or "paired"), the protocol's version and its start states, and
-        whether it is coordination data.
+        whether it is coordination data, and the views that it is seen through.
         """
-        return (*self.key[2:7], self.coordination)
+        return (*self.key[2:7], self.coordination, self.quality.partition("@")[2])
 
 
 @dataclass(frozen=True)

@@ -182,6 +182,15 @@ def test_coordination_data_are_never_averaged_with_others(study):
     assert captions.setting(read.settings[1][0]).endswith("coordination data")
 
 
+def test_datasets_seen_through_a_view_are_never_averaged_with_others(study):
+    true = ["mpe/spread/medium", "mpe/spread/medium-replay"]
+    read = results.read(study(["om2p"], [*true, "mpe/spread/medium-replay@reward-zero"], range(2)))
+    assert [[track.dataset for track in tracks] for tracks in read.settings] == [
+        true, ["mpe/spread/medium-replay@reward-zero"],
+    ]  # fmt: skip
+    assert captions.setting(read.settings[1][0]).endswith("data seen through @reward-zero")
+
+
 def test_data_of_recipe_version_1_are_named_and_count_as_coordination_data(study):
     """One shared actor recorded them, but for what nobody chose."""
     study(["om2p"], ["mpe/spread/expert", "mpe/tag/expert"])
