@@ -15,7 +15,15 @@ from datasets.behaviour.individual_matd3 import IndividualMatd3, IndividualMatd3
 from datasets.behaviour.joint_matd3 import JointMatd3, JointMatd3Config
 from datasets.behaviour.matd3 import Matd3Config, evaluate
 from datasets.behaviour.prey import fingerprint, train_prey
-from datasets.behaviour.training import ReplayTraining, Selection, train, training_config
+from datasets.behaviour.random_search import RandomSearchConfig
+from datasets.behaviour.training import (
+    ReplayTraining,
+    Selection,
+    Training,
+    train,
+    training_config,
+    training_of,
+)
 from datasets.errors import DatasetError
 from datasets.recipes import policies_path, snapshot_of, table, team_of, teams
 from datasets.tasks import load_task
@@ -51,7 +59,7 @@ def run(folder: Path, stop_after: int | None = None, config: Matd3Config = SHORT
     return training
 
 
-def without_time(training: ReplayTraining) -> list[dict[str, float]]:
+def without_time(training: Training) -> list[dict[str, float]]:
     return [
         {key: value for key, value in row.items() if key != "cpu_minutes"} for row in training.curve
     ]
@@ -295,8 +303,12 @@ JOINT = JointMatd3Config(
 )
 
 
-def test_interrupted_joint_training_continues_bit_equal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+SEARCH = RandomSearchConfig(vector_steps=60, rollout=10, directions=3, best=2)
+
+
+@pytest.mark.parametrize("config", [JOINT, SEARCH])
+def test_interrupted_training_of_a_body_continues_bit_equal(
+    config: JointMatd3Config | RandomSearchConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("datasets.behaviour.training.CHECKPOINT_EVERY", 2)
     selection = Selection(10, 40.0, 3, evaluation_episodes=2)
@@ -305,14 +317,17 @@ def test_interrupted_joint_training_continues_bit_equal(
         if step == 40:
             raise KeyboardInterrupt
 
-    whole = ReplayTraining(BODY, JOINT, selection, tmp_path / "whole")
+    whole = training_of(BODY, config, selection, tmp_path / "whole")
     whole.run()
     with pytest.raises(KeyboardInterrupt):
-        ReplayTraining(BODY, JOINT, selection, tmp_path / "parts").run(stop)
-    resumed = ReplayTraining(BODY, JOINT, selection, tmp_path / "parts")
+        training_of(BODY, config, selection, tmp_path / "parts").run(stop)
+    resumed = training_of(BODY, config, selection, tmp_path / "parts")
     resumed.run()
     assert without_time(resumed) == without_time(whole)
-    assert torch.equal(resumed.learner.critic.flat, whole.learner.critic.flat)
+    first, last = (one.snapshots[60] for one in (resumed, whole))
+    observation = BODY.make_env(3, seed=1).reset()
+    assert torch.equal(first(observation), last(observation))
+    assert not torch.equal(first(observation), whole.snapshots[0](observation))
 
 
 def test_targets_stop_at_a_fall_and_not_at_the_time_limit() -> None:

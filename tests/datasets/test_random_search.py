@@ -1,13 +1,11 @@
-"""The random search of linear teams: its step by hand, its snapshots, its interruption."""
+"""The random search of linear teams: its step by hand, its two sides."""
 
 from dataclasses import asdict
-from pathlib import Path
 
 import pytest
 import torch
 
 from datasets.behaviour.random_search import RandomSearch, RandomSearchConfig
-from datasets.behaviour.training import SearchTraining, Selection, training_of
 from datasets.rollout import Returns, play
 from datasets.tasks import load_task
 
@@ -52,32 +50,6 @@ def test_copies_play_the_two_sides_of_the_directions(monkeypatch: pytest.MonkeyP
         # Half precision rounds the snapshots' weights.
         alike = alone.total.mean(dim=1)[at].item()
         assert returns.flatten()[at].item() == pytest.approx(alike, abs=0.05)
-
-
-def test_interrupted_search_continues_bit_equal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("datasets.behaviour.training.CHECKPOINT_EVERY", 2)
-    selection = Selection(10, 40.0, 3, evaluation_episodes=2)
-
-    def stop(step: int, total: int, message: str) -> None:
-        if step == 40:
-            raise KeyboardInterrupt
-
-    whole = training_of(BODY, CONFIG, selection, tmp_path / "whole")
-    whole.run()
-    with pytest.raises(KeyboardInterrupt):
-        training_of(BODY, CONFIG, selection, tmp_path / "parts").run(stop)
-    resumed = training_of(BODY, CONFIG, selection, tmp_path / "parts")
-    resumed.run()
-    assert isinstance(resumed, SearchTraining)
-    assert resumed.learner.weights.abs().max() > 0
-    assert torch.equal(resumed.learner.weights, whole.learner.weights)
-    first, second = (
-        [{k: v for k, v in row.items() if k != "cpu_minutes"} for row in one.curve]
-        for one in (resumed, whole)
-    )
-    assert first == second
 
 
 def test_the_step_size_goes_in_a_straight_line() -> None:
